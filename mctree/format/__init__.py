@@ -1,0 +1,1 @@
+"""Bytes and values: keys, records, facts, array layouts, Zarr metadata. Opens no file."""

@@ -1,0 +1,398 @@
+"""What do the descriptive records of the index say?  One frozen dataclass each, and its MessagePack form.
+
+These are the records of which there are few, or which must be able to grow fields: the store, commits, arrays,
+documents, gist sets, links.  A reader ignores fields it does not know and refuses records whose known fields have other
+types, so a store from a stranger fails here with one clear error and not somewhere inside the engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+from mctree.errors import CorruptError, NotAStoreError
+from mctree.format.arrays import ArrayLayout
+from mctree.format.values import pack, unpack
+
+__all__ = [
+    "FORMAT",
+    "ArrayState",
+    "Commit",
+    "DocumentRecord",
+    "GistSetRecord",
+    "LinkRecord",
+    "Meta",
+    "Stamp",
+    "array_fact",
+]
+
+FORMAT = 1
+"""Version of the format that this release reads and writes."""
+
+T = TypeVar("T")
+
+
+class _Fields:
+    """Typed access to a decoded map; every miss is one clear error."""
+
+    def __init__(self, payload: bytes, what: str) -> None:
+        self.what = what
+        self.map = unpack(payload, what)
+
+    def get(self, name: str, kind: type[T]) -> T:
+        value = self.map.get(name)
+        if type(value) is not kind:
+            raise CorruptError(f"{self.what}: field {name!r} is missing or no {kind.__name__}")
+        return value
+
+    def count(self, name: str) -> int:
+        value = self.get(name, int)
+        if not 0 <= value < 1 << 64:
+            raise CorruptError(f"{self.what}: field {name!r} is out of range")
+        return value
+
+    def optional(self, name: str, kind: type[T]) -> T | None:
+        return None if self.map.get(name) is None else self.get(name, kind)
+
+    def counts(self, name: str, items: int) -> dict[Any, tuple[int, ...]]:
+        """A map of keys to `items` counts each."""
+        found: dict[Any, tuple[int, ...]] = {}
+        for key, value in self.get(name, dict).items():
+            if not isinstance(value, list) or len(value) != items or any(type(n) is not int or n < 0 for n in value):
+                raise CorruptError(f"{self.what}: field {name!r} is damaged at {key!r}")
+            found[key] = tuple(value)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """What a store is, fixed when it is made.
+
+    Attributes:
+        store: 16 random bytes that name the store wherever it is moved.
+        epoch: how often it was compacted: addresses are valid within an epoch.
+        created_ns: nanoseconds since 1970 when the epoch was made; informative.
+        chunk_bytes: wished size of chunk files.
+    """
+
+    store: bytes
+    epoch: int
+    created_ns: int
+    chunk_bytes: int
+
+    def encode(self) -> bytes:
+        """The record's bytes."""
+        return pack(
+            {
+                "format": FORMAT,
+                "store": self.store,
+                "epoch": self.epoch,
+                "created_ns": self.created_ns,
+                "chunk_bytes": self.chunk_bytes,
+            }
+        )
+
+    @classmethod
+    def decode(cls, payload: bytes) -> Meta:
+        """The record of these bytes."""
+        f = _Fields(payload, "the store's own record")
+        if (version := f.count("format")) != FORMAT:
+            raise NotAStoreError(f"the store has format {version}; this release of mctree reads format {FORMAT}")
+        return cls(f.get("store", bytes), f.count("epoch"), f.count("created_ns"), f.count("chunk_bytes"))
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayState:
+    """What a commit sees of one array.
+
+    Attributes:
+        rows: how many rows, from the first on.
+        refreshed: the last commit that replaced a chunk of it (0: none).
+    """
+
+    rows: int
+    refreshed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """One commit: what exists, in numbers.
+
+    Attributes:
+        number: its number; commits are numbered in order.
+        parent: the commit it was made on (0: none).
+        time_ns: wall clock, nanoseconds since 1970; informative, never used for order.
+        blocks: blocks placed on the timeline, dead ones included.
+        tokens: real tokens of live documents, tails included.
+        documents: live documents.
+        dead_blocks: blocks that have died.
+        arrays: what it sees of each array, by array number.
+        refreshed: for each gist set, the commit up to whose deaths its gists account for.
+        next: the next free number of each kind: document, array, gist set, link.
+        tables: for each index table, its number of records and the sum of their checksums modulo 2^64.
+    """
+
+    number: int
+    parent: int
+    time_ns: int
+    blocks: int = 0
+    tokens: int = 0
+    documents: int = 0
+    dead_blocks: int = 0
+    arrays: Mapping[int, ArrayState] = field(default_factory=dict)
+    refreshed: Mapping[int, int] = field(default_factory=dict)
+    next: Mapping[str, int] = field(default_factory=lambda: {"document": 1, "array": 0, "gist_set": 1, "link": 1})
+    tables: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+    def encode(self) -> bytes:
+        """The record's bytes; its number is in its key."""
+        return pack(
+            {
+                "parent": self.parent,
+                "time_ns": self.time_ns,
+                "blocks": self.blocks,
+                "tokens": self.tokens,
+                "documents": self.documents,
+                "dead_blocks": self.dead_blocks,
+                "arrays": {number: [s.rows, s.refreshed] for number, s in self.arrays.items()},
+                "refreshed": {number: [commit] for number, commit in self.refreshed.items()},
+                "next": {kind: [number] for kind, number in self.next.items()},
+                "tables": {tag: list(sums) for tag, sums in self.tables.items()},
+            }
+        )
+
+    @classmethod
+    def decode(cls, number: int, payload: bytes) -> Commit:
+        """The record of commit `number`."""
+        f = _Fields(payload, f"commit {number}")
+        return cls(
+            number=number,
+            parent=f.count("parent"),
+            time_ns=f.count("time_ns"),
+            blocks=f.count("blocks"),
+            tokens=f.count("tokens"),
+            documents=f.count("documents"),
+            dead_blocks=f.count("dead_blocks"),
+            arrays={k: ArrayState(rows, refreshed) for k, (rows, refreshed) in f.counts("arrays", 2).items()},
+            refreshed={k: commit for k, (commit,) in f.counts("refreshed", 1).items()},
+            next={k: n for k, (n,) in f.counts("next", 1).items()},
+            tables={k: (n, total) for k, (n, total) in f.counts("tables", 2).items()},
+        )
+
+
+def array_fact(layout: ArrayLayout) -> bytes:
+    """The record of an array."""
+    return pack(
+        {
+            "path": layout.path,
+            "dtype": layout.dtype,
+            "row": list(layout.row),
+            "rows_per_chunk": layout.rows_per_chunk,
+            "fill": layout.fill,
+        }
+    )
+
+
+def array_layout(payload: bytes) -> ArrayLayout:
+    """The layout that an array's record describes."""
+    f = _Fields(payload, "an array's record")
+    row = f.get("row", list)
+    if any(type(n) is not int for n in row):
+        raise CorruptError("an array's record: its row shape is damaged")
+    return ArrayLayout(f.get("path", str), f.get("dtype", str), tuple(row), f.count("rows_per_chunk"), f.count("fill"))
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentRecord:
+    """What one version of a document's record says.
+
+    Attributes:
+        source: the name of where it came from, as bytes of the file system or UTF-8.
+        open: whether tokens may still be appended.
+        size: bytes of the source so far (0 while open: its runs and tail say).
+        tokens: real tokens so far (0 while open).
+        digest: BLAKE2b-256 of the source's bytes; empty if it was never known.
+        locator: where inside a container the source lies, such as line and offset of a JSONL record.
+        media: what it is; `text` today.
+        previous: the document that this one superseded (0: none).
+    """
+
+    source: bytes
+    open: bool
+    size: int = 0
+    tokens: int = 0
+    digest: bytes = b""
+    locator: Mapping[str, int | str] = field(default_factory=dict)
+    media: str = "text"
+    previous: int = 0
+
+    def encode(self) -> bytes:
+        """The record's bytes."""
+        return pack(
+            {
+                "source": self.source,
+                "open": self.open,
+                "size": self.size,
+                "tokens": self.tokens,
+                "digest": self.digest,
+                "locator": dict(self.locator),
+                "media": self.media,
+                "previous": self.previous,
+            }
+        )
+
+    @classmethod
+    def decode(cls, payload: bytes) -> DocumentRecord:
+        """The record of these bytes."""
+        f = _Fields(payload, "a document's record")
+        locator = f.get("locator", dict)
+        if any(type(k) is not str or type(v) not in (int, str) for k, v in locator.items()):
+            raise CorruptError("a document's record: its locator is damaged")
+        return cls(
+            f.get("source", bytes),
+            f.get("open", bool),
+            f.count("size"),
+            f.count("tokens"),
+            f.get("digest", bytes),
+            locator,
+            f.get("media", str),
+            f.count("previous"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class GistSetRecord:
+    """What one version of a gist set's record says.
+
+    Attributes:
+        name: its name.
+        folder: its folder below `gists/`.
+        kind: which encoder class made it.
+        fingerprint: of that encoder.
+        blob: digest of the encoder's dump.
+        dim: length of a gist.
+        dtype: element type as stored.
+        modalities: what the encoder covers.
+        levels: array numbers of LOD1, LOD2 …
+    """
+
+    name: str
+    folder: str
+    kind: str
+    fingerprint: str
+    blob: bytes
+    dim: int
+    dtype: str
+    modalities: tuple[str, ...]
+    levels: tuple[int, ...] = ()
+
+    def with_level(self, array: int) -> GistSetRecord:
+        """The record with one more, coarser, level."""
+        return replace(self, levels=(*self.levels, array))
+
+    def encode(self) -> bytes:
+        """The record's bytes."""
+        return pack(
+            {
+                "name": self.name,
+                "folder": self.folder,
+                "kind": self.kind,
+                "fingerprint": self.fingerprint,
+                "blob": self.blob,
+                "dim": self.dim,
+                "dtype": self.dtype,
+                "modalities": list(self.modalities),
+                "levels": list(self.levels),
+            }
+        )
+
+    @classmethod
+    def decode(cls, payload: bytes) -> GistSetRecord:
+        """The record of these bytes."""
+        f = _Fields(payload, "a gist set's record")
+        levels, modalities = f.get("levels", list), f.get("modalities", list)
+        if any(type(n) is not int for n in levels) or any(type(m) is not str for m in modalities):
+            raise CorruptError("a gist set's record: its levels or modalities are damaged")
+        return cls(
+            f.get("name", str),
+            f.get("folder", str),
+            f.get("kind", str),
+            f.get("fingerprint", str),
+            f.get("blob", bytes),
+            f.count("dim"),
+            f.get("dtype", str),
+            tuple(modalities),
+            tuple(levels),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LinkRecord:
+    """A link from one span to another: half-open LOD0 ranges, each in a space.
+
+    Attributes:
+        source: (space, start, stop).
+        target: (space, start, stop).
+        kind: what it says, such as `caption` or `ocr`.
+        score: how sure it is, in [0, 1].
+    """
+
+    source: tuple[int, int, int]
+    target: tuple[int, int, int]
+    kind: str
+    score: float
+
+    def encode(self) -> bytes:
+        """The record's bytes."""
+        return pack({"source": list(self.source), "target": list(self.target), "kind": self.kind, "score": self.score})
+
+    @classmethod
+    def decode(cls, payload: bytes) -> LinkRecord:
+        """The record of these bytes."""
+        f = _Fields(payload, "a link's record")
+        spans = []
+        for name in ("source", "target"):
+            span = f.get(name, list)
+            if len(span) != 3 or any(type(n) is not int or n < 0 for n in span):
+                raise CorruptError(f"a link's record: its {name} is damaged")
+            spans.append((span[0], span[1], span[2]))
+        return cls(spans[0], spans[1], f.get("kind", str), f.get("score", float))
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What was last seen of an input: a hint that lets a sync skip it, never a truth that a snapshot depends on.
+
+    Attributes:
+        size: bytes.
+        mtime_ns: time of last change, nanoseconds.
+        inode: inode number.
+        ctime_ns: time of last change of the inode, nanoseconds.
+        seen_ns: when it was looked at; a change within the clock's grain of that may have been missed.
+        digest: BLAKE2b-256 of its bytes.
+    """
+
+    size: int
+    mtime_ns: int
+    inode: int
+    ctime_ns: int
+    seen_ns: int
+    digest: bytes
+
+    def encode(self) -> bytes:
+        """The record's bytes."""
+        return pack({name: getattr(self, name) for name in self.__slots__})
+
+    @classmethod
+    def decode(cls, payload: bytes) -> Stamp:
+        """The record of these bytes."""
+        f = _Fields(payload, "a sync stamp")
+        return cls(
+            f.count("size"),
+            f.get("mtime_ns", int),
+            f.count("inode"),
+            f.get("ctime_ns", int),
+            f.get("seen_ns", int),
+            f.get("digest", bytes),
+        )

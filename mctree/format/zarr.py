@@ -1,0 +1,52 @@
+"""What stands in a `zarr.json`?  The metadata of groups and arrays, as Zarr v3 has it.
+
+The files are made here rather than by a Zarr library because their bytes are part of the format (one raw codec, one key
+encoding, names of axes), and because a store must open in milliseconds; that zarr-python and TensorStore read them is
+tested.  https://zarr-specs.readthedocs.io/en/latest/v3/core/index.html
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from mctree.format.arrays import ArrayLayout
+from mctree.format.facts import FORMAT
+
+__all__ = ["array_metadata", "group_metadata", "root_metadata"]
+
+
+def _dump(metadata: dict[str, Any]) -> bytes:
+    return (json.dumps(metadata, indent=2) + "\n").encode()
+
+
+def group_metadata(attributes: dict[str, Any] | None = None) -> bytes:
+    """The `zarr.json` of a group."""
+    return _dump({"zarr_format": 3, "node_type": "group", "attributes": attributes or {}})
+
+
+def root_metadata(store: bytes, epoch: int) -> bytes:
+    """The `zarr.json` of a store's root: what never changes with a commit."""
+    return group_metadata({"mctree": {"format": FORMAT, "store": store.hex(), "epoch": epoch}})
+
+
+def array_metadata(layout: ArrayLayout, rows: int) -> bytes:
+    """The `zarr.json` of an array of `rows` rows."""
+    return _dump(
+        {
+            "zarr_format": 3,
+            "node_type": "array",
+            "shape": [rows, *layout.row],
+            "data_type": layout.dtype,
+            "chunk_grid": {
+                "name": "regular",
+                "configuration": {"chunk_shape": [layout.rows_per_chunk, *layout.row]},
+            },
+            "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
+            "fill_value": float(layout.fill) if layout.dtype.startswith("float") else layout.fill,
+            "codecs": [{"name": "bytes", "configuration": {"endian": "little"}}]
+            if layout.numpy.itemsize > 1
+            else [{"name": "bytes"}],
+            "attributes": {},
+        }
+    )

@@ -1,0 +1,1 @@
+"""The only room that names files, LMDB and memory maps."""

@@ -1,0 +1,248 @@
+"""How do rows get into chunk files, and which file holds a generation of a chunk?
+
+Rows are appended past the committed length, where nobody reads, and synced before the commit that makes them visible.
+A committed row never changes; what must change is a new *generation*: a whole new file, numbered by the commit that
+makes it current.  The newest published generation stands under the chunk's Zarr key; all others are in
+`generations/`:
+
+    staged     generations/ARRAY.CHUNK.GEN     written and synced before its commit
+    published  ARRAY PATH/c.CHUNK              renamed there after its commit, the former one linked back first
+    kept       generations/ARRAY.CHUNK.GEN     until no commit that sees it is left
+
+A reader that wants generation g looks in `generations/`, then under the key, then in `generations/` once more: if the
+file was replaced under the key meanwhile, it had been linked back before.  A crash between the steps leaves a state
+in which the same look-up is right, and the next writer finishes the work.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mctree.errors import CorruptError
+from mctree.format.arrays import CHUNK_ALIGNMENT, ArrayLayout
+from mctree.format.values import crc32c
+from mctree.storage.files import make_directory, opened, pwrite_all, replace_file, sync_directory
+
+__all__ = [
+    "GENERATIONS_NAME",
+    "ArrayWriter",
+    "generation_name",
+    "open_generation",
+    "publish",
+    "read_chunk",
+    "row_sums",
+]
+
+GENERATIONS_NAME = "generations"
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+
+
+def generation_name(array: int, chunk: int, generation: int) -> str:
+    """Where a generation that is not (or no longer) published stands."""
+    return f"{GENERATIONS_NAME}/{array}.{chunk}.{generation}"
+
+
+def open_generation(at: int, array: int, layout: ArrayLayout, chunk: int, generation: int) -> int:
+    """Open the file that holds `generation` of a chunk, for reading; the caller closes it.
+
+    Raises:
+        CorruptError: a chunk that was committed is missing, or has another size.
+    """
+    kept = generation_name(array, chunk, generation)
+    fd = _try_open(kept, at)
+    if fd is None:
+        fd = _try_open(f"{layout.path}/{layout.chunk_key(chunk)}", at)
+        moved = _try_open(kept, at)
+        if moved is not None:
+            if fd is not None:
+                os.close(fd)
+            fd = moved
+    where = f"chunk {chunk} of {layout.path} (generation {generation})"
+    if fd is None:
+        raise CorruptError(f"{where} was committed but its file is missing; run `mctree verify`")
+    size = os.fstat(fd).st_size
+    if size != layout.chunk_bytes:
+        os.close(fd)
+        raise CorruptError(f"{where} has {size} bytes, not {layout.chunk_bytes}; run `mctree verify`")
+    return fd
+
+
+def _try_open(name: str, at: int) -> int | None:
+    try:
+        return os.open(name, _READ, dir_fd=at)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise CorruptError(f"{name!r} in the store is no regular file; run `mctree verify`") from error
+        raise
+
+
+def read_chunk(fd: int, layout: ArrayLayout, rows: int) -> NDArray[np.generic]:
+    """The first `rows` rows of an open chunk, copied: of a truncated file a map would make a signal."""
+    wanted = rows * layout.row_bytes
+    parts = []
+    offset = 0
+    while offset < wanted:
+        part = os.pread(fd, min(wanted - offset, 1 << 30), offset)
+        if not part:
+            raise CorruptError(f"a chunk of {layout.path} ends after {offset} bytes; run `mctree verify`")
+        parts.append(part)
+        offset += len(part)
+    return np.frombuffer(b"".join(parts), layout.numpy).reshape(rows, *layout.row)
+
+
+def row_sums(rows: NDArray[np.generic]) -> NDArray[np.uint32]:
+    """The crc32c of each row's bytes as stored: `uint32 [n]`."""
+    data = np.ascontiguousarray(rows).tobytes()
+    step = len(data) // max(len(rows), 1)
+    return np.fromiter((crc32c(data[i : i + step]) for i in range(0, len(data), step)), "<u4", len(rows))
+
+
+class ArrayWriter:
+    """Appends rows to one array and stages new generations of its chunks; the owner syncs, commits and publishes.
+
+    Args:
+        at: descriptor of the store's directory.
+        number: the array's number.
+        layout: where its rows lie.
+        rows: how many rows the newest commit sees; what lies behind them is overwritten.
+    """
+
+    def __init__(self, at: int, number: int, layout: ArrayLayout, rows: int) -> None:
+        self.number = number
+        self.layout = layout
+        self.rows = rows
+        self.created: list[int] = []
+        self._at = at
+        self._fd: int | None = None
+        self._chunk = -1
+        self._ready = 0  # bytes of the open chunk, beyond the last row, that hold allocated fill
+        self._dirty: list[int] = []
+        self._new_entries: set[str] = set()
+
+    def append(self, values: NDArray[np.generic]) -> None:
+        """Write rows behind the last one; visible to nobody before `sync` and a commit.
+
+        Args:
+            values: `[n, *row]`, of the array's element type.
+        """
+        values = np.ascontiguousarray(values, self.layout.numpy).reshape(-1, *self.layout.row)
+        done = 0
+        while done < len(values):
+            chunk, inside = divmod(self.rows, self.layout.rows_per_chunk)
+            if chunk != self._chunk:
+                self._open(chunk, inside)
+            n = min(len(values) - done, self.layout.rows_per_chunk - inside)
+            self._write(values[done : done + n], inside)
+            done += n
+            self.rows += n
+
+    def sync(self) -> None:
+        """Make all appended rows, and the names of new files, durable."""
+        for fd in self._dirty:
+            os.fdatasync(fd)
+            if fd != self._fd:
+                os.close(fd)
+        self._dirty.clear()
+        for folder in sorted(self._new_entries):
+            sync_directory(folder, self._at)
+        self._new_entries.clear()
+
+    def stage(self, chunk: int, generation: int, values: NDArray[np.generic]) -> None:
+        """Write a whole new generation of a committed chunk, durably, where no reader looks before its commit.
+
+        Args:
+            chunk: which chunk.
+            generation: the number of the commit that will make it current.
+            values: its committed rows, `[n, *row]`; the rest holds the fill value.
+        """
+        name = generation_name(self.number, chunk, generation)
+        data = np.full((self.layout.rows_per_chunk, *self.layout.row), self.layout.fill, self.layout.numpy)
+        data[: len(values)] = values
+        with opened(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, self._at) as fd:
+            pwrite_all(fd, data.tobytes(), 0)
+            os.fsync(fd)
+        if chunk == self._chunk:
+            self.close()
+
+    def close(self) -> None:
+        """Close files; rows not synced may be lost, and nobody was promised them."""
+        for fd in {*self._dirty, *([] if self._fd is None else [self._fd])}:
+            os.close(fd)
+        self._dirty.clear()
+        self._fd, self._chunk = None, -1
+
+    def _open(self, chunk: int, inside: int) -> None:
+        if self._fd is not None and self._fd not in self._dirty:
+            os.close(self._fd)
+        self._fd, self._chunk = None, -1
+        name = f"{self.layout.path}/{self.layout.chunk_key(chunk)}"
+        fresh = inside == 0
+        flags = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+        if not fresh:
+            self._fd = os.open(name, flags, dir_fd=self._at)
+            if (size := os.fstat(self._fd).st_size) != self.layout.chunk_bytes:
+                raise CorruptError(f"{name!r} has {size} bytes, not {self.layout.chunk_bytes}; run `mctree verify`")
+        else:
+            # What a crash may have left under the name was never committed: nobody has it open.
+            self._new_entries.update(make_directory(self.layout.path, self._at))
+            self._fd = os.open(name, flags | os.O_CREAT | os.O_TRUNC, 0o666, dir_fd=self._at)
+            os.ftruncate(self._fd, self.layout.chunk_bytes)
+            self._new_entries.add(self.layout.path)
+            self.created.append(chunk)
+            if self.layout.fill:
+                pwrite_all(self._fd, _filled(self.layout, self.layout.chunk_bytes), 0)
+        self._chunk = chunk
+        self._ready = self.layout.chunk_bytes if self.layout.fill and fresh else 0
+
+    def _write(self, values: NDArray[np.generic], inside: int) -> None:
+        assert self._fd is not None
+        start = inside * self.layout.row_bytes
+        stop = start + values.nbytes
+        if stop <= self._ready and self.layout.fill and bool((values == self.layout.fill).all()):
+            return  # this session wrote the fill value there, and has written nothing over it
+        data = values.tobytes()
+        if stop > self._ready:
+            # Small appends allocate 64 KiB at a time: a sync that allocates nothing costs half of one that does.
+            self._ready = min(-(-stop // CHUNK_ALIGNMENT) * CHUNK_ALIGNMENT, self.layout.chunk_bytes)
+            data += _filled(self.layout, self._ready - stop)
+        pwrite_all(self._fd, data, start)
+        if self._fd not in self._dirty:
+            self._dirty.append(self._fd)
+
+
+def publish(at: int, array: int, layout: ArrayLayout, chunk: int, old: int, new: int) -> None:
+    """Let the committed generation `new` of a chunk stand under its Zarr key, keeping `old` for those who need it.
+
+    Safe to repeat: it does what of the work a crash left undone.
+    """
+    staged = generation_name(array, chunk, new)
+    kept = generation_name(array, chunk, old)
+    key = f"{layout.path}/{layout.chunk_key(chunk)}"
+    try:
+        os.stat(staged, dir_fd=at)
+    except FileNotFoundError:
+        return
+    try:
+        os.link(key, kept, src_dir_fd=at, dst_dir_fd=at, follow_symlinks=False)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK):
+            raise
+        with opened(key, _READ, at) as fd:
+            replace_file(kept, read_chunk(fd, layout, layout.rows_per_chunk).tobytes(), at)
+    sync_directory(GENERATIONS_NAME, at)
+    os.rename(staged, key, src_dir_fd=at, dst_dir_fd=at)
+    sync_directory(layout.path, at)
+    sync_directory(GENERATIONS_NAME, at)
+
+
+def _filled(layout: ArrayLayout, size: int) -> bytes:
+    """`size` bytes of rows that were never written."""
+    return np.full(size // layout.numpy.itemsize, layout.fill, layout.numpy).tobytes()

@@ -1,0 +1,159 @@
+"""How does a store come into being?  Whole, or not at all.
+
+Everything is made in a sibling folder, made durable, and then renamed into place: LMDB does not sync its own
+directory, and a folder that is half a store must never stand under the wanted name.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+
+import lmdb
+
+from mctree.errors import StoreExistsError
+from mctree.format.arrays import ArrayLayout
+from mctree.format.facts import ArrayState, Commit, Meta, array_fact
+from mctree.format.keys import Table, commit_key, u32, version_key
+from mctree.format.zarr import array_metadata, group_metadata, root_metadata
+from mctree.storage.chunks import GENERATIONS_NAME
+from mctree.storage.environment import INDEX_NAME
+from mctree.storage.files import (
+    make_directory,
+    open_directory,
+    remove_tree,
+    replace_file,
+    sync_directory,
+    sync_tree,
+)
+from mctree.storage.index import Writing
+from mctree.storage.leases import LEASES_NAME
+
+__all__ = ["build_store", "create_store", "write_array_metadata", "write_group_metadata"]
+
+_MAP_BYTES = 1 << 30
+"""Enough for the first commit; whoever opens the store maps more."""
+
+
+def create_store(
+    path: str,
+    meta: Meta,
+    *,
+    first: int,
+    time_ns: int,
+    arrays: Sequence[ArrayLayout],
+    facts: Mapping[bytes, bytes],
+) -> None:
+    """Make a store at `path`, whose first commit holds empty arrays and some facts.
+
+    Args:
+        path: where; nothing may be there.
+        meta: what the store is.
+        first: number of its first commit.
+        time_ns: when, for the commit's record.
+        arrays: layouts of arrays 0, 1, 2 …
+        facts: more records, as (table and fact key without commit) → payload for versioned tables, or whole keys.
+
+    Raises:
+        StoreExistsError: something is at `path`.
+    """
+    parent, name = os.path.split(os.path.abspath(path))
+    os.makedirs(parent, exist_ok=True)
+    above = open_directory(parent)
+    temporary = f".{name}.{secrets.token_hex(4)}.creating"
+    try:
+        if os.path.lexists(path):
+            raise StoreExistsError(f"{path} exists already; open it, or choose another name")
+        os.mkdir(temporary, dir_fd=above)
+        at = open_directory(temporary, above)
+        try:
+            build_store(
+                at,
+                os.path.join(parent, temporary),
+                meta,
+                first=first,
+                time_ns=time_ns,
+                arrays=arrays,
+                facts=facts,
+            )
+            sync_tree(at)
+        finally:
+            os.close(at)
+        try:
+            # Renaming onto an empty folder would succeed: that is somebody's folder, but an empty one.
+            os.rename(temporary, name, src_dir_fd=above, dst_dir_fd=above)
+        except OSError as error:
+            if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+                raise StoreExistsError(f"{path} exists already; open it, or choose another name") from None
+            raise
+        sync_directory(".", above)
+    except BaseException:
+        remove_tree(temporary, above)
+        raise
+    finally:
+        os.close(above)
+
+
+def build_store(
+    at: int,
+    path: str,
+    meta: Meta,
+    *,
+    first: int,
+    time_ns: int,
+    arrays: Sequence[ArrayLayout],
+    facts: Mapping[bytes, bytes],
+) -> None:
+    """Fill the empty directory open as `at` (at `path`) with a store; not yet durable."""
+    for folder in (GENERATIONS_NAME, LEASES_NAME, INDEX_NAME):
+        make_directory(folder, at)
+    replace_file("zarr.json", root_metadata(meta.store, meta.epoch), at, sync=False)
+    for layout in arrays:
+        write_group_metadata(at, layout.path, sync=False)
+        write_array_metadata(at, layout, 0, sync=False)
+    environment = lmdb.open(os.path.join(path, INDEX_NAME), map_size=_MAP_BYTES, max_dbs=0, max_readers=1024)
+    try:
+        with environment.begin(write=True) as txn:
+            index = Writing(txn, first, {})
+            index.put(Table.META, meta.encode())
+            for number, layout in enumerate(arrays):
+                index.put(version_key(Table.ARRAY, u32.pack(number), first), array_fact(layout))
+            for key, payload in facts.items():
+                index.put(key, payload)
+            commit = Commit(
+                number=first,
+                parent=0,
+                time_ns=time_ns,
+                arrays={number: ArrayState(0) for number in range(len(arrays))},
+                next={"document": 1, "array": len(arrays), "gist_set": 1, "link": 1},
+                tables=index.tables,
+            )
+            index.put(commit_key(Table.COMMIT, first), commit.encode())
+    finally:
+        environment.close()
+
+
+def write_group_metadata(at: int, path: str, *, sync: bool = True) -> None:
+    """Make each folder above `path` a Zarr group, if it is none yet."""
+    parts = path.split("/")[:-1]
+    for i in range(len(parts)):
+        folder = "/".join(parts[: i + 1])
+        changed = make_directory(folder, at)
+        try:
+            os.stat(f"{folder}/zarr.json", dir_fd=at)
+        except FileNotFoundError:
+            replace_file(f"{folder}/zarr.json", group_metadata(), at, sync=sync)
+        if sync:
+            for name in changed:
+                sync_directory(name, at)
+
+
+def write_array_metadata(at: int, layout: ArrayLayout, rows: int, *, sync: bool = True) -> None:
+    """Write an array's `zarr.json` with so many rows.  Its shape is advisory: for readers other than mctree."""
+    changed = make_directory(layout.path, at)
+    replace_file(f"{layout.path}/zarr.json", array_metadata(layout, rows), at, sync=sync)
+    if sync:
+        for name in changed:
+            sync_directory(name, at)

@@ -1,0 +1,285 @@
+"""How does a process reach an LMDB index safely?  One guarded environment per process and file.
+
+LMDB is fast because it trusts its caller; what it trusts is checked here.  The data file's size is compared with its
+own header before it is mapped (a truncated file would end the process with SIGBUS); `lock.mdb` is preallocated (on a
+full disk its first use would do the same); the process id is compared at every transaction (an environment that
+crossed a fork reads and writes without complaint, and closing it there frees the parent's reader slot); the map grows
+when it is full, and follows when another process grew it.
+
+It does not know what the keys and values mean.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import lmdb
+
+from mctree.errors import BusyError, CorruptError, NotAStoreError, WriterFailedError
+from mctree.storage.files import opened
+
+__all__ = ["INDEX_NAME", "Environment", "MapFull", "open_environment"]
+
+INDEX_NAME = "index.lmdb"
+MapFull = lmdb.MapFullError
+
+_MAP_BYTES = 1 << 40
+_SMALLEST_MAP = 1 << 30
+_MAX_READERS = 1024
+_FORK_WAIT = 1.0
+_MAGIC = 0xBEEFC0DE
+_PAGE_HEADER = 16
+_META = struct.Struct("<IIQQ")  # magic, version, fixed address, map size
+
+_shared: dict[tuple[int, int], Environment] = {}
+_shared_lock = threading.Lock()
+
+
+class Environment:
+    """An open LMDB environment, shared by all of this process that use the same file.
+
+    Made by `open_environment`; every use of it is one `reading` or `writing` block.
+    """
+
+    def __init__(self, path: str, identity: tuple[int, int], writable: bool) -> None:
+        self.identity = identity
+        self.writable = writable
+        self._users = 0
+        self._pid = os.getpid()
+        self._resize = threading.Condition()
+        self._readers = 0
+        self._paused = False
+        self._env = _open(path, writable)
+        if writable:
+            self._env.reader_check()
+
+    @contextmanager
+    def reading(self) -> Iterator[lmdb.Transaction]:
+        """A read transaction: short, for it keeps every page that is freed meanwhile."""
+        with self._resize:
+            self._check_process()
+            self._readers += 1
+        try:
+            with self._begin_read() as txn:
+                yield txn
+        finally:
+            with self._resize:
+                self._readers -= 1
+                self._resize.notify_all()
+
+    @contextmanager
+    def writing(self) -> Iterator[lmdb.Transaction]:
+        """A write transaction: committed and durable when the block ends, undone when it raises.
+
+        Raises:
+            WriterFailedError: LMDB could not commit; only reopening the store tells whether it happened.
+        """
+        self._check_process()
+        txn = self._begin_write()
+        try:
+            yield txn
+        except BaseException:
+            txn.abort()
+            raise
+        try:
+            txn.commit()
+        except MapFull:
+            raise
+        except (lmdb.Error, OSError) as error:
+            raise WriterFailedError(f"the index could not be committed ({error}); reopen the store") from error
+
+    def grow(self) -> None:
+        """Double the map, once this process's own readers have finished."""
+        with self._resize:
+            self._resize.wait_for(lambda: self._readers == 0)
+            self._env.set_mapsize(2 * self._env.info()["map_size"])
+
+    def reader_check(self) -> None:
+        """Free the reader slots of killed processes, whose pages would otherwise never be reused."""
+        self._check_process()
+        self._env.reader_check()
+
+    def copy(self, path: str) -> None:
+        """Write a consistent copy of the index into the directory `path`, while others go on."""
+        self._check_process()
+        self._env.copy(path)
+
+    def entries(self) -> int:
+        """How many records the index holds."""
+        return int(self._env.stat()["entries"])
+
+    def size(self) -> int:
+        """Bytes of the index in use, free pages included."""
+        info, stat = self._env.info(), self._env.stat()
+        return int((info["last_pgno"] + 1) * stat["psize"])
+
+    def release(self) -> None:
+        """Give up one use; the last one closes the environment."""
+        with _shared_lock:
+            self._users -= 1
+            if self._users == 0 and self._pid == os.getpid():
+                _shared.pop(self.identity, None)
+                self._env.close()
+
+    def pause(self) -> None:
+        """Begin no transaction until `resume`, and give those that are open a second to end."""
+        if self._resize.acquire(timeout=_FORK_WAIT):
+            self._paused = True
+            self._resize.wait_for(lambda: self._readers == 0, timeout=_FORK_WAIT)
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        if self._paused:
+            self._paused = False
+            self._resize.release()
+
+    def abandon(self) -> None:
+        """Let go of an environment that was inherited by a forked child."""
+        del self._env
+
+    def _begin_read(self) -> lmdb.Transaction:
+        try:
+            return self._env.begin()
+        except lmdb.MapResizedError:
+            with self._resize:
+                # Another process grew the map; following it moves the map, which only this process's readers mind.
+                self._resize.wait_for(lambda: self._readers == 1)
+                self._env.set_mapsize(0)
+            return self._env.begin()
+        except lmdb.ReadersFullError:
+            self._env.reader_check()
+            try:
+                return self._env.begin()
+            except lmdb.ReadersFullError:
+                raise BusyError(f"more than {_MAX_READERS} readers have the index open at this moment; retry") from None
+
+    def _begin_write(self) -> lmdb.Transaction:
+        try:
+            return self._env.begin(write=True)
+        except lmdb.MapResizedError:
+            with self._resize:
+                self._resize.wait_for(lambda: self._readers == 0)
+                self._env.set_mapsize(0)
+            return self._env.begin(write=True)
+
+    def _check_process(self) -> None:
+        if self._pid != os.getpid():
+            raise BusyError("this handle crossed a fork; open the store again in the child")
+
+
+def open_environment(at: int, where: str, *, writable: bool) -> Environment:
+    """The environment of the store whose directory is open as `at`.
+
+    Args:
+        at: descriptor of the store's directory.
+        where: its path, for messages.
+        writable: whether its owner may ever write; a reader of a medium that cannot be written to needs False.
+
+    Raises:
+        NotAStoreError: there is no index, or it is no LMDB file.
+        CorruptError: the index is shorter than its own header says.
+    """
+    folder = f"/proc/self/fd/{at}/{INDEX_NAME}" if os.path.exists("/proc/self/fd") else os.path.join(where, INDEX_NAME)
+    data = f"{INDEX_NAME}/data.mdb"
+    try:
+        with opened(data, os.O_RDONLY | os.O_NONBLOCK, at) as fd:
+            status = os.fstat(fd)
+            identity = (status.st_dev, status.st_ino)
+            with _shared_lock:
+                shared = _shared.get(identity)
+                if shared is None:
+                    _check_size(fd, status.st_size, where)
+                    _preallocate(f"{INDEX_NAME}/lock.mdb", at)
+                    shared = _shared[identity] = Environment(folder, identity, writable)
+                shared._users += 1
+                return shared
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotAStoreError(
+            f"{where} holds no index, so it is no mctree store; name a folder made by mctree"
+        ) from None
+    except lmdb.Error as error:
+        raise CorruptError(f"the index of {where} does not open: {error}; restore it from a copy") from error
+
+
+def _open(path: str, writable: bool) -> lmdb.Environment:
+    size = _MAP_BYTES
+    while True:
+        try:
+            return lmdb.open(
+                path,
+                map_size=size,
+                create=False,
+                readonly=not writable,
+                lock=writable or os.access(path, os.W_OK),
+                max_readers=_MAX_READERS,
+                max_dbs=0,
+                readahead=False,
+                sync=True,
+                metasync=True,
+                writemap=False,
+            )
+        except lmdb.MemoryError:
+            size //= 4  # an address-space limit
+            if size < _SMALLEST_MAP:
+                raise
+
+
+def _check_size(fd: int, size: int, where: str) -> None:
+    head = os.pread(fd, 1 << 17, 0)
+    if len(head) < _PAGE_HEADER + 136:
+        raise CorruptError(f"the index of {where} is cut off after {size} bytes; restore it from a copy")
+    magic, _, _, _ = _META.unpack_from(head, _PAGE_HEADER)
+    if magic != _MAGIC:
+        raise CorruptError(f"the index of {where} is no LMDB file; restore it from a copy")
+    # A meta page: page header, magic, version, address, map size, two B-tree records of 48 bytes (the first starts
+    # with the page size), last page number, transaction number.
+    page = struct.unpack_from("<I", head, _PAGE_HEADER + 24)[0]
+    if page < 512 or page > 1 << 16 or page & (page - 1) or len(head) < 2 * page:
+        raise CorruptError(f"the index of {where} names a page size of {page}; restore it from a copy")
+    metas = [struct.unpack_from("<QQ", head, i * page + _PAGE_HEADER + 24 + 96) for i in range(2)]
+    last, _ = max(metas, key=lambda meta: meta[1])
+    if size < (last + 1) * page:
+        raise CorruptError(
+            f"the index of {where} has {size} bytes where its header needs {(last + 1) * page}; restore it from a copy"
+        )
+
+
+def _preallocate(name: str, at: int) -> None:
+    # Must come before LMDB opens the file: closing any descriptor of it drops this process's LMDB locks.
+    size = 64 * (_MAX_READERS + 2)
+    try:
+        with opened(name, os.O_RDWR | os.O_CREAT, at) as fd:
+            status = os.fstat(fd)
+            if status.st_blocks * 512 < max(size, status.st_size) and hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(fd, 0, max(size, status.st_size))
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM, errno.EOPNOTSUPP, errno.EINVAL):
+            raise
+
+
+def _before_fork() -> None:
+    # A transaction that is open in another thread would keep the child from ever opening the index: let it finish.
+    for environment in list(_shared.values()):
+        environment.pause()
+
+
+def _after_fork_in_parent() -> None:
+    for environment in list(_shared.values()):
+        environment.resume()
+
+
+def _after_fork_in_child() -> None:
+    # Dropped and not closed: closing would free the reader slots of the parent.
+    global _shared_lock  # noqa: PLW0603  # a child has one thread and needs a lock that nobody holds
+    for environment in _shared.values():
+        environment.abandon()
+    _shared.clear()
+    _shared_lock = threading.Lock()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -1,0 +1,150 @@
+"""How are files made so that they are there after a power cut?  Small calls on names below one open directory.
+
+A store is reached through one directory descriptor, not through its path, so that it may be moved while it is open.
+Names are relative to that descriptor; a name is never followed through a symbolic link at its last part.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from mctree.errors import CorruptError
+
+__all__ = [
+    "exists",
+    "make_directory",
+    "open_directory",
+    "opened",
+    "pwrite_all",
+    "read_small",
+    "remove_tree",
+    "replace_file",
+    "sync_directory",
+    "sync_tree",
+]
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_SMALL = 1 << 20
+
+
+def open_directory(path: str | bytes | os.PathLike[str], at: int | None = None) -> int:
+    """Open a directory as a descriptor that the caller closes."""
+    return os.open(path, _DIRECTORY, dir_fd=at)
+
+
+@contextmanager
+def opened(name: str, flags: int, at: int, mode: int = 0o666) -> Iterator[int]:
+    """Open `name` below the directory `at`, and close it afterwards."""
+    fd = os.open(name, flags | os.O_CLOEXEC | os.O_NOFOLLOW, mode, dir_fd=at)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def exists(name: str, at: int) -> bool:
+    """Whether `name` stands below the directory `at`."""
+    try:
+        os.stat(name, dir_fd=at, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def pwrite_all(fd: int, data: bytes | memoryview, offset: int) -> None:
+    """Write all of `data` at `offset`; a short write is continued."""
+    view = memoryview(data).cast("B")
+    while len(view):
+        written = os.pwrite(fd, view, offset)
+        view, offset = view[written:], offset + written
+
+
+def read_small(name: str, at: int) -> bytes:
+    """The content of a small regular file, at most 1 MiB.
+
+    Raises:
+        FileNotFoundError: there is none.
+        CorruptError: it is no regular file, or larger than such a file can be.
+    """
+    with opened(name, os.O_RDONLY | os.O_NONBLOCK, at) as fd:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _SMALL:
+            raise CorruptError(f"{name!r} is not a small regular file")
+        return os.pread(fd, _SMALL, 0)
+
+
+def sync_directory(name: str, at: int) -> None:
+    """Make the entries of the directory `name` (`.` for `at` itself) durable."""
+    fd = open_directory(name, at)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def make_directory(path: str, at: int) -> list[str]:
+    """Make the directory `path` and those above it.
+
+    Returns:
+        The directories whose entries changed, for the caller to sync.
+    """
+    changed: list[str] = []
+    parts = path.split("/")
+    for i in range(len(parts)):
+        try:
+            os.mkdir("/".join(parts[: i + 1]), dir_fd=at)
+        except FileExistsError:
+            continue
+        changed.append("/".join(parts[:i]) or ".")
+    return changed
+
+
+def replace_file(name: str, data: bytes, at: int, *, sync: bool = True) -> None:
+    """Put `data` under `name` in one step: whoever opens it sees the old content or the new.
+
+    Args:
+        name: the file; it may exist.
+        data: its content.
+        at: directory descriptor.
+        sync: make content and name durable.  Without it a power cut may leave the old content, or none.
+    """
+    temporary = f"{name}.{os.getpid()}.new"
+    try:
+        with opened(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, at) as fd:
+            pwrite_all(fd, data, 0)
+            if sync:
+                os.fsync(fd)
+        os.rename(temporary, name, src_dir_fd=at, dst_dir_fd=at)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(temporary, dir_fd=at)
+        raise
+    if sync:
+        sync_directory(name.rpartition("/")[0] or ".", at)
+
+
+def sync_tree(at: int) -> None:
+    """Make every file and directory below `at`, and `at` itself, durable."""
+    for _, _, names, folder in os.fwalk(".", topdown=False, dir_fd=at):
+        for name in names:
+            with opened(name, os.O_RDONLY, folder) as fd:
+                os.fsync(fd)
+        os.fsync(folder)
+
+
+def remove_tree(name: str, at: int) -> None:
+    """Remove the directory `name` and all below it; links are removed, never followed; absence is no error."""
+    if not exists(name, at):
+        return
+    for _, folders, names, folder in os.fwalk(name, topdown=False, dir_fd=at, follow_symlinks=False):
+        for file in names:
+            os.unlink(file, dir_fd=folder)
+        for inner in folders:
+            try:
+                os.rmdir(inner, dir_fd=folder)
+            except NotADirectoryError:
+                os.unlink(inner, dir_fd=folder)
+    os.rmdir(name, dir_fd=at)

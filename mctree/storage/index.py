@@ -1,0 +1,204 @@
+"""How are facts looked up and put down?  Checked reads, versioned writes, and the sums that a commit carries.
+
+`Reading` and `Writing` wrap one LMDB transaction each.  Whatever they return was checked against its checksum and
+copied out of the map, so it outlives the transaction.  `Writing` keeps, for each table, the number of its records and
+the sum of their checksums, which the commit it writes will carry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import lmdb
+
+from mctree.errors import CorruptError
+from mctree.format.facts import Commit
+from mctree.format.keys import (
+    GROWING,
+    VERSIONED,
+    Table,
+    commit_key,
+    grave_key,
+    split_version,
+    u64,
+    version_key,
+)
+from mctree.format.values import frame, unframe
+
+__all__ = ["Reading", "Writing", "table_sums"]
+
+SUMMED = VERSIONED | GROWING | {Table.META}
+"""Tables whose records a commit counts and sums: all that a committed read depends on."""
+
+
+class Reading:
+    """Checked lookups in one transaction."""
+
+    def __init__(self, txn: lmdb.Transaction) -> None:
+        self._txn = txn
+
+    def get(self, key: bytes) -> bytes | None:
+        """The payload under `key`, or None."""
+        value = _bytes(self._txn.get(key))
+        return None if value is None else unframe(key, value)
+
+    def scan(self, prefix: bytes, start: bytes = b"", stop: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
+        """Records whose keys begin with `prefix`, in order.
+
+        Args:
+            prefix: what all keys begin with.
+            start: skip keys below `prefix + start`.
+            stop: end at keys from `prefix + stop` on.
+
+        Yields:
+            The rest of the key after the prefix, and the payload.
+        """
+        n = len(prefix)
+        with self._txn.cursor() as cursor:
+            found = cursor.set_range(prefix + start)
+            while found:
+                key, value = bytes(cursor.key()), bytes(cursor.value())
+                if key[:n] != prefix or (stop is not None and key[n:] >= stop):
+                    return
+                yield key[n:], unframe(key, value)
+                found = cursor.next()
+
+    def floor(self, prefix: bytes, suffix: bytes) -> tuple[bytes, bytes] | None:
+        """The last record with `prefix` whose key is not above `prefix + suffix`: (rest of key, payload), or None."""
+        wanted = prefix + suffix
+        with self._txn.cursor() as cursor:
+            # Step onto the first key at or above the wanted one, or past the end, and back if that is above it.
+            found = cursor.set_range(wanted)
+            if not found or cursor.key() != wanted:
+                found = cursor.prev() if found else cursor.last()
+            if not found or bytes(cursor.key())[: len(prefix)] != prefix:
+                return None
+            key, value = bytes(cursor.key()), bytes(cursor.value())
+            return key[len(prefix) :], unframe(key, value)
+
+    def last(self, table: Table) -> tuple[bytes, bytes] | None:
+        """The last record of a table: (key after the tag, payload), or None."""
+        return self.floor(table, b"\xff" * 64)
+
+    def version(self, table: Table, key: bytes, commit: int) -> bytes | None:
+        """What the versioned fact `key` says at `commit`; None if it did not hold."""
+        found = self.floor(table + key, u64.pack(commit))
+        # A longer key with the same beginning is another fact.
+        return found[1] or None if found and len(found[0]) == 8 else None
+
+    def versions(
+        self, table: Table, commit: int, prefix: bytes = b"", start: bytes = b""
+    ) -> Iterator[tuple[bytes, int, bytes]]:
+        """What each versioned fact of a table says at `commit`: (key, the commit since which, payload)."""
+        pending: tuple[bytes, int, bytes] | None = None
+        for rest, payload in self.scan(table + prefix, start):
+            key, since = split_version(table + prefix + rest)
+            if pending is not None and pending[0] != key:
+                if pending[2]:
+                    yield pending
+                pending = None
+            if since <= commit:
+                pending = (key, since, payload)
+        if pending is not None and pending[2]:
+            yield pending
+
+    def commit(self, number: int | None = None) -> Commit | None:
+        """The record of a commit that may be opened (the newest if no number is given), or None."""
+        if number is None:
+            newest = self.last(Table.COMMIT)
+            return None if newest is None else Commit.decode(u64.unpack(newest[0])[0], newest[1])
+        payload = self.get(commit_key(Table.COMMIT, number))
+        return None if payload is None else Commit.decode(number, payload)
+
+    def commit_numbers(self, table: Table = Table.COMMIT) -> list[int]:
+        """The numbers of all commits of a table, ascending, without reading their records."""
+        with self._txn.cursor() as cursor:
+            numbers = []
+            found = cursor.set_range(table)
+            while found and (key := bytes(cursor.key()))[:1] == table:
+                numbers.append(u64.unpack(key[1:])[0])
+                found = cursor.next()
+            return numbers
+
+
+class Writing(Reading):
+    """Changes within one write transaction, which becomes commit `number` if all goes well.
+
+    Args:
+        txn: an LMDB write transaction.
+        number: the commit that this transaction makes.
+        tables: the sums of the commit before, by table tag.
+    """
+
+    def __init__(self, txn: lmdb.Transaction, number: int, tables: dict[str, tuple[int, int]]) -> None:
+        super().__init__(txn)
+        self.number = number
+        self._sums = {tag: list(sums) for tag, sums in tables.items()}
+
+    @property
+    def tables(self) -> dict[str, tuple[int, int]]:
+        """For each table, the number of records and the sum of their checksums modulo 2^64."""
+        return {tag: (count, total) for tag, (count, total) in self._sums.items()}
+
+    def put(self, key: bytes, payload: bytes) -> None:
+        """Put a record, in place of the one under the same key if there is one."""
+        value = frame(key, payload)
+        if key[:1] in SUMMED:
+            self._account(key, _bytes(self._txn.replace(key, value)), value)
+        else:
+            self._txn.put(key, value)
+
+    def delete(self, key: bytes) -> bool:
+        """Take a record out; False if there was none."""
+        old = _bytes(self._txn.pop(key))
+        if old is None:
+            return False
+        self._account(key, old, None)
+        return True
+
+    def put_version(self, table: Table, key: bytes, payload: bytes) -> None:
+        """Let a versioned fact say `payload` from this commit on (nothing: end it)."""
+        before = self.floor(table + key, u64.pack(self.number))
+        if before is not None and len(before[0]) == 8:
+            since = u64.unpack(before[0])[0]
+            if since != self.number:
+                self.put(grave_key(self.number, version_key(table, key, since)), b"")
+        elif not payload:
+            return
+        self.put(version_key(table, key, self.number), payload)
+
+    def end_version(self, table: Table, key: bytes) -> None:
+        """Let a versioned fact hold no longer from this commit on."""
+        self.put_version(table, key, b"")
+
+    def _account(self, key: bytes, old: bytes | None, new: bytes | None) -> None:
+        if key[:1] not in SUMMED:
+            return
+        sums = self._sums.setdefault(key[:1].decode("ascii"), [0, 0])
+        for value, sign in ((old, -1), (new, 1)):
+            if value is not None:
+                sums[0] += sign
+                sums[1] = (sums[1] + sign * int.from_bytes(value[:4], "little")) % (1 << 64)
+
+
+def table_sums(reading: Reading) -> Iterator[tuple[str, int, int]]:
+    """Count and sum every summed table anew: (tag, records, sum of checksums); damaged records are left out."""
+    for table in sorted(SUMMED):
+        count = total = 0
+        with reading._txn.cursor() as cursor:
+            found = cursor.set_range(table)
+            while found and (key := bytes(cursor.key()))[:1] == table:
+                value = bytes(cursor.value())
+                try:
+                    unframe(key, value)
+                except CorruptError:
+                    pass
+                else:
+                    count, total = count + 1, (total + int.from_bytes(value[:4], "little")) % (1 << 64)
+                found = cursor.next()
+        yield table.decode("ascii"), count, total
+
+
+def _bytes(value: bytes | memoryview | None) -> bytes | None:
+    """A value as LMDB gives it to transactions without `buffers`: a copy."""
+    return None if value is None else bytes(value)

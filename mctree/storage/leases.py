@@ -1,0 +1,139 @@
+"""Which commits do living processes hold?  A file per process, locked while it lives, listing them.
+
+A reader that takes a snapshot first writes the commit's number into its lease file and then checks that the commit may
+still be opened.  A writer that collects a commit first makes it unopenable, and frees what it needs only after it has
+looked at the leases.  Whichever comes first, a commit in use is never freed.
+
+The file is locked with `flock`, so the lease of a process that was killed is free at once: its file is found unlocked
+and removed.  A forked child shares its parent's lock, so what the parent held stays held until the child has ended or
+has taken leases of its own.  On a medium that cannot be written to nothing can be collected either, and no lease is
+taken.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import secrets
+import threading
+from collections import Counter
+from contextlib import suppress
+
+from mctree.format.values import crc32c
+from mctree.storage.files import opened, pwrite_all
+
+__all__ = ["LEASES_NAME", "Leases", "held_commits"]
+
+LEASES_NAME = "leases"
+_MAX_BYTES = 1 << 20
+_READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT)
+
+
+class Leases:
+    """The commits that this process holds of one store.
+
+    Args:
+        at: descriptor of the store's directory; it must outlive this object.
+    """
+
+    def __init__(self, at: int) -> None:
+        self._at = at
+        self._pid = os.getpid()
+        self._counts: Counter[int] = Counter()
+        self._fd: int | None = None
+        self._name = ""
+        self._lock = threading.Lock()
+        self.writable = True
+
+    def acquire(self, commit: int) -> None:
+        """Hold `commit` once more; the caller then checks that it is still there."""
+        with self._lock:
+            self._counts[commit] += 1
+            if self._counts[commit] == 1:
+                self._publish()
+
+    def release(self, commit: int) -> None:
+        """Hold `commit` once less."""
+        with self._lock:
+            self._counts[commit] -= 1
+            if self._counts[commit] <= 0:
+                del self._counts[commit]
+                self._publish()
+
+    def close(self) -> None:
+        """Hold nothing any more."""
+        with self._lock:
+            self._counts.clear()
+            fd, self._fd = self._fd, None
+            if fd is not None:
+                if os.getpid() == self._pid:
+                    with suppress(OSError):
+                        os.unlink(f"{LEASES_NAME}/{self._name}", dir_fd=self._at)
+                os.close(fd)
+
+    def _publish(self) -> None:
+        if not self.writable:
+            return
+        if self._fd is None:
+            try:
+                self._fd = self._create()
+            except OSError as error:
+                if error.errno not in _READ_ONLY:
+                    raise
+                self.writable = False
+                return
+        commits = b"".join(commit.to_bytes(8, "little") for commit in sorted(self._counts))
+        body = len(self._counts).to_bytes(8, "little") + commits
+        # The checksum shows a half-written list to whoever reads it at that moment.
+        pwrite_all(self._fd, body + crc32c(body).to_bytes(4, "little"), 0)
+
+    def _create(self) -> int:
+        while True:
+            self._name = f"{self._pid}-{secrets.token_hex(6)}"
+            path = f"{LEASES_NAME}/{self._name}"
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=self._at)
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            # Between creation and lock the file looked abandoned: a writer may have swept it away.
+            if os.fstat(fd).st_nlink:
+                return fd
+            os.close(fd)
+
+
+def held_commits(at: int) -> set[int] | None:
+    """The commits that living processes hold, after sweeping away the leases of dead ones.
+
+    Returns:
+        The commits, or None if a lease was just being written, so that everything must be taken as held.
+    """
+    held: set[int] = set()
+    try:
+        names = os.listdir(folder := os.open(LEASES_NAME, os.O_RDONLY | os.O_DIRECTORY, dir_fd=at))
+        os.close(folder)
+    except FileNotFoundError:
+        return held
+    for name in names:
+        path = f"{LEASES_NAME}/{name}"
+        try:
+            with opened(path, os.O_RDWR | os.O_NONBLOCK, at) as fd:
+                try:
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    found = _parse(os.pread(fd, _MAX_BYTES, 0))
+                    if found is None:
+                        return None
+                    held |= found
+                else:
+                    os.unlink(path, dir_fd=at)
+        except FileNotFoundError:
+            continue
+    return held
+
+
+def _parse(data: bytes) -> set[int] | None:
+    if not data:
+        return set()  # made and locked, nothing held yet
+    body = data[: 8 + 8 * int.from_bytes(data[:8], "little")]
+    if len(data) < len(body) + 4 or crc32c(body) != int.from_bytes(data[len(body) : len(body) + 4], "little"):
+        return None
+    return {int.from_bytes(body[i : i + 8], "little") for i in range(8, len(body), 8)}

@@ -1,0 +1,83 @@
+"""Who may write?  One process at a time, by a lock that dies with it and a note that names it.
+
+The lock is an advisory `flock` on the store's `lock` file: the kernel drops it when the process ends, however it ends.
+The file's content is only a courtesy: it names the holder to whoever is refused.  LMDB's own writer lock would wait for
+ever and ignore interrupts, so it is never contended for.  A forked child closes the descriptor it inherited and so
+neither holds nor uses the lock.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import socket
+import weakref
+
+from mctree.errors import LockedError, ReadOnlyError
+from mctree.storage.files import pwrite_all
+
+__all__ = ["LOCK_NAME", "WriterLock"]
+
+LOCK_NAME = "lock"
+_NOTE_BYTES = 256
+
+
+class WriterLock:
+    """The right to write to a store, held from construction to `release`.
+
+    Args:
+        at: descriptor of the store's directory.
+        where: the store's path, for messages.
+
+    Raises:
+        LockedError: another process, or another writer of this process, holds it; the message names the holder.
+        ReadOnlyError: the lock file cannot be opened for writing.
+    """
+
+    def __init__(self, at: int, where: str) -> None:
+        self._pid = os.getpid()
+        try:
+            fd = os.open(LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666, dir_fd=at)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise ReadOnlyError(f"{where} cannot be written to: {error.strerror}") from error
+            raise
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(fd, _NOTE_BYTES, 0).rstrip(b"\0 \n").decode("ascii", "replace") or "an unknown process"
+            os.close(fd)
+            raise LockedError(f"{where} is being written to by {holder}; wait for it, or stop it") from None
+        except OSError:
+            os.close(fd)
+            raise
+        self._fd: int | None = fd
+        note = f"process {self._pid} on {socket.gethostname()}".encode("ascii", "replace")[:_NOTE_BYTES]
+        pwrite_all(fd, note.ljust(_NOTE_BYTES), 0)
+        _held.add(self)
+
+    @property
+    def held(self) -> bool:
+        """Whether this process still holds the lock."""
+        return self._fd is not None and self._pid == os.getpid()
+
+    def release(self) -> None:
+        """Give the lock back; a second call does nothing."""
+        fd, self._fd = self._fd, None
+        _held.discard(self)
+        if fd is not None:
+            os.close(fd)
+
+
+_held: weakref.WeakSet[WriterLock] = weakref.WeakSet()
+
+
+def _forget_in_child() -> None:
+    # Closing a duplicate of an open file description does not unlock it while the parent has it open; keeping it would
+    # keep the store locked for as long as the child lives.
+    for lock in list(_held):
+        lock.release()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)

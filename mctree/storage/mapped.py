@@ -1,0 +1,453 @@
+"""How are rows read without copying files into memory first?  Through chunk files mapped into one region.
+
+`MappedLevel` gives every chunk a slot of its own, in order: then a level *is* one flat array, a row's number is its
+place, and a gather is one `take`, however many chunks it touches.  `PooledLevel` serves levels of more chunks than
+slots, or of a sparse set of chunk numbers, however large: a table says which chunk lies in which slot, and the chunk
+that was not used for longest makes room.  Chunks are mapped when first needed, so opening costs the same for any
+number of them.
+
+Where data is expected to stay in memory, the first touch of a page brings 2 MiB; where not, the kernel is told which
+pages a call needs before they are touched, for as long as that leads to reads from disk.
+
+It assumes what `mctree.storage.region` does: files keep their size.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from abc import abstractmethod
+from collections import deque
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mctree.format.arrays import ArrayLayout
+from mctree.storage.region import Region, page_runs
+from mctree.storage.rows import Level, OpenChunk
+
+if sys.platform == "linux":
+    import resource
+
+__all__ = ["MappedLevel", "PooledLevel"]
+
+_MOST_HINTED_CHUNKS = 1024  # a hint must not cost more than the wait that it saves
+_MOST_HINTED_BYTES = 64 << 20
+_READ_AHEAD_BYTES = 16 << 20  # how far ahead of a copy of a stretch the kernel reads
+_SMALL_BYTES = 64 << 10
+_WIDEST_RUN = 64  # rows that are taken as one wide row, at most
+_LONG_RUN = 32  # rows from which on a copy per run is cheaper than a place per row
+_NEVER = 1 << 62
+_HASH = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: spreads neighbouring chunk numbers
+
+
+def _disk_reads() -> int:
+    """How often this thread has had to read from disk."""
+    usage = resource.getrusage(resource.RUSAGE_THREAD)
+    return usage.ru_inblock + usage.ru_majflt
+
+
+class _RegionLevel(Level):
+    """What both mapped levels share: a region, a flat array over it, and what is known of absent chunks."""
+
+    def __init__(
+        self, layout: ArrayLayout, open_chunk: OpenChunk, capacity_rows: int, slots: int, *, resident: bool
+    ) -> None:
+        super().__init__(layout, open_chunk, capacity_rows)
+        self._slots = slots
+        region = Region(slots, layout.chunk_bytes, self._fill.tobytes(), resident=resident)
+        self._region: Region | None = region
+        self._flat: NDArray[Any] | None = region.array(self._dtype, slots * self._rows_per_chunk, self._row)
+        self._huge = region.huge
+        self._resident = resident
+        self._warm = False  # the last copy had nothing to read from disk
+        # Mapped chunks that were absent → how many rows were visible when that was found.  Up to the limit `_sure`,
+        # all of them are known to be absent still.
+        self._absent: dict[int, int] = {}
+        self._sure = _NEVER
+
+    def refresh(self, chunks: range | None = None) -> None:
+        """Ask again for chunks (all, if not given) that were absent when last needed; see `Level.refresh`."""
+        with self._guarded():
+            self._forget([c for c in self._absent if chunks is None or c in chunks])
+
+    @abstractmethod
+    def _unready(self, chunk: int) -> None:
+        """Let the chunk be mapped anew when next needed.  With the lock held."""
+
+    def _drop(self) -> None:
+        if self._region is not None:
+            self._region.close()
+        self._flat = self._region = None  # arrays that show the region keep it
+
+    def _array(self) -> NDArray[Any]:
+        flat = self._flat
+        if flat is None:
+            raise self._refuse_closed()
+        return flat
+
+    def _space(self) -> Region:
+        region = self._region
+        if region is None:
+            raise self._refuse_closed()
+        return region
+
+    def _install(self, slot: int, chunk: int, limit: int) -> None:
+        """Map a chunk into a slot.  With the lock held."""
+        region = self._space()
+        file = self._chunk_file(chunk, self.layout.chunk_bytes)
+        if file is None:
+            region.map_fill(slot)
+            self._absent[chunk] = limit
+            if limit < self._end(chunk):
+                self._sure = min(self._sure, limit)
+            return
+        try:
+            region.map_file(slot, file[0])
+        finally:
+            os.close(file[0])
+        self._absent.pop(chunk, None)
+
+    def _end(self, chunk: int) -> int:
+        return (chunk + 1) * self._rows_per_chunk
+
+    def _doubt(self, limit: int) -> None:
+        """Forget absent chunks of which more rows are visible now.  With the lock held."""
+        if limit > self._sure:
+            self._forget([c for c, seen in self._absent.items() if seen < min(limit, self._end(c))])
+
+    def _forget(self, chunks: list[int]) -> None:
+        for chunk in chunks:
+            del self._absent[chunk]
+            self._unready(chunk)
+        self._sure = min((seen for c, seen in self._absent.items() if seen < self._end(c)), default=_NEVER)
+
+    def _advise(self, places: NDArray[np.int64], length: int) -> None:
+        row_bytes = self.layout.row_bytes
+        self._space().will_need(page_runs(places * row_bytes, length * row_bytes))
+
+    def _take(self, flat: NDArray[Any], places: NDArray[np.int64], out: NDArray[Any]) -> None:
+        # Bounds were checked, so that nothing is ever clipped: "raise" would copy through a buffer.
+        if self._resident:
+            flat.take(places, axis=0, out=out, mode="clip")
+            return
+        before = _disk_reads()
+        if not self._warm:
+            self._advise(places, 1)
+        flat.take(places, axis=0, out=out, mode="clip")
+        self._warm = _disk_reads() == before
+
+    def _take_runs(self, flat: NDArray[Any], places: NDArray[np.int64], length: int, out: NDArray[Any]) -> None:
+        """Copy runs that begin at these places of the flat array into `out [n, length, *row]`."""
+        before = 0 if self._resident else _disk_reads()
+        if not self._resident and not self._warm:
+            self._advise(places, length)
+        bits = int(np.bitwise_or.reduce(places)) | length | _WIDEST_RUN
+        wide = bits & -bits  # the largest power of two that divides them all
+        if wide == 1 and length >= _LONG_RUN:
+            for target, place in zip(out, places.tolist(), strict=True):
+                target[...] = flat[place : place + length]
+        else:
+            count = len(flat) // wide
+            pieces = flat[: count * wide].reshape(count, wide, *self._row)
+            index = (places // wide)[:, None] + np.arange(length // wide)
+            target = out if out.flags.c_contiguous else np.empty(out.shape, out.dtype)
+            pieces.take(index.ravel(), axis=0, out=target.reshape(-1, wide, *self._row), mode="clip")
+            if target is not out:
+                out[...] = target
+        self._warm = not self._resident and _disk_reads() == before
+
+    def _copy(self, flat: NDArray[Any], place: int, out: NDArray[Any]) -> None:
+        """Copy a stretch of the flat array; where data is cold, the kernel reads ahead of the copy."""
+        if self._resident or (self._warm and out.nbytes <= _SMALL_BYTES):
+            np.copyto(out, flat[place : place + len(out)])
+            return
+        step = max(1, _READ_AHEAD_BYTES // self.layout.row_bytes)
+        self._advise(np.array([place]), min(step, len(out)))
+        for at in range(0, len(out), step):
+            ahead = min(step, len(out) - at - step)
+            if ahead > 0:
+                self._advise(np.array([place + at + step]), ahead)
+            part = out[at : at + step]
+            np.copyto(part, flat[place + at : place + at + len(part)])
+
+    def _prefetch(self, rows: NDArray[np.int64] | range, limit: int) -> None:
+        page, row_bytes = os.sysconf("SC_PAGESIZE"), self.layout.row_bytes
+        most = _MOST_HINTED_BYTES // max(page, row_bytes)
+        if isinstance(rows, range):  # a row of each page, and the last one
+            step = max(1, page // row_bytes)
+            stop = min(rows.stop, rows.start + most * step)
+            rows = np.append(np.arange(rows.start, stop, step), stop - 1)
+        rows = rows[:most]
+        chunks = rows // self._rows_per_chunk
+        wanted = np.unique(chunks)
+        most = min(_MOST_HINTED_CHUNKS, max(1, self._slots // 2))
+        if wanted.size > most:
+            rows = rows[np.isin(chunks, wanted[:most])]
+        self._hint(rows, limit)
+
+    @abstractmethod
+    def _hint(self, rows: NDArray[np.int64], limit: int) -> None: ...
+
+
+class MappedLevel(_RegionLevel):
+    """A level in which every chunk has its own slot: row numbers are places of the flat array."""
+
+    def __init__(
+        self, layout: ArrayLayout, open_chunk: OpenChunk, capacity_rows: int, slots: int, *, resident: bool
+    ) -> None:
+        super().__init__(layout, open_chunk, capacity_rows, slots, resident=resident)
+        self._ready = np.zeros(slots + 1, np.bool_)  # which chunks are mapped; the last is a sentinel, never set
+        self._first_gap = 0  # all chunks before it are mapped
+        self._complete = 0  # up to this limit nothing needs to be checked
+
+    def _gather(self, rows: NDArray[np.int64], out: NDArray[Any], limit: int) -> None:
+        flat = self._array()
+        if limit > self._complete:
+            self._ensure(rows // self._rows_per_chunk, limit)
+        self._take(flat, rows, out)
+
+    def _runs(self, starts: NDArray[np.int64], length: int, out: NDArray[Any], limit: int) -> None:
+        flat = self._array()
+        if limit > self._complete:
+            first = starts // self._rows_per_chunk
+            last = (starts + (length - 1)) // self._rows_per_chunk
+            most = int((last - first).max())
+            self._ensure(np.minimum(first[:, None] + np.arange(most + 1), last[:, None]).ravel(), limit)
+        self._take_runs(flat, starts, length, out)
+
+    def _read(self, start: int, stop: int, out: NDArray[Any], limit: int) -> None:
+        self._copy(self._stretch(start, stop, limit), start, out)
+
+    def _view(self, start: int, stop: int, limit: int) -> NDArray[Any]:
+        flat = self._stretch(start, stop, limit)
+        if not self._resident and not self._warm:
+            most = max(1, _MOST_HINTED_BYTES // self.layout.row_bytes)
+            self._advise(np.array([start]), min(stop - start, most))
+        return flat[start:stop]
+
+    def _hint(self, rows: NDArray[np.int64], limit: int) -> None:
+        self._ensure(rows // self._rows_per_chunk, limit)
+        if not self._huge:
+            self._advise(rows, 1)
+
+    def _unready(self, chunk: int) -> None:
+        self._ready[chunk] = False
+        self._first_gap = min(self._first_gap, chunk)
+        self._complete = min(self._complete, chunk * self._rows_per_chunk)
+
+    def _forget_threads(self) -> None:
+        pass  # a chunk is marked as mapped only once it is; one that was not yet marked is mapped again
+
+    def _stretch(self, start: int, stop: int, limit: int) -> NDArray[Any]:
+        flat = self._array()
+        if limit > self._complete:
+            chunks = np.arange(start // self._rows_per_chunk, self.layout.chunks(stop))
+            self._ensure(chunks, limit)
+        return flat
+
+    def _ensure(self, chunks: NDArray[np.int64], limit: int) -> None:
+        """Map those chunks that are not."""
+        ready = self._ready.take(chunks)
+        # In this order: whoever finds a chunk absent lowers `_sure` before it marks the chunk as mapped.
+        if np.count_nonzero(ready) == ready.size and limit <= self._sure:
+            return
+        with self._guarded():
+            self._doubt(limit)
+            for chunk in np.unique(chunks[~self._ready.take(chunks)]).tolist():
+                self._install(chunk, chunk, limit)
+                self._ready[chunk] = True
+            self._first_gap += int(self._ready[self._first_gap :].argmin())
+            self._complete = min(self._first_gap * self._rows_per_chunk, self._sure)
+
+
+class PooledLevel(_RegionLevel):
+    """A level whose chunks share slots: a table says which chunk lies where, and idle chunks make room.
+
+    A call takes a *ticket*, and stamps the slots that it uses with it.  The stamps are the order of use, and they pin:
+    a slot is replaced only if its stamp is older than every ticket that is still out.  A call that finds no such slot
+    waits in line, holding none.
+    """
+
+    def __init__(
+        self, layout: ArrayLayout, open_chunk: OpenChunk, capacity_rows: int, slots: int, *, resident: bool
+    ) -> None:
+        super().__init__(layout, open_chunk, capacity_rows, slots, resident=resident)
+        self._owner = np.full(slots, -1, np.int64)  # slot → the chunk that is mapped there
+        self._table: dict[int, int] = {}  # chunk → its slot: the inverse of `_owner`
+        # Hash of a chunk → the slot it was last seen in.  Only a guess: `_owner` tells whether it still holds.
+        bits = max(slots * 8 - 1, 1).bit_length()
+        self._guess = np.zeros(1 << bits, np.int64)
+        self._shift = np.uint64(64 - bits)
+        self._stamp = np.zeros(slots, np.int64)
+        self._ticket = 0
+        self._out: set[int] = set()
+        self._line: deque[object] = deque()
+
+    def _gather(self, rows: NDArray[np.int64], out: NDArray[Any], limit: int) -> None:
+        chunks = rows // self._rows_per_chunk
+        claim = self._claim(chunks, limit)
+        if claim is None:
+            self._gather_in_parts(rows, chunks, out, limit)
+            return
+        ticket, places = claim
+        try:
+            places -= chunks
+            places *= self._rows_per_chunk
+            places += rows
+            self._take(self._array(), places, out)
+        finally:
+            self._release(ticket)
+
+    def _gather_in_parts(
+        self, rows: NDArray[np.int64], chunks: NDArray[np.int64], out: NDArray[Any], limit: int
+    ) -> None:
+        order = np.argsort(chunks, kind="stable")
+        chunks = chunks[order]
+        ends = np.searchsorted(chunks, np.unique(chunks)[self._slots :: self._slots])
+        for part in np.split(order, ends):
+            found = np.empty((part.size, *self._row), self._dtype)
+            self._gather(rows[part], found, limit)
+            out[part] = found
+
+    def _runs(self, starts: NDArray[np.int64], length: int, out: NDArray[Any], limit: int) -> None:
+        chunks = starts // self._rows_per_chunk
+        single = (starts + (length - 1)) // self._rows_per_chunk != chunks  # those that lie in several chunks
+        claim = self._claim(chunks, limit) if length <= self._rows_per_chunk else None
+        if claim is None:
+            single[:] = True
+        else:
+            ticket, slots = claim
+            try:
+                places = starts + (slots - chunks) * self._rows_per_chunk
+                # What would run over into the next slot copies other rows of its own, until it is put right below.
+                np.minimum(places, (slots + 1) * self._rows_per_chunk - length, out=places)
+                self._take_runs(self._array(), places, length, out)
+            finally:
+                self._release(ticket)
+        for i in np.flatnonzero(single).tolist():
+            start = int(starts[i])
+            self._read(start, start + length, out[i], limit)
+
+    def _read(self, start: int, stop: int, out: NDArray[Any], limit: int) -> None:
+        for chunk in range(start // self._rows_per_chunk, self.layout.chunks(stop)):
+            first, last = max(start, self._end(chunk - 1)), min(stop, self._end(chunk))
+            claim = self._claim(np.array([chunk]), limit)
+            assert claim is not None  # one chunk has room in any pool
+            ticket, slots = claim
+            try:
+                place = first + (int(slots[0]) - chunk) * self._rows_per_chunk
+                self._copy(self._array(), place, out[first - start : last - start])
+            finally:
+                self._release(ticket)
+
+    def _view(self, start: int, stop: int, limit: int) -> NDArray[Any]:
+        rows = np.empty((stop - start, *self._row), self._dtype)
+        self._read(start, stop, rows, limit)
+        rows.flags.writeable = False
+        return rows
+
+    def _hint(self, rows: NDArray[np.int64], limit: int) -> None:
+        chunks = rows // self._rows_per_chunk
+        claim = self._claim(chunks, limit, wait=False)
+        if claim is None:
+            return  # those who use the slots now need them more
+        ticket, slots = claim
+        try:
+            if not self._huge:
+                self._advise(rows + (slots - chunks) * self._rows_per_chunk, 1)
+        finally:
+            self._release(ticket)
+
+    def _unready(self, chunk: int) -> None:
+        slot = self._table.pop(chunk, None)
+        if slot is not None:
+            self._owner[slot] = -1  # its stamp stays: somebody may be reading there
+
+    def _forget_threads(self) -> None:
+        self._out.clear()
+        self._line.clear()
+        self._table = {chunk: slot for slot, chunk in enumerate(self._owner.tolist()) if chunk >= 0}
+
+    def _claim(
+        self, chunks: NDArray[np.int64], limit: int, *, wait: bool = True
+    ) -> tuple[int, NDArray[np.int64]] | None:
+        """Map chunks, and pin them until the ticket is given to `_release`.
+
+        Args:
+            chunks: numbers `int64 [n]`, duplicates allowed.
+            limit: how many rows the caller may see.
+            wait: whether to wait for slots that others use.
+
+        Returns:
+            The ticket, and the slot of each chunk, `int64 [n]`.  None if there are more different chunks than slots, or
+            if it would have to wait and shall not.
+        """
+        turn: object | None = None
+        lock = self._guarded()
+        with lock:
+            try:
+                while True:
+                    if not self._line or self._line[0] is turn:
+                        self._ticket += 1
+                        slots = self._place(chunks, limit, self._ticket)
+                        if slots is not None:
+                            self._out.add(self._ticket)
+                            return self._ticket, slots
+                    if not wait or (turn is None and np.unique(chunks).size > self._slots):
+                        return None
+                    if turn is None:
+                        turn = object()
+                        self._line.append(turn)
+                    lock.wait()
+            finally:
+                if turn is not None:
+                    self._line.remove(turn)
+                    lock.notify_all()
+
+    def _release(self, ticket: int) -> None:
+        lock = self._guarded()
+        with lock:
+            self._out.discard(ticket)
+            if self._line:
+                lock.notify_all()
+
+    def _place(self, chunks: NDArray[np.int64], limit: int, ticket: int) -> NDArray[np.int64] | None:
+        """The slot of each chunk, all mapped and stamped; None if too many slots are pinned.  With the lock held."""
+        self._doubt(limit)
+        slots = self._guess.take(self._hashes(chunks))
+        wrong = self._owner.take(slots) != chunks
+        if np.count_nonzero(wrong):
+            asked, inverse = np.unique(chunks[wrong], return_inverse=True)
+            found = np.array([self._table.get(chunk, -1) for chunk in asked.tolist()])
+            self._stamp[slots[~wrong]] = ticket
+            self._stamp[found[found >= 0]] = ticket
+            missing = np.flatnonzero(found < 0)
+            if missing.size:
+                oldest = np.argpartition(self._stamp, missing.size - 1)[: missing.size]
+                if self._stamp[oldest].max() >= min(self._out, default=ticket):
+                    return None
+                for slot, chunk in zip(oldest.tolist(), asked[missing].tolist(), strict=True):
+                    self._replace(slot, chunk, limit)
+                found[missing] = oldest
+            self._guess[self._hashes(asked)] = found
+            slots[wrong] = found[inverse]
+        self._stamp[slots] = ticket
+        return slots
+
+    def _replace(self, slot: int, chunk: int, limit: int) -> None:
+        # In this order, so that at every moment (a fork may come at any) `_owner` names only what is mapped.
+        old = int(self._owner[slot])
+        if old >= 0:
+            self._owner[slot] = -1
+            del self._table[old]
+            self._absent.pop(old, None)
+        self._install(slot, chunk, limit)
+        self._owner[slot] = chunk
+        self._table[chunk] = slot
+
+    def _hashes(self, chunks: NDArray[np.int64]) -> NDArray[np.int64]:
+        hashes = chunks.view(np.uint64) * _HASH
+        hashes >>= self._shift
+        return hashes.view(np.int64)

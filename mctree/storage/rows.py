@@ -1,0 +1,284 @@
+"""What may be asked of a level, whatever serves it?  Rows: many at random, runs of them, or a stretch.
+
+A level is an append-only array of rows cut into chunk files of one size.  `Level` checks what is asked (rows exist,
+buffers fit) once, for every implementation; `mctree.storage.mapped` and `mctree.storage.portable` answer.
+
+A level does not know how many rows are committed: each call says its `limit`, the number of rows that the caller's
+snapshot sees, and rows at or past it are refused.  It does not know names either: an opener turns a chunk number into
+an open file.  A level belongs to one generation of its chunks: where a chunk was replaced, open another level.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mctree.errors import CorruptError, MctreeError, NotFoundError, UsageError
+from mctree.format.arrays import ArrayLayout
+
+__all__ = ["Level", "OpenChunk"]
+
+OpenChunk = Callable[[int], int | None]
+"""Chunk number → descriptor opened for reading, which the level closes; None: never written, so it reads as fill.
+
+May be called with the level's lock held, from any thread: it must not call back into the level.  Errors pass through.
+"""
+
+_SIGNED, _UNSIGNED = np.dtype(np.int64), np.dtype(np.uint64)
+
+_fork_guard = threading.Lock()
+_forks = 0
+
+
+def _count_fork() -> None:
+    global _fork_guard, _forks  # noqa: PLW0603 - a child has one thread and needs a fresh guard
+    _fork_guard = threading.Lock()
+    _forks += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_count_fork)
+
+
+class Level(ABC):
+    """Rows of one array, read by any number of threads, and by forked children.
+
+    Arrays that a level returned stay valid after `close`, and after the level is gone.
+
+    Attributes:
+        layout: how the rows lie in chunks.
+        capacity_rows: no `limit` may exceed this; open another level when the array outgrows it.
+    """
+
+    def __init__(self, layout: ArrayLayout, open_chunk: OpenChunk, capacity_rows: int) -> None:
+        self.layout = layout
+        self.capacity_rows = capacity_rows
+        self._dtype = layout.numpy
+        self._row = layout.row
+        self._rows_per_chunk = layout.rows_per_chunk
+        self._open_chunk = open_chunk
+        self._closed = False
+        self._fork = _forks
+        self._lock = threading.Condition(threading.Lock())
+        try:
+            self._fill = np.full((), layout.fill, self._dtype)
+        except OverflowError:
+            raise CorruptError(f"array {layout.path!r}: {layout.fill} is no {layout.dtype}") from None
+
+    def gather(self, rows: NDArray[np.integer[Any]], out: NDArray[Any] | None = None, *, limit: int) -> NDArray[Any]:
+        """Copy rows, in the order given.
+
+        Args:
+            rows: integers `[n]`, any order, duplicates allowed, all below `limit`.
+            out: where to put them, of the level's element type, `[n, *row]`; made anew if not given.
+            limit: how many rows the caller may see.
+
+        Returns:
+            `out`.
+
+        Raises:
+            NotFoundError: a row is negative, or at or past `limit`; the message names it.
+            UsageError: `rows` or `out` do not fit, `limit` exceeds the capacity, or the level is closed.
+            CorruptError: a chunk file has the wrong size.
+        """
+        rows = self._checked_rows(rows, limit)
+        out = self._checked_out(out, (rows.size, *self._row))
+        self._gather(rows, out, limit)
+        return out
+
+    def runs(
+        self,
+        starts: NDArray[np.integer[Any]],
+        length: int,
+        out: NDArray[Any] | None = None,
+        *,
+        limit: int,
+    ) -> NDArray[Any]:
+        """Copy runs of consecutive rows, all equally long: children of nodes, or windows of tokens.
+
+        Args:
+            starts: first row of each run, integers `[n]`, any order; runs may overlap.
+            length: rows in each run, at least 1.  Runs that start at a multiple of a power of two up to 64 which
+                `length` is a multiple of are fastest.
+            out: where to put them, `[n, length, *row]`; made anew if not given.
+            limit: how many rows the caller may see.
+
+        Returns:
+            `out`.
+
+        Raises:
+            NotFoundError, UsageError, CorruptError: as `gather` does.
+        """
+        if length < 1:
+            raise UsageError(f"runs of {length} rows: ask for at least 1")
+        starts = self._checked_rows(starts, limit, length)
+        out = self._checked_out(out, (starts.size, length, *self._row))
+        if starts.size:
+            self._runs(starts, length, out, limit)
+        return out
+
+    def read(self, start: int, stop: int, out: NDArray[Any] | None = None, *, limit: int) -> NDArray[Any]:
+        """Copy the rows `start` … `stop - 1`, across chunks.
+
+        Returns:
+            `out`, `[stop - start, *row]`.
+
+        Raises:
+            NotFoundError, UsageError, CorruptError: as `gather` does.
+        """
+        self._check_span(start, stop, limit)
+        out = self._checked_out(out, (stop - start, *self._row))
+        if start < stop:
+            self._read(start, stop, out, limit)
+        return out
+
+    def view(self, start: int, stop: int, *, limit: int) -> NDArray[Any]:
+        """The rows `start` … `stop - 1` as a read-only array `[stop - start, *row]`.
+
+        Without copying where the level is mapped as a whole; a copy where its chunks share slots, or are decoded.
+
+        Raises:
+            NotFoundError, UsageError, CorruptError: as `gather` does.
+        """
+        self._check_span(start, stop, limit)
+        if start == stop:
+            rows = np.empty((0, *self._row), self._dtype)
+            rows.flags.writeable = False
+            return rows
+        return self._view(start, stop, limit)
+
+    def prefetch(self, rows: NDArray[np.integer[Any]] | range, *, limit: int) -> None:
+        """Say that these rows will be asked for soon.  Does not wait for them to arrive.
+
+        Raises:
+            NotFoundError, UsageError, CorruptError: as `gather` does.
+        """
+        if isinstance(rows, range):
+            if rows.step != 1:
+                raise UsageError(f"cannot prefetch {rows}: give a range of step 1, or an array of rows")
+            self._check_span(rows.start, max(rows.start, rows.stop), limit)
+        else:
+            rows = self._checked_rows(rows, limit)
+        if len(rows):
+            self._prefetch(rows, limit)
+
+    @abstractmethod
+    def refresh(self, chunks: range | None = None) -> None:
+        """Ask again for chunks (all, if not given) that were absent when last needed.
+
+        A chunk that was absent is remembered as absent for as long as no caller sees more rows of it than were
+        visible then: growth at the end of a level is noticed without help.  What this is for is a chunk in the middle
+        that was written since.  Views made before may show either.
+        """
+
+    def close(self) -> None:
+        """Let go of files and memory, save what arrays still show.  Later calls are refused."""
+        with self._guarded():
+            self._closed = True
+            self._drop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    @abstractmethod
+    def _gather(self, rows: NDArray[np.int64], out: NDArray[Any], limit: int) -> None: ...
+    @abstractmethod
+    def _runs(self, starts: NDArray[np.int64], length: int, out: NDArray[Any], limit: int) -> None: ...
+    @abstractmethod
+    def _read(self, start: int, stop: int, out: NDArray[Any], limit: int) -> None: ...
+    @abstractmethod
+    def _view(self, start: int, stop: int, limit: int) -> NDArray[Any]: ...
+    @abstractmethod
+    def _prefetch(self, rows: NDArray[np.int64] | range, limit: int) -> None: ...
+    @abstractmethod
+    def _drop(self) -> None: ...
+    @abstractmethod
+    def _forget_threads(self) -> None:
+        """In a forked child: drop what other threads of the parent were in the middle of."""
+
+    def _guarded(self) -> threading.Condition:
+        """The level's lock, fit for this process: in a forked child, a fresh one."""
+        if self._fork != _forks:
+            with _fork_guard:
+                if self._fork != _forks:
+                    self._lock = threading.Condition(threading.Lock())
+                    self._forget_threads()
+                    self._fork = _forks
+        return self._lock
+
+    def _chunk_file(self, chunk: int, size: int | None) -> tuple[int, int] | None:
+        """Open a chunk's file: descriptor and size, the former for the caller to close; None if never written.
+
+        Raises:
+            CorruptError: it is no plain file, or not of exactly `size` bytes (if that is given).
+        """
+        fd = self._open_chunk(chunk)
+        if fd is None:
+            return None
+        try:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode) or size not in (None, status.st_size):
+                raise CorruptError(
+                    f"array {self.layout.path!r}: the file of chunk {chunk} has {status.st_size} bytes instead of "
+                    f"{size}: run a verification, and restore it"
+                )
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd, status.st_size
+
+    def _refuse_closed(self) -> MctreeError:
+        return UsageError(f"array {self.layout.path!r} is closed: open the store again")
+
+    def _check_limit(self, limit: int) -> None:
+        if not 0 <= limit <= self.capacity_rows:
+            raise UsageError(
+                f"array {self.layout.path!r} was opened for {self.capacity_rows} rows, not {limit}: open it anew"
+            )
+        if self._closed:
+            raise self._refuse_closed()
+
+    def _check_span(self, start: int, stop: int, limit: int) -> None:
+        self._check_limit(limit)
+        if start > stop:
+            raise UsageError(f"array {self.layout.path!r}: rows {start} to {stop} are no stretch of rows")
+        if start < 0 or stop > limit:
+            self._refuse_row(start if start < 0 else max(start, limit), limit)
+
+    def _checked_rows(self, rows: NDArray[np.integer[Any]], limit: int, length: int = 1) -> NDArray[np.int64]:
+        self._check_limit(limit)
+        rows = np.asarray(rows)
+        if rows.ndim != 1 or rows.dtype.kind not in "iu":
+            raise UsageError(
+                f"array {self.layout.path!r}: rows must be integers [n], not {rows.dtype} {list(rows.shape)}"
+            )
+        # Seen as unsigned, negative rows are the largest, so that one pass checks both bounds.
+        unsigned = (rows if rows.dtype.itemsize == 8 and rows.dtype.isnative else rows.astype(_SIGNED)).view(_UNSIGNED)
+        if rows.size and unsigned.item(unsigned.argmax()) > limit - length:
+            wrong = rows[unsigned > limit - length] if length <= limit else rows
+            first = int(wrong[0])
+            self._refuse_row(first if first < 0 else max(first, limit), limit)
+        return unsigned.view(_SIGNED)
+
+    def _refuse_row(self, row: int, limit: int) -> None:
+        raise NotFoundError(f"array {self.layout.path!r} has no row {row}: it has {limit} rows in this snapshot")
+
+    def _checked_out(self, out: NDArray[Any] | None, shape: tuple[int, ...]) -> NDArray[Any]:
+        if out is None:
+            return np.empty(shape, self._dtype)
+        if not isinstance(out, np.ndarray) or out.dtype != self._dtype or out.shape != shape:
+            found = f"{out.dtype} {list(out.shape)}" if isinstance(out, np.ndarray) else type(out).__name__
+            raise UsageError(f"array {self.layout.path!r}: out must be {self._dtype} {list(shape)}, not {found}")
+        if not out.flags.writeable:
+            raise UsageError(f"array {self.layout.path!r}: out is read-only")
+        return out

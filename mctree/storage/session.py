@@ -1,0 +1,340 @@
+"""How does one writer change a store?  It holds the lock, appends rows, and makes commits in the one safe order.
+
+    rows → fdatasync of the files touched → one LMDB transaction → publish new generations → advisory files
+
+Until the transaction is durable nobody sees anything of it; after it everybody does.  If any step before it fails, or
+its outcome is unknown, the session refuses all further work: what was committed is on disk, and whoever opens the
+store anew finds out what that is.  A failed sync is never tried again, for the kernel may have dropped the pages it
+could not write.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mctree.errors import MctreeError, ReadOnlyError, UsageError, WriterFailedError
+from mctree.format.arrays import ArrayLayout
+from mctree.format.facts import ArrayState, Commit
+from mctree.format.keys import Table, checksum_key, commit_key, u32, u64
+from mctree.format.records import SUMS_PER_PAGE
+from mctree.format.values import crc32c
+from mctree.storage.chunks import (
+    GENERATIONS_NAME,
+    ArrayWriter,
+    generation_name,
+    open_generation,
+    publish,
+    read_chunk,
+    row_sums,
+)
+from mctree.storage.creation import write_array_metadata, write_group_metadata
+from mctree.storage.environment import MapFull
+from mctree.storage.files import opened, pwrite_all, remove_tree
+from mctree.storage.index import Reading, Writing
+from mctree.storage.lock import WriterLock
+from mctree.storage.store import HEAD_NAME, Store
+
+__all__ = ["Session"]
+
+_ADVISE_EVERY = 64
+
+
+class Session:
+    """The one writer of a store, from construction to `close`.
+
+    Args:
+        store: the store, open in this process; it must outlive the session.
+
+    Raises:
+        LockedError: somebody else is writing.
+        ReadOnlyError: the store may not be written to.
+    """
+
+    def __init__(self, store: Store) -> None:
+        if not store.environment.writable:
+            raise ReadOnlyError(f"{store.path} was opened for reading, or cannot be written to")
+        self.store = store
+        self._lock = WriterLock(store.at, store.path)
+        self._failed: str | None = None
+        self._arrays: dict[int, ArrayWriter] = {}
+        self._staged: dict[tuple[int, int], int] = {}
+        self._sums: list[_Sums] = []
+        self._advised: dict[int, int] = {}
+        self._commits_since_advice = 0
+        try:
+            with store.reading() as index:
+                newest = index.commit()
+            assert newest is not None, "a store has a commit from its creation on"
+            self.newest = newest
+            self._recover()
+            store.environment.reader_check()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    @property
+    def number(self) -> int:
+        """The number that the next commit will have."""
+        return self.newest.number + 1
+
+    def array(self, number: int) -> ArrayWriter:
+        """The writer of an array that the newest commit knows, or that was added since."""
+        writer = self._arrays.get(number)
+        if writer is None:
+            layout = self.store.array(number, self.newest.number)
+            writer = self._arrays[number] = ArrayWriter(self.store.at, number, layout, self.newest.arrays[number].rows)
+        return writer
+
+    def add_array(self, number: int, layout: ArrayLayout) -> ArrayWriter:
+        """Make a new, empty array; the caller's commit records it."""
+        self.check()
+        with self._guard(f"array {layout.path}"):
+            write_group_metadata(self.store.at, layout.path)
+            write_array_metadata(self.store.at, layout, 0)
+        writer = self._arrays[number] = ArrayWriter(self.store.at, number, layout, 0)
+        return writer
+
+    def append(self, number: int, rows: NDArray[np.generic], *, summed: bool = False) -> None:
+        """Append rows to an array; they become visible with the next commit.
+
+        Args:
+            number: the array.
+            rows: `[n, *row]`.
+            summed: also record each row's checksum, for arrays whose rows no other record covers.
+        """
+        self.check()
+        writer = self.array(number)
+        if summed:
+            self._sums.append(_Sums(number, writer.rows, row_sums(np.asarray(rows, writer.layout.numpy))))
+        with self._guard("rows"):
+            writer.append(rows)
+
+    def read_committed(self, number: int, chunk: int) -> NDArray[np.generic]:
+        """The committed rows of one chunk of an array, copied."""
+        writer = self.array(number)
+        per_chunk = writer.layout.rows_per_chunk
+        rows = min(self.newest.arrays[number].rows - chunk * per_chunk, per_chunk)
+        fd = open_generation(self.store.at, number, writer.layout, chunk, self._generation(number, chunk))
+        try:
+            return read_chunk(fd, writer.layout, rows)
+        finally:
+            os.close(fd)
+
+    def replace_chunk(self, number: int, chunk: int, rows: NDArray[np.generic]) -> None:
+        """Give a committed chunk new content: a new generation, which the next commit makes current."""
+        self.check()
+        writer = self.array(number)
+        with self._guard("a new generation"):
+            writer.stage(chunk, self.number, rows)
+        self._sums.append(_Sums(number, chunk * writer.layout.rows_per_chunk, row_sums(rows)))
+        self._staged[number, chunk] = self._generation(number, chunk)
+
+    def commit(self, record: Callable[[Writing], Commit]) -> Commit:
+        """Make one commit of everything appended and replaced since the last.
+
+        Args:
+            record: puts the commit's facts and returns its record; lengths and sums are filled in here.  It may be
+            called
+                again if the index had to grow, so it must not change anything but what it is given.
+
+        Returns:
+            The commit, durable and visible.
+
+        Raises:
+            WriterFailedError: it could not be made; reopen the store.
+        """
+        self.check()
+        try:
+            for writer in self._arrays.values():
+                writer.sync()
+            commit = self._transact(record)
+            self.newest = commit
+            for (number, chunk), old in self._staged.items():
+                publish(self.store.at, number, self.array(number).layout, chunk, old, commit.number)
+            self._staged.clear()
+            self._sums.clear()
+            for writer in self._arrays.values():
+                writer.created.clear()
+            self._advise()
+        except OSError as error:
+            self._fail(error)
+        except WriterFailedError as error:
+            self._failed = str(error)
+            raise
+        except BaseException as error:
+            # Whatever a caller's record raised, rows may be half counted: nothing of this session can be trusted.
+            self._failed = f"an earlier commit was broken off ({type(error).__name__})"
+            raise
+        return commit
+
+    def remove(self, generations: list[tuple[int, int, int]], arrays: list[str]) -> None:
+        """Remove files that the newest commit freed; what a crash leaves here the next session removes.
+
+        Args:
+            generations: (array, chunk, generation) of chunks.
+            arrays: paths of arrays, without their chunks still being needed.
+        """
+        for generation in generations:
+            with suppress(FileNotFoundError):
+                os.unlink(generation_name(*generation), dir_fd=self.store.at)
+        for path in arrays:
+            remove_tree(path, self.store.at)
+
+    def check(self) -> None:
+        """Refuse work after a failure, after `close`, and in a forked child."""
+        if self._failed is not None:
+            raise WriterFailedError(f"{self._failed}; reopen {self.store.path} to see what was committed")
+        if not self._lock.held:
+            raise UsageError("this writer was closed, or belongs to another process; open a new one")
+
+    def close(self) -> None:
+        """Give the lock back; what was not committed is forgotten."""
+        if self._lock.held:
+            try:
+                for writer in self._arrays.values():
+                    writer.close()
+                if self._failed is None:
+                    self._advise(every=True)
+            finally:
+                self._lock.release()
+
+    def _transact(self, record: Callable[[Writing], Commit]) -> Commit:
+        while True:
+            try:
+                with self.store.environment.writing() as txn:
+                    index = Writing(txn, self.number, dict(self.newest.tables))
+                    commit = record(index)
+                    for number, writer in self._arrays.items():
+                        for chunk in writer.created:
+                            key = u32.pack(number) + u64.pack(chunk)
+                            index.put(Table.CHUNK + key + u64.pack(self.number), b"\x01")
+                    for number, chunk in self._staged:
+                        key = u32.pack(number) + u64.pack(chunk)
+                        index.put_version(Table.CHUNK, key, b"\x01")
+                        index.put(Table.PUBLISH + key, u64.pack(self.number))
+                    for sums in self._sums:
+                        self._put_sums(index, sums)
+                    for key, _ in list(index.scan(Table.PUBLISH)):
+                        if (u32.unpack(key[:4])[0], u64.unpack(key[4:])[0]) not in self._staged:
+                            index.delete(Table.PUBLISH + key)
+                    replaced = {number for number, _ in self._staged}
+                    arrays = dict(commit.arrays)
+                    for number, writer in self._arrays.items():
+                        before = arrays.get(number, ArrayState(0))
+                        arrays[number] = ArrayState(
+                            writer.rows, self.number if number in replaced else before.refreshed
+                        )
+                    commit = replace(commit, arrays=arrays, tables=index.tables)
+                    index.put(commit_key(Table.COMMIT, self.number), commit.encode())
+                return commit
+            except MapFull:
+                self.store.environment.grow()
+
+    def _put_sums(self, index: Writing, sums: _Sums) -> None:
+        per_chunk = self.array(sums.array).layout.rows_per_chunk
+        row, values = sums.first, sums.values
+        while len(values):
+            chunk, inside = divmod(row, per_chunk)
+            page, offset = divmod(inside, SUMS_PER_PAGE)
+            n = min(len(values), SUMS_PER_PAGE - offset, per_chunk - inside)
+            found = index.floor(Table.CHUNK + u32.pack(sums.array) + u64.pack(chunk), u64.pack(self.number))
+            assert found is not None, "a chunk is recorded before the sums of its rows"
+            key = checksum_key(sums.array, chunk, u64.unpack(found[0])[0], page)
+            before = (index.get(key) or b"")[: 4 * offset]
+            index.put(key, before + values[:n].tobytes())
+            row, values = row + n, values[n:]
+
+    def _generation(self, number: int, chunk: int) -> int:
+        with self.store.reading() as index:
+            found = index.floor(Table.CHUNK + u32.pack(number) + u64.pack(chunk), u64.pack(self.newest.number))
+        if found is None:
+            raise MctreeError(f"chunk {chunk} of array {number} is not committed")
+        return int(u64.unpack(found[0])[0])
+
+    def _recover(self) -> None:
+        """Finish what a crash interrupted: publish committed generations, drop staged ones that were not committed."""
+        at = self.store.at
+        with self.store.reading() as index:
+            wanted = [(key, u64.unpack(payload)[0]) for key, payload in index.scan(Table.PUBLISH)]
+            for key, generation in wanted:
+                number, chunk = u32.unpack(key[:4])[0], u64.unpack(key[4:])[0]
+                before = index.floor(Table.CHUNK + key, u64.pack(generation - 1))
+                if before is not None:
+                    layout = self.store.array(number, self.newest.number)
+                    publish(at, number, layout, chunk, u64.unpack(before[0])[0], generation)
+            for name in os.listdir(folder := os.open(GENERATIONS_NAME, os.O_RDONLY | os.O_DIRECTORY, dir_fd=at)):
+                if not _is_known(index, name):
+                    os.unlink(name, dir_fd=folder)
+            os.close(folder)
+
+    def _advise(self, *, every: bool = False) -> None:
+        """Leave hints for others: the newest commit's number, and the shapes that other Zarr readers see.
+
+        The commit is durable by now, so a hint that cannot be written is no failure.
+        """
+        with suppress(OSError):
+            self._write_hints(every=every)
+
+    def _write_hints(self, *, every: bool) -> None:
+        body = self.newest.number.to_bytes(8, "little")
+        with opened(HEAD_NAME, os.O_WRONLY | os.O_CREAT, self.store.at) as fd:
+            pwrite_all(fd, body + crc32c(body).to_bytes(4, "little"), 0)
+        self._commits_since_advice += 1
+        if not every and self._commits_since_advice < _ADVISE_EVERY:
+            return
+        self._commits_since_advice = 0
+        for number, writer in self._arrays.items():
+            rows = self.newest.arrays[number].rows if number in self.newest.arrays else 0
+            if self._advised.get(number) != rows:
+                write_array_metadata(self.store.at, writer.layout, rows, sync=False)
+                self._advised[number] = rows
+
+    def _guard(self, what: str) -> _Guard:
+        return _Guard(self, what)
+
+    def _fail(self, error: OSError) -> None:
+        self._failed = f"writing failed: {error.strerror or error}"
+        raise WriterFailedError(f"{self._failed}; reopen {self.store.path} to see what was committed") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Sums:
+    """Checksums of consecutive rows of an array."""
+
+    array: int
+    first: int
+    values: NDArray[np.uint32]
+
+
+class _Guard:
+    """Turns an I/O error into the end of the session."""
+
+    def __init__(self, session: Session, what: str) -> None:
+        self._session = session
+        self._what = what
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError):
+            self._session._fail(error)
+        elif error is not None:
+            self._session._failed = f"writing {self._what} was broken off ({type(error).__name__})"
+
+
+def _is_known(index: Reading, name: str) -> bool:
+    """Whether a file among the generations is one that a commit needs."""
+    parts = name.split(".")
+    if len(parts) != 3 or not all(part.isdecimal() for part in parts):
+        return False
+    array, chunk, generation = (int(part) for part in parts)
+    if array >= 1 << 32 or chunk >= 1 << 64 or generation >= 1 << 64:
+        return False
+    return index.get(Table.CHUNK + u32.pack(array) + u64.pack(chunk) + u64.pack(generation)) is not None

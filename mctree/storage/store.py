@@ -1,0 +1,235 @@
+"""What does one open store hold?  Its directory, index, leases and levels, for one process.
+
+A `Store` is reached through a directory descriptor, so it stays the same store wherever its folder is moved, also
+when a compaction puts a new epoch in its place.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mctree.errors import CommitGoneError, CorruptError, NotAStoreError, UsageError
+from mctree.format.arrays import ArrayLayout
+from mctree.format.facts import ArrayState, Commit, Meta, array_layout
+from mctree.format.keys import Table, u32, u64
+from mctree.format.values import crc32c
+from mctree.storage.chunks import open_generation
+from mctree.storage.environment import Environment, open_environment
+from mctree.storage.files import exists, open_directory, read_small
+from mctree.storage.index import Reading
+from mctree.storage.leases import Leases
+from mctree.storage.level import Level, open_level
+
+__all__ = ["EPOCHS_NAME", "HEAD_NAME", "Store"]
+
+HEAD_NAME = "head"
+EPOCHS_NAME = "epochs"
+
+_LEAST_CHUNKS = 256
+"""Chunks that a level's reserved addresses can hold at least, so that small levels may grow."""
+
+
+class Store:
+    """One epoch of a store, open in one process.
+
+    Args:
+        path: the store's folder.
+        writable: whether a writer may ever be opened on it.
+        identity: (store id, epoch) that it must have, or None for whichever is there; an epoch that was compacted
+        away is
+            looked for among those kept.
+
+    Raises:
+        NotAStoreError: there is no store of a format that this release reads.
+        CommitGoneError: the wanted epoch was compacted away.
+        CorruptError: it does not open.
+    """
+
+    def __init__(self, path: str, *, writable: bool = True, identity: tuple[bytes, int] | None = None) -> None:
+        self.path = os.path.abspath(path)
+        try:
+            at = open_directory(self.path)
+        except (FileNotFoundError, NotADirectoryError):
+            raise NotAStoreError(
+                f"{self.path} is no folder, so it is no mctree store; create one with `mctree ingest`"
+            ) from None
+        try:
+            environment, meta, newest = _open_index(at, self.path, writable)
+            if identity is not None and identity != (meta.store, meta.epoch):
+                environment.release()
+                older = f"{EPOCHS_NAME}/{identity[1]}"
+                if identity[0] != meta.store or not exists(older, at):
+                    raise CommitGoneError(
+                        f"{self.path} no longer holds epoch {identity[1]} of that store; take a new snapshot"
+                    )
+                root, at = at, open_directory(older, at)
+                os.close(root)
+                environment, meta, newest = _open_index(at, self.path, writable)
+        except BaseException:
+            os.close(at)
+            raise
+        self.at = at
+        self.meta = meta
+        self.environment = environment
+        self.leases = Leases(at)
+        self.pid = os.getpid()
+        self._levels: dict[tuple[int, int, bool], _SharedLevel] = {}
+        self._levels_lock = threading.Lock()
+        self._finalizer = weakref.finalize(self, _close, at, self.leases, environment)
+        if (head := self._head()) > newest:
+            self.close()
+            raise CorruptError(
+                f"the newest commit of {self.path} is {newest}, but {head} was committed: an older state of the index "
+                "stands in its place; restore it from a copy"
+            )
+
+    @property
+    def identity(self) -> tuple[bytes, int]:
+        """(store id, epoch)."""
+        return self.meta.store, self.meta.epoch
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return not self._finalizer.alive
+
+    @property
+    def moved(self) -> bool:
+        """Whether another store, such as a newer epoch, or none, now stands at the path."""
+        try:
+            there, here = os.stat(self.path), os.fstat(self.at)
+        except FileNotFoundError:
+            return True
+        return (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino)
+
+    @contextmanager
+    def reading(self) -> Iterator[Reading]:
+        """Look things up in one short transaction."""
+        if self.closed:
+            raise UsageError(f"{self.path} was closed; open it again")
+        with self.environment.reading() as txn:
+            yield Reading(txn)
+
+    def hold(self, number: int | None) -> Commit:
+        """Hold a commit (the newest if no number is given) so that it is not collected, until `unhold`.
+
+        Raises:
+            CommitGoneError: it was collected, or never made.
+        """
+        while True:
+            with self.reading() as index:
+                commit = index.commit(number)
+            if commit is None:
+                raise CommitGoneError(
+                    f"commit {number} of {self.path} was collected or never made; take a newer snapshot"
+                )
+            self.leases.acquire(commit.number)
+            # The lease must stand before the check that counts: from then on no writer frees what the commit needs.
+            with self.reading() as index:
+                if index.commit(commit.number) is not None:
+                    return commit
+            self.leases.release(commit.number)
+
+    def unhold(self, commit: int) -> None:
+        """Let go of a commit taken with `hold`."""
+        if not self.closed and self.pid == os.getpid():
+            self.leases.release(commit)
+
+    def array(self, number: int, commit: int) -> ArrayLayout:
+        """The layout of an array that exists at a commit."""
+        with self.reading() as index:
+            payload = index.version(Table.ARRAY, u32.pack(number), commit)
+        if payload is None:
+            raise CorruptError(f"array {number} is named by commit {commit} but not described; run `mctree verify`")
+        return array_layout(payload)
+
+    def level(self, number: int, state: ArrayState, commit: int, *, portable: bool = False) -> Level:
+        """The rows of an array as one level, shared by all snapshots that see the same generations.
+
+        Args:
+            number: the array's number.
+            state: what the commit sees of it.
+            commit: a commit that the caller holds.
+            portable: do not map files, read them.
+        """
+        key = (number, state.refreshed, portable)
+        with self._levels_lock:
+            shared = self._levels.get(key)
+            if shared is None or shared.capacity < state.rows:
+                layout = self.array(number, commit) if shared is None else shared.level.layout
+                shared = self._levels[key] = _SharedLevel(self, number, layout, state.rows, commit, portable)
+                for other in [k for k in self._levels if k[0] == number and k[1] < state.refreshed]:
+                    # Snapshots that use an older mapping keep it alive; nobody else has to find it.
+                    del self._levels[other]
+            shared.commit = max(shared.commit, commit)
+            return shared.level
+
+    def close(self) -> None:
+        """Close files and give up leases; arrays already handed out stay readable while somebody refers to them."""
+        self._levels.clear()
+        self._finalizer()
+
+    def _head(self) -> int:
+        try:
+            data = read_small(HEAD_NAME, self.at)
+        except FileNotFoundError:
+            return 0
+        if len(data) != 12 or crc32c(data[:8]) != int.from_bytes(data[8:], "little"):
+            return 0  # advisory: a power cut may have torn it
+        return int.from_bytes(data[:8], "little")
+
+
+class _SharedLevel:
+    """A level, and the newest commit at which its chunks may be looked up."""
+
+    def __init__(self, store: Store, number: int, layout: ArrayLayout, rows: int, commit: int, portable: bool) -> None:
+        self.commit = commit
+        self.capacity = max(layout.chunks(2 * rows), _LEAST_CHUNKS) * layout.rows_per_chunk
+        owner = weakref.ref(store)
+
+        def open_chunk(chunk: int) -> int | None:
+            store = owner()
+            if store is None or store.closed:
+                raise UsageError("the store that this level belongs to was closed; open it again")
+            with store.reading() as index:
+                found = index.floor(Table.CHUNK + u32.pack(number) + u64.pack(chunk), u64.pack(self.commit))
+            if found is None or not found[1]:
+                return None
+            return open_generation(store.at, number, layout, chunk, u64.unpack(found[0])[0])
+
+        self.level = open_level(layout, open_chunk, capacity_rows=self.capacity, portable=portable)
+
+
+def _open_index(at: int, path: str, writable: bool) -> tuple[Environment, Meta, int]:
+    environment = open_environment(at, path, writable=writable and may_write(at))
+    try:
+        with environment.reading() as txn:
+            index = Reading(txn)
+            payload, newest = index.get(Table.META), index.commit()
+        if payload is None or newest is None:
+            raise NotAStoreError(f"the index of {path} holds no store; restore it from a copy")
+        return environment, Meta.decode(payload), newest.number
+    except BaseException:
+        environment.release()
+        raise
+
+
+def may_write(at: int) -> bool:
+    """Whether this process may make files in the directory open as `at`."""
+    try:
+        return os.access(".", os.W_OK, dir_fd=at) and not os.fstatvfs(at).f_flag & os.ST_RDONLY
+    except OSError as error:
+        if error.errno == errno.EROFS:
+            return False
+        raise
+
+
+def _close(at: int, leases: Leases, environment: Environment) -> None:
+    leases.close()
+    environment.release()
+    os.close(at)

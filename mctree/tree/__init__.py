@@ -1,0 +1,27 @@
+"""What a user holds: trees, snapshots, writers, nodes, documents, gist sets, links."""
+
+from __future__ import annotations
+
+from mctree.tree.documents import Document
+from mctree.tree.gists import GistView
+from mctree.tree.links import Link
+from mctree.tree.node import Node, Provenance
+from mctree.tree.placing import OpenDocument
+from mctree.tree.snapshot import Packed, Snapshot
+from mctree.tree.tree import Tree, create, open  # noqa: A004  # as in gzip.open
+from mctree.tree.writer import Writer
+
+__all__ = [
+    "Document",
+    "GistView",
+    "Link",
+    "Node",
+    "OpenDocument",
+    "Packed",
+    "Provenance",
+    "Snapshot",
+    "Tree",
+    "Writer",
+    "create",
+    "open",
+]

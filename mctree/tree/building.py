@@ -1,0 +1,167 @@
+"""How do gists come to be?  Blocks go in at the bottom in order; every parent that becomes complete goes on top.
+
+A `GistBuilder` belongs to one gist set and one writing session.  It is fed the blocks that the set does not have yet,
+in order and in batches of any size, and appends rows to the set's levels.  Of each level it remembers the gists whose
+parent is not complete, so that nothing is read twice.  Children are taken as they are stored, after rounding: so a
+gist is the same whether it was made while its blocks arrived, or later from the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mctree.encoders import Encoder
+from mctree.errors import UsageError
+from mctree.format.arrays import ArrayLayout, rows_per_chunk
+from mctree.format.facts import GistSetRecord
+from mctree.format.records import BLOCK
+from mctree.geometry import TEXT, World
+from mctree.storage.session import Session
+from mctree.tree.rows import Rows
+
+__all__ = ["BlockTokens", "GistBuilder", "encode_nodes", "level_layout", "stored"]
+
+BlockTokens = Callable[[int, int], tuple[NDArray[np.uint32], NDArray[np.int64]]]
+"""(first block, block after the last) → their tokens `uint32 [n, 32]` and how many of each are real `int64 [n]`."""
+
+_FANOUT = TEXT.fanout(0)
+_BATCH_BLOCKS = 1 << 13
+
+
+def level_layout(record: GistSetRecord, level: int, chunk_bytes: int) -> ArrayLayout:
+    """Where the gists of a level lie."""
+    path = f"gists/{record.folder}/text/lod{level}"
+    row_bytes = ArrayLayout(path, record.dtype, (record.dim,), 1).row_bytes
+    return ArrayLayout(path, record.dtype, (record.dim,), rows_per_chunk(row_bytes, chunk_bytes))
+
+
+def stored(vectors: NDArray[np.float32], dtype: np.dtype[np.generic], encoder: Encoder) -> NDArray[np.generic]:
+    """Vectors as they will be stored.
+
+    Raises:
+        UsageError: the encoder made something that is no finite vector of its dimension.
+    """
+    vectors = np.asarray(vectors)
+    if vectors.ndim != 2 or vectors.shape[1] != encoder.dim:
+        raise UsageError(f"encoder {encoder.kind!r} returned {vectors.shape}, not [n, {encoder.dim}]")
+    if not np.isfinite(vectors).all():
+        raise UsageError(f"encoder {encoder.kind!r} returned values that are not finite")
+    limit = float(np.finfo(np.dtype(dtype.str)).max)
+    return np.clip(vectors, -limit, limit).astype(dtype)
+
+
+def encode_nodes(
+    encoder: Encoder,
+    level: int,
+    first: NDArray[np.int64],
+    children: NDArray[np.generic],
+    world: World,
+    tokens: BlockTokens,
+) -> NDArray[np.float32]:
+    """Encode nodes of a level above 1.
+
+    Args:
+        encoder: what encodes.
+        level: the nodes' level.
+        first: `int64 [n]`: the nodes' indices.
+        children: `[n, 32, dim]`: their children's gists, as stored.
+        world: what exists.
+        tokens: gives the tokens of blocks.
+
+    Returns:
+        `float32 [n, dim]`.
+    """
+    below = first[:, None] * _FANOUT + np.arange(_FANOUT)
+    mask = world.exists(TEXT, level - 1, below.reshape(-1)).reshape(below.shape)
+    if level > encoder.span_level:
+        return encoder.encode(level, children.astype(np.float32), mask)
+    # The span's own tokens are large at high levels: one node at a time bounds memory to one span.
+    width = TEXT.width(level) // BLOCK
+    made = []
+    for i, node in enumerate(first.tolist()):
+        grid, counts = tokens(node * width, (node + 1) * width)
+        alive = world.exists(TEXT, 1, np.arange(node * width, (node + 1) * width))
+        real = (np.arange(BLOCK) < counts[:, None]) & alive[:, None]
+        span = (grid.reshape(1, -1), real.reshape(1, -1))
+        made.append(encoder.encode(level, children[i : i + 1].astype(np.float32), mask[i : i + 1], span))
+    return np.concatenate(made)
+
+
+class GistBuilder:
+    """Appends to one gist set.
+
+    Args:
+        session: what writes; it must know the set's arrays.
+        record: the set; `record` grows as levels are added.
+        encoder: the set's encoder.
+        new_array: gives the number of a new array.
+        committed: an array's committed rows, by its number.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        record: GistSetRecord,
+        encoder: Encoder,
+        new_array: Callable[[], int],
+        committed: Callable[[int], Rows],
+    ) -> None:
+        self.record = record
+        self.added: dict[int, ArrayLayout] = {}
+        self._session = session
+        self._encoder = encoder
+        self._new_array = new_array
+        self._pending: dict[int, NDArray[np.generic]] = {}
+        for level, array in enumerate(record.levels, 1):
+            parents = self._rows(level + 1)
+            self._pending[level] = committed(array).read(parents * _FANOUT, self._rows(level))
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks, from the first on, the set has gists of."""
+        return self._rows(1)
+
+    def append(self, stop: int, world: World, tokens: BlockTokens) -> None:
+        """Make gists of all blocks up to `stop`, and of every node that they complete.
+
+        Args:
+            stop: the block after the last.
+            world: what exists, up to `stop` at least.
+            tokens: gives the tokens of blocks.
+        """
+        while (first := self.blocks) < stop:
+            last = min(first + _BATCH_BLOCKS, stop)
+            grid, counts = tokens(first, last)
+            mask = np.arange(BLOCK) < counts[:, None]
+            mask &= world.exists(TEXT, 1, np.arange(first, last))[:, None]
+            self._put(1, self._encoder.encode(1, grid, mask))
+            level = 1
+            while len(self._pending[level]) >= _FANOUT:
+                complete = len(self._pending[level]) // _FANOUT
+                children = self._pending[level][: complete * _FANOUT].reshape(complete, _FANOUT, -1)
+                index = self._rows(level + 1) + np.arange(complete)
+                vectors = encode_nodes(self._encoder, level + 1, index, children, world, tokens)
+                self._pending[level] = self._pending[level][complete * _FANOUT :].copy()
+                self._put(level + 1, vectors)
+                level += 1
+
+    def _put(self, level: int, vectors: NDArray[np.float32]) -> None:
+        if level > len(self.record.levels):
+            array = self._new_array()
+            layout = level_layout(self.record, level, self._session.store.meta.chunk_bytes)
+            self._session.add_array(array, layout)
+            self.record = self.record.with_level(array)
+            self.added[array] = layout
+        array = self.record.levels[level - 1]
+        rows = stored(vectors, self._session.array(array).layout.numpy, self._encoder)
+        self._session.append(array, rows, summed=True)
+        before = self._pending.get(level)
+        self._pending[level] = rows if before is None else np.concatenate([before, rows])
+
+    def _rows(self, level: int) -> int:
+        if level > len(self.record.levels):
+            return 0
+        return self._session.array(self.record.levels[level - 1]).rows

@@ -1,0 +1,132 @@
+"""What does a gist set hold at a commit?  Its levels, which nodes have a gist in it, and which gists are stale."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mctree.errors import CorruptError, NotFoundError
+from mctree.format.facts import GistSetRecord
+from mctree.format.keys import Table, u32
+from mctree.geometry import TEXT, intervals
+from mctree.storage.index import Reading
+from mctree.tree.rows import Rows
+
+if TYPE_CHECKING:
+    from mctree.encoders import Encoder
+    from mctree.tree.snapshot import Snapshot
+
+__all__ = ["DEFAULT_SET", "GistView", "gist_set_named", "gist_sets"]
+
+DEFAULT_SET = b"default-set"
+"""The setting that holds the number of the default gist set."""
+
+
+def gist_sets(index: Reading, commit: int) -> dict[int, GistSetRecord]:
+    """All gist sets at a commit, by number."""
+    return {
+        u32.unpack(key)[0]: GistSetRecord.decode(payload) for key, _, payload in index.versions(Table.GIST_SET, commit)
+    }
+
+
+def default_set(index: Reading, commit: int) -> int | None:
+    """The number of the default gist set, if there is one."""
+    payload = index.version(Table.SETTING, DEFAULT_SET, commit)
+    return None if payload is None else int(u32.unpack(payload)[0])
+
+
+def gist_set_named(index: Reading, commit: int, name: str | None) -> tuple[int, GistSetRecord]:
+    """The gist set of a name, or the default one.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    sets = gist_sets(index, commit)
+    if name is None:
+        number = default_set(index, commit)
+        if number in sets:
+            return number, sets[number]
+        raise NotFoundError("the store has no default gist set; build one with `mctree gist`")
+    for number, record in sets.items():
+        if record.name == name:
+            return number, record
+    known = ", ".join(sorted(record.name for record in sets.values())) or "none"
+    raise NotFoundError(f"there is no gist set {name!r}; the store has: {known}")
+
+
+class GistView:
+    """One gist set as a snapshot sees it; made by `Snapshot.gists`."""
+
+    def __init__(self, snapshot: Snapshot, number: int, record: GistSetRecord) -> None:
+        self.number = number
+        self.record = record
+        self._snapshot = snapshot
+
+    def __repr__(self) -> str:
+        return f"<GistView {self.name!r}: {self.levels} levels of {self.dim} × {self.record.dtype}>"
+
+    @property
+    def name(self) -> str:
+        """The set's name."""
+        return self.record.name
+
+    @property
+    def dim(self) -> int:
+        """Length of a gist."""
+        return self.record.dim
+
+    @property
+    def levels(self) -> int:
+        """The highest level that has a gist (0 if none has)."""
+        return max((level for level in range(1, len(self.record.levels) + 1) if self.rows(level)), default=0)
+
+    def rows(self, level: int) -> int:
+        """How many nodes of a level, from the first on, have a gist."""
+        if not 1 <= level <= len(self.record.levels):
+            return 0
+        return self._snapshot.state(self.record.levels[level - 1]).rows
+
+    def level(self, level: int) -> Rows:
+        """The gists of a level, one row for each node from the first on: `[nodes, dim]`.
+
+        Raises:
+            NotFoundError: the set has no such level.
+        """
+        if not 1 <= level <= len(self.record.levels):
+            raise NotFoundError(f"gist set {self.name!r} has levels 1..{len(self.record.levels)}, not {level}")
+        return self._snapshot.rows(self.record.levels[level - 1])
+
+    def gather(self, level: int, index: NDArray[np.integer[Any]], out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """The gists of nodes in any order, into `out` if given: `[n, dim]`."""
+        return self.level(level).gather(index, out)
+
+    def stale(self, level: int, index: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Of which nodes something has died since their gists were made: `bool [n]`.  Blocks are never stale."""
+        index = np.asarray(index, np.int64)
+        if level < 2:
+            return np.zeros(len(index), np.bool_)
+        refreshed = self._snapshot.record.refreshed.get(self.number, 0)
+        died = self._snapshot.world.deaths.after(refreshed).intervals
+        return intervals.overlap(died, np.column_stack(TEXT.span(level, index))) > 0
+
+    def encoder(self) -> Encoder:
+        """The encoder that made the set, read back from the store.
+
+        Raises:
+            CorruptError: its dump is missing or damaged, or gives another fingerprint.
+        """
+        return self._snapshot.tree.encoder(self.record)
+
+
+def check_encoder(record: GistSetRecord, encoder: Encoder) -> None:
+    """Make sure that an encoder is the one that a set was made by.
+
+    Raises:
+        CorruptError: it is another one.
+    """
+    if encoder.fingerprint != record.fingerprint or encoder.dim != record.dim:
+        raise CorruptError(
+            f"gist set {record.name!r} was made by encoder {record.fingerprint[:12]}, not by {encoder.fingerprint[:12]}"
+        )

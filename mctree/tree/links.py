@@ -1,0 +1,118 @@
+"""Which spans belong together?  Links such as captions and OCR, found from both ends.
+
+A link joins two spans.  It is entered under every node of the smallest cover of each of its spans, so that the links
+that meet a range are found by one range scan per level, without looking at all of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from mctree.errors import CorruptError, NotFoundError, UsageError
+from mctree.format.facts import LinkRecord
+from mctree.format.keys import Table, link_node_key, u64
+from mctree.geometry import TEXT, World, cover
+from mctree.storage.index import Reading, Writing
+
+__all__ = ["Link", "end_link", "links_in", "put_link"]
+
+_LEVELS = range(TEXT.max_level + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A link between two spans, each (space, start, stop) in LOD0 positions.
+
+    Attributes:
+        id: its number in the store.
+        source: the span it leads from.
+        target: the span it leads to.
+        kind: what it says, such as `caption`.
+        score: how sure it is, in [0, 1].
+    """
+
+    id: int
+    source: tuple[int, int, int]
+    target: tuple[int, int, int]
+    kind: str
+    score: float
+
+    def meets(self, space: int, start: int, stop: int) -> Literal["source", "target", ""]:
+        """Which of its ends meets a range (`source` if both do), or nothing."""
+        for end, span in (("source", self.source), ("target", self.target)):
+            if span[0] == space and span[1] < stop and start < span[2]:
+                return "source" if end == "source" else "target"
+        return ""
+
+
+def put_link(index: Writing, number: int, record: LinkRecord) -> None:
+    """Enter a link.
+
+    Raises:
+        UsageError: a span is empty, or the score no number in [0, 1].
+    """
+    for _, start, stop in (record.source, record.target):
+        if not 0 <= start < stop:
+            raise UsageError(f"a link needs spans of at least one position, not {start}..{stop}")
+    if not 0.0 <= record.score <= 1.0:
+        raise UsageError(f"a link's score lies in 0..1; {record.score} does not")
+    index.put_version(Table.LINK, u64.pack(number), record.encode())
+    for key in _node_keys(number, record):
+        index.put_version(Table.LINK_NODE, key, b"\x01")
+
+
+def end_link(index: Writing, number: int) -> None:
+    """Let a link hold no longer.
+
+    Raises:
+        NotFoundError: there is no such link.
+    """
+    payload = index.version(Table.LINK, u64.pack(number), index.number)
+    if payload is None:
+        raise NotFoundError(f"there is no link {number}")
+    index.end_version(Table.LINK, u64.pack(number))
+    for key in _node_keys(number, LinkRecord.decode(payload)):
+        index.end_version(Table.LINK_NODE, key)
+
+
+def links_in(index: Reading, commit: int, space: int, start: int, stop: int) -> list[Link]:
+    """The links of which an end meets [start, stop), in order of their numbers."""
+    numbers: set[int] = set()
+    if start < stop:
+        for level in _LEVELS:
+            width = int(TEXT.width(level))
+            first, last = start // width, (stop - 1) // width
+            prefix = link_node_key(space, level, 0, 0)[:5]
+            low, high = u64.pack(first), u64.pack(last + 1)
+            for key, payload in index.scan(Table.LINK_NODE + prefix, low, high):
+                if payload and u64.unpack(key[16:])[0] <= commit:
+                    numbers.add(u64.unpack(key[8:16])[0])
+    found = []
+    for number in sorted(numbers):
+        link = _read(index, number, commit)
+        if link is not None and link.meets(space, start, stop):
+            found.append(link)
+    return found
+
+
+def _read(index: Reading, number: int, commit: int) -> Link | None:
+    payload = index.version(Table.LINK, u64.pack(number), commit)
+    if payload is None:
+        return None
+    record = LinkRecord.decode(payload)
+    return Link(number, record.source, record.target, record.kind, record.score)
+
+
+def _node_keys(number: int, record: LinkRecord) -> set[bytes]:
+    keys: set[bytes] = set()
+    for space, start, stop in (record.source, record.target):
+        width = int(TEXT.width(1))
+        # Geometry alone decides where a link is entered: nodes need not exist for it.
+        world = World(positions=-(-stop // width) * width)
+        cut = cover(TEXT, start, stop, world=world)
+        for level, at in zip(cut.level.tolist(), cut.index.tolist(), strict=True):
+            keys.add(link_node_key(space, level, at, number))
+    if not keys:
+        raise CorruptError(f"link {number} has no span")
+    return keys

@@ -1,0 +1,130 @@
+"""What is there to know about one node?  What follows from its address is computed, the rest is looked up.
+
+Use it to look around; code that handles thousands of nodes asks the snapshot for arrays instead.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mctree.format.records import BLOCK
+from mctree.geometry import TEXT, Address
+
+if TYPE_CHECKING:
+    from mctree.tree.documents import Document
+    from mctree.tree.snapshot import Snapshot
+
+__all__ = ["Node", "Provenance"]
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a stretch of tokens came from: bytes [start, stop) of a document's source."""
+
+    document: int
+    source: bytes
+    start: int
+    stop: int
+
+    @property
+    def name(self) -> str:
+        """The source's name; bytes that are no UTF-8 are escaped as `os.fsdecode` does."""
+        return self.source.decode("utf-8", "surrogateescape")
+
+
+class Node:
+    """A node that exists in a snapshot; made by `Snapshot.node` and its kin.
+
+    Attributes:
+        address: its space, level and index.
+    """
+
+    def __init__(self, snapshot: Snapshot, address: Address) -> None:
+        self.address = address
+        self._snapshot = snapshot
+
+    def __repr__(self) -> str:
+        return f"<Node {self.address} span {self.span[0]}..{self.span[1]}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Node) and (self.address, self._snapshot) == (other.address, other._snapshot)
+
+    def __hash__(self) -> int:
+        return hash(self.address)
+
+    @property
+    def level(self) -> int:
+        """Its level of detail: 0 is the finest."""
+        return self.address.level
+
+    @property
+    def index(self) -> int:
+        """Its place within its level."""
+        return self.address.index
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """The LOD0 positions [start, stop) below it, padding and dead ones included."""
+        start, stop = TEXT.span(self.level, self.index)
+        return int(start), int(stop)
+
+    @property
+    def tokens(self) -> int:
+        """Real, live tokens below it."""
+        if self.level == 0:
+            return 1
+        return int(self._snapshot.world.tokens(self.level, np.array([self.index]))[0])
+
+    @property
+    def parent(self) -> Node | None:
+        """The node above it, or None if that is not complete yet."""
+        above = Address(self.address.space, self.level + 1, int(TEXT.parent(self.level, self.index)))
+        return Node(self._snapshot, above) if self._snapshot.exists(above) else None
+
+    @property
+    def children(self) -> list[Node]:
+        """The nodes below it that exist, in order."""
+        if self.level == 0:
+            return []
+        first, stop = TEXT.children(self.level, self.index)
+        below = (Address(self.address.space, self.level - 1, index) for index in range(int(first), int(stop)))
+        return [Node(self._snapshot, address) for address in below if self._snapshot.exists(address)]
+
+    @property
+    def document(self) -> Document | None:
+        """Its document, if it lies within one: always so for LOD0 and LOD1."""
+        if self.level > 1:
+            found = {p.document for p in self.provenance()}
+            return self._snapshot.document(found.pop()) if len(found) == 1 else None
+        block = self.span[0] // BLOCK
+        return self._snapshot.document(int(self._snapshot.block_records(block, 1)["document"][0]))
+
+    def provenance(self, limit: int | None = None) -> list[Provenance]:
+        """Which bytes of which sources it stands for, in order, dead blocks left out.
+
+        Args:
+            limit: give at most so many stretches.
+        """
+        return self._snapshot.provenance(*self.span, limit=limit)
+
+    def gist(self, gist_set: str | None = None) -> NDArray[np.generic] | None:
+        """Its gist, or None if it has none in the set (the default set if none is named)."""
+        if self.level == 0:
+            return None
+        gists = self._snapshot.gists(gist_set)
+        if self.index >= gists.rows(self.level):
+            return None
+        row: NDArray[np.generic] = gists.gather(self.level, np.array([self.index]))[0]
+        return row
+
+    def read_tokens(self) -> NDArray[np.generic]:
+        """The real, live tokens below it."""
+        return self._snapshot.packed(*self.span).tokens
+
+    def text(self) -> str:
+        """What its tokens say; characters cut by its ends, and bytes that are no text, show as U+FFFD."""
+        return self._snapshot.text(*self.span)

@@ -1,0 +1,294 @@
+"""How do a document's tokens become blocks?  They fill blocks of 32 in order; what is left over waits in a tail.
+
+A document owns whole blocks.  While it is open its unfinished block is its tail; when the tail fills, or the document
+is closed, the block is placed at the end of the timeline, and is final.  Blocks carry the bytes of the source that
+they stand for: a block starts where the one before it in the document ends.
+
+Nothing here is written anywhere: a `Timeline` collects what one commit will place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mctree.encoders import Encoded, Tokenizer
+from mctree.errors import UsageError
+from mctree.format.facts import DocumentRecord
+from mctree.format.records import BLOCK, BLOCK_DTYPE, Original, Run, Tail
+
+__all__ = ["OpenDocument", "Timeline", "cut_piece"]
+
+_PIECE_BYTES = 1 << 20
+
+
+class Timeline:
+    """Blocks placed since the last commit.
+
+    Args:
+        blocks: blocks that were placed before.
+    """
+
+    def __init__(self, blocks: int) -> None:
+        self.blocks = blocks
+        self._grids: list[NDArray[np.uint32]] = []
+        self._records: list[NDArray[np.void]] = []
+
+    def place(self, grid: NDArray[np.uint32], records: NDArray[np.void]) -> int:
+        """Put blocks at the end.
+
+        Args:
+            grid: `uint32 [n, 32]`.
+            records: `BLOCK_DTYPE [n]`, checksums still empty.
+
+        Returns:
+            The number of the first.
+        """
+        first = self.blocks
+        self.blocks += len(grid)
+        self._grids.append(grid)
+        self._records.append(records)
+        return first
+
+    def placed(self) -> tuple[NDArray[np.uint32], NDArray[np.void]]:
+        """All blocks placed since the last commit: their tokens `uint32 [n, 32]` and records `[n]`."""
+        if not self._grids:
+            return np.empty((0, BLOCK), np.uint32), np.empty(0, BLOCK_DTYPE)
+        if len(self._grids) > 1:
+            self._grids = [np.concatenate(self._grids)]
+            self._records = [np.concatenate(self._records)]
+        return self._grids[0], self._records[0]
+
+    def clear(self) -> None:
+        """Forget what was placed: it was committed."""
+        self._grids, self._records = [], []
+
+
+@dataclass(slots=True)
+class Changes:
+    """What of one document the next commit has to record."""
+
+    record: bool = False
+    tail: bool = False
+    runs: dict[int, Run] = field(default_factory=dict)
+    originals: list[tuple[int, Original]] = field(default_factory=list)
+    tokens: int = 0
+
+    def __bool__(self) -> bool:
+        return self.record or self.tail or bool(self.runs) or bool(self.originals)
+
+
+class OpenDocument:
+    """A document that tokens can be appended to; made by `Writer.begin` and `Writer.reopen`.
+
+    Attributes:
+        id: its number in the store.
+        source: the name of where it comes from.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        record: DocumentRecord,
+        timeline: Timeline,
+        tokenizer: Tokenizer | None,
+        vocabulary: int,
+        *,
+        runs: list[Run] | None = None,
+        tail: Tail | None = None,
+        size: int = 0,
+        tokens: int = 0,
+        finished: Callable[[OpenDocument], None],
+    ) -> None:
+        """Continue a document from what is committed of it."""
+        self.id = number
+        self.source = record.source
+        self.changes = Changes(record=runs is None)
+        self._record = record
+        self._timeline = timeline
+        self._tokenizer = tokenizer
+        self._vocabulary = vocabulary
+        self._finished = finished
+        self._blocks = sum(run.blocks for run in runs or [])
+        self._run = (self._blocks - runs[-1].blocks, runs[-1]) if runs else None
+        self._size = size
+        self._tokens = tokens
+        self._block_start = tail.start if tail is not None else size
+        self._ids = np.empty(0, np.uint32) if tail is None else np.asarray(tail.tokens, np.uint32)
+        self._stops = np.empty(0, np.uint64) if tail is None else np.asarray(tail.stops, np.uint64)
+        # The digest of what another session wrote cannot be continued.
+        self._hash = hashlib.blake2b(digest_size=32) if runs is None else None
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<OpenDocument {self.id} {self.source!r}: {self._tokens} tokens, {self._size} bytes>"
+
+    @property
+    def open(self) -> bool:
+        """Whether it may still be appended to."""
+        return not self._closed
+
+    @property
+    def tokens(self) -> int:
+        """Real tokens so far, uncommitted ones included."""
+        return self._tokens
+
+    @property
+    def size(self) -> int:
+        """Bytes so far, uncommitted ones included."""
+        return self._size
+
+    @property
+    def tail(self) -> Tail:
+        """The unfinished block."""
+        return Tail(self._block_start, self._ids, self._stops)
+
+    @property
+    def record(self) -> DocumentRecord:
+        """What the index is to say of it."""
+        return self._record
+
+    def write(self, data: bytes | str) -> None:
+        """Append text, tokenized by the store's tokenizer; bytes may be anything.
+
+        Raises:
+            UsageError: the store has no tokenizer, or the document is closed.
+        """
+        if self._tokenizer is None:
+            raise UsageError("the store has no tokenizer: append tokens instead")
+        rest = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
+        while rest:
+            piece, rest = cut_piece(rest)
+            self.append(self._tokenizer.encode([piece])[0], piece)
+
+    def extend(self, tokens: ArrayLike) -> None:
+        """Append tokens: each stands for the bytes that it decodes to by itself, or one if there is no tokenizer.
+
+        Args:
+            tokens: integers `[n]`, all below the store's vocabulary.
+
+        Raises:
+            UsageError: a token is out of range, or the document is closed.
+        """
+        ids = np.atleast_1d(np.asarray(tokens))
+        if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
+            raise UsageError("tokens are one row of integers")
+        if ids.size and (int(ids.min()) < 0 or int(ids.max()) >= self._vocabulary):
+            raise UsageError(f"tokens must lie in 0..{self._vocabulary - 1}, the store's vocabulary")
+        ids = ids.astype(np.uint32)
+        if self._tokenizer is None:
+            lengths = np.ones(len(ids), np.int64)
+        else:
+            distinct, inverse = np.unique(ids, return_inverse=True)
+            known = [len(self._tokenizer.decode(distinct[i : i + 1])) for i in range(len(distinct))]
+            lengths = np.array(known, np.int64)[inverse] if len(ids) else np.empty(0, np.int64)
+        self._hash = None
+        stops = np.cumsum(lengths)
+        self._take(ids, stops, int(stops[-1]) if len(stops) else 0)
+
+    def append(self, encoded: Encoded, piece: bytes) -> None:
+        """Append a piece of the source that was tokenized before, as bulk readers do.
+
+        Args:
+            encoded: its tokens.
+            piece: its bytes.
+        """
+        if self._hash is not None:
+            self._hash.update(piece)
+        if not encoded.exact:
+            original = Original(self._size + len(piece), self._tokens, len(encoded.ids), zlib.compress(piece))
+            self._check_open()
+            self.changes.originals.append((self._size, original))
+        self._take(encoded.ids, encoded.stops, len(piece))
+
+    def close(self, digest: bytes | None = None) -> None:
+        """Place the unfinished block: the document is complete.
+
+        Args:
+            digest: BLAKE2b-256 of all its bytes, if the caller knows it; worked out where it can be otherwise.
+        """
+        self._check_open()
+        if len(self._ids):
+            self._place(len(self._ids), self._size)
+            self.changes.tail = True
+        if digest is None:
+            digest = b"" if self._hash is None else self._hash.digest()
+        self._closed = True
+        self._record = DocumentRecord(
+            source=self._record.source,
+            open=False,
+            size=self._size,
+            tokens=self._tokens,
+            digest=digest,
+            locator=self._record.locator,
+            media=self._record.media,
+            previous=self._record.previous,
+        )
+        self.changes.record = True
+        self._finished(self)
+
+    def committed(self) -> None:
+        """Forget the changes: they are in the index now."""
+        self.changes = Changes()
+
+    def _take(self, ids: NDArray[np.uint32], stops: NDArray[np.int64], size: int) -> None:
+        self._check_open()
+        if len(ids):
+            self.changes.tail = True
+            self.changes.tokens += len(ids)
+            self._ids = np.concatenate([self._ids, ids])
+            self._stops = np.concatenate([self._stops, stops.astype(np.uint64) + np.uint64(self._size)])
+            self._tokens += len(ids)
+        self._size += size
+        if full := len(self._ids) // BLOCK * BLOCK:
+            self._place(full, int(self._stops[full - 1]))
+
+    def _place(self, count: int, stop: int) -> None:
+        """Place the first `count` waiting tokens, which end at source byte `stop`."""
+        blocks = -(-count // BLOCK)
+        grid = np.zeros((blocks, BLOCK), np.uint32)
+        grid.reshape(-1)[:count] = self._ids[:count]
+        records = np.zeros(blocks, BLOCK_DTYPE)
+        records["document"] = self.id
+        records["count"] = BLOCK
+        records["count"][-1] = count - (blocks - 1) * BLOCK
+        records["stop"][:-1] = self._stops[BLOCK - 1 : count - 1 : BLOCK][: blocks - 1]
+        records["stop"][-1] = stop
+        records["start"][0] = self._block_start
+        records["start"][1:] = records["stop"][:-1]
+        first = self._timeline.place(grid, records)
+        if self._run is not None and self._run[1].block + self._run[1].blocks == first:
+            ordinal, run = self._run
+            self._run = (ordinal, Run(run.block, run.blocks + blocks))
+        else:
+            self._run = (self._blocks, Run(first, blocks))
+        self.changes.runs[self._run[0]] = self._run[1]
+        self._blocks += blocks
+        self._block_start = stop
+        self._ids, self._stops = self._ids[count:].copy(), self._stops[count:].copy()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise UsageError(f"document {self.id} is closed; reopen it to append")
+
+
+def cut_piece(data: bytes) -> tuple[bytes, bytes]:
+    """Cut the first piece, at most 1 MiB, off some bytes: behind its last newline, else before a split character."""
+    if len(data) <= _PIECE_BYTES:
+        return data, b""
+    stop = data.rfind(b"\n", 0, _PIECE_BYTES) + 1
+    if not stop:
+        stop = _PIECE_BYTES
+        while stop > _PIECE_BYTES - 4 and data[stop] & 0xC0 == 0x80:
+            stop -= 1
+    return data[:stop], data[stop:]
+
+
+def new_record(source: bytes, locator: Mapping[str, int | str] | None, media: str, previous: int) -> DocumentRecord:
+    """The record of a document that has just begun."""
+    return DocumentRecord(source=source, open=True, locator=dict(locator or {}), media=media, previous=previous)

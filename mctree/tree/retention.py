@@ -1,0 +1,133 @@
+"""Which commits are kept, and what goes with those that are not?
+
+Kept are the newest commits, as many as the store's `keep` setting says, and those that a living process holds.
+Collecting takes two steps.  First a commit is *condemned*: from the transaction that does it on it no longer opens.
+In a later transaction, after the leases were looked at once more, it is *freed*: whoever held it before it was
+condemned is found then.
+
+What a freed commit needed alone is found without looking at everything.  A version of a fact holds over [born, ended);
+when it is ended a *grave* under its `ended` remembers it.  Let p < k … k' < m be commits of which k … k' are freed
+and p and m are kept, with nothing kept between.  Only versions with p < born and k < ended ≤ m lose their last
+reader, and those are one range scan over the graves.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from mctree.format.facts import array_layout
+from mctree.format.keys import Table, checksum_key, commit_key, parse_grave, split_version, u32, u64
+from mctree.storage.index import Writing
+
+__all__ = ["KEEP", "KEEP_DEFAULT", "Freed", "collect"]
+
+KEEP = b"keep"
+"""The setting that says how many of the newest commits are kept (0: all)."""
+KEEP_DEFAULT = 64
+_FACT_BYTES = 8
+
+
+@dataclass(slots=True)
+class Freed:
+    """Files that nobody needs any more, to be removed once the transaction that freed them is durable.
+
+    Attributes:
+        generations: (array, chunk, generation) of replaced chunks.
+        arrays: paths of arrays that were dropped.
+    """
+
+    generations: list[tuple[int, int, int]] = field(default_factory=list)
+    arrays: list[str] = field(default_factory=list)
+
+
+def collect(index: Writing, keep: int, held: set[int] | None) -> Freed:
+    """Condemn the commits that need not be kept, and free those condemned before.
+
+    Args:
+        index: the transaction of the commit that is being made.
+        keep: how many of the newest commits to keep, the one being made included (0: all).
+        held: the commits that living processes held when this transaction began (None: unknown, so all of them).
+
+    Returns:
+        What to remove from disk.
+    """
+    freed = Freed()
+    if held is None:
+        return freed
+    openable = index.commit_numbers()
+    condemned = index.commit_numbers(Table.CONDEMNED)
+    gone = [number for number in condemned if number not in held]
+    kept = sorted({*openable, *(number for number in condemned if number in held), index.number})
+    for before, first, after in _gaps(gone, kept):
+        _free(index, before, first, after, freed)
+    for number in gone:
+        index.delete(commit_key(Table.CONDEMNED, number))
+    if keep:
+        # The one being made is not in the list yet.
+        for number in openable[: max(len(openable) - keep + 1, 0)]:
+            if number not in held:
+                key = commit_key(Table.COMMIT, number)
+                payload = index.get(key)
+                assert payload is not None, "the number was just read"
+                index.put(commit_key(Table.CONDEMNED, number), payload)
+                index.delete(key)
+    return freed
+
+
+def _gaps(gone: Iterable[int], kept: list[int]) -> list[tuple[int, int, int]]:
+    """(last kept before, first gone, first kept after) for each stretch of freed commits between kept ones."""
+    gaps: list[tuple[int, int, int]] = []
+    for number in sorted(gone):
+        at = bisect_left(kept, number)
+        before = kept[at - 1] if at else 0
+        if not gaps or gaps[-1][0] != before:
+            gaps.append((before, number, kept[at]))
+    return gaps
+
+
+def _free(index: Writing, before: int, first: int, after: int, freed: Freed) -> None:
+    graves = [key for key, _ in index.scan(Table.GRAVE, u64.pack(first + 1), u64.pack(after + 1))]
+    for rest in graves:
+        ended, version = parse_grave(Table.GRAVE + rest)
+        _, born = split_version(version)
+        if born <= before:
+            continue
+        index.delete(Table.GRAVE + rest)
+        payload = index.get(version)
+        if payload is None:
+            continue  # it went with the array that it was a part of
+        index.delete(version)
+        _after_version(index, version, payload, freed)
+        _drop_end_marker(index, version, ended)
+
+
+def _after_version(index: Writing, version: bytes, payload: bytes, freed: Freed) -> None:
+    """What else goes with a version of a fact."""
+    table, (fact, born) = Table(version[:1]), split_version(version)
+    if table is Table.CHUNK:
+        array, chunk = u32.unpack(fact[:4])[0], u64.unpack(fact[4:])[0]
+        prefix = checksum_key(array, chunk, born, 0)[:-4]
+        for rest, _ in list(index.scan(prefix)):
+            index.delete(prefix + rest)
+        freed.generations.append((array, chunk, born))
+    elif table is Table.ARRAY:
+        for kind in (Table.CHUNK, Table.CHECKSUMS):
+            for rest, _ in list(index.scan(kind + fact)):
+                index.delete(kind + fact + rest)
+        freed.arrays.append(array_layout(payload).path)
+
+
+def _drop_end_marker(index: Writing, version: bytes, ended: int) -> None:
+    """If a fact is over and this was its last version, forget that it ever was."""
+    table, (fact, _) = Table(version[:1]), split_version(version)
+    marker = table + fact + u64.pack(ended)
+    earlier = index.floor(table + fact, u64.pack(ended - 1))
+    if (earlier is not None and len(earlier[0]) == _FACT_BYTES) or index.get(marker) != b"":
+        return
+    index.delete(marker)
+    if table is Table.DOCUMENT:
+        for kind in (Table.RUN, Table.ORIGINAL):
+            for rest, _ in list(index.scan(kind + fact)):
+                index.delete(kind + fact + rest)

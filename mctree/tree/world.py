@@ -1,0 +1,136 @@
+"""What exists at a commit, and how many real tokens does it hold?  Answers for whole arrays of nodes at once.
+
+What exists is what was placed, minus what has died.  Deaths are few beside blocks, so they are kept as sorted runs with
+prefix sums; the tokens placed before every 32nd block are a level of the store (`text/before`), and those within a
+group of 32 blocks are its counts (`text/count`).  So the number of real tokens before any block, dead ones left out,
+costs two gathers and two binary searches, whatever the size of the store.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mctree.format.keys import Table, u64
+from mctree.format.records import BLOCK, DEATH_DTYPE, decode_death
+from mctree.geometry import TEXT, World
+from mctree.storage.index import Reading
+from mctree.tree.rows import Rows
+
+__all__ = ["Deaths", "TimelineWorld", "read_deaths"]
+
+
+@dataclass(frozen=True)
+class Deaths:
+    """Runs of blocks that have died, as an array of `DEATH_DTYPE` sorted by first block; runs do not overlap."""
+
+    runs: NDArray[np.void]
+
+    @classmethod
+    def none(cls) -> Deaths:
+        """No deaths."""
+        return cls(np.empty(0, DEATH_DTYPE))
+
+    @classmethod
+    def sorted(cls, runs: NDArray[np.void]) -> Deaths:
+        """Deaths in any order."""
+        return cls(runs[np.argsort(runs["start"], kind="stable")])
+
+    @cached_property
+    def intervals(self) -> NDArray[np.int64]:
+        """The dead LOD0 positions: sorted, disjoint `int64 [n, 2]`, neighbours joined."""
+        starts, stops = self.runs["start"].astype(np.int64), self.runs["stop"].astype(np.int64)
+        if not len(starts):
+            return np.empty((0, 2), np.int64)
+        opens = np.concatenate([[True], starts[1:] != stops[:-1]])
+        closes = np.concatenate([opens[1:], [True]])
+        return np.stack([starts[opens], stops[closes]], axis=1) * BLOCK
+
+    @cached_property
+    def tokens_before(self) -> NDArray[np.int64]:
+        """Dead tokens in the first n runs: `int64 [runs + 1]`."""
+        return np.concatenate([[0], np.cumsum(self.runs["tokens"].astype(np.int64))])
+
+    def until(self, commit: int) -> Deaths:
+        """The deaths of commits up to and including `commit`."""
+        return Deaths(self.runs[self.runs["commit"] <= commit])
+
+    def after(self, commit: int) -> Deaths:
+        """The deaths of commits after `commit`."""
+        return Deaths(self.runs[self.runs["commit"] > commit])
+
+
+def read_deaths(index: Reading, after: int, until: int) -> NDArray[np.void]:
+    """The deaths of commits in (after, until], as `DEATH_DTYPE` in order of commit."""
+    found = [
+        (u64.unpack(key[:8])[0], u64.unpack(key[8:])[0], *decode_death(payload))
+        for key, payload in index.scan(Table.DEATH, u64.pack(after + 1), u64.pack(until + 1))
+    ]
+    return np.array(found, DEATH_DTYPE)
+
+
+class TimelineWorld:
+    """The text timeline as one commit sees it.
+
+    Args:
+        blocks: blocks placed.
+        deaths: what of them has died.
+        before: the rows of `text/before`: real tokens placed before every 32nd block.
+        count: the rows of `text/count`: real tokens of each block.
+    """
+
+    def __init__(self, blocks: int, deaths: Deaths, before: Rows, count: Rows) -> None:
+        self.blocks = blocks
+        self.deaths = deaths
+        self.geometry = World(positions=blocks * BLOCK, dead=deaths.intervals)
+        self._before = before
+        self._count = count
+
+    def exists(self, level: int, index: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which nodes of a level exist: complete, and not wholly dead.  `bool [n]`."""
+        return self.geometry.exists(TEXT, level, index)
+
+    def tokens_before(self, block: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Real, live tokens placed before each block: `int64 [n]`; `block` may be one past the last."""
+        block = np.asarray(block, np.int64)
+        runs = self.deaths.runs
+        placed = self._placed_before(block)
+        if not len(runs):
+            return placed
+        starts, stops = runs["start"].astype(np.int64), runs["stop"].astype(np.int64)
+        past = np.searchsorted(stops, block, side="right")
+        dead = self.deaths.tokens_before[past]
+        inside = past < len(runs)
+        inside[inside] = starts[past[inside]] < block[inside]
+        if inside.any():
+            dead = dead.copy()
+            dead[inside] += placed[inside] - self._placed_before(starts[past[inside]])
+        return placed - dead
+
+    def tokens(self, level: int, index: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Real, live tokens under each node of a level from 1 up: `int64 [n]`."""
+        index = np.asarray(index, np.int64)
+        width = BLOCK ** (level - 1)
+        first = index * width
+        return self.tokens_before(np.minimum(first + width, self.blocks)) - self.tokens_before(first)
+
+    def _placed_before(self, block: NDArray[np.int64]) -> NDArray[np.int64]:
+        flat = block.reshape(-1)
+        group, rest = np.divmod(flat, BLOCK)
+        # The group of a block one past the last may not have begun: count on from the group before.
+        late = (rest == 0) & (flat == self.blocks) & (flat > 0)
+        group, rest = group - late, rest + BLOCK * late
+        if not self.blocks:
+            return np.zeros(block.shape, np.int64)
+        total = self._before.gather(group).astype(np.int64)
+        partial = np.flatnonzero(rest)
+        if len(partial):
+            rows = group[partial, None] * BLOCK + np.arange(BLOCK)
+            wanted = np.arange(BLOCK) < rest[partial, None]
+            rows = np.where(wanted, rows, 0)
+            counts = self._count.gather(rows.reshape(-1)).reshape(rows.shape).astype(np.int64)
+            total[partial] += (counts * wanted).sum(axis=1)
+        return total.reshape(block.shape)

@@ -1,0 +1,577 @@
+"""How is a tree changed?  One writer at a time collects documents, removals and links, and commits them together.
+
+Nothing that a writer does is seen by anybody before `commit` returns, and all of it is from then on, whatever happens
+to the process or the machine.  A writer that is closed without a commit, or whose process dies, leaves the tree as it
+was.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mctree.errors import NotFoundError, UsageError
+from mctree.format.facts import ArrayState, Commit, LinkRecord, Stamp, array_fact
+from mctree.format.keys import Table, block_page_key, death_key, source_digest, u32, u64
+from mctree.format.records import BLOCK, BLOCKS_PER_PAGE, encode_death
+from mctree.geometry import World
+from mctree.storage.chunks import row_sums
+from mctree.storage.index import Writing
+from mctree.storage.leases import held_commits
+from mctree.storage.session import Session
+from mctree.tree.building import GistBuilder
+from mctree.tree.gists import gist_sets
+from mctree.tree.links import end_link, put_link
+from mctree.tree.placing import OpenDocument, Timeline, new_record
+from mctree.tree.retention import KEEP, KEEP_DEFAULT, Freed, collect
+from mctree.tree.snapshot import BEFORE, COUNT, LOD0, Snapshot, as_source
+from mctree.tree.world import Deaths, TimelineWorld
+
+if TYPE_CHECKING:
+    from mctree.tree.tree import Tree
+
+__all__ = ["Writer"]
+
+_GIST_LAG = 256
+"""Blocks that may wait for their gists from one commit to the next, so that small appends stay cheap."""
+_COLLECT_EVERY = 16
+
+
+class Writer:
+    """The one writer of a tree; made by `Tree.writer`, used as a `with` block that commits at its end.
+
+    Documents that were begun and not closed stay open in the tree: `reopen` continues them, today or in years.
+    """
+
+    def __init__(self, tree: Tree, session: Session) -> None:
+        self.tree = tree
+        self._session = session
+        self._snapshot = tree.snapshot()
+        self._timeline = Timeline(self._snapshot.blocks)
+        self._next = dict(self._snapshot.record.next)
+        self._documents: dict[int, OpenDocument] = {}
+        self._changed: dict[int, OpenDocument] = {}
+        self._sources: dict[bytes, int] = {}
+        self._removed: dict[int, _Removed] = {}
+        self._links: list[tuple[int, LinkRecord | None]] = []
+        self._settings: dict[bytes, bytes] = {}
+        self._blobs: dict[bytes, bytes] = {}
+        self._sets: dict[int, bytes] = {}
+        self._stamps: dict[bytes, Stamp | None] = {}
+        self._refreshed: dict[int, int] = {}
+        self._builders: dict[int, GistBuilder] = {}
+        self._since_collection = 0
+        self._placed_tokens = self._count_placed()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self.commit(gists=True)
+        finally:
+            self.close()
+
+    # Documents
+
+    def begin(
+        self,
+        source: bytes | str,
+        *,
+        locator: Mapping[str, int | str] | None = None,
+        media: str = "text",
+        replace: bool = False,
+    ) -> OpenDocument:
+        """Start a new document.
+
+        Args:
+            source: the name of where it comes from; no two live documents share one.
+            locator: where inside a container it lies.
+            media: what it is.
+            replace: the document of that source, if there is one, is superseded: its blocks die in the same commit.
+
+        Raises:
+            UsageError: a live document has that source, and `replace` was not given.
+        """
+        name = as_source(source)
+        previous = self._live(name)
+        if previous and not replace:
+            shown = name.decode("utf-8", "backslashreplace")
+            raise UsageError(f"source {shown!r} has a live document already; reopen it, or replace it")
+        if previous:
+            self.remove(previous)
+        number = self._take_number("document")
+        record = new_record(name, locator, media, previous)
+        document = OpenDocument(
+            number, record, self._timeline, self.tree.tokenizer, self.tree.vocabulary, finished=self._finished
+        )
+        self._sources[name] = number
+        self._documents[number] = self._changed[number] = document
+        return document
+
+    def reopen(self, which: int | bytes | str) -> OpenDocument:
+        """Go on appending to a committed document: an open one goes on in its tail, a closed one in a new block.
+
+        Raises:
+            NotFoundError: there is no such live document.
+        """
+        number = which if isinstance(which, int) else self._live(as_source(which))
+        known = self._documents.get(number)
+        if known is not None:
+            if not known.open:
+                raise UsageError(f"document {number} was closed since the last commit; commit before reopening it")
+            return known
+        if number in self._removed:
+            raise NotFoundError(f"document {number} was removed")
+        found = self._snapshot.document(number or which)
+        document = OpenDocument(
+            found.id,
+            replace(found.record, open=True, size=0, tokens=0, digest=b""),
+            self._timeline,
+            self.tree.tokenizer,
+            self.tree.vocabulary,
+            runs=found.runs,
+            tail=found.tail,
+            size=found.size,
+            tokens=found.tokens,
+            finished=self._finished,
+        )
+        document.changes.record = not found.open
+        self._documents[found.id] = self._changed[found.id] = document
+        return document
+
+    def add(
+        self,
+        source: bytes | str,
+        data: bytes | str | Iterable[bytes],
+        *,
+        locator: Mapping[str, int | str] | None = None,
+        replace: bool = False,
+    ) -> int:
+        """Append a whole document.
+
+        Returns:
+            Its number.
+        """
+        document = self.begin(source, locator=locator, replace=replace)
+        for piece in [data] if isinstance(data, bytes | str) else data:
+            document.write(piece)
+        document.close()
+        return document.id
+
+    def remove(self, which: int | bytes | str) -> None:
+        """Let a document be gone from the next commit on; older snapshots still see it.
+
+        Raises:
+            NotFoundError: there is no such live document.
+            UsageError: it has changes that are not committed.
+        """
+        number = which if isinstance(which, int) else self._live(as_source(which))
+        if number in self._documents and self._documents[number].changes:
+            raise UsageError(f"document {number} has changes that are not committed; commit before removing it")
+        if number in self._removed:
+            raise NotFoundError(f"document {number} was removed already")
+        found = self._snapshot.document(number or which)
+        runs = [(run.block, run.block + run.blocks) for run in found.runs]
+        tokens = [
+            int(self._snapshot.block_records(start, stop - start)["count"].sum(dtype=np.int64)) for start, stop in runs
+        ]
+        tail = found.tail
+        self._removed[found.id] = _Removed(
+            found.source, runs, tokens, has_tail=tail is not None, tail_tokens=0 if tail is None else len(tail.tokens)
+        )
+        self._documents.pop(found.id, None)
+        self._changed.pop(found.id, None)
+
+    def link(
+        self,
+        source: tuple[int, int],
+        target: tuple[int, int],
+        *,
+        kind: str,
+        score: float = 1.0,
+        spaces: tuple[int, int] = (0, 0),
+    ) -> int:
+        """Link two spans of LOD0 positions, each [start, stop).
+
+        Returns:
+            The link's number.
+
+        Raises:
+            UsageError: a span is empty, or the score is not in [0, 1].
+        """
+        record = LinkRecord((spaces[0], *source), (spaces[1], *target), kind, float(score))
+        for _, start, stop in (record.source, record.target):
+            if not 0 <= start < stop:
+                raise UsageError(f"a link needs spans of at least one position, not {start}..{stop}")
+        if not 0.0 <= record.score <= 1.0:
+            raise UsageError(f"a link's score lies in 0..1; {score} does not")
+        number = self._take_number("link")
+        self._links.append((number, record))
+        return number
+
+    def unlink(self, number: int) -> None:
+        """Let a link be gone from the next commit on."""
+        self._links.append((number, None))
+
+    def stamp(self, item: bytes, stamp: Stamp | None) -> None:
+        """Remember what was seen of an input, so that a sync can skip it (None: forget it)."""
+        self._stamps[item] = stamp
+
+    @property
+    def pending_blocks(self) -> int:
+        """Blocks placed since the last commit."""
+        return self._timeline.blocks - self._snapshot.blocks
+
+    # Commits
+
+    def commit(self, *, gists: bool | None = None) -> int:
+        """Make everything since the last commit durable and visible, in one step.
+
+        Args:
+            gists: also make the gists of all new blocks; None: only if many wait for theirs, so that small appends stay
+                cheap.
+
+        Returns:
+            The number of the newest commit; the old one if there was nothing to commit.
+
+        Raises:
+            WriterFailedError: it could not be made; reopen the tree to see what was committed.
+        """
+        self._session.check()
+        self._changed = {number: document for number, document in self._changed.items() if document.changes}
+        self._make_gists(gists)
+        if not self._has_changes():
+            return self._snapshot.commit
+        grid, records = self._timeline.placed()
+        if len(grid):
+            self._append_rows(grid, records)
+        self._since_collection += 1
+        # Looked at before the transaction begins: what was condemned in an earlier one is free if nobody holds it now.
+        collecting = self._since_collection >= _COLLECT_EVERY
+        held = held_commits(self._session.store.at) if collecting else None
+        freed = Freed()
+
+        def record(index: Writing) -> Commit:
+            nonlocal freed
+            commit = self._record(index, records)
+            freed = collect(index, self._keep(index), held) if collecting else Freed()
+            return commit
+
+        commit = self._session.commit(record)
+        self._session.remove(freed.generations, freed.arrays)
+        if collecting:
+            self._since_collection = 0
+        self._placed_tokens += int(records["count"].sum(dtype=np.int64))
+        self._forget()
+        self._renew_snapshot()
+        return commit.number
+
+    def close(self) -> None:
+        """Give up the writer's lock; what was not committed is forgotten."""
+        self._session.close()
+        self._snapshot.close()
+
+    # Within the room: gist sets and settings
+
+    def put_setting(self, name: bytes, payload: bytes) -> None:
+        """Let a setting say something from the next commit on."""
+        self._settings[name] = payload
+
+    def put_blob(self, digest: bytes, data: bytes) -> None:
+        """Keep a blob under its digest."""
+        self._blobs[digest] = data
+
+    def put_set(self, number: int | None, payload: bytes) -> int:
+        """Record a gist set, a new one if no number is given (an empty payload ends it)."""
+        number = self._take_number("gist_set") if number is None else number
+        self._sets[number] = payload
+        self._builders.pop(number, None)
+        return number
+
+    def builder(self, number: int) -> GistBuilder | None:
+        """What appends to a gist set, or None if its encoder cannot be made here."""
+        if number not in self._builders:
+            with self._snapshot.reading() as index:
+                found = gist_sets(index, self._snapshot.commit).get(number)
+            encoder = None if found is None else self.tree.known_encoder(found)
+            if found is None or encoder is None:
+                return None
+            self._builders[number] = GistBuilder(
+                self._session,
+                found,
+                encoder,
+                lambda: self._take_number("array"),
+                self._snapshot.rows,
+            )
+        return self._builders[number]
+
+    def advance(self, number: int, stop: int) -> int:
+        """Make the gists of a set up to block `stop`; the next commit holds them.
+
+        Returns:
+            How many blocks have gists then.
+        """
+        builder = self.builder(number)
+        if builder is None:
+            raise UsageError("the gist set's encoder is not known here; pass it to `mctree.open(…, encoders=[…])`")
+        builder.append(min(stop, self._timeline.blocks), self._world(), self._tokens)
+        return builder.blocks
+
+    @property
+    def session(self) -> Session:
+        """What writes."""
+        return self._session
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The newest commit."""
+        return self._snapshot
+
+    def refreshed(self, number: int, commit: int) -> None:
+        """Record that a set's gists account for all deaths up to a commit."""
+        self._refreshed[number] = commit
+
+    # Parts of a commit
+
+    def _has_changes(self) -> bool:
+        arrays = self._snapshot.record.arrays
+        grown = any(
+            self._session.array(array).rows != (arrays[array].rows if array in arrays else 0)
+            for builder in self._builders.values()
+            for array in builder.record.levels
+        )
+        return bool(
+            grown
+            or self._timeline.blocks > self._snapshot.blocks
+            or self._changed
+            or self._removed
+            or self._links
+            or self._settings
+            or self._sets
+            or self._stamps
+            or self._refreshed
+        )
+
+    def _append_rows(self, grid: NDArray[np.uint32], records: NDArray[np.void]) -> None:
+        first = self._snapshot.blocks
+        counts = records["count"]
+        stored = grid.astype(self._session.array(LOD0).layout.numpy)
+        records["sum"] = row_sums(stored)
+        self._session.append(LOD0, stored.reshape(-1))
+        self._session.append(COUNT, counts.astype(np.uint8))
+        before = self._placed_tokens + np.concatenate([[0], np.cumsum(counts.astype(np.uint64))])[:-1]
+        groups = (first + np.arange(len(grid))) % BLOCK == 0
+        self._session.append(BEFORE, before[groups].astype(np.uint64))
+
+    def _make_gists(self, gists: bool | None) -> None:
+        if gists is False:
+            return
+        with self._snapshot.reading() as index:
+            sets = gist_sets(index, self._snapshot.commit)
+        for number, record in sets.items():
+            if number in self._sets:
+                continue
+            array = record.levels[0] if record.levels else None
+            done = 0 if array is None else self._session.array(array).rows
+            waiting = self._timeline.blocks - done
+            if waiting > 0 and (gists or waiting >= _GIST_LAG) and self.builder(number) is not None:
+                self.advance(number, self._timeline.blocks)
+
+    def _record(self, index: Writing, records: NDArray[np.void]) -> Commit:
+        old = self._snapshot.record
+        self._put_blocks(index, old.blocks, records)
+        dead_blocks, dead_tokens = self._put_removals(index)
+        created, tokens = self._put_documents(index)
+        self._put_small_facts(index)
+        arrays, refreshed = self._put_gist_sets(index)
+        return Commit(
+            number=index.number,
+            parent=old.number,
+            time_ns=time.time_ns(),
+            blocks=self._timeline.blocks,
+            tokens=old.tokens + tokens - dead_tokens,
+            documents=old.documents + created - len(self._removed),
+            dead_blocks=old.dead_blocks + dead_blocks,
+            arrays=arrays,
+            refreshed={**refreshed, **self._refreshed},
+            next=dict(self._next),
+        )
+
+    def _put_blocks(self, index: Writing, first: int, records: NDArray[np.void]) -> None:
+        done = 0
+        while done < len(records):
+            page, offset = divmod(first + done, BLOCKS_PER_PAGE)
+            n = min(len(records) - done, BLOCKS_PER_PAGE - offset)
+            key = block_page_key(page)
+            before = (index.get(key) or b"") if offset else b""
+            index.put(key, before[: offset * records.itemsize] + records[done : done + n].tobytes())
+            done += n
+
+    def _put_removals(self, index: Writing) -> tuple[int, int]:
+        runs: list[tuple[int, int, int]] = []
+        tokens = 0
+        for number, removed in self._removed.items():
+            key = u64.pack(number)
+            index.end_version(Table.DOCUMENT, key)
+            index.end_version(Table.SOURCE, source_digest(removed.source) + key)
+            if removed.has_tail:
+                index.end_version(Table.TAIL, key)
+            tokens += removed.tail_tokens
+            runs += [(*run, n) for run, n in zip(removed.runs, removed.tokens, strict=True)]
+        joined: list[tuple[int, int, int]] = []
+        for start, stop, n in sorted(runs):
+            if joined and joined[-1][1] == start:
+                joined[-1] = (joined[-1][0], stop, joined[-1][2] + n)
+            else:
+                joined.append((start, stop, n))
+        for start, stop, n in joined:
+            index.put(death_key(index.number, start), encode_death(stop, n))
+        return sum(stop - start for start, stop, _ in joined), tokens + sum(n for _, _, n in joined)
+
+    def _put_documents(self, index: Writing) -> tuple[int, int]:
+        created = tokens = 0
+        for number, document in self._changed.items():
+            key, changes = u64.pack(number), document.changes
+            if changes.record:
+                before = index.version(Table.DOCUMENT, key, index.number)
+                created += before is None
+                if before is None:
+                    index.put_version(Table.SOURCE, source_digest(document.source) + key, b"\x01" + document.source)
+                index.put_version(Table.DOCUMENT, key, document.record.encode())
+            for ordinal, run in changes.runs.items():
+                index.put(Table.RUN + key + u64.pack(ordinal), run.encode())
+            for start, original in changes.originals:
+                index.put(Table.ORIGINAL + key + u64.pack(start), original.encode())
+            if changes.tail:
+                tail = document.tail
+                index.put_version(Table.TAIL, key, tail.encode() if document.open and len(tail.tokens) else b"")
+            tokens += changes.tokens
+        return created, tokens
+
+    def _put_small_facts(self, index: Writing) -> None:
+        for number, link in self._links:
+            if link is None:
+                end_link(index, number)
+            else:
+                put_link(index, number, link)
+        for name, payload in self._settings.items():
+            index.put_version(Table.SETTING, name, payload)
+        for digest, data in self._blobs.items():
+            index.put(Table.BLOB + digest, data)
+        for item, stamp in self._stamps.items():
+            key = Table.STAMP + source_digest(item)
+            if stamp is None:
+                index.delete(key)
+            else:
+                index.put(key, stamp.encode())
+
+    def _put_gist_sets(self, index: Writing) -> tuple[dict[int, ArrayState], dict[int, int]]:
+        """Record gist sets and their new levels; what the commit will see of arrays and refreshes."""
+        old = self._snapshot.record
+        arrays, refreshed = dict(old.arrays), dict(old.refreshed)
+        for number, payload in self._sets.items():
+            if not payload:
+                for array in gist_sets(index, old.number)[number].levels:
+                    index.end_version(Table.ARRAY, u32.pack(array))
+                    arrays.pop(array, None)
+                refreshed.pop(number, None)
+            else:
+                refreshed.setdefault(number, old.number)
+            index.put_version(Table.GIST_SET, u32.pack(number), payload)
+        for number, builder in self._builders.items():
+            for array, layout in builder.added.items():
+                index.put_version(Table.ARRAY, u32.pack(array), array_fact(layout))
+            if builder.added:
+                index.put_version(Table.GIST_SET, u32.pack(number), builder.record.encode())
+        return arrays, refreshed
+
+    def _keep(self, index: Writing) -> int:
+        payload = index.version(Table.SETTING, KEEP, index.number)
+        return KEEP_DEFAULT if payload is None else int(u32.unpack(payload)[0])
+
+    def _forget(self) -> None:
+        for document in self._changed.values():
+            document.committed()
+        self._timeline.clear()
+        self._changed = {n: d for n, d in self._documents.items() if d.open}
+        self._documents = dict(self._changed)
+        self._sources.clear()
+        self._removed.clear()
+        self._links.clear()
+        self._settings.clear()
+        self._blobs.clear()
+        self._sets.clear()
+        self._stamps.clear()
+        self._refreshed.clear()
+        for builder in self._builders.values():
+            builder.added.clear()
+
+    def _renew_snapshot(self) -> None:
+        old, self._snapshot = self._snapshot, self.tree.snapshot()
+        old.close()
+
+    # Looking at what is there and what is about to be
+
+    def _world(self) -> World:
+        """What exists once this commit is made."""
+        runs = [run for removed in self._removed.values() for run in removed.runs]
+        pending = np.array(runs, np.int64).reshape(-1, 2) * BLOCK
+        dead = np.concatenate([self._snapshot.world.deaths.intervals, pending])
+        return World(positions=self._timeline.blocks * BLOCK, dead=dead)
+
+    def _tokens(self, first: int, stop: int) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+        """The tokens of blocks, committed or about to be, and how many of each are real."""
+        old = self._snapshot.blocks
+        grids, counts = [], []
+        if first < old:
+            last = min(stop, old)
+            grids.append(self._snapshot.tokens(first * BLOCK, last * BLOCK).astype(np.uint32).reshape(-1, BLOCK))
+            counts.append(self._snapshot.counts(first, last).astype(np.int64))
+        if stop > old:
+            grid, records = self._timeline.placed()
+            grids.append(grid[max(first - old, 0) : stop - old])
+            counts.append(records["count"][max(first - old, 0) : stop - old].astype(np.int64))
+        return np.concatenate(grids), np.concatenate(counts)
+
+    def _count_placed(self) -> int:
+        snapshot = self._snapshot
+        everything = TimelineWorld(snapshot.blocks, Deaths.none(), snapshot.rows(BEFORE), snapshot.rows(COUNT))
+        return int(everything.tokens_before(np.array([snapshot.blocks]))[0])
+
+    def _live(self, source: bytes) -> int:
+        """The live document of a source, committed or about to be (0: none)."""
+        if source in self._sources:
+            return self._sources[source]
+        try:
+            number = self._snapshot.document(source).id
+        except NotFoundError:
+            return 0
+        return 0 if number in self._removed else number
+
+    def _finished(self, document: OpenDocument) -> None:
+        self._changed[document.id] = document
+
+    def _take_number(self, kind: str) -> int:
+        number = self._next[kind]
+        self._next[kind] = number + 1
+        return number
+
+
+class _Removed:
+    """A document that the next commit ends."""
+
+    def __init__(
+        self, source: bytes, runs: list[tuple[int, int]], tokens: list[int], *, has_tail: bool, tail_tokens: int
+    ) -> None:
+        self.source = source
+        self.runs = runs
+        self.tokens = tokens
+        self.has_tail = has_tail
+        self.tail_tokens = tail_tokens

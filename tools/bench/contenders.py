@@ -1,0 +1,70 @@
+"""Who takes part?  Every configuration of every store, the limits first."""
+
+from __future__ import annotations
+
+from tools.bench.peers import Appender, Grower, Ingester, Peer
+from tools.bench.peers.arrow import ArrowAppend, ArrowFile, HuggingFace
+from tools.bench.peers.flat import ByHand, FlatMemmap, SyncedFile
+from tools.bench.peers.hdf5 import H5py, H5pyAppend
+from tools.bench.peers.lances import Lance, LanceAppend
+from tools.bench.peers.lmdb_records import LmdbAppend, LmdbRecords
+from tools.bench.peers.megatron import MegatronBinIdx
+from tools.bench.peers.tensorstores import TensorStore, TensorStoreAppend
+from tools.bench.peers.tokenizing import HuggingFaceIngest, MegatronIngest, TokenizerAlone
+from tools.bench.peers.zarr_python import ZarrAppend, ZarrPython
+from tools.bench.sizes import Sizes
+
+__all__ = ["OURS", "OUR_KIND", "appenders", "growers", "ingesters", "references", "stores"]
+
+OURS = "mctree"
+OUR_KIND = "ours"
+
+
+def references(sizes: Sizes) -> tuple[Peer, ...]:
+    """The stores that stand beside every other one: the limits, and ours."""
+    return (FlatMemmap(sizes), MegatronBinIdx(sizes))
+
+
+def stores(sizes: Sizes) -> tuple[Peer, ...]:
+    """All stores of gists and tokens."""
+    return (
+        *references(sizes),
+        ArrowFile(sizes, whole=True),
+        ArrowFile(sizes, whole=False),
+        HuggingFace(sizes),
+        LmdbRecords(sizes),
+        TensorStore(sizes, "cached", cached=True),
+        TensorStore(sizes, "uncached"),
+        TensorStore(sizes, "sharded", sharded=True),
+        H5py(sizes, chunked=False),
+        H5py(sizes, chunked=True),
+        Lance(sizes),
+        ZarrPython(sizes, "raw"),
+        ZarrPython(sizes, "crc32c"),
+        ZarrPython(sizes, "zstd"),
+        ZarrPython(sizes, "sharded"),
+    )
+
+
+def appenders(sizes: Sizes) -> tuple[Appender, ...]:
+    """All stores that small pieces can be appended to."""
+    return (
+        ByHand(sizes),
+        SyncedFile(sizes),
+        LmdbAppend(sizes),
+        ArrowAppend(sizes),
+        H5pyAppend(sizes),
+        LanceAppend(sizes),
+        TensorStoreAppend(sizes),
+        ZarrAppend(sizes),
+    )
+
+
+def ingesters(sizes: Sizes) -> tuple[Ingester, ...]:
+    """All ways from text to stored tokens."""
+    return (TokenizerAlone(sizes), MegatronIngest(sizes), HuggingFaceIngest(sizes))
+
+
+def growers(sizes: Sizes) -> tuple[Grower, ...]:
+    """All stores that are asked how they behave as they grow."""
+    return ()

@@ -1,0 +1,113 @@
+"""What is asked of mctree, and does this run show it?
+
+A target is held against the medians of one run.  It is printed, never asserted: times belong to a machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tools.bench.contenders import OURS
+from tools.bench.results import Line, Table, Verdict
+
+__all__ = ["verdicts"]
+
+_ARRAY_STORE = "array store"
+_PEER_KINDS = (_ARRAY_STORE, "table store")
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    text: str
+    table: str
+    judge: Callable[[Table], tuple[str, bool] | None]
+
+
+def verdicts(tables: Sequence[Table]) -> tuple[Verdict, ...]:
+    """Hold the results against every target; what was not measured is said to be so."""
+    held = {table.name: table for table in tables}
+    found = []
+    for target in _TARGETS:
+        outcome = target.judge(held[target.table]) if target.table in held else None
+        words, met = outcome if outcome else ("not measured", None)
+        found.append(Verdict(target.text, words, met))
+    return tuple(found)
+
+
+def _measured(table: Table, contender: str) -> Line | None:
+    line = table.line(contender)
+    return line if line is not None and line.ratio is not None and line.value is not None else None
+
+
+def _at_most(bound: float) -> Callable[[Table], tuple[str, bool] | None]:
+    def judge(table: Table) -> tuple[str, bool] | None:
+        ours = _measured(table, OURS)
+        if ours is None or ours.ratio is None:
+            return None
+        return f"{ours.ratio.median:.2f}×", ours.ratio.median <= bound
+
+    return judge
+
+
+def _at_least(contender: str, bound: float) -> Callable[[Table], tuple[str, bool] | None]:
+    def judge(table: Table) -> tuple[str, bool] | None:
+        ours = _measured(table, contender)
+        if ours is None or ours.ratio is None:
+            return None
+        return f"{ours.ratio.median:.2f}×", ours.ratio.median >= bound
+
+    return judge
+
+
+def _faster_than_stores(bound: float) -> Callable[[Table], tuple[str, bool] | None]:
+    """Ours beside the fastest of the array stores, and of the table stores."""
+
+    def judge(table: Table) -> tuple[str, bool] | None:
+        ours = _measured(table, OURS)
+        if ours is None or ours.ratio is None:
+            return None
+        peers = [
+            (line.ratio.median, line.contender)
+            for line in table.lines
+            if line.kind in _PEER_KINDS and line.ratio is not None
+        ]
+        if not peers:
+            return None
+        best, name = min(peers)
+        times = best / ours.ratio.median
+        return f"{times:.1f}× faster than {name}", times >= bound
+
+    return judge
+
+
+def _independent(bound: float) -> Callable[[Table], tuple[str, bool] | None]:
+    def judge(table: Table) -> tuple[str, bool] | None:
+        lines = [line for line in table.lines if line.ratio is not None]
+        if len(lines) < 2 or lines[-1].ratio is None:
+            return None
+        ratio = lines[-1].ratio.median
+        return f"{ratio:.2f}× ({lines[-1].contender})", ratio <= bound
+
+    return judge
+
+
+_TARGETS = (
+    _Target("Random gather within 1.1× of one flat memmap", "gather", _at_most(1.1)),
+    _Target(
+        "Random gather at least 8× faster than the best configuration of every array or table store",
+        "gather",
+        _faster_than_stores(8.0),
+    ),
+    _Target("Random windows within 1.15× of a Megatron-style memmap", "windows", _at_most(1.15)),
+    _Target("A durable append within 1.5× of one file and one LMDB commit by hand", "append", _at_most(1.5)),
+    _Target(
+        "Ingest without gists at 0.85× of the tokenizer alone, or more",
+        "ingest",
+        _at_least(f"{OURS} without gists", 0.85),
+    ),
+    _Target("Ingest with gists at 0.7× of the tokenizer alone, or more", "ingest", _at_least(OURS, 0.7)),
+    _Target("Opening independent of size, within 2×", "growth/open", _independent(2.0)),
+    _Target("Finding a node independent of size, within 2×", "growth/find", _independent(2.0)),
+    _Target("The smallest cover independent of size, within 2×", "growth/cover", _independent(2.0)),
+)
