@@ -31,7 +31,7 @@ from mctree.storage.files import (
 from mctree.storage.index import Writing
 from mctree.storage.leases import LEASES_NAME
 
-__all__ = ["build_store", "create_store", "write_array_metadata", "write_group_metadata"]
+__all__ = ["build_store", "create_store", "remove_store", "write_array_metadata", "write_group_metadata"]
 
 _MAP_BYTES = 1 << 30
 """Enough for the first commit; whoever opens the store maps more."""
@@ -92,6 +92,15 @@ def create_store(
     except BaseException:
         remove_tree(temporary, above)
         raise
+    finally:
+        os.close(above)
+
+
+def remove_store(path: str) -> None:
+    """Remove the store at `path`, whole or not; absence is no error."""
+    above = open_directory(os.path.dirname(path))
+    try:
+        remove_tree(os.path.basename(path), above)
     finally:
         os.close(above)
 

@@ -6,6 +6,8 @@ Names are relative to that descriptor; a name is never followed through a symbol
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -14,7 +16,9 @@ from contextlib import contextmanager, suppress
 from mctree.errors import CorruptError
 
 __all__ = [
+    "exchange",
     "exists",
+    "list_names",
     "make_directory",
     "open_directory",
     "opened",
@@ -28,6 +32,7 @@ __all__ = [
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _SMALL = 1 << 20
+_RENAME_EXCHANGE = 2
 
 
 def open_directory(path: str | bytes | os.PathLike[str], at: int | None = None) -> int:
@@ -52,6 +57,37 @@ def exists(name: str, at: int) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def list_names(name: str, at: int) -> list[str]:
+    """The names in the directory `name`, sorted; nothing if there is no such directory."""
+    try:
+        fd = open_directory(name, at)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    try:
+        return sorted(os.listdir(fd))
+    finally:
+        os.close(fd)
+
+
+def exchange(one: str, other: str, at: int) -> None:
+    """Let two names below the directory `at` change places, in one step where the system can do that.
+
+    Where it cannot, there is a moment in which `other` does not stand under either name.
+    """
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if renameat2 is not None:
+        names = (os.fsencode(one), os.fsencode(other))
+        if renameat2(at, names[0], at, names[1], _RENAME_EXCHANGE) == 0:
+            return
+        code = ctypes.get_errno()
+        if code not in (errno.ENOSYS, errno.EINVAL):
+            raise OSError(code, os.strerror(code), other)
+    aside = f"{one}.aside"
+    os.rename(other, aside, src_dir_fd=at, dst_dir_fd=at)
+    os.rename(one, other, src_dir_fd=at, dst_dir_fd=at)
+    os.rename(aside, one, src_dir_fd=at, dst_dir_fd=at)
 
 
 def pwrite_all(fd: int, data: bytes | memoryview, offset: int) -> None:

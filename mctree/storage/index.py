@@ -63,6 +63,14 @@ class Reading:
                 yield key[n:], unframe(key, value)
                 found = cursor.next()
 
+    def raw(self) -> Iterator[tuple[bytes, bytes]]:
+        """Every key and value of the index as they are, unchecked, in order."""
+        with self._txn.cursor() as cursor:
+            found = cursor.first()
+            while found:
+                yield bytes(cursor.key()), bytes(cursor.value())
+                found = cursor.next()
+
     def floor(self, prefix: bytes, suffix: bytes) -> tuple[bytes, bytes] | None:
         """The last record with `prefix` whose key is not above `prefix + suffix`: (rest of key, payload), or None."""
         wanted = prefix + suffix

@@ -21,7 +21,7 @@ from collections import Counter
 from contextlib import suppress
 
 from mctree.format.values import crc32c
-from mctree.storage.files import opened, pwrite_all
+from mctree.storage.files import list_names, opened, pwrite_all
 
 __all__ = ["LEASES_NAME", "Leases", "held_commits"]
 
@@ -107,12 +107,7 @@ def held_commits(at: int) -> set[int] | None:
         The commits, or None if a lease was just being written, so that everything must be taken as held.
     """
     held: set[int] = set()
-    try:
-        names = os.listdir(folder := os.open(LEASES_NAME, os.O_RDONLY | os.O_DIRECTORY, dir_fd=at))
-        os.close(folder)
-    except FileNotFoundError:
-        return held
-    for name in names:
+    for name in list_names(LEASES_NAME, at):
         path = f"{LEASES_NAME}/{name}"
         try:
             with opened(path, os.O_RDWR | os.O_NONBLOCK, at) as fd:

@@ -35,7 +35,8 @@ from mctree.storage.chunks import (
 )
 from mctree.storage.creation import write_array_metadata, write_group_metadata
 from mctree.storage.environment import MapFull
-from mctree.storage.files import opened, pwrite_all, remove_tree
+from mctree.storage.epochs import drop_epochs, settle
+from mctree.storage.files import exists, list_names, opened, pwrite_all, remove_tree
 from mctree.storage.index import Reading, Writing
 from mctree.storage.lock import WriterLock
 from mctree.storage.store import HEAD_NAME, Store
@@ -99,6 +100,20 @@ class Session:
             write_array_metadata(self.store.at, layout, 0)
         writer = self._arrays[number] = ArrayWriter(self.store.at, number, layout, 0)
         return writer
+
+    def drop_array(self, number: int) -> None:
+        """Append no more to an array: the caller's commit ends it."""
+        writer = self._arrays.pop(number, None)
+        if writer is not None:
+            writer.close()
+
+    def free_name(self, folder: str, name: str) -> str:
+        """A name that nothing in a folder of the store has yet: `name`, or that with a number behind it."""
+        candidate, n = name, 1
+        while exists(f"{folder}/{candidate}", self.store.at):
+            n += 1
+            candidate = f"{name}.{n}"
+        return candidate
 
     def append(self, number: int, rows: NDArray[np.generic], *, summed: bool = False) -> None:
         """Append rows to an array; they become visible with the next commit.
@@ -185,6 +200,11 @@ class Session:
                 os.unlink(generation_name(*generation), dir_fd=self.store.at)
         for path in arrays:
             remove_tree(path, self.store.at)
+            # A gist set whose last level went leaves groups behind that hold nothing but their own metadata.
+            folder = path.rpartition("/")[0]
+            while folder.count("/") and list_names(folder, self.store.at) == ["zarr.json"]:
+                remove_tree(folder, self.store.at)
+                folder = folder.rpartition("/")[0]
 
     def check(self) -> None:
         """Refuse work after a failure, after `close`, and in a forked child."""
@@ -260,6 +280,8 @@ class Session:
     def _recover(self) -> None:
         """Finish what a crash interrupted: publish committed generations, drop staged ones that were not committed."""
         at = self.store.at
+        settle(self.store)
+        drop_epochs(at)
         with self.store.reading() as index:
             wanted = [(key, u64.unpack(payload)[0]) for key, payload in index.scan(Table.PUBLISH)]
             for key, generation in wanted:
@@ -268,10 +290,9 @@ class Session:
                 if before is not None:
                     layout = self.store.array(number, self.newest.number)
                     publish(at, number, layout, chunk, u64.unpack(before[0])[0], generation)
-            for name in os.listdir(folder := os.open(GENERATIONS_NAME, os.O_RDONLY | os.O_DIRECTORY, dir_fd=at)):
+            for name in list_names(GENERATIONS_NAME, at):
                 if not _is_known(index, name):
-                    os.unlink(name, dir_fd=folder)
-            os.close(folder)
+                    os.unlink(f"{GENERATIONS_NAME}/{name}", dir_fd=at)
 
     def _advise(self, *, every: bool = False) -> None:
         """Leave hints for others: the newest commit's number, and the shapes that other Zarr readers see.

@@ -232,6 +232,32 @@ class OpenDocument:
         self.changes.record = True
         self._finished(self)
 
+    def adopt(self, grid: NDArray[np.uint32], records: NDArray[np.void]) -> int:
+        """Take over finished blocks of the same document in another epoch.
+
+        Args:
+            grid: `uint32 [n, 32]`.
+            records: `BLOCK_DTYPE [n]`.
+
+        Returns:
+            The number of the first here.
+        """
+        tokens = int(records["count"].sum(dtype=np.int64))
+        self._tokens += tokens
+        self.changes.tokens += tokens
+        return self._put(grid, records.copy())
+
+    def finish_adoption(self, record: DocumentRecord, tail: Tail | None, originals: list[tuple[int, Original]]) -> None:
+        """Take over what the document has beside its blocks."""
+        self._record = record
+        self._closed = not record.open
+        self.changes.record = True
+        self.changes.originals += originals
+        if tail is not None:
+            self._block_start, self._ids, self._stops = tail.start, tail.tokens, tail.stops
+            self.changes.tail = True
+            self.changes.tokens += len(tail.tokens)
+
     def committed(self) -> None:
         """Forget the changes: they are in the index now."""
         self.changes = Changes()
@@ -261,16 +287,21 @@ class OpenDocument:
         records["stop"][-1] = stop
         records["start"][0] = self._block_start
         records["start"][1:] = records["stop"][:-1]
+        self._put(grid, records)
+        self._ids, self._stops = self._ids[count:].copy(), self._stops[count:].copy()
+
+    def _put(self, grid: NDArray[np.uint32], records: NDArray[np.void]) -> int:
+        """Put finished blocks on the timeline and on the document's runs; returns the first one's number."""
         first = self._timeline.place(grid, records)
         if self._run is not None and self._run[1].block + self._run[1].blocks == first:
             ordinal, run = self._run
-            self._run = (ordinal, Run(run.block, run.blocks + blocks))
+            self._run = (ordinal, Run(run.block, run.blocks + len(grid)))
         else:
-            self._run = (self._blocks, Run(first, blocks))
+            self._run = (self._blocks, Run(first, len(grid)))
         self.changes.runs[self._run[0]] = self._run[1]
-        self._blocks += blocks
-        self._block_start = stop
-        self._ids, self._stops = self._ids[count:].copy(), self._stops[count:].copy()
+        self._blocks += len(grid)
+        self._block_start = int(records["stop"][-1])
+        return first
 
     def _check_open(self) -> None:
         if self._closed:

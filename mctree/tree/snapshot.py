@@ -18,14 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mctree.errors import CorruptError, NotFoundError, UsageError
-from mctree.format.facts import ArrayState, Commit, DocumentRecord
+from mctree.format.facts import ArrayState, Commit, DocumentRecord, Stamp
 from mctree.format.keys import Table, block_page_key, source_digest, u64
 from mctree.format.records import BLOCK, BLOCK_DTYPE, BLOCKS_PER_PAGE, decode_blocks
 from mctree.geometry import TEXT, Address, Cut, cover
 from mctree.storage.index import Reading
 from mctree.storage.store import Store
 from mctree.tree.documents import Document
-from mctree.tree.gists import GistView, gist_set_named
+from mctree.tree.gists import GistView, default_set, gist_set_named, gist_sets
 from mctree.tree.links import Link, links_in
 from mctree.tree.node import Node, Provenance
 from mctree.tree.rows import Rows
@@ -350,6 +350,12 @@ class Snapshot:
                 return
             after = batch[-1][0] + 1
 
+    def stamp(self, item: bytes) -> Stamp | None:
+        """What a sync last saw of an input; a hint, the same for all commits."""
+        with self.reading() as index:
+            payload = index.get(Table.STAMP + source_digest(item))
+        return None if payload is None else Stamp.decode(payload)
+
     def tails(self) -> list[Document]:
         """Open documents that have an unfinished block: what a cut of everything shows last, at LOD0."""
         with self.reading() as index:
@@ -367,6 +373,20 @@ class Snapshot:
         with self.reading() as index:
             number, record = gist_set_named(index, self.commit, name)
         return GistView(self, number, record)
+
+    def gist_sets(self) -> list[GistView]:
+        """All gist sets, in the order in which they were begun."""
+        with self.reading() as index:
+            sets = gist_sets(index, self.commit)
+        return [GistView(self, number, record) for number, record in sorted(sets.items())]
+
+    @property
+    def default_gists(self) -> str | None:
+        """The name of the default gist set, if there is one."""
+        with self.reading() as index:
+            number = default_set(index, self.commit)
+            sets = gist_sets(index, self.commit)
+        return sets[number].name if number in sets else None
 
     def links(self, start: int, stop: int, space: int = 0) -> list[Link]:
         """Links from or to spans that meet [start, stop) of a space."""

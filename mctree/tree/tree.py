@@ -11,7 +11,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Self
 
 import numpy as np
@@ -26,10 +26,14 @@ from mctree.format.keys import Table, u32, version_key
 from mctree.format.records import BLOCK, DEATH_DTYPE
 from mctree.format.values import pack, unpack
 from mctree.storage.creation import create_store
+from mctree.storage.epochs import drop_epochs
 from mctree.storage.session import Session
 from mctree.storage.store import Store
+from mctree.tree.check import Problem, verify
+from mctree.tree.compact import compact
 from mctree.tree.gists import check_encoder
 from mctree.tree.retention import KEEP, KEEP_DEFAULT
+from mctree.tree.sets import Progress, build_gists, drop_gists, refresh_gists, set_default_gists
 from mctree.tree.snapshot import Snapshot
 from mctree.tree.world import Deaths, read_deaths
 from mctree.tree.writer import Writer
@@ -144,7 +148,47 @@ class Tree:
         with self.writer() as writer:
             writer.put_setting(KEEP, u32.pack(commits))
 
-    # What snapshots and writers share
+    def compact(self, *, progress: Progress | None = None) -> None:
+        """Write the store anew without what is dead, as its next epoch; see `mctree.tree.compact.compact`."""
+        compact(self, progress=progress)
+        drop_epochs(self.store.at)
+
+    def verify(self) -> Iterator[Problem]:
+        """Look for anything that is not as it was committed; see `mctree.tree.check.verify`."""
+        return verify(self)
+
+    # Gist sets
+
+    def build_gists(
+        self,
+        encoder: Encoder,
+        name: str = "default",
+        *,
+        dtype: str = "float16",
+        default: bool | None = None,
+        progress: Progress | None = None,
+    ) -> int:
+        """Make all gists of a set that are missing; see `mctree.tree.sets.build_gists`."""
+        return build_gists(self, encoder, name, dtype=dtype, default=default, progress=progress)
+
+    def refresh_gists(self, name: str | None = None, *, progress: Progress | None = None) -> int:
+        """Make the stale gists of a set again; see `mctree.tree.sets.refresh_gists`."""
+        return refresh_gists(self, name, progress=progress)
+
+    def set_default_gists(self, name: str) -> None:
+        """Make a set the default, in one commit; flipping back is another."""
+        set_default_gists(self, name)
+
+    def drop_gists(self, name: str) -> None:
+        """Let a set be gone from the next commit on."""
+        drop_gists(self, name)
+
+    # What snapshots, writers and compaction share
+
+    def next_epoch(self, path: str, meta: Meta, *, first: int, settings: dict[bytes, bytes]) -> Tree:
+        """Make an empty store at `path` that takes the same tokens, and open it with the same encoders."""
+        make_epoch(path, meta, first=first, vocabulary=self.vocabulary, tokenizer=self._tokenizer, settings=settings)
+        return Tree(path, encoders=self._encoders.values())
 
     def deaths(self, store: Store, commit: int) -> Deaths:
         """What has died up to a commit; read once, then only what is new."""

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mctree.errors import NotFoundError, UsageError
-from mctree.format.facts import ArrayState, Commit, LinkRecord, Stamp, array_fact
+from mctree.format.facts import ArrayState, Commit, DocumentRecord, LinkRecord, Stamp, array_fact
 from mctree.format.keys import Table, block_page_key, death_key, source_digest, u32, u64
 from mctree.format.records import BLOCK, BLOCKS_PER_PAGE, encode_death
 from mctree.geometry import World
@@ -62,7 +62,7 @@ class Writer:
         self._settings: dict[bytes, bytes] = {}
         self._blobs: dict[bytes, bytes] = {}
         self._sets: dict[int, bytes] = {}
-        self._stamps: dict[bytes, Stamp | None] = {}
+        self._stamps: dict[bytes, bytes] = {}
         self._refreshed: dict[int, int] = {}
         self._builders: dict[int, GistBuilder] = {}
         self._since_collection = 0
@@ -222,7 +222,7 @@ class Writer:
 
     def stamp(self, item: bytes, stamp: Stamp | None) -> None:
         """Remember what was seen of an input, so that a sync can skip it (None: forget it)."""
-        self._stamps[item] = stamp
+        self._stamps[source_digest(item)] = b"" if stamp is None else stamp.encode()
 
     @property
     def pending_blocks(self) -> int:
@@ -292,7 +292,10 @@ class Writer:
         """Record a gist set, a new one if no number is given (an empty payload ends it)."""
         number = self._take_number("gist_set") if number is None else number
         self._sets[number] = payload
-        self._builders.pop(number, None)
+        builder = self._builders.pop(number, None)
+        if builder is not None and not payload:
+            for array in builder.record.levels:
+                self._session.drop_array(array)
         return number
 
     def builder(self, number: int) -> GistBuilder | None:
@@ -321,7 +324,7 @@ class Writer:
         builder = self.builder(number)
         if builder is None:
             raise UsageError("the gist set's encoder is not known here; pass it to `mctree.open(…, encoders=[…])`")
-        builder.append(min(stop, self._timeline.blocks), self._world(), self._tokens)
+        builder.append(min(stop, self._timeline.blocks), self.world(), self.block_tokens)
         return builder.blocks
 
     @property
@@ -337,6 +340,29 @@ class Writer:
     def refreshed(self, number: int, commit: int) -> None:
         """Record that a set's gists account for all deaths up to a commit."""
         self._refreshed[number] = commit
+
+    # Within the room: taking over an older epoch
+
+    def reserve(self, numbers: Mapping[str, int]) -> None:
+        """Give out no document, gist set or link number below those that another epoch has given out."""
+        for kind in ("document", "gist_set", "link"):
+            self._next[kind] = max(self._next[kind], numbers[kind])
+
+    def adopt(self, record: DocumentRecord, number: int) -> OpenDocument:
+        """Begin a document of another epoch under the number that it has there."""
+        document = OpenDocument(
+            number, record, self._timeline, self.tree.tokenizer, self.tree.vocabulary, finished=self._finished
+        )
+        self._documents[number] = self._changed[number] = document
+        return document
+
+    def put_link(self, number: int, record: LinkRecord) -> None:
+        """Enter a link under the number that it has in another epoch."""
+        self._links.append((number, record))
+
+    def put_stamp(self, digest: bytes, payload: bytes) -> None:
+        """Take over a stamp of another epoch: the digest of the item's name, and the record."""
+        self._stamps[digest] = payload
 
     # Parts of a commit
 
@@ -465,12 +491,11 @@ class Writer:
             index.put_version(Table.SETTING, name, payload)
         for digest, data in self._blobs.items():
             index.put(Table.BLOB + digest, data)
-        for item, stamp in self._stamps.items():
-            key = Table.STAMP + source_digest(item)
-            if stamp is None:
-                index.delete(key)
+        for item, payload in self._stamps.items():
+            if payload:
+                index.put(Table.STAMP + item, payload)
             else:
-                index.put(key, stamp.encode())
+                index.delete(Table.STAMP + item)
 
     def _put_gist_sets(self, index: Writing) -> tuple[dict[int, ArrayState], dict[int, int]]:
         """Record gist sets and their new levels; what the commit will see of arrays and refreshes."""
@@ -519,14 +544,14 @@ class Writer:
 
     # Looking at what is there and what is about to be
 
-    def _world(self) -> World:
+    def world(self) -> World:
         """What exists once this commit is made."""
         runs = [run for removed in self._removed.values() for run in removed.runs]
         pending = np.array(runs, np.int64).reshape(-1, 2) * BLOCK
         dead = np.concatenate([self._snapshot.world.deaths.intervals, pending])
         return World(positions=self._timeline.blocks * BLOCK, dead=dead)
 
-    def _tokens(self, first: int, stop: int) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    def block_tokens(self, first: int, stop: int) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
         """The tokens of blocks, committed or about to be, and how many of each are real."""
         old = self._snapshot.blocks
         grids, counts = [], []

@@ -434,6 +434,15 @@ def test_problems_say_where(entries: list[Node], expected: list[tuple[str, str]]
     assert [(problem.where, problem.kind) for problem in check(made(TEXT, entries), world)] == expected
 
 
+def test_every_overlap_under_a_wide_node_is_named() -> None:
+    found = check(made(TEXT, [(2, 0), (1, 1), (1, 3), (2, 1)]), World(64 * 32))
+    assert [(problem.where, problem.kind) for problem in found] == [
+        ("entry 1 (1:1)", "overlap"),
+        ("entry 2 (1:3)", "overlap"),
+    ]
+    assert all(problem.what == "stands for positions that entry 0 stands for" for problem in found)
+
+
 def test_check_of_a_range_looks_for_gaps_only_there() -> None:
     world = World(10 * 32)
     cut = made(TEXT, [(1, 2), (1, 3), (1, 5)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tools.bench.ours import Mctree, MctreeAppend, MctreeGrowth
 from tools.bench.peers import Appender, Grower, Ingester, Peer
 from tools.bench.peers.arrow import ArrowAppend, ArrowFile, HuggingFace
 from tools.bench.peers.flat import ByHand, FlatMemmap, SyncedFile
@@ -14,15 +15,12 @@ from tools.bench.peers.tokenizing import HuggingFaceIngest, MegatronIngest, Toke
 from tools.bench.peers.zarr_python import ZarrAppend, ZarrPython
 from tools.bench.sizes import Sizes
 
-__all__ = ["OURS", "OUR_KIND", "appenders", "growers", "ingesters", "references", "stores"]
-
-OURS = "mctree"
-OUR_KIND = "ours"
+__all__ = ["appenders", "growers", "ingesters", "references", "stores"]
 
 
 def references(sizes: Sizes) -> tuple[Peer, ...]:
     """The stores that stand beside every other one: the limits, and ours."""
-    return (FlatMemmap(sizes), MegatronBinIdx(sizes))
+    return (FlatMemmap(sizes), Mctree(sizes), MegatronBinIdx(sizes))
 
 
 def stores(sizes: Sizes) -> tuple[Peer, ...]:
@@ -50,6 +48,7 @@ def appenders(sizes: Sizes) -> tuple[Appender, ...]:
     """All stores that small pieces can be appended to."""
     return (
         ByHand(sizes),
+        MctreeAppend(sizes),
         SyncedFile(sizes),
         LmdbAppend(sizes),
         ArrowAppend(sizes),
@@ -67,4 +66,4 @@ def ingesters(sizes: Sizes) -> tuple[Ingester, ...]:
 
 def growers(sizes: Sizes) -> tuple[Grower, ...]:
     """All stores that are asked how they behave as they grow."""
-    return ()
+    return (MctreeGrowth(sizes),)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from tools.bench.contenders import OUR_KIND
+from tools.bench.ours import KIND as OUR_KIND
 from tools.bench.results import Line, Report, Table, Verdict
 
 __all__ = ["to_markdown"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tools.bench.contenders import OURS
+from tools.bench.ours import NAME as OURS
 from tools.bench.results import Line, Table, Verdict
 
 __all__ = ["verdicts"]

@@ -24,8 +24,8 @@ class RandomGather:
     def what(self, sizes: Sizes) -> str:
         """How many rows, of how many, over how many chunks."""
         return (
-            f"{sizes.gathered:,} random rows of {sizes.rows:,} × {sizes.dim} float16, "
-            f"over {sizes.rows // sizes.chunk_rows:,} chunks of {sizes.chunk_rows:,} rows, into the caller's buffer."
+            f"{sizes.gathered:,} random rows of {sizes.rows:,} × {sizes.dim} float16, into the caller's buffer; the "
+            f"array stores hold them in {sizes.rows // sizes.chunk_rows:,} chunks of {sizes.chunk_rows:,} rows."
         )
 
     def trial(self, reader: Reader, data: Data, plans: Plans, sizes: Sizes) -> Trial:

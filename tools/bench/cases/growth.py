@@ -79,6 +79,7 @@ def _measure(bench: Bench, grower: str) -> list[dict[int, dict[str, float]]]:
         found = []
         for turn in range(bench.sizes.processes):
             bench.say(f"growth: {grower}, looking, {turn + 1} of {bench.sizes.processes}")
+            order = bench.sizes.grown if turn % 2 == 0 else bench.sizes.grown[::-1]
             found.append(
                 {
                     size: ask(
@@ -90,7 +91,7 @@ def _measure(bench: Bench, grower: str) -> list[dict[int, dict[str, float]]]:
                             "positions": size,
                         }
                     )
-                    for size in bench.sizes.grown
+                    for size in order
                 }
             )
         return found

@@ -1,0 +1,111 @@
+"""How are numbers, times and excerpts written?  For people: short, the same everywhere, never wrapped by accident.
+
+Nothing here prints, and nothing here looks at the clock or the terminal.  Widths are in terminal cells: a Chinese
+character takes two, a combining accent none.
+"""
+
+from __future__ import annotations
+
+import time
+import unicodedata
+
+from mctree.cli.escaping import visible
+
+__all__ = ["cells", "clip", "compact", "duration", "excerpt", "number", "plural", "share", "size", "when"]
+
+_SIZES = ("kB", "MB", "GB", "TB", "PB", "EB")
+_COUNTS = ("K", "M", "G", "T", "P", "E")
+
+
+def number(value: int) -> str:
+    """An exact number: 1,234,567."""
+    return f"{value:,}"
+
+
+def compact(value: float) -> str:
+    """A number in at most five characters: 812, 1.2K, 34.5M."""
+    scaled, unit = _scaled(value, _COUNTS)
+    return f"{scaled}{unit}"
+
+
+def size(value: float) -> str:
+    """A number of bytes: 812 B, 1.2 kB, 34.5 MB (powers of 1000)."""
+    scaled, unit = _scaled(value, _SIZES)
+    return f"{scaled} {unit or 'B'}"
+
+
+def plural(value: int, one: str, many: str | None = None) -> str:
+    """A number of things: 1 document, 2,000 documents."""
+    return f"{number(value)} {one if value == 1 else many or one + 's'}"
+
+
+def share(part: float, whole: float) -> str:
+    """A part of a whole: 12.3 %."""
+    return f"{100 * part / whole:.1f} %" if whole else "0.0 %"
+
+
+def duration(seconds: float) -> str:
+    """A stretch of time: 0.4 s, 12 s, 3 min 4 s, 2 h 5 min, 3 d 4 h."""
+    if seconds < 9.95:
+        return f"{max(seconds, 0):.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    for limit, large, small, units in ((3600, 60, 1, "min s"), (86400, 3600, 60, "h min"), (None, 86400, 3600, "d h")):
+        if limit is None or whole < limit:
+            break
+    first, second = units.split()
+    return f"{whole // large} {first} {whole % large // small} {second}"
+
+
+def when(time_ns: int, *, utc: bool = False) -> str:
+    """A moment: `2026-01-31 12:34:56` by the local clock, or `2026-01-31T12:34:56Z`."""
+    seconds = time_ns // 1_000_000_000
+    try:
+        if utc:
+            return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+    except (OverflowError, ValueError, OSError):
+        return f"{seconds} s after 1970"
+
+
+def cells(text: str) -> int:
+    """How many cells of a terminal a line of printable text takes."""
+    return len(text) if text.isascii() else sum(map(_cells, text))
+
+
+def clip(text: str, width: int) -> str:
+    """A line cut to so many cells, the cut shown by an ellipsis."""
+    if cells(text) <= width:
+        return text
+    used, kept = 1, []
+    for letter in text:
+        used += _cells(letter)
+        if used > width:
+            break
+        kept.append(letter)
+    return "".join(kept) + "…" if width > 0 else ""
+
+
+def excerpt(text: str, width: int) -> str:
+    """The beginning of a text as one line of at most so many cells."""
+    # A cell holds a character at least, but white space and combining marks take none: look at more than fits.
+    head = text[: 8 * max(width, 0) + 64]
+    line = visible(" ".join(head.split()))
+    return clip(line + (" …" if len(head) < len(text) else ""), width)
+
+
+def _cells(letter: str) -> int:
+    if unicodedata.east_asian_width(letter) in "WF":
+        return 2
+    return 0 if unicodedata.category(letter) in ("Mn", "Me", "Cf") else 1
+
+
+def _scaled(value: float, units: tuple[str, ...]) -> tuple[str, str]:
+    if value < 999.5:
+        return f"{value:.0f}", ""
+    for unit in units:
+        value /= 1000
+        if value < 999.5 or unit == units[-1]:
+            break
+    return (f"{value:.1f}" if value < 99.95 else f"{value:.0f}"), unit

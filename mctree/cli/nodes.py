@@ -1,0 +1,110 @@
+"""What does a node look like in one line?  Its address, its tokens, where it comes from, and how its text begins.
+
+Costs a few look-ups for a node of any level: only its first and its last block are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+
+from mctree import Node, Snapshot
+from mctree.cli.escaping import escape
+from mctree.cli.formatting import clip
+from mctree.format.records import BLOCK
+from mctree.geometry import TEXT, Address, intervals
+from mctree.tree import Provenance
+
+__all__ = ["Ends", "beginning", "byte_range", "children", "clip_front", "ends", "origin"]
+
+_BLOCKS_AT_ONCE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """Where the first and the last block of a node come from."""
+
+    first: Provenance
+    last: Provenance
+
+
+def ends(snapshot: Snapshot, node: Node) -> Ends:
+    """Where a node begins and ends."""
+    start, stop = (bound // BLOCK for bound in node.span)
+    alive = snapshot.world.geometry.existing(TEXT, 1, start, max(stop, start + 1))
+    first, last = int(alive[0, 0]), int(alive[-1, 1]) - 1
+    found = [snapshot.provenance(block * BLOCK, (block + 1) * BLOCK)[0] for block in (first, last)]
+    return Ends(*found)
+
+
+def origin(found: Ends, width: int) -> str:
+    """Where a node comes from, in at most so many cells: a source and its bytes, or the sources at its ends."""
+    first, last = escape(found.first.source), escape(found.last.source)
+    if found.first.document == found.last.document:
+        span = byte_range(found.first.start, found.last.stop)
+        return f"{clip_front(first, max(width - len(span) - 1, 8))} {span}"
+    half = (width - 3) // 2
+    return f"{clip_front(first, half)} … {clip_front(last, half)}"
+
+
+def byte_range(start: int, stop: int) -> str:
+    """Bytes [start, stop)."""
+    return f"{start}..{stop}"
+
+
+def clip_front(text: str, width: int) -> str:
+    """A line cut to so many cells at its front: of a path the end says most."""
+    return clip(text[::-1], width)[::-1]
+
+
+def children(node: Node, snapshot: Snapshot) -> list[Node]:
+    """The children of a node that exist; none for blocks, whose children are tokens."""
+    if node.level < 2:
+        return []
+    first, stop = TEXT.children(node.level, node.index)
+    alive = intervals.points(snapshot.world.geometry.existing(TEXT, node.level - 1, int(first), int(stop)))
+    return [Node(snapshot, Address(0, node.level - 1, int(index))) for index in alive]
+
+
+def beginning(snapshot: Snapshot, node: Node, characters: int) -> tuple[str, bool]:
+    """How a node's text begins, and whether that is all of it.
+
+    Without a tokenizer it is the tokens' numbers.
+    """
+    if node.level == 0:
+        parts = iter([_say(snapshot, *node.span)])
+    else:
+        parts = _parts(snapshot, *node.span, characters)
+    text = ""
+    for part in parts:
+        text += part
+        if len(text) > characters:
+            break
+    return text[:characters], len(text) <= characters and next(iter(parts), None) is None
+
+
+def _parts(snapshot: Snapshot, start: int, stop: int, characters: int) -> Iterator[str]:
+    """The text of a span, a few blocks at a time; a character that two parts share is put together."""
+    # A token has a character or more, mostly: look at little where little is wanted.
+    step = BLOCK * min(max(characters // BLOCK, 2), _BLOCKS_AT_ONCE)
+    tokenizer = snapshot.tree.tokenizer
+    if tokenizer is None:
+        yield from (_say(snapshot, at, min(at + step, stop)) + " " for at in range(start, stop, step))
+        return
+    import codecs
+
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    for at in range(start, stop, step):
+        tokens = snapshot.packed(at, min(at + step, stop)).tokens
+        if len(tokens):
+            yield decoder.decode(tokenizer.decode(np.asarray(tokens, np.uint32)))
+    yield from chain([decoder.decode(b"", final=True)])
+
+
+def _say(snapshot: Snapshot, start: int, stop: int) -> str:
+    if snapshot.tree.tokenizer is not None:
+        return snapshot.text(start, stop)
+    return " ".join(map(str, snapshot.packed(start, stop).tokens.tolist()))

@@ -1,0 +1,192 @@
+"""What does a store hold, in numbers?  Collected once, for tables and JSON alike.
+
+All of it follows from the commit's record, from arithmetic, and from one look at the folder, so it costs about the same
+for any store; only the bytes of all sources are a sum over documents, and are left out where those are very many.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+
+from mctree import Snapshot
+from mctree.cli.escaping import escape, one_line
+from mctree.cli.formatting import when
+from mctree.geometry import TEXT, intervals
+from mctree.tree import GistView
+
+__all__ = ["LevelCount", "SetCount", "Summary", "disk_bytes", "stale_nodes", "summarise"]
+
+_SUMMED_DOCUMENTS = 200_000
+_DISK_BLOCK = 512
+
+
+@dataclass(frozen=True, slots=True)
+class LevelCount:
+    """How many nodes of a level exist, and how many positions one spans."""
+
+    level: int
+    nodes: int
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetCount:
+    """A gist set: how many nodes of LOD1, LOD2 … have a gist, and how many gists are stale."""
+
+    name: str
+    kind: str
+    dim: int
+    dtype: str
+    fingerprint: str
+    default: bool
+    nodes: list[int]
+    stale: int
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A store at a commit; `source_bytes` is None where it was not summed."""
+
+    path: str
+    store: str
+    epoch: int
+    commit: int
+    time_ns: int
+    documents: int
+    source_bytes: int | None
+    tokens: int
+    blocks: int
+    dead_blocks: int
+    tokenizer: str | None
+    vocabulary: int
+    commits: int
+    oldest: int
+    disk: int
+    levels: list[LevelCount]
+    sets: list[SetCount]
+
+    def json(self) -> dict[str, object]:
+        """The same as JSON."""
+        return {
+            "path": escape(os.fsencode(self.path)),
+            "store": self.store,
+            "epoch": self.epoch,
+            "commit": self.commit,
+            "time": when(self.time_ns, utc=True),
+            "documents": self.documents,
+            "source_bytes": self.source_bytes,
+            "tokens": self.tokens,
+            "blocks": self.blocks,
+            "dead_blocks": self.dead_blocks,
+            "tokenizer": self.tokenizer,
+            "vocabulary": self.vocabulary,
+            "commits": self.commits,
+            "oldest_commit": self.oldest,
+            "disk_bytes": self.disk,
+            "levels": [{"level": at.level, "nodes": at.nodes, "positions_per_node": at.width} for at in self.levels],
+            "gist_sets": [
+                {
+                    "name": of.name,
+                    "encoder": of.kind,
+                    "dim": of.dim,
+                    "dtype": of.dtype,
+                    "fingerprint": of.fingerprint,
+                    "default": of.default,
+                    "nodes": of.nodes,
+                    "stale": of.stale,
+                }
+                for of in self.sets
+            ],
+        }
+
+
+def summarise(snapshot: Snapshot) -> Summary:
+    """Collect the numbers of a snapshot."""
+    tree, record, meta = snapshot.tree, snapshot.record, snapshot.store.meta
+    commits = tree.commits()
+    default = snapshot.default_gists
+    return Summary(
+        path=tree.path,
+        store=meta.store.hex(),
+        epoch=meta.epoch,
+        commit=snapshot.commit,
+        time_ns=record.time_ns,
+        documents=snapshot.documents_count,
+        source_bytes=_source_bytes(snapshot),
+        tokens=snapshot.tokens_count,
+        blocks=snapshot.blocks,
+        dead_blocks=record.dead_blocks,
+        tokenizer=None if tree.tokenizer is None else one_line(tree.tokenizer.kind),
+        vocabulary=tree.vocabulary,
+        commits=len(commits),
+        oldest=commits[0].number if commits else snapshot.commit,
+        disk=disk_bytes(tree.path),
+        levels=_levels(snapshot),
+        sets=[_set_count(snapshot, view, default) for view in snapshot.gist_sets()],
+    )
+
+
+def stale_nodes(snapshot: Snapshot, view: GistView) -> int:
+    """How many gists of nodes that exist are stale in a set."""
+    total = 0
+    for level in range(2, view.levels + 1):
+        index = np.arange(view.rows(level), dtype=np.int64)
+        index = index[view.stale(level, index)]
+        total += int(np.count_nonzero(snapshot.world.exists(level, index)))
+    return total
+
+
+def disk_bytes(path: str) -> int:
+    """Bytes that a folder takes on disk; holes in its files take none."""
+    total, folders = 0, [path]
+    while folders:
+        try:
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+                    else:
+                        total += entry.stat(follow_symlinks=False).st_blocks * _DISK_BLOCK
+        except FileNotFoundError:
+            continue  # a writer replaced it meanwhile
+    return total
+
+
+def _levels(snapshot: Snapshot) -> list[LevelCount]:
+    """Coarsest first."""
+    above = [
+        LevelCount(level, _existing(snapshot, level), TEXT.width(level)) for level in range(snapshot.top, 0, -1)
+    ]
+    placed = snapshot.world.tokens_before(np.array([snapshot.blocks]))[0]
+    return [*above, LevelCount(0, int(placed), 1)]
+
+
+def _existing(snapshot: Snapshot, level: int) -> int:
+    complete = TEXT.complete(level, snapshot.positions)
+    return int(intervals.measure(snapshot.world.geometry.existing(TEXT, level, 0, complete)))
+
+
+def _set_count(snapshot: Snapshot, view: GistView, default: str | None) -> SetCount:
+    return SetCount(
+        name=one_line(view.name),
+        kind=one_line(view.record.kind),
+        dim=view.dim,
+        dtype=one_line(view.record.dtype),
+        fingerprint=one_line(view.record.fingerprint),
+        default=view.name == default,
+        nodes=[view.rows(level) for level in range(1, view.levels + 1)],
+        stale=stale_nodes(snapshot, view),
+    )
+
+
+def _source_bytes(snapshot: Snapshot) -> int | None:
+    if snapshot.documents_count > _SUMMED_DOCUMENTS:
+        return None
+    total = 0
+    for _, number, record in islice(snapshot.sources(), _SUMMED_DOCUMENTS):
+        total += snapshot.document(number).size if record.open else record.size
+    return total

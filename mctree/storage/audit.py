@@ -1,0 +1,63 @@
+"""How is a store read by somebody who trusts none of it?  Record by record, row by row, never mapped."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mctree.errors import CorruptError
+from mctree.format.arrays import ArrayLayout
+from mctree.format.keys import Table, u32, u64
+from mctree.format.values import describe, unframe
+from mctree.storage.chunks import open_generation, read_chunk
+from mctree.storage.files import read_small
+from mctree.storage.index import Reading
+from mctree.storage.store import Store
+
+__all__ = ["bad_records", "committed_rows", "metadata_bytes"]
+
+_TAGS = frozenset(table.value for table in Table)
+
+
+def bad_records(index: Reading) -> Iterator[tuple[str, str]]:
+    """Index records that fail their checksum, or that belong to no table: (key, what is wrong)."""
+    for key, value in index.raw():
+        if key[:1] not in _TAGS:
+            yield describe(key), "belongs to no table"
+            continue
+        try:
+            unframe(key, value)
+        except CorruptError:
+            yield describe(key), "fails its checksum"
+
+
+def metadata_bytes(store: Store, layout: ArrayLayout) -> bytes:
+    """The content of an array's `zarr.json`."""
+    return read_small(f"{layout.path}/zarr.json", store.at)
+
+
+def committed_rows(
+    store: Store, array: int, layout: ArrayLayout, start: int, stop: int, commit: int
+) -> NDArray[np.generic]:
+    """Rows [start, stop) of an array as of a commit, each chunk in the generation that the commit sees.
+
+    Raises:
+        CorruptError: a file is missing or has another size.
+    """
+    parts = []
+    for chunk in range(start // layout.rows_per_chunk, layout.chunks(stop)):
+        first = chunk * layout.rows_per_chunk
+        with store.reading() as index:
+            found = index.floor(Table.CHUNK + u32.pack(array) + u64.pack(chunk), u64.pack(commit))
+        if found is None:
+            raise CorruptError(f"chunk {chunk} of {layout.path} holds committed rows but is not in the index")
+        fd = open_generation(store.at, array, layout, chunk, u64.unpack(found[0])[0])
+        try:
+            rows = read_chunk(fd, layout, min(stop - first, layout.rows_per_chunk))
+        finally:
+            os.close(fd)
+        parts.append(rows[max(start - first, 0) :])
+    return np.concatenate(parts) if parts else np.empty((0, *layout.row), layout.numpy)

@@ -1,0 +1,106 @@
+"""How does a compacted store take the place of the one it was made from?  As a new epoch, in one exchange of names.
+
+    NAME               the store, epoch e
+    .NAME.compacting   epoch e + 1 while it is made; after the exchange, epoch e
+    NAME/epochs/e      epoch e, until no living process holds a snapshot of it
+
+Whoever has epoch e open goes on with it, for a store is reached through its directory and not through its path.
+Whoever opens the path gets epoch e + 1.  A crash leaves one of the states above, and the next writer settles it.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+
+from mctree.errors import MctreeError
+from mctree.storage.files import exchange, list_names, make_directory, open_directory, remove_tree, sync_directory
+from mctree.storage.leases import held_commits
+from mctree.storage.store import EPOCHS_NAME, Store
+
+__all__ = ["compacting_path", "drop_epochs", "replace_epoch", "settle"]
+
+
+def compacting_path(path: str) -> str:
+    """Where the next epoch of the store at `path` is made."""
+    parent, name = os.path.split(path)
+    return os.path.join(parent, f".{name}.compacting")
+
+
+def replace_epoch(store: Store) -> None:
+    """Let the complete next epoch stand at the store's path, and keep this one for those who use it.
+
+    The caller holds the writer's lock of both.
+    """
+    parent, name = os.path.split(store.path)
+    above = open_directory(parent)
+    try:
+        exchange(os.path.basename(compacting_path(store.path)), name, above)
+        sync_directory(".", above)
+    finally:
+        os.close(above)
+    at = open_directory(store.path)
+    try:
+        _keep_epoch(store.path, at, store.meta.epoch)
+        # Older epochs that are still in use move along, so that they are found from the path.
+        for epoch in list_names(EPOCHS_NAME, store.at):
+            os.rename(f"{EPOCHS_NAME}/{epoch}", f"{EPOCHS_NAME}/{epoch}", src_dir_fd=store.at, dst_dir_fd=at)
+        drop_epochs(at)
+    finally:
+        os.close(at)
+
+
+def settle(store: Store) -> None:
+    """Finish, or undo, a compaction that a crash interrupted; the caller holds the writer's lock."""
+    beside = compacting_path(store.path)
+    if not os.path.lexists(beside) or os.path.realpath(os.path.dirname(store.path)) != os.path.dirname(store.path):
+        return
+    epoch = _epoch_of(beside, store.meta.store)
+    if epoch is not None and epoch < store.meta.epoch:
+        _keep_epoch(store.path, store.at, epoch)
+        return
+    above = open_directory(os.path.dirname(beside))
+    try:
+        remove_tree(os.path.basename(beside), above)
+    finally:
+        os.close(above)
+
+
+def drop_epochs(at: int) -> None:
+    """Remove the epochs that nobody holds a snapshot of from the store whose directory is open as `at`."""
+    for epoch in list_names(EPOCHS_NAME, at):
+        folder = f"{EPOCHS_NAME}/{epoch}"
+        with suppress(FileNotFoundError, NotADirectoryError):
+            old = open_directory(folder, at)
+            try:
+                held = held_commits(old)
+            finally:
+                os.close(old)
+            if held == set():
+                remove_tree(folder, at)
+
+
+def _keep_epoch(path: str, at: int, epoch: int) -> None:
+    """Move the former epoch from beside the store into it."""
+    above = open_directory(os.path.dirname(path))
+    try:
+        make_directory(EPOCHS_NAME, at)
+        with suppress(FileNotFoundError):
+            beside = os.path.basename(compacting_path(path))
+            os.rename(beside, f"{EPOCHS_NAME}/{epoch}", src_dir_fd=above, dst_dir_fd=at)
+        sync_directory(EPOCHS_NAME, at)
+        sync_directory(".", at)
+        sync_directory(".", above)
+    finally:
+        os.close(above)
+
+
+def _epoch_of(path: str, identity: bytes) -> int | None:
+    """The epoch of the store at `path`, or None if it is no whole store, or another one."""
+    try:
+        store = Store(path, writable=False)
+    except (MctreeError, OSError):
+        return None
+    epoch = store.meta.epoch if store.meta.store == identity else None
+    store.close()
+    return epoch

@@ -1,0 +1,291 @@
+"""Is everything that was committed still there, and unchanged?  One pass over the index, the files and what joins them.
+
+Each check yields problems as (where, what, kind), with the node, the source and the bytes that are hit where there
+are any; the command line only prints them.  Files are read with `pread`, never mapped.  What is looked at:
+
+* every index record against its checksum, every table against the counts and sums of the newest commit, every blob
+against
+  its digest;
+* every chunk of every generation that a commit may need: there, of the right size, and every committed row in it
+against its
+  checksum;
+* the real tokens of each block, and those before it, against its record;
+* blocks, runs, documents and deaths against each other, and the newest commit's counts against all of them;
+* the bytes of every live document against its digest;
+* the shapes and types that other Zarr readers see.
+
+It assumes that LMDB can walk its own pages; what LMDB itself reports is passed on as a problem.  It changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mctree.errors import CorruptError, MctreeError
+from mctree.format.arrays import ArrayLayout
+from mctree.format.facts import Commit, array_layout
+from mctree.format.keys import Table, checksum_key, parse_grave, u32, u64
+from mctree.format.records import BLOCK, BLOCKS_PER_PAGE, SUMS_PER_PAGE, decode_sums
+from mctree.format.zarr import array_metadata
+from mctree.geometry import TEXT, Address
+from mctree.storage.audit import bad_records, committed_rows, metadata_bytes
+from mctree.storage.chunks import row_sums
+from mctree.storage.index import table_sums
+from mctree.tree.gists import gist_sets
+from mctree.tree.problem import Problem
+from mctree.tree.snapshot import BEFORE, COUNT, LOD0, Snapshot
+
+if TYPE_CHECKING:
+    from mctree.tree.tree import Tree
+
+__all__ = ["Problem", "verify"]
+
+_BLOCKS_AT_ONCE = 1 << 13
+_MOST_PROBLEMS = 1000
+
+
+def verify(tree: Tree) -> Iterator[Problem]:
+    """Check a tree at its newest commit, and whatever older commits that are kept need beside it.
+
+    Yields:
+        What is wrong, as it is found; at most a thousand problems of each kind of check.
+    """
+    with tree.snapshot() as snapshot:
+        for check in (_index, _arrays, _blocks, _gists, _documents, _counts):
+            found = 0
+            try:
+                for problem in check(snapshot):
+                    yield problem
+                    found += 1
+                    if found == _MOST_PROBLEMS:
+                        name = check.__name__.strip("_")
+                        yield Problem(name, f"more than {found} problems; the rest is left out", "limit")
+                        break
+            except (MctreeError, OSError) as error:
+                yield Problem(check.__name__.strip("_"), str(error), "unreadable")
+
+
+def _index(snapshot: Snapshot) -> Iterator[Problem]:
+    """Records against their checksums, tables against their sums, blobs against their digests."""
+    with snapshot.reading() as index:
+        for key, what in bad_records(index):
+            yield Problem(f"index record {key}", what, "record")
+        newest = index.commit()
+        assert newest is not None, "the snapshot is of a commit"
+        if newest.number == snapshot.commit:
+            for tag, count, total in table_sums(index):
+                wanted = newest.tables.get(tag, (0, 0))
+                if (count, total) != wanted:
+                    what = f"holds {count} records where commit {newest.number} counted {wanted[0]}"
+                    if count == wanted[0]:
+                        what = f"does not hold the records that commit {newest.number} summed up"
+                    yield Problem(f"index table {tag!r}", what, "table")
+        for digest, payload in index.scan(Table.BLOB):
+            if hashlib.blake2b(payload, digest_size=32).digest() != digest:
+                yield Problem(f"blob {digest.hex()[:12]}", "is not what its digest says", "record")
+
+
+def _arrays(snapshot: Snapshot) -> Iterator[Problem]:
+    """Files of chunks: every generation that the index knows is there, whole; metadata is what the index says."""
+    for number, layout in _layouts(snapshot).items():
+        rows = snapshot.state(number).rows
+        try:
+            metadata = json.loads(metadata_bytes(snapshot.store, layout))
+            shape = metadata.get("shape", [0]) if isinstance(metadata, dict) else [0]
+            length = shape[0] if isinstance(shape, list) and shape and type(shape[0]) is int else -1
+            wanted = json.loads(array_metadata(layout, length)) if length >= 0 else None
+            if metadata != wanted:
+                yield Problem(f"{layout.path}/zarr.json", "does not describe the array that the index has", "metadata")
+            elif length > rows:
+                yield Problem(f"{layout.path}/zarr.json", f"shows {length} rows of {rows} committed ones", "metadata")
+        except (OSError, ValueError, MctreeError) as error:
+            yield Problem(f"{layout.path}/zarr.json", f"cannot be read: {error}", "metadata")
+        with snapshot.reading() as index:
+            chunks = {u64.unpack(key[:8])[0] for key, _ in index.scan(Table.CHUNK + u32.pack(number))}
+        for chunk in sorted(set(range(layout.chunks(rows))) - chunks):
+            yield Problem(f"chunk {chunk} of {layout.path}", "holds committed rows but is not in the index", "chunk")
+
+
+def _blocks(snapshot: Snapshot) -> Iterator[Problem]:
+    """LOD0 rows and counts against block records."""
+    layouts = _layouts(snapshot)
+    before = 0
+    for first in range(0, snapshot.blocks, _BLOCKS_AT_ONCE):
+        stop = min(first + _BLOCKS_AT_ONCE, snapshot.blocks)
+        records = snapshot.block_records(first, stop - first)
+        counts = records["count"].astype(np.int64)
+        nodes = np.arange(first, stop)
+
+        tokens = yield from _read(snapshot, LOD0, layouts[LOD0], first * BLOCK, stop * BLOCK)
+        if tokens is not None:
+            wrong = row_sums(tokens.reshape(-1, BLOCK)) != records["sum"]
+            yield from _at_blocks(snapshot, nodes[wrong], "its tokens are not those that were committed", "tokens")
+        stored = yield from _read(snapshot, COUNT, layouts[COUNT], first, stop)
+        if stored is not None:
+            wrong = stored.astype(np.int64) != counts
+            yield from _at_blocks(snapshot, nodes[wrong], "its count of real tokens is not what was committed", "count")
+        wrong = (counts < 1) | (counts > BLOCK) | (records["start"] > records["stop"])
+        yield from _at_blocks(snapshot, nodes[wrong], "its record cannot be", "record")
+
+        groups = nodes[nodes % BLOCK == 0]
+        sums = before + np.concatenate([[0], np.cumsum(counts)])
+        stored = yield from _read(snapshot, BEFORE, layouts[BEFORE], -(-first // BLOCK), -(-stop // BLOCK))
+        if stored is not None:
+            wrong = stored.astype(np.int64) != sums[groups - first]
+            what = "the count of tokens before it is not what was committed"
+            yield from _at_blocks(snapshot, groups[wrong], what, "count")
+        before = int(sums[-1])
+
+
+def _gists(snapshot: Snapshot) -> Iterator[Problem]:
+    """Rows of gists, in every generation that is kept, against their checksums."""
+    with snapshot.reading() as index:
+        sets = gist_sets(index, snapshot.commit)
+        levels = {
+            array: (record.name, level) for record in sets.values() for level, array in enumerate(record.levels, 1)
+        }
+    for array, layout in _layouts(snapshot).items():
+        if array not in levels:
+            continue
+        name, level = levels[array]
+        with snapshot.reading() as index:
+            generations = [
+                (u64.unpack(key[:8])[0], u64.unpack(key[8:])[0])
+                for key, payload in index.scan(Table.CHUNK + u32.pack(array))
+                if payload
+            ]
+        rows = snapshot.state(array).rows
+        for chunk, generation in generations:
+            first = chunk * layout.rows_per_chunk
+            current = generation == max(g for c, g in generations if c == chunk)
+            sums = _sums(snapshot, array, chunk, generation)
+            wanted = min(rows - first, layout.rows_per_chunk) if current else len(sums)
+            if len(sums) < wanted:
+                yield Problem(
+                    f"chunk {chunk} of {layout.path}", f"has {len(sums)} checksums for {wanted} rows", "chunk"
+                )
+            count = min(len(sums), wanted)
+            values = yield from _read(snapshot, array, layout, first, first + count, generation)
+            if values is None:
+                continue
+            for row in (first + np.flatnonzero(row_sums(values) != sums[:count])).tolist():
+                yield _at_node(
+                    snapshot, level, row, f"its gist in set {name!r} is not the one that was committed", "gist"
+                )
+
+
+def _documents(snapshot: Snapshot) -> Iterator[Problem]:
+    """Documents against their blocks and digests."""
+    for document in snapshot.documents():
+        where = f"document {document.id}"
+        position = 0
+        placed = 0
+        for run in document.runs:
+            records = snapshot.block_records(run.block, run.blocks)
+            blocks = np.arange(run.block, run.block + run.blocks)
+            what = f"belongs to another document than {document.id}"
+            yield from _at_blocks(snapshot, blocks[records["document"] != document.id], what, "run")
+            starts = np.concatenate([[position], records["stop"][:-1]])
+            yield from _at_blocks(snapshot, blocks[records["start"] < starts], "overlaps the block before it", "run")
+            if not snapshot.world.exists(1, blocks).all():
+                yield Problem(where, "is alive, but some of its blocks are dead", "document", source=document.source)
+            position = int(records["stop"][-1])
+            placed += int(records["count"].sum(dtype=np.int64))
+        if document.open:
+            continue
+        if placed != document.tokens:
+            what = f"says {document.tokens} tokens, but its blocks hold {placed}"
+            yield Problem(where, what, "document", source=document.source)
+        if document.digest and snapshot.tree.tokenizer is not None:
+            digest, size = hashlib.blake2b(digest_size=32), 0
+            try:
+                for piece in document.stream():
+                    digest.update(piece)
+                    size += len(piece)
+            except CorruptError as error:
+                yield Problem(where, str(error), "document", source=document.source, stop=document.size)
+                continue
+            if digest.digest() != document.digest or size != document.size:
+                what = "does not read as the bytes that were ingested"
+                yield Problem(where, what, "document", source=document.source, stop=document.size)
+
+
+def _counts(snapshot: Snapshot) -> Iterator[Problem]:
+    """The commit's own counts against what is there."""
+    commit: Commit = snapshot.record
+    documents = tokens = 0
+    for document in snapshot.documents():
+        documents += 1
+        tokens += document.tokens
+    dead = sum(int(run["stop"]) - int(run["start"]) for run in snapshot.world.deaths.runs)
+    for what, said, found in (
+        ("live documents", commit.documents, documents),
+        ("real tokens", commit.tokens, tokens),
+        ("dead blocks", commit.dead_blocks, dead),
+    ):
+        if said != found:
+            yield Problem(f"commit {commit.number}", f"says {said} {what}, but there are {found}", "commit")
+    with snapshot.reading() as index:
+        pages = sum(1 for _ in index.scan(Table.BLOCKS))
+        graves = [parse_grave(Table.GRAVE + key)[1] for key, _ in index.scan(Table.GRAVE)]
+        missing = sum(1 for version in graves if index.get(version) is None)
+    if pages != -(-commit.blocks // BLOCKS_PER_PAGE):
+        yield Problem(f"commit {commit.number}", f"has {commit.blocks} blocks, but {pages} pages of records", "commit")
+    if missing:
+        yield Problem("index", f"{missing} graves name versions that are not there", "record")
+
+
+def _layouts(snapshot: Snapshot) -> dict[int, ArrayLayout]:
+    with snapshot.reading() as index:
+        return {
+            u32.unpack(key)[0]: array_layout(payload)
+            for key, _, payload in index.versions(Table.ARRAY, snapshot.commit)
+        }
+
+
+def _sums(snapshot: Snapshot, array: int, chunk: int, generation: int) -> NDArray[np.uint32]:
+    prefix = checksum_key(array, chunk, generation, 0)[:-4]
+    with snapshot.reading() as index:
+        pages = [decode_sums(payload) for _, payload in index.scan(prefix)]
+    if any(len(page) != SUMS_PER_PAGE for page in pages[:-1]):
+        raise CorruptError(f"checksums of chunk {chunk} of array {array} are incomplete")
+    return np.concatenate(pages) if pages else np.empty(0, np.uint32)
+
+
+def _read(
+    snapshot: Snapshot, array: int, layout: ArrayLayout, start: int, stop: int, generation: int | None = None
+) -> Generator[Problem, None, NDArray[np.generic] | None]:
+    """Rows of an array in one generation (None: what the snapshot sees); or the problem that there are none to read."""
+    commit = snapshot.commit if generation is None else generation
+    try:
+        return committed_rows(snapshot.store, array, layout, start, stop, commit)
+    except (CorruptError, OSError) as error:
+        yield Problem(f"{layout.path} rows {start}..{stop}", str(error), "chunk")
+        return None
+
+
+def _at_blocks(snapshot: Snapshot, blocks: NDArray[np.int64], what: str, kind: str) -> Iterator[Problem]:
+    for block in blocks.tolist():
+        yield _at_node(snapshot, 1, block, what, kind)
+
+
+def _at_node(snapshot: Snapshot, level: int, index: int, what: str, kind: str) -> Problem:
+    """A problem at a node, with the first source that it stands for and the bytes of it."""
+    address = Address(0, level, index)
+    first, stop = TEXT.span(level, index)
+    record = snapshot.block_records(int(first) // BLOCK, 1)[0]
+    document, start, end = int(record["document"]), int(record["start"]), int(record["stop"])
+    if level > 1:
+        last = snapshot.block_records(int(stop) // BLOCK - 1, 1)[0]
+        end = int(last["stop"]) if int(last["document"]) == document else end
+    try:
+        source: bytes | None = snapshot.document(document).source
+    except MctreeError:
+        source = None  # a dead document, which only older commits see
+    return Problem(f"node {address}", what, kind, address, source, start, end)

@@ -1,0 +1,183 @@
+"""How does a store get rid of what is dead?  It is written anew without its dead blocks, as its next epoch.
+
+Live blocks keep their order, their tokens and their provenance; documents keep their numbers.  Addresses are new, so
+gists are made again, and links follow their spans to where they are now (one whose span is dead goes).  Snapshots of
+the old epoch stay what they were for as long as somebody holds them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mctree.errors import UsageError
+from mctree.format.facts import GistSetRecord, LinkRecord, Meta
+from mctree.format.keys import Table, u64
+from mctree.format.records import BLOCK, Original
+from mctree.storage.creation import remove_store
+from mctree.storage.epochs import compacting_path, replace_epoch
+from mctree.tree.gists import DEFAULT_SET, default_set, gist_sets
+from mctree.tree.placing import OpenDocument
+from mctree.tree.retention import KEEP
+from mctree.tree.snapshot import Snapshot
+from mctree.tree.writer import Writer
+
+if TYPE_CHECKING:
+    from mctree.tree.tree import Tree
+
+__all__ = ["compact"]
+
+Progress = Callable[[int, int], None]
+_BLOCKS_AT_ONCE = 1 << 14
+
+
+def compact(tree: Tree, *, progress: Progress | None = None) -> None:
+    """Write a tree anew without its dead blocks.
+
+    Args:
+        tree: the tree; nobody may be writing to it.
+        progress: called now and then with (blocks written, live blocks).
+
+    Raises:
+        LockedError: somebody is writing.
+        UsageError: a gist set's encoder is the caller's own and was not passed to `mctree.open`.
+    """
+    with closing(tree.writer()) as old:
+        snapshot = old.snapshot
+        for view in snapshot.gist_sets():
+            if tree.known_encoder(view.record) is None:
+                raise UsageError(
+                    f"gist set {view.name!r} was made by an encoder that is not known here; "
+                    "pass it to `mctree.open(…, encoders=[…])`, or drop the set"
+                )
+        path = compacting_path(tree.path)
+        remove_store(path)
+        meta = snapshot.store.meta
+        new = tree.next_epoch(
+            path,
+            Meta(meta.store, meta.epoch + 1, time.time_ns(), meta.chunk_bytes),
+            first=snapshot.commit + 1,
+            settings={KEEP: _setting(snapshot, KEEP)},
+        )
+        try:
+            with new, closing(new.writer()) as writer:
+                moved = _copy_blocks(snapshot, writer, progress)
+                _copy_links(snapshot, writer, moved)
+                _copy_stamps(snapshot, writer)
+                _copy_sets(snapshot, writer)
+                writer.commit(gists=True)
+                # The new epoch's lock is still held: nobody writes to it before it stands in its place.
+                replace_epoch(snapshot.store)
+        except BaseException:
+            if not snapshot.store.moved:
+                remove_store(path)
+            raise
+
+
+def _copy_blocks(snapshot: Snapshot, writer: Writer, progress: Progress | None) -> _Moved:
+    runs: list[tuple[int, int, int]] = []
+    last: dict[int, int] = {}
+    for document in snapshot.documents():
+        runs += [(run.block, run.blocks, document.id) for run in document.runs]
+        last[document.id] = max((run.block for run in document.runs), default=-1)
+    live = sum(blocks for _, blocks, _ in runs)
+    writer.reserve(snapshot.record.next)
+    opened: dict[int, OpenDocument] = {}
+    done = 0
+    old_starts, new_starts, lengths = [], [], []
+    for number, block in last.items():
+        if block < 0:
+            _finish(snapshot, writer, writer.adopt(snapshot.document(number).record, number), number)
+    for block, blocks, number in sorted(runs):
+        if number not in opened:
+            opened[number] = writer.adopt(snapshot.document(number).record, number)
+        for first in range(block, block + blocks, _BLOCKS_AT_ONCE):
+            n = min(_BLOCKS_AT_ONCE, block + blocks - first)
+            grid = snapshot.tokens(first * BLOCK, (first + n) * BLOCK).astype(np.uint32).reshape(n, BLOCK)
+            old_starts.append(first)
+            new_starts.append(opened[number].adopt(grid, snapshot.block_records(first, n)))
+            lengths.append(n)
+            done += n
+            if last[number] == block and first + n == block + blocks:
+                _finish(snapshot, writer, opened.pop(number), number)
+            if writer.pending_blocks >= _BLOCKS_AT_ONCE:
+                writer.commit(gists=False)
+                if progress is not None:
+                    progress(done, live)
+    return _Moved(*(np.array(column, np.int64) for column in (old_starts, new_starts, lengths)))
+
+
+def _finish(snapshot: Snapshot, writer: Writer, document: OpenDocument, number: int) -> None:
+    """Give a copied document what it has beside its blocks: its record, tail and original bytes."""
+    old = snapshot.document(number)
+    with snapshot.reading() as index:
+        originals = [
+            (u64.unpack(key)[0], Original.decode(payload))
+            for key, payload in index.scan(Table.ORIGINAL + u64.pack(number))
+        ]
+    document.finish_adoption(old.record, old.tail, [(at, kept) for at, kept in originals if kept.stop <= old.size])
+
+
+def _copy_links(snapshot: Snapshot, writer: Writer, moved: _Moved) -> None:
+    for link in snapshot.links(0, snapshot.positions):
+        spans = []
+        for space, start, stop in (link.source, link.target):
+            span = (start, stop) if space else moved.span(start, stop)
+            if span is not None:
+                spans.append((space, *span))
+        if len(spans) == 2:
+            writer.put_link(link.id, LinkRecord(spans[0], spans[1], link.kind, link.score))
+
+
+def _copy_stamps(snapshot: Snapshot, writer: Writer) -> None:
+    with snapshot.reading() as index:
+        for digest, payload in index.scan(Table.STAMP):
+            writer.put_stamp(digest, payload)
+
+
+def _copy_sets(snapshot: Snapshot, writer: Writer) -> None:
+    with snapshot.reading() as index:
+        sets, chosen = gist_sets(index, snapshot.commit), default_set(index, snapshot.commit)
+        blobs = {record.blob: index.get(Table.BLOB + record.blob) for record in sets.values()}
+    for digest, data in blobs.items():
+        assert data is not None, "an encoder that could be made has a dump"
+        writer.put_blob(digest, data)
+    for number, record in sets.items():
+        fresh: GistSetRecord = replace(record, levels=())
+        writer.put_set(number, fresh.encode())
+    if chosen in sets:
+        writer.put_setting(DEFAULT_SET, _setting(snapshot, DEFAULT_SET))
+    writer.commit(gists=False)
+
+
+def _setting(snapshot: Snapshot, name: bytes) -> bytes:
+    with snapshot.reading() as index:
+        return index.version(Table.SETTING, name, snapshot.commit) or b""
+
+
+class _Moved:
+    """Where runs of blocks went: old first block, new first block, and how many, each `int64 [n]`, in old order."""
+
+    def __init__(self, old: NDArray[np.int64], new: NDArray[np.int64], length: NDArray[np.int64]) -> None:
+        self._old = old
+        self._new = new
+        self._length = length
+
+    def span(self, start: int, stop: int) -> tuple[int, int] | None:
+        """Where the live part of a span of positions is now, or None if nothing of it lives."""
+        ends = self._old + self._length
+        first = int(np.searchsorted(ends * BLOCK, start, side="right"))
+        last = int(np.searchsorted(self._old * BLOCK, stop, side="left")) - 1
+        if first > last:
+            return None
+        shift = (self._new - self._old) * BLOCK
+        return (
+            int(max(start, int(self._old[first]) * BLOCK) + shift[first]),
+            int(min(stop, int(ends[last]) * BLOCK) + shift[last]),
+        )

@@ -1,0 +1,240 @@
+"""How are gist sets made, brought up to date, chosen and dropped?  Batch by batch, each one commit.
+
+Building and refreshing take the writer's lock for one batch at a time, so that documents can be appended in between,
+and so that stopping at any moment loses no more than the batch.  What is done is seen from the store alone: the rows
+that a set has, and the commit up to which its gists account for deaths.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mctree.encoders import Encoder
+from mctree.errors import NotFoundError, UsageError
+from mctree.format.arrays import ArrayLayout
+from mctree.format.facts import GistSetRecord
+from mctree.format.keys import u32
+from mctree.geometry import TEXT
+from mctree.tree.building import encode_nodes, stored
+from mctree.tree.gists import DEFAULT_SET, GistView, gist_sets
+from mctree.tree.writer import Writer
+
+if TYPE_CHECKING:
+    from mctree.tree.tree import Tree
+
+__all__ = ["Progress", "build_gists", "drop_gists", "refresh_gists", "set_default_gists"]
+
+Progress = Callable[[int, int], None]
+"""(done, all): called after each batch."""
+
+_BATCH_BLOCKS = 1 << 15
+_RUNS_AT_ONCE = 1 << 12
+_NODES_AT_ONCE = 1 << 11
+_FANOUT = TEXT.fanout(0)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_DTYPES = ("float16", "float32")
+
+
+def build_gists(
+    tree: Tree,
+    encoder: Encoder,
+    name: str,
+    *,
+    dtype: str = "float16",
+    default: bool | None = None,
+    progress: Progress | None = None,
+) -> int:
+    """Make all gists of a set that are missing; a set that was begun before is gone on with.
+
+    Args:
+        tree: the tree.
+        encoder: what encodes; for an existing set it must be the same.
+        name: the set's name: letters, digits, `_`, `.` and `-`.
+        dtype: how gists are stored, `float16` or `float32`.
+        default: whether to make it the default set once it is complete; None: only if there is none.
+        progress: called after each batch with (blocks done, blocks).
+
+    Returns:
+        How many blocks got a gist.
+
+    Raises:
+        UsageError: the name cannot be one, or the set was made by another encoder.
+    """
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"gist set name {name!r} must be 1 to 64 letters, digits, '_', '.' or '-'")
+    if dtype not in _DTYPES:
+        raise UsageError(f"gists are stored as float16 or float32, not {dtype!r}")
+    tree.add_encoder(encoder)
+    with closing(tree.writer()) as writer:
+        number = _find_or_begin(writer, encoder, name, dtype)
+    made = 0
+    while True:
+        with closing(tree.writer()) as writer:
+            blocks = writer.snapshot.blocks
+            builder = writer.builder(number)
+            assert builder is not None, "the encoder was added above"
+            before = builder.blocks
+            after = writer.advance(number, before + _BATCH_BLOCKS)
+            if after == blocks and (default or (default is None and _default(writer) is None)):
+                writer.put_setting(DEFAULT_SET, u32.pack(number))
+            writer.commit(gists=False)
+        made += after - before
+        if progress is not None:
+            progress(after, blocks)
+        if after == blocks:
+            return made
+
+
+def set_default_gists(tree: Tree, name: str) -> None:
+    """Make a set the default, in one commit; snapshots taken before go on reading theirs.
+
+    Raises:
+        NotFoundError: there is no such set.
+    """
+    with closing(tree.writer()) as writer:
+        writer.put_setting(DEFAULT_SET, u32.pack(writer.snapshot.gists(name).number))
+        writer.commit(gists=False)
+
+
+def drop_gists(tree: Tree, name: str) -> None:
+    """Let a set be gone from the next commit on; its files go when no snapshot that sees it is left.
+
+    Raises:
+        NotFoundError: there is no such set.
+    """
+    with closing(tree.writer()) as writer:
+        number = writer.snapshot.gists(name).number
+        writer.put_set(number, b"")
+        if _default(writer) == number:
+            writer.put_setting(DEFAULT_SET, b"")
+        writer.commit(gists=False)
+
+
+def refresh_gists(tree: Tree, name: str | None = None, *, progress: Progress | None = None) -> int:
+    """Make the stale gists of a set again, and only those, from the children that still exist.
+
+    Args:
+        tree: the tree.
+        name: the set; the default one if none is named.
+        progress: called after each batch with (runs of dead blocks accounted for, all).
+
+    Returns:
+        How many gists were made again.
+
+    Raises:
+        NotFoundError: there is no such set.
+        UsageError: its encoder is the caller's own and was not passed to `mctree.open`.
+    """
+    made = 0
+    while True:
+        with closing(tree.writer()) as writer:
+            view = writer.snapshot.gists(name)
+            since = writer.snapshot.record.refreshed.get(view.number, 0)
+            waiting = writer.snapshot.world.deaths.after(since).runs
+            if not len(waiting):
+                return made
+            by_commit = waiting[np.argsort(waiting["commit"], kind="stable")]
+            until = int(by_commit["commit"][min(_RUNS_AT_ONCE, len(by_commit)) - 1])
+            batch = by_commit[by_commit["commit"] <= until]
+            made += _refresh(writer, view, batch)
+            writer.refreshed(view.number, until)
+            writer.commit(gists=False)
+        if progress is not None:
+            progress(len(batch), len(waiting))
+
+
+def _refresh(writer: Writer, view: GistView, deaths: NDArray[np.void]) -> int:
+    """Make again the gists above some dead runs; returns how many."""
+    encoder = view.encoder()
+    starts, last = deaths["start"].astype(np.int64), deaths["stop"].astype(np.int64) - 1
+    made = 0
+    fresh: tuple[NDArray[np.int64], NDArray[np.generic]] | None = None
+    for level in range(2, view.levels + 1):
+        starts, last = starts // _FANOUT, last // _FANOUT
+        index = _between(starts, last)
+        index = index[index < view.rows(level)]
+        index = index[writer.snapshot.world.exists(level, index)]
+        if not len(index):
+            fresh = None
+            continue
+        parts = []
+        for first in range(0, len(index), _NODES_AT_ONCE):
+            nodes = index[first : first + _NODES_AT_ONCE]
+            below = (nodes[:, None] * _FANOUT + np.arange(_FANOUT)).reshape(-1)
+            children = view.gather(level - 1, below)
+            if fresh is not None:
+                at = np.searchsorted(fresh[0], below)
+                known = at < len(fresh[0])
+                known[known] = fresh[0][at[known]] == below[known]
+                children[known] = fresh[1][at[known]]
+            shaped = children.reshape(len(nodes), _FANOUT, view.dim)
+            vectors = encode_nodes(encoder, level, nodes, shaped, writer.snapshot.world.geometry, writer.block_tokens)
+            parts.append(stored(vectors, children.dtype, encoder))
+        rows = np.concatenate(parts)
+        _replace_rows(writer, view.record.levels[level - 1], index, rows)
+        fresh = (index, rows)
+        made += len(index)
+    return made
+
+
+def _replace_rows(writer: Writer, array: int, index: NDArray[np.int64], rows: NDArray[np.generic]) -> None:
+    """Replace rows of an array: a new generation of each chunk that holds one of them."""
+    layout: ArrayLayout = writer.session.array(array).layout
+    chunks = index // layout.rows_per_chunk
+    for chunk in np.unique(chunks).tolist():
+        mine = chunks == chunk
+        content = writer.session.read_committed(array, chunk).copy()
+        content[index[mine] - chunk * layout.rows_per_chunk] = rows[mine]
+        writer.session.replace_chunk(array, chunk, content)
+
+
+def _between(first: NDArray[np.int64], last: NDArray[np.int64]) -> NDArray[np.int64]:
+    """All integers in the closed ranges first … last, once each, ascending."""
+    lengths = last - first + 1
+    offsets = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return np.unique(np.repeat(first, lengths) + offsets)
+
+
+def _find_or_begin(writer: Writer, encoder: Encoder, name: str, dtype: str) -> int:
+    with writer.snapshot.reading() as index:
+        sets = gist_sets(index, writer.snapshot.commit)
+    for number, record in sets.items():
+        if record.name == name:
+            if record.fingerprint != encoder.fingerprint:
+                raise UsageError(
+                    f"gist set {name!r} was made by another encoder ({record.fingerprint[:12]}); "
+                    "choose another name, or drop it first"
+                )
+            return number
+    dump = encoder.dump()
+    digest = hashlib.blake2b(dump, digest_size=32).digest()
+    writer.put_blob(digest, dump)
+    number = writer.put_set(
+        None,
+        GistSetRecord(
+            name=name,
+            folder=writer.session.free_name("gists", name),
+            kind=encoder.kind,
+            fingerprint=encoder.fingerprint,
+            blob=digest,
+            dim=encoder.dim,
+            dtype=dtype,
+            modalities=tuple(sorted(encoder.modalities)),
+        ).encode(),
+    )
+    writer.commit(gists=False)
+    return number
+
+
+def _default(writer: Writer) -> int | None:
+    try:
+        return writer.snapshot.gists().number
+    except NotFoundError:
+        return None

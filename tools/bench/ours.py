@@ -1,0 +1,228 @@
+"""mctree, behind the protocols of the benchmark, by its public interface alone.
+
+Gists come from an encoder, so the benchmark's gists need one that gives them: in the store of gists every token of a
+block is the block's number, and the encoder answers with the row of that number.  The tokens that windows are read
+from lie in a second store, as one document.
+
+The engine is imported when it is first used: processes that measure a peer must not load it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tools.bench.data import Data
+from tools.bench.peers import About
+from tools.bench.peers.protocol import library
+from tools.bench.sizes import Sizes
+
+__all__ = ["KIND", "NAME", "Mctree", "MctreeAppend", "MctreeGrowth"]
+
+NAME = "mctree"
+KIND = "ours"
+_BLOCK = 32
+_PIECE = 1 << 22
+_COMMIT = 1 << 26
+_SMALL_CHUNK = 1 << 16
+_HUGE_PAGE = 1 << 21
+_APPEND_VOCABULARY = 1 << 15
+_GROWN_VOCABULARY = 1 << 16
+
+
+class _Given:
+    """An encoder of vectors that are there already.
+
+    Level 1 looks its vector up; above, a gist is the first child's, which costs next to nothing.
+    """
+
+    kind = "given"
+    modalities = frozenset({"text"})
+    span_level = 0
+    fingerprint = "0" * 64
+
+    def __init__(self, gists: NDArray[np.float16]) -> None:
+        self._gists = gists
+        self.dim = gists.shape[1]
+
+    def encode(
+        self, level: int, children: NDArray[Any], mask: NDArray[np.bool_], span: object = None
+    ) -> NDArray[np.float32]:
+        """The row that the first token names; above level 1 the first child."""
+        made = self._gists[children[:, 0]] if level == 1 else children[:, 0]
+        return made.astype(np.float32)
+
+    def encode_query(self, text: str) -> NDArray[np.float32]:
+        """No question means anything to these vectors."""
+        return np.zeros(self.dim, np.float32)
+
+    def dump(self) -> bytes:
+        """Nothing: the vectors are in the store."""
+        return b""
+
+
+def _fill(folder: Path, pieces: Iterator[NDArray[np.uint32]], **options: Any) -> None:
+    """Make a store of one document."""
+    with library("mctree").create(folder, **options) as tree:
+        writer = tree.writer()
+        try:
+            document = writer.begin("document")
+            waiting = 0
+            for piece in pieces:
+                document.extend(piece)
+                waiting += len(piece)
+                if waiting >= _COMMIT:
+                    writer.commit(gists=False)
+                    waiting = 0
+            document.close()
+            writer.commit(gists=False)
+        finally:
+            writer.close()
+
+
+def _chunks(sizes: Sizes) -> dict[str, int]:
+    """The default chunks where there are enough rows for many of them, small ones otherwise."""
+    return {} if sizes.chunk_rows * sizes.dim * 2 >= _HUGE_PAGE else {"chunk_bytes": _SMALL_CHUNK}
+
+
+class Mctree:
+    """A store of gists and a store of tokens."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        self._sizes = sizes
+        note = "one gather from the mapped level; windows as slices of its view"
+        self.about = About(NAME, KIND, note, requires=("mctree",))
+
+    def write(self, data: Data, folder: Path) -> None:
+        """Blocks that name their gists, the gists, and the tokens."""
+        rows = self._sizes.rows
+        step = _PIECE // _BLOCK
+        numbers = (np.arange(first, min(first + step, rows), dtype=np.uint32) for first in range(0, rows, step))
+        options = _chunks(self._sizes)
+        _fill(folder / "gists", (np.repeat(some, _BLOCK) for some in numbers), vocabulary=rows, **options)
+        with library("mctree").open(folder / "gists") as tree:
+            tree.build_gists(_Given(data.gists))
+        pieces = (data.tokens[first : first + _PIECE] for first in range(0, len(data.tokens), _PIECE))
+        _fill(folder / "tokens", pieces, vocabulary=1 << 17, **options)
+
+    def open(self, folder: Path) -> _MctreeReader:
+        """Open the store of gists; that of tokens when it is first asked."""
+        return _MctreeReader(folder)
+
+
+class _MctreeReader:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._tree = library("mctree").open(folder / "gists", writable=False)
+        self._snapshot = self._tree.snapshot()
+        self._gists = self._snapshot.gists().level(1)
+        self._open: list[Any] = [self._snapshot, self._tree]
+        self._tokens: NDArray[np.uint32] | None = None
+
+    def gather(self, rows: NDArray[np.int64], out: NDArray[np.float16]) -> None:
+        """One gather, wherever the rows lie."""
+        self._gists.gather(rows, out)
+
+    def runs(self, starts: NDArray[np.int64], length: int, out: NDArray[np.float16]) -> None:
+        """One gather of runs."""
+        self._gists.runs(starts, length, out.reshape(len(starts), length, -1))
+
+    def windows(self, starts: NDArray[np.int64], out: NDArray[np.uint32]) -> None:
+        """A slice per window, of the level as one array."""
+        if self._tokens is None:
+            self._tokens = self._view()
+        length = out.shape[1]
+        for k, start in enumerate(starts.tolist()):
+            out[k] = self._tokens[start : start + length]
+
+    def _view(self) -> NDArray[np.uint32]:
+        tree = library("mctree").open(self._folder / "tokens", writable=False)
+        snapshot = tree.snapshot()
+        self._open = [snapshot, tree, *self._open]
+        view: NDArray[np.uint32] = snapshot.view()
+        return view
+
+    def scan(self, out: NDArray[np.float16]) -> Iterator[int]:
+        """One read per piece."""
+        for start in range(0, len(self._gists), len(out)):
+            count = min(len(out), len(self._gists) - start)
+            self._gists.read(start, start + count, out[:count])
+            yield count
+
+    def close(self) -> None:
+        """Close everything, snapshots first."""
+        del self._gists, self._tokens
+        for one in self._open:
+            one.close()
+
+
+class MctreeAppend:
+    """One open document; a piece and a commit per append."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        note = "OpenDocument.extend and Writer.commit, without gists"
+        self.about = About(NAME, KIND, note, requires=("mctree",))
+
+    def create(self, folder: Path) -> None:
+        """A store with a writer and a document that stay open."""
+        self._tree = library("mctree").create(folder / "store", vocabulary=_APPEND_VOCABULARY)
+        self._writer = self._tree.writer()
+        self._document = self._writer.begin("document")
+        self._writer.commit()
+
+    def append(self, tokens: NDArray[np.uint16]) -> None:
+        """One commit."""
+        self._document.extend(tokens)
+        self._writer.commit()
+
+    def close(self) -> None:
+        """Give up the writer, close the store."""
+        self._writer.close()
+        self._tree.close()
+
+    def read(self, folder: Path) -> NDArray[np.uint16]:
+        """The document's tokens, tail included."""
+        with library("mctree").open(folder / "store", writable=False) as tree, tree.snapshot() as snapshot:
+            tokens: NDArray[np.uint16] = snapshot.document("document").read_tokens()
+            return tokens
+
+
+class MctreeGrowth:
+    """Stores of one document of any length."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        self.about = About(NAME, KIND, "one document, no gists", requires=("mctree",))
+
+    def grow(self, folder: Path, positions: int) -> None:
+        """Random tokens."""
+        rng = np.random.default_rng(0)
+        counts = (min(_PIECE, positions - first) for first in range(0, positions, _PIECE))
+        pieces = (rng.integers(0, _GROWN_VOCABULARY, count, dtype=np.uint32) for count in counts)
+        _fill(folder / "store", pieces, vocabulary=_GROWN_VOCABULARY)
+
+    def open(self, folder: Path) -> _MctreeGrown:
+        """Open the store, and take a snapshot."""
+        return _MctreeGrown(folder / "store")
+
+
+class _MctreeGrown:
+    def __init__(self, folder: Path) -> None:
+        self._tree = library("mctree").open(folder, writable=False)
+        self._snapshot = self._tree.snapshot()
+
+    def find(self, position: int) -> int:
+        """The node of level 1."""
+        return int(self._snapshot.at(position).index)
+
+    def cover(self) -> int:
+        """The smallest cover of everything, made anew."""
+        return len(self._snapshot.cover())
+
+    def close(self) -> None:
+        """Close the snapshot and the store."""
+        self._snapshot.close()
+        self._tree.close()
