@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import TypeVar
 
@@ -55,10 +55,8 @@ def find_document(snapshot: Snapshot, source: str) -> Document:
     if source.startswith("#") and source[1:].isascii() and source[1:].isdigit() and len(source) < 20:
         return snapshot.document(int(source[1:]))
     names = [source.encode("utf-8", "surrogateescape")]
-    try:
+    with suppress(UsageError):  # a name with a backslash, typed as it is
         names.insert(0, unescape(source))
-    except UsageError:
-        pass  # a name with a backslash, typed as it is
     for name in names:
         try:
             return snapshot.document(name)

@@ -5,7 +5,7 @@ that are no UTF-8.  `escape` writes it as one piece of printable text, the same 
 `unescape` reads that back to the same bytes:
 
 * what is printable stands as it is, but for the backslash, which is doubled;
-* what is not is written as `\xNN`, `\uNNNN` or `\UNNNNNNNN`, and a byte that is no UTF-8 as `\udcNN` (as Python has it);
+* what is not is written as `\xNN`, `\uNNNN` or `\UNNNNNNNN`, and a byte that is no UTF-8 as `\udcNN`, as in Python;
 * so are a `-` or `#` in front, and a space at either end: what is shown can be given to a command as it is.
 
 `unescape` also reads names in which more is escaped than need be, such as those of a terminal that is no UTF-8.

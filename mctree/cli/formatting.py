@@ -6,6 +6,7 @@ character takes two, a combining accent none.
 
 from __future__ import annotations
 
+import math
 import time
 import unicodedata
 
@@ -15,6 +16,11 @@ __all__ = ["cells", "clip", "compact", "duration", "excerpt", "number", "plural"
 
 _SIZES = ("kB", "MB", "GB", "TB", "PB", "EB")
 _COUNTS = ("K", "M", "G", "T", "P", "E")
+_TIMES = (
+    (3600, 60, 1, ("min", "s")),
+    (86400, 3600, 60, ("h", "min")),
+    (math.inf, 86400, 3600, ("d", "h")),
+)
 
 
 def number(value: int) -> str:
@@ -51,11 +57,8 @@ def duration(seconds: float) -> str:
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
-    for limit, large, small, units in ((3600, 60, 1, "min s"), (86400, 3600, 60, "h min"), (None, 86400, 3600, "d h")):
-        if limit is None or whole < limit:
-            break
-    first, second = units.split()
-    return f"{whole // large} {first} {whole % large // small} {second}"
+    large, small, units = next(scale for limit, *scale in _TIMES if whole < limit)
+    return f"{whole // large} {units[0]} {whole % large // small} {units[1]}"
 
 
 def when(time_ns: int, *, utc: bool = False) -> str:

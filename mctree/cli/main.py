@@ -1,22 +1,12 @@
-"""How does a command line become a call, and an error one clear line?
+"""How does a command line become a call?
 
-Commands are looked up by name and imported only when called, so that `mctree --version` loads none.  Whatever goes
-wrong becomes one line on standard error, printable and without a traceback (`MCTREE_DEBUG=1` shows it), and one of
-these exit codes:
-
-    0     done
-    1     not done, or something is wrong with the store
-    2     the command line makes no sense
-    130   interrupted
-    141   whoever read the output went away
+Commands are looked up by name and imported only when called, so that `mctree --version` loads none.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
@@ -25,13 +15,9 @@ from typing import Any, NoReturn
 import click
 
 import mctree
-from mctree.cli.escaping import one_line
-from mctree.errors import MctreeError, UsageError
+from mctree.cli.failures import DONE, FAILED, PIPE, reason, report, say
 
-__all__ = ["DEBUG", "FAILED", "INTERRUPTED", "cli", "main"]
-
-DEBUG = "MCTREE_DEBUG"
-FAILED, USAGE, INTERRUPTED, PIPE = 1, 2, 130, 141
+__all__ = ["cli", "main"]
 
 _COMMANDS = {
     "ingest": "Turn files and folders into a tree, or bring a tree up to date.",
@@ -86,8 +72,8 @@ class Program(click.Group):
 def cli(ctx: click.Context) -> None:
     """Turn text into a tree of detail on disk, and look into it.
 
-    A name of a source is written in one way everywhere, with \\-escapes for what is not printable, and every command
-    takes it back; #7 names document 7.
+    The name of a source is written in one way everywhere, with escapes for what is not printable, and every command
+    takes it back.  '#7' (quoted: # begins a comment for the shell) names document 7.
     """
     if os.environ.get("NO_COLOR"):
         ctx.color = False
@@ -107,80 +93,26 @@ def _guarded(group: click.Group, args: list[str], extra: dict[str, Any]) -> int:
     try:
         with group.make_context("mctree", args, **extra) as ctx:
             group.invoke(ctx)
-        return 0
+        return DONE
     except click.exceptions.Exit as ended:
         return ended.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        _debug()
-        _say("interrupted")
-        return INTERRUPTED
-    except BrokenPipeError:
-        return PIPE
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message(), err=True)
-        return USAGE
-    except click.ClickException as error:
-        _say(error.format_message().rstrip("."))
-        path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "mctree"
-        if isinstance(error, click.UsageError):
-            click.echo(f"try `{path} --help`", err=True)
-        return USAGE
-    except MctreeError as error:
-        _debug()
-        _say(str(error))
-        return USAGE if type(error) is UsageError else FAILED
-    except OSError as error:
-        _debug()
-        _say(_reason(error))
-        return FAILED
-    except MemoryError:
-        _debug()
-        _say("out of memory; give the process more, or ask for less at once")
-        return FAILED
-    except Exception as error:
-        _debug()
-        _say(f"this should not happen: {type(error).__name__}: {error}; {DEBUG}=1 shows where, please report it")
-        return FAILED
+    except (Exception, KeyboardInterrupt) as error:
+        return report(error)
 
 
 def _flushed(code: int) -> int:
     """Write out what is buffered: a full disk must not pass for success."""
+    if sys.stdout is None or sys.stdout.closed:
+        return code
     try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except BrokenPipeError:
-        code = code or PIPE
+        sys.stdout.flush()
+        return code
     except OSError as error:
-        if code != PIPE:
-            _say(f"the output could not be written: {_reason(error)}")
-        code = code or FAILED
-    except ValueError:  # closed already
-        return code
-    else:
-        return code
-    # The interpreter flushes once more on its way out and would complain: let it write to nowhere.
-    with suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
-    return code
-
-
-def _reason(error: OSError) -> str:
-    what = error.strerror or (os.strerror(error.errno) if error.errno else str(error) or type(error).__name__)
-    if error.errno == errno.ENOSPC:
-        what += "; make room and run the command again"
-    if error.filename is None:
-        return what
-    name = error.filename
-    return f"{os.fsdecode(name) if isinstance(name, bytes | str) else name}: {what}"
-
-
-def _say(message: str) -> None:
-    with suppress(OSError):
-        click.echo(f"mctree: {one_line(message)}", err=True)
-
-
-def _debug() -> None:
-    if os.environ.get(DEBUG):
-        traceback.print_exc()
+        if not isinstance(error, BrokenPipeError):
+            say(f"the output could not be written: {reason(error)}")
+        # The interpreter flushes once more on its way out and would complain: let it write to nowhere.
+        with suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())
+            os.close(nowhere)
+        return code or (PIPE if isinstance(error, BrokenPipeError) else FAILED)

@@ -5,9 +5,9 @@ Costs a few look-ups for a node of any level: only its first and its last block 
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
 
 import numpy as np
 
@@ -74,10 +74,7 @@ def beginning(snapshot: Snapshot, node: Node, characters: int) -> tuple[str, boo
 
     Without a tokenizer it is the tokens' numbers.
     """
-    if node.level == 0:
-        parts = iter([_say(snapshot, *node.span)])
-    else:
-        parts = _parts(snapshot, *node.span, characters)
+    parts = _parts(snapshot, *node.span, characters)
     text = ""
     for part in parts:
         text += part
@@ -92,19 +89,12 @@ def _parts(snapshot: Snapshot, start: int, stop: int, characters: int) -> Iterat
     step = BLOCK * min(max(characters // BLOCK, 2), _BLOCKS_AT_ONCE)
     tokenizer = snapshot.tree.tokenizer
     if tokenizer is None:
-        yield from (_say(snapshot, at, min(at + step, stop)) + " " for at in range(start, stop, step))
+        for at in range(start, stop, step):
+            yield "".join(f"{token} " for token in snapshot.packed(at, min(at + step, stop)).tokens.tolist())
         return
-    import codecs
-
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     for at in range(start, stop, step):
         tokens = snapshot.packed(at, min(at + step, stop)).tokens
         if len(tokens):
             yield decoder.decode(tokenizer.decode(np.asarray(tokens, np.uint32)))
-    yield from chain([decoder.decode(b"", final=True)])
-
-
-def _say(snapshot: Snapshot, start: int, stop: int) -> str:
-    if snapshot.tree.tokenizer is not None:
-        return snapshot.text(start, stop)
-    return " ".join(map(str, snapshot.packed(start, stop).tokens.tolist()))
+    yield decoder.decode(b"", final=True)

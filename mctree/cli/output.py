@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,9 +17,12 @@ import click
 
 from mctree.cli.formatting import cells
 
-__all__ = ["binary", "bold", "dim", "fields", "json_line", "line", "name", "table", "unicode", "warn", "width"]
+__all__ = ["binary", "bold", "dim", "draw", "fields", "json_line", "line", "name", "table", "warn", "width"]
 
 Row = Sequence[str]
+
+_SIGNS = "█├└─│…·×–“”"
+_IN_ASCII = str.maketrans(_SIGNS, '#|`-|.-x-""')
 
 
 def line(text: str = "") -> None:
@@ -51,13 +53,13 @@ def width() -> int:
     return max(shutil.get_terminal_size((80, 24)).columns, 40)
 
 
-def unicode() -> bool:
-    """Whether lines and blocks can be drawn with more than ASCII."""
+def draw(text: str) -> None:
+    """Print a line of a picture, in ASCII where the terminal has nothing else."""
     try:
-        "…█├".encode((sys.stdout and sys.stdout.encoding) or "ascii")
+        _SIGNS.encode((sys.stdout and sys.stdout.encoding) or "ascii")
     except (UnicodeEncodeError, LookupError):
-        return False
-    return os.environ.get("TERM") != "linux"
+        text = text.translate(_IN_ASCII)
+    click.echo(text)
 
 
 def bold(text: str) -> str:

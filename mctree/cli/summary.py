@@ -158,9 +158,7 @@ def disk_bytes(path: str) -> int:
 
 def _levels(snapshot: Snapshot) -> list[LevelCount]:
     """Coarsest first."""
-    above = [
-        LevelCount(level, _existing(snapshot, level), TEXT.width(level)) for level in range(snapshot.top, 0, -1)
-    ]
+    above = [LevelCount(level, _existing(snapshot, level), TEXT.width(level)) for level in range(snapshot.top, 0, -1)]
     placed = snapshot.world.tokens_before(np.array([snapshot.blocks]))[0]
     return [*above, LevelCount(0, int(placed), 1)]
 

@@ -59,8 +59,8 @@ def open_level(
     chunks = layout.chunks(capacity_rows)
     if slots is None:
         per_slot = Region.maps_per_slot(layout.chunk_bytes, zero_fill=layout.fill == 0)
-        # A quarter of what is left, so that there is always some left for the next level.
-        most = min(maps_to_spare() // 4 // per_slot, _MOST_REGION_BYTES // layout.chunk_bytes)
+        # An eighth of what is left, so that there is always some left for the next level.
+        most = min(maps_to_spare() // 8 // per_slot, _MOST_REGION_BYTES // layout.chunk_bytes)
         slots = max(most, _FEWEST_SLOTS)
     while slots >= 1:
         kind = MappedLevel if chunks <= slots else PooledLevel

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from mctree.format.arrays import ArrayLayout
 from mctree.storage.region import Region, page_runs
-from mctree.storage.rows import Level, OpenChunk
+from mctree.storage.rows import Level, OpenChunk, distinct
 
 if sys.platform == "linux":
     import resource
@@ -178,14 +178,13 @@ class _RegionLevel(Level):
         if isinstance(rows, range):  # a row of each page, and the last one
             step = max(1, page // row_bytes)
             stop = min(rows.stop, rows.start + most * step)
-            rows = np.append(np.arange(rows.start, stop, step), stop - 1)
-        rows = rows[:most]
-        chunks = rows // self._rows_per_chunk
-        wanted = np.unique(chunks)
+            wanted = np.append(np.arange(rows.start, stop, step), stop - 1)
+        else:
+            wanted = rows[:most]
+        chunks = wanted // self._rows_per_chunk
+        order = distinct(chunks)
         most = min(_MOST_HINTED_CHUNKS, max(1, self._slots // 2))
-        if wanted.size > most:
-            rows = rows[np.isin(chunks, wanted[:most])]
-        self._hint(rows, limit)
+        self._hint(wanted if order.size <= most else wanted[chunks < order[most]], limit)
 
     @abstractmethod
     def _hint(self, rows: NDArray[np.int64], limit: int) -> None: ...
@@ -255,7 +254,7 @@ class MappedLevel(_RegionLevel):
             return
         with self._guarded():
             self._doubt(limit)
-            for chunk in np.unique(chunks[~self._ready.take(chunks)]).tolist():
+            for chunk in distinct(chunks[~self._ready.take(chunks)]).tolist():
                 self._install(chunk, chunk, limit)
                 self._ready[chunk] = True
             self._first_gap += int(self._ready[self._first_gap :].argmin())
@@ -305,7 +304,7 @@ class PooledLevel(_RegionLevel):
     ) -> None:
         order = np.argsort(chunks, kind="stable")
         chunks = chunks[order]
-        ends = np.searchsorted(chunks, np.unique(chunks)[self._slots :: self._slots])
+        ends = np.searchsorted(chunks, distinct(chunks)[self._slots :: self._slots])
         for part in np.split(order, ends):
             found = np.empty((part.size, *self._row), self._dtype)
             self._gather(rows[part], found, limit)
@@ -395,7 +394,7 @@ class PooledLevel(_RegionLevel):
                         if slots is not None:
                             self._out.add(self._ticket)
                             return self._ticket, slots
-                    if not wait or (turn is None and np.unique(chunks).size > self._slots):
+                    if not wait or (turn is None and distinct(chunks).size > self._slots):
                         return None
                     if turn is None:
                         turn = object()
@@ -414,16 +413,18 @@ class PooledLevel(_RegionLevel):
                 lock.notify_all()
 
     def _place(self, chunks: NDArray[np.int64], limit: int, ticket: int) -> NDArray[np.int64] | None:
-        """The slot of each chunk, all mapped and stamped; None if too many slots are pinned.  With the lock held."""
+        """The slot of each chunk, all mapped and stamped; None if too few slots are free.  With the lock held."""
         self._doubt(limit)
         slots = self._guess.take(self._hashes(chunks))
         wrong = self._owner.take(slots) != chunks
         if np.count_nonzero(wrong):
-            asked, inverse = np.unique(chunks[wrong], return_inverse=True)
+            asked = distinct(chunks[wrong])
             found = np.array([self._table.get(chunk, -1) for chunk in asked.tolist()])
             self._stamp[slots[~wrong]] = ticket
             self._stamp[found[found >= 0]] = ticket
             missing = np.flatnonzero(found < 0)
+            if missing.size > self._slots:
+                return None
             if missing.size:
                 oldest = np.argpartition(self._stamp, missing.size - 1)[: missing.size]
                 if self._stamp[oldest].max() >= min(self._out, default=ticket):
@@ -432,7 +433,7 @@ class PooledLevel(_RegionLevel):
                     self._replace(slot, chunk, limit)
                 found[missing] = oldest
             self._guess[self._hashes(asked)] = found
-            slots[wrong] = found[inverse]
+            slots[wrong] = found[np.searchsorted(asked, chunks[wrong])]
         self._stamp[slots] = ticket
         return slots
 

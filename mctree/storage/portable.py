@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from mctree.errors import CorruptError, MctreeError
 from mctree.format.arrays import ArrayLayout
-from mctree.storage.rows import Level, OpenChunk
+from mctree.storage.rows import Level, OpenChunk, distinct
 
 __all__ = ["PortableLevel"]
 
@@ -80,7 +80,8 @@ class PortableLevel(Level):
     def _gather(self, rows: NDArray[np.int64], out: NDArray[Any], limit: int) -> None:
         chunks, places = np.divmod(rows, self._rows_per_chunk)
         order = np.argsort(chunks, kind="stable")
-        wanted, starts = np.unique(chunks[order], return_index=True)
+        wanted = distinct(chunks)
+        starts = np.searchsorted(chunks[order], wanted)
         for chunk, part in zip(wanted.tolist(), np.split(order, starts[1:]), strict=True):
             out[part] = self._chunk(chunk, limit).take(places[part], axis=0, mode="clip")
 
@@ -108,7 +109,7 @@ class PortableLevel(Level):
         if isinstance(rows, range):
             wanted = list(range(rows.start // size, self.layout.chunks(rows.stop)))[:_MOST_HINTED_CHUNKS]
         else:
-            wanted = np.unique(rows // size)[:_MOST_HINTED_CHUNKS].tolist()
+            wanted = distinct(rows // size)[:_MOST_HINTED_CHUNKS].tolist()
         for chunk in wanted:
             if chunk in self._chunks:
                 continue

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from mctree.errors import CorruptError, MctreeError, NotFoundError, UsageError
 from mctree.format.arrays import ArrayLayout
 
-__all__ = ["Level", "OpenChunk"]
+__all__ = ["Level", "OpenChunk", "distinct"]
 
 OpenChunk = Callable[[int], int | None]
 """Chunk number → descriptor opened for reading, which the level closes; None: never written, so it reads as fill.
@@ -45,6 +45,18 @@ def _count_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_count_fork)
+
+
+def distinct(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The different values, ascending.
+
+    `np.unique` imports a module when first called; a child forked at that moment by another thread would wait for the
+    import for ever.
+    """
+    values = np.sort(values)
+    keep = np.ones(values.size, np.bool_)
+    np.not_equal(values[1:], values[:-1], out=keep[1:])
+    return values[keep]
 
 
 class Level(ABC):
@@ -90,7 +102,8 @@ class Level(ABC):
         """
         rows = self._checked_rows(rows, limit)
         out = self._checked_out(out, (rows.size, *self._row))
-        self._gather(rows, out, limit)
+        if rows.size:
+            self._gather(rows, out, limit)
         return out
 
     def runs(

@@ -36,7 +36,7 @@ from mctree.storage.chunks import (
 from mctree.storage.creation import write_array_metadata, write_group_metadata
 from mctree.storage.environment import MapFull
 from mctree.storage.epochs import drop_epochs, settle
-from mctree.storage.files import exists, list_names, opened, pwrite_all, remove_tree
+from mctree.storage.files import exists, list_names, pwrite_all, remove_tree
 from mctree.storage.index import Reading, Writing
 from mctree.storage.lock import WriterLock
 from mctree.storage.store import HEAD_NAME, Store
@@ -68,6 +68,7 @@ class Session:
         self._sums: list[_Sums] = []
         self._advised: dict[int, int] = {}
         self._commits_since_advice = 0
+        self._head: int | None = None
         try:
             with store.reading() as index:
                 newest = index.commit()
@@ -221,6 +222,9 @@ class Session:
                     writer.close()
                 if self._failed is None:
                     self._advise(every=True)
+                if self._head is not None:
+                    os.close(self._head)
+                    self._head = None
             finally:
                 self._lock.release()
 
@@ -304,8 +308,10 @@ class Session:
 
     def _write_hints(self, *, every: bool) -> None:
         body = self.newest.number.to_bytes(8, "little")
-        with opened(HEAD_NAME, os.O_WRONLY | os.O_CREAT, self.store.at) as fd:
-            pwrite_all(fd, body + crc32c(body).to_bytes(4, "little"), 0)
+        if self._head is None:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            self._head = os.open(HEAD_NAME, flags, 0o666, dir_fd=self.store.at)
+        pwrite_all(self._head, body + crc32c(body).to_bytes(4, "little"), 0)
         self._commits_since_advice += 1
         if not every and self._commits_since_advice < _ADVISE_EVERY:
             return

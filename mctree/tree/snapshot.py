@@ -95,6 +95,12 @@ class Snapshot:
             self._held = False
             self._store.unhold(self.commit)
 
+    def advance(self, record: Commit) -> None:
+        """Become a view of the commit that the one writer, whose snapshot this is, has just made."""
+        # Nobody but the writer collects commits, so the newest needs no check after it is leased.
+        self.store.leases.exchange(self.commit, record.number)
+        self.commit, self._record, self._world = record.number, record, None
+
     # What it is
 
     @property

@@ -29,6 +29,7 @@ from mctree.storage.creation import create_store
 from mctree.storage.epochs import drop_epochs
 from mctree.storage.session import Session
 from mctree.storage.store import Store
+from mctree.tree.access import AccessCounts
 from mctree.tree.check import Problem, verify
 from mctree.tree.compact import compact
 from mctree.tree.gists import check_encoder
@@ -147,6 +148,10 @@ class Tree:
             raise UsageError(f"cannot keep {commits} commits")
         with self.writer() as writer:
             writer.put_setting(KEEP, u32.pack(commits))
+
+    def access(self) -> AccessCounts:
+        """Counts of how often nodes were read, by whoever records it."""
+        return AccessCounts(self)
 
     def compact(self, *, progress: Progress | None = None) -> None:
         """Write the store anew without what is dead, as its next epoch; see `mctree.tree.compact.compact`."""

@@ -270,7 +270,7 @@ class Writer:
             self._since_collection = 0
         self._placed_tokens += int(records["count"].sum(dtype=np.int64))
         self._forget()
-        self._renew_snapshot()
+        self._snapshot.advance(commit)
         return commit.number
 
     def close(self) -> None:
@@ -537,10 +537,6 @@ class Writer:
         self._refreshed.clear()
         for builder in self._builders.values():
             builder.added.clear()
-
-    def _renew_snapshot(self) -> None:
-        old, self._snapshot = self._snapshot, self.tree.snapshot()
-        old.close()
 
     # Looking at what is there and what is about to be
 

@@ -72,9 +72,7 @@ class Files:
         return found
 
 
-def paged_layout(
-    dtype: str = "uint16", row: tuple[int, ...] = (), pages: int = 1, fill: int = 0
-) -> ArrayLayout:
+def paged_layout(dtype: str = "uint16", row: tuple[int, ...] = (), pages: int = 1, fill: int = 0) -> ArrayLayout:
     """The smallest layout of so many times as many rows as fill whole pages."""
     row_bytes = ArrayLayout("x", dtype, row, 1).row_bytes
     page = os.sysconf("SC_PAGESIZE")

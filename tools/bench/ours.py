@@ -9,6 +9,7 @@ The engine is imported when it is first used: processes that measure a peer must
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tools.bench.data import Data
-from tools.bench.peers import About
+from tools.bench.peers import About, Ingested
 from tools.bench.peers.protocol import library
+from tools.bench.peers.tokenizing import corpus_files, in_order
 from tools.bench.sizes import Sizes
 
-__all__ = ["KIND", "NAME", "Mctree", "MctreeAppend", "MctreeGrowth"]
+__all__ = ["KIND", "NAME", "Mctree", "MctreeAppend", "MctreeGrowth", "MctreeTokenizer"]
 
 NAME = "mctree"
 KIND = "ours"
@@ -189,6 +191,21 @@ class MctreeAppend:
         with library("mctree").open(folder / "store", writable=False) as tree, tree.snapshot() as snapshot:
             tokens: NDArray[np.uint16] = snapshot.document("document").read_tokens()
             return tokens
+
+
+class MctreeTokenizer:
+    """mctree's tokenizer without mctree's store: the same ids, and for each the byte at which it ends."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        note = "two threads, HFTokenizer.encode per file: checks that the ids give the text back; ids are dropped"
+        self.about = About(f"{NAME}'s tokenizer alone", "part of ours", note, requires=("mctree", "tokenizers"))
+
+    def ingest(self, corpus: Path, tokenizer: Path, folder: Path) -> Ingested:
+        """Count the tokens."""
+        engine = library("mctree.encoders").HFTokenizer(tokenizer.read_bytes())
+        began = time.perf_counter()
+        pieces = in_order(lambda held: engine.encode([held])[0].ids, corpus_files(corpus))
+        return Ingested(sum(map(len, pieces)), time.perf_counter() - began)
 
 
 class MctreeGrowth:

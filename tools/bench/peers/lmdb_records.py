@@ -81,7 +81,7 @@ class _LmdbReader:
             for k, start in enumerate(starts.tolist()):
                 filled = 0
                 while filled < length:
-                    record, place = divmod(start, _RECORD)
+                    record, place = divmod(start + filled, _RECORD)
                     held = np.frombuffer(transaction.get(record.to_bytes(8, "big")), np.uint32)
                     part = held[place : place + length - filled]
                     out[k, filled : filled + len(part)] = part

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import time
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from tools.bench.peers.megatron import write_index
 from tools.bench.peers.protocol import About, Ingested, library
 from tools.bench.sizes import Sizes
 
-__all__ = ["HuggingFaceIngest", "MegatronIngest", "TokenizerAlone", "corpus_files"]
+__all__ = ["HuggingFaceIngest", "MegatronIngest", "TokenizerAlone", "corpus_files", "in_order"]
 
 _THREADS = 2
 _AHEAD = 8
@@ -36,13 +37,16 @@ def _load(tokenizer: Path) -> Any:
     return library("tokenizers").Tokenizer.from_file(str(tokenizer))
 
 
-def _in_order(engine: Any, files: list[Path]) -> Iterator[NDArray[np.uint32]]:
+def _ids(engine: Any, held: bytes) -> NDArray[np.uint32]:
+    encoding = engine.encode_batch_fast([held.decode("utf-8", "replace")], add_special_tokens=False)[0]
+    return np.frombuffer(array("I", encoding.ids), np.uint32)
+
+
+def in_order(ids_of: Callable[[bytes], NDArray[np.uint32]], files: list[Path]) -> Iterator[NDArray[np.uint32]]:
     """The ids of each file, made by two threads, a few files ahead of who asks."""
 
     def ids(path: Path) -> NDArray[np.uint32]:
-        text = path.read_bytes().decode("utf-8", "replace")
-        encoding = engine.encode_batch_fast([text], add_special_tokens=False)[0]
-        return np.frombuffer(array("I", encoding.ids), np.uint32)
+        return ids_of(path.read_bytes())
 
     with ThreadPoolExecutor(_THREADS) as pool:
         waiting = [pool.submit(ids, path) for path in files[:_AHEAD]]
@@ -64,7 +68,7 @@ class TokenizerAlone:
         """Count the tokens."""
         engine = _load(tokenizer)
         began = time.perf_counter()
-        tokens = sum(len(ids) for ids in _in_order(engine, corpus_files(corpus)))
+        tokens = sum(len(ids) for ids in in_order(partial(_ids, engine), corpus_files(corpus)))
         return Ingested(tokens, time.perf_counter() - began)
 
 
@@ -81,7 +85,7 @@ class MegatronIngest:
         began = time.perf_counter()
         lengths: list[int] = []
         with (folder / "tokens.bin").open("wb") as file:
-            for ids in _in_order(engine, corpus_files(corpus)):
+            for ids in in_order(partial(_ids, engine), corpus_files(corpus)):
                 file.write(ids.tobytes())
                 lengths.append(len(ids))
         write_index(folder / "tokens.idx", np.asarray(lengths, np.int32))

@@ -1,0 +1,49 @@
+"""`mctree log`: which commits can be opened?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import click
+
+import mctree
+from mctree.cli.arguments import in_json, store_argument
+from mctree.cli.formatting import number, when
+from mctree.cli.output import json_line, table
+from mctree.format.facts import Commit
+
+__all__ = ["command"]
+
+
+@click.command("log")
+@store_argument
+@click.option("-n", "--newest", type=click.IntRange(min=1), metavar="N", help="Only the newest N.")
+@in_json
+def command(store: str, newest: int | None, as_json: bool) -> None:
+    """List the commits that can be opened, the newest first.
+
+    What `--commit N` of the reading commands takes.
+    """
+    with mctree.open(store, writable=False) as tree:
+        commits = tree.commits()[::-1][:newest]
+    if as_json:
+        for commit in commits:
+            json_line(
+                {
+                    "commit": commit.number,
+                    "parent": commit.parent or None,
+                    "time": when(commit.time_ns, utc=True),
+                    "documents": commit.documents,
+                    "tokens": commit.tokens,
+                    "blocks": commit.blocks,
+                    "dead_blocks": commit.dead_blocks,
+                }
+            )
+        return
+    table(["commit", "documents", "tokens", "blocks", "dead", "time"], _rows(commits), align=">>>>>")
+
+
+def _rows(commits: Sequence[Commit]) -> Iterator[list[str]]:
+    for commit in commits:
+        counts = (commit.documents, commit.tokens, commit.blocks, commit.dead_blocks)
+        yield [str(commit.number), *map(number, counts), when(commit.time_ns)]

@@ -1,0 +1,179 @@
+"""`mctree show`: what is there to know about a node, or about the tree as a whole?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+import numpy as np
+
+from mctree import Node, Snapshot
+from mctree.cli.arguments import at_commit, in_json, reading, store_argument
+from mctree.cli.escaping import escape, one_line, visible
+from mctree.cli.formatting import number, plural
+from mctree.cli.nodes import beginning, byte_range, children
+from mctree.cli.output import bold, dim, fields, json_line, line, name
+from mctree.cli.picture import draw_children, draw_tree
+from mctree.cli.summary import summarise
+from mctree.geometry import Address
+from mctree.tree import GistView, Provenance
+
+__all__ = ["command"]
+
+_CHILDREN = 8
+
+
+@click.command("show")
+@store_argument
+@click.argument("address", required=False)
+@click.option("--gist-set", metavar="NAME", help="Only this gist set.")
+@click.option(
+    "--chars", type=click.IntRange(min=0), default=1000, show_default=True, help="Characters of text to show at most."
+)
+@click.option("--sources", type=click.IntRange(min=1), default=10, show_default=True, help="Sources to list at most.")
+@at_commit
+@in_json
+def command(
+    store: str, address: str | None, gist_set: str | None, chars: int, sources: int, commit: int | None, as_json: bool
+) -> None:
+    """Show a node with all there is to know about it, or the whole tree.
+
+    ADDRESS is LEVEL:INDEX, such as 2:17: level 0 are tokens, level 1 blocks of 32 tokens, and each level above has 32
+    children to a node.
+    """
+    parsed = None if address is None else Address.parse(address)
+    with reading(store, commit) as snapshot:
+        if parsed is None:
+            if as_json:
+                json_line(summarise(snapshot).json())
+            else:
+                draw_tree(snapshot)
+            return
+        node = snapshot.node(parsed)
+        views = [snapshot.gists(gist_set)] if gist_set is not None else snapshot.gist_sets()
+        if as_json:
+            json_line(_json(snapshot, node, views, chars, sources))
+        else:
+            _print(snapshot, node, views, chars, sources)
+
+
+def _print(snapshot: Snapshot, node: Node, views: Sequence[GistView], chars: int, sources: int) -> None:
+    start, stop = node.span
+    below = children(node, snapshot)
+    parent = node.parent
+    rows = [
+        ("node", bold(str(node.address)) + dim(f" at commit {snapshot.commit}")),
+        ("span", f"positions {byte_range(start, stop)} · {plural(node.tokens, 'token')}"),
+        ("parent", name(str(parent.address)) if parent else dim("none yet: the node above is not complete")),
+    ]
+    if node.level == 0:
+        rows.append(("token", str(int(snapshot.tokens(start, stop)[0]))))
+    elif node.level == 1:
+        rows.append(("children", f"{plural(node.tokens, 'token')}, {_token_range(node)}"))
+    else:
+        rows.append(("children", _range(below)))
+    rows += [("source" if i == 0 else "", text) for i, text in enumerate(_sources(node, sources))]
+    rows += [("gist" if i == 0 else "", _gist(snapshot, node, view)) for i, view in enumerate(views)]
+    rows += [
+        ("link", f"{one_line(link.kind)} {_span(link.source)} → {_span(link.target)} · {link.score:.2f}")
+        for link in snapshot.links(start, stop)[:sources]
+    ]
+    fields(rows)
+    if chars:
+        text, whole = beginning(snapshot, node, chars)
+        line()
+        line(visible(text.rstrip("\n")) + ("" if whole else dim(" …")))
+    if below:
+        line()
+        draw_children(snapshot, node, "", limit=_CHILDREN, deep=False)
+
+
+def _range(nodes: Sequence[Node]) -> str:
+    first, last = name(str(nodes[0].address)), name(str(nodes[-1].address))
+    gaps = nodes[-1].index - nodes[0].index + 1 - len(nodes)
+    dead = f", {number(gaps)} between them dead" if gaps else ""
+    return first if len(nodes) == 1 else f"{first} … {last} · {plural(len(nodes), 'node')}{dead}"
+
+
+def _token_range(node: Node) -> str:
+    start = node.span[0]
+    return f"{name(f'0:{start}')} … {name(f'0:{start + node.tokens - 1}')}"
+
+
+def _sources(node: Node, limit: int) -> list[str]:
+    found = node.provenance(limit + 1)
+    lines = [
+        f"{name(escape(p.source))} {dim('bytes')} {byte_range(p.start, p.stop)} {dim(f'#{p.document}')}"
+        for p in found[:limit]
+    ]
+    return lines + ([dim("… and more; --sources N shows them")] if len(found) > limit else [])
+
+
+def _gist(snapshot: Snapshot, node: Node, view: GistView) -> str:
+    said = f"{one_line(view.name)} · {one_line(view.record.kind)}, {view.dim} × {one_line(view.record.dtype)}"
+    if view.name == snapshot.default_gists:
+        said += " · default"
+    norm, stale = _norm(node, view)
+    if norm is None:
+        return said + dim(" · tokens have no gist" if node.level == 0 else " · no gist yet")
+    return f"{said} · norm {norm:.4g}" + (bold(" · stale") if stale else "")
+
+
+def _norm(node: Node, view: GistView) -> tuple[float | None, bool]:
+    """The norm of a node's gist, if it has one, and whether it is stale."""
+    vector = node.gist(view.name)
+    if vector is None:
+        return None, False
+    norm = float(np.linalg.norm(np.asarray(vector, np.float64)))
+    return norm, bool(view.stale(node.level, np.array([node.index]))[0])
+
+
+def _span(span: tuple[int, int, int]) -> str:
+    space, start, stop = span
+    return f"{f'a{space}/' if space else ''}{byte_range(start, stop)}"
+
+
+def _json(snapshot: Snapshot, node: Node, views: Sequence[GistView], chars: int, sources: int) -> dict[str, object]:
+    start, stop = node.span
+    parent = node.parent
+    text, whole = beginning(snapshot, node, chars)
+    found = node.provenance(sources + 1)
+    below = [str(child.address) for child in children(node, snapshot)]
+    if node.level == 1:
+        below = [f"0:{position}" for position in range(start, start + node.tokens)]
+    return {
+        "address": str(node.address),
+        "level": node.level,
+        "index": node.index,
+        "commit": snapshot.commit,
+        "span": [start, stop],
+        "tokens": node.tokens,
+        "parent": None if parent is None else str(parent.address),
+        "children": below,
+        "sources": [_provenance(p) for p in found[:sources]],
+        "more_sources": len(found) > sources,
+        "gists": [_gist_json(snapshot, node, view) for view in views],
+        "links": [
+            {"id": at.id, "kind": one_line(at.kind), "score": at.score, "from": list(at.source), "to": list(at.target)}
+            for at in snapshot.links(start, stop)
+        ],
+        "text": text,
+        "whole_text": whole,
+    }
+
+
+def _provenance(p: Provenance) -> dict[str, object]:
+    return {"document": p.document, "source": escape(p.source), "start": p.start, "stop": p.stop}
+
+
+def _gist_json(snapshot: Snapshot, node: Node, view: GistView) -> dict[str, object]:
+    norm, stale = _norm(node, view)
+    return {
+        "set": one_line(view.name),
+        "encoder": one_line(view.record.kind),
+        "dim": view.dim,
+        "dtype": one_line(view.record.dtype),
+        "default": view.name == snapshot.default_gists,
+        "norm": norm,
+        "stale": stale,
+    }
