@@ -12,7 +12,7 @@ import unicodedata
 
 from mctree.cli.escaping import visible
 
-__all__ = ["cells", "clip", "compact", "duration", "excerpt", "number", "plural", "share", "size", "when"]
+__all__ = ["cells", "clip", "compact", "duration", "excerpt", "number", "plural", "share", "size", "when", "wrapped"]
 
 _SIZES = ("kB", "MB", "GB", "TB", "PB", "EB")
 _COUNTS = ("K", "M", "G", "T", "P", "E")
@@ -96,6 +96,23 @@ def excerpt(text: str, width: int) -> str:
     head = text[: 8 * max(width, 0) + 64]
     line = visible(" ".join(head.split()))
     return clip(line + (" …" if len(head) < len(text) else ""), width)
+
+
+def wrapped(text: str, width: int, limit: int) -> list[str]:
+    """The beginning of a text as at most so many lines of at most so many cells, broken between words."""
+    lines: list[str] = []
+    current = ""
+    for word in visible(" ".join(text.split())).split(" "):
+        joined = f"{current} {word}" if current else word
+        if cells(joined) <= width or not current:
+            current = joined
+            continue
+        lines.append(clip(current, width))
+        if len(lines) == limit:
+            lines[-1] = clip(f"{current} …", width) if cells(current) + 2 <= width else clip(current + "…", width)
+            return lines
+        current = word
+    return [*lines, clip(current, width)] if current else lines
 
 
 def _cells(letter: str) -> int:

@@ -74,27 +74,25 @@ def beginning(snapshot: Snapshot, node: Node, characters: int) -> tuple[str, boo
 
     Without a tokenizer it is the tokens' numbers.
     """
-    parts = _parts(snapshot, *node.span, characters)
     text = ""
-    for part in parts:
+    for part in _parts(snapshot, *node.span, characters):
         text += part
         if len(text) > characters:
             break
-    return text[:characters], len(text) <= characters and next(iter(parts), None) is None
+    return text[:characters], len(text) <= characters
 
 
 def _parts(snapshot: Snapshot, start: int, stop: int, characters: int) -> Iterator[str]:
     """The text of a span, a few blocks at a time; a character that two parts share is put together."""
     # A token has a character or more, mostly: look at little where little is wanted.
-    step = BLOCK * min(max(characters // BLOCK, 2), _BLOCKS_AT_ONCE)
+    step = min(max(characters // BLOCK, 2), _BLOCKS_AT_ONCE)
     tokenizer = snapshot.tree.tokenizer
-    if tokenizer is None:
-        for at in range(start, stop, step):
-            yield "".join(f"{token} " for token in snapshot.packed(at, min(at + step, stop)).tokens.tolist())
-        return
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    for at in range(start, stop, step):
-        tokens = snapshot.packed(at, min(at + step, stop)).tokens
-        if len(tokens):
-            yield decoder.decode(tokenizer.decode(np.asarray(tokens, np.uint32)))
+    for first, last in snapshot.world.geometry.existing(TEXT, 1, start // BLOCK, -(-stop // BLOCK)).tolist():
+        for at in range(first, last, step):
+            tokens = snapshot.packed(max(at * BLOCK, start), min(min(at + step, last) * BLOCK, stop)).tokens
+            if tokenizer is None:
+                yield "".join(f"{token} " for token in tokens.tolist())
+            else:
+                yield decoder.decode(tokenizer.decode(np.asarray(tokens, np.uint32)))
     yield decoder.decode(b"", final=True)

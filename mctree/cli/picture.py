@@ -7,6 +7,8 @@ way down starts at the nodes of the smallest cover and follows the first of them
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from mctree import Node, Snapshot
 from mctree.cli.escaping import escape
@@ -16,11 +18,13 @@ from mctree.cli.output import bold, dim, draw, fields, line, name, width
 from mctree.cli.summary import LevelCount, SetCount, Summary, summarise
 from mctree.geometry import Address
 
-__all__ = ["draw_children", "draw_levels", "draw_nodes", "draw_numbers", "draw_tree", "node_row"]
+__all__ = ["draw_children", "draw_levels", "draw_numbers", "draw_tree", "draw_way_down"]
 
 _ROOTS = 4
 _SHOWN_CHILDREN = 3
 _LONGEST_BAR = 32
+_WIDEST_ORIGIN = 44
+_LEAST_EXCERPT = 8
 _FANOUT_DIGITS = math.log(32)
 
 
@@ -32,7 +36,7 @@ def draw_tree(snapshot: Snapshot) -> None:
     draw_levels(summary.levels)
     if snapshot.blocks > summary.dead_blocks:
         line()
-        draw_nodes(snapshot)
+        draw_way_down(snapshot)
 
 
 def draw_numbers(summary: Summary) -> None:
@@ -43,7 +47,6 @@ def draw_numbers(summary: Summary) -> None:
     blocks = plural(summary.blocks, "block")
     if summary.dead_blocks:
         blocks += f", {number(summary.dead_blocks)} of them dead ({share(summary.dead_blocks, summary.blocks)})"
-    tokenizer = summary.tokenizer or "none"
     disk = size(summary.disk)
     if summary.source_bytes:
         disk += f" ({summary.disk / summary.source_bytes:.2f} × the sources)"
@@ -51,7 +54,7 @@ def draw_numbers(summary: Summary) -> None:
         ("store", bold(escape(summary.path.encode("utf-8", "surrogateescape")))),
         ("commit", f"{summary.commit} · {when(summary.time_ns)} · {_openable(summary)}"),
         ("documents", documents),
-        ("tokens", f"{number(summary.tokens)} · {tokenizer} tokenizer, vocabulary of {number(summary.vocabulary)}"),
+        ("tokens", _tokens(summary)),
         ("blocks", blocks),
         ("on disk", disk),
         *_set_rows(summary.sets),
@@ -61,60 +64,94 @@ def draw_numbers(summary: Summary) -> None:
 
 def draw_levels(levels: list[LevelCount]) -> None:
     """Print a bar for each level, the coarsest on top."""
-    head = f"{'level':>5}  {'nodes':>13}  {'each spans':>10}"
-    room = min(_LONGEST_BAR, width() - len(head) - 4)
+    columns = [["level", "nodes", "each spans"]]
+    columns += [[str(at.level), number(at.nodes), number(at.width)] for at in levels]
+    widths = [max(map(len, column)) for column in zip(*columns, strict=True)]
+    texts = ["  ".join(f"{text:>{wide}}" for text, wide in zip(row, widths, strict=True)) for row in columns]
+    room = min(_LONGEST_BAR, width() - len(texts[0]) - 4)
     longest = max(math.log(max(at.nodes, 1)) for at in levels) + _FANOUT_DIGITS
-    line(dim(head))
-    for at in levels:
+    line(dim(texts[0]))
+    for at, text in zip(levels, texts[1:], strict=True):
         # A bar of a level is longer than that of the level above by the same for each factor of 32.
         bar = 0 if not at.nodes else max(1, round(room * (math.log(at.nodes) + _FANOUT_DIGITS) / longest))
         bar += (room - bar) % 2
-        spans = "1 token" if at.level == 0 else compact(at.width)
-        bars = "█" * min(bar, room)
-        draw(f"{at.level:>5}  {number(at.nodes):>13}  {spans:>10}  {' ' * ((room - len(bars)) // 2)}{bars}".rstrip())
+        bar = min(bar, room)
+        draw(f"{text}  {' ' * ((room - bar) // 2)}{'█' * bar}".rstrip())
 
 
-def draw_nodes(snapshot: Snapshot) -> None:
+def draw_way_down(snapshot: Snapshot) -> None:
     """Print the first nodes of the smallest cover, and the way from the first of them down to a block."""
     cover = snapshot.cover()
-    shown = len(cover) if len(cover) <= _ROOTS else _ROOTS - 1
-    at = [*range(shown - 1), len(cover) - 1] if shown < len(cover) else list(range(shown))
-    skipped = len(cover) - len(at)
-    for place, i in enumerate(at):
-        if skipped and i == len(cover) - 1:
-            draw(dim(f"… {plural(skipped, 'more node')} of the smallest cover"))
+    shown = list(range(len(cover))) if len(cover) <= _ROOTS else [*range(_ROOTS - 2), len(cover) - 1]
+    skipped = len(cover) - len(shown)
+    rows: list[_Row] = []
+    for place, i in enumerate(shown):
+        if skipped and place == len(shown) - 1:
+            rows.append(_Row("", f"… {plural(skipped, 'more node')} of the smallest cover"))
         node = snapshot.node(Address(0, int(cover.level[i]), int(cover.index[i])))
-        draw(node_row(snapshot, node, ""))
+        rows.append(_Row("", str(node.address), node))
         if place == 0:
-            draw_children(snapshot, node, "", limit=_SHOWN_CHILDREN, deep=True)
+            rows += _below(snapshot, node, "", _SHOWN_CHILDREN, deep=True)
+    _draw(snapshot, rows)
 
 
-def draw_children(snapshot: Snapshot, node: Node, indent: str, *, limit: int, deep: bool) -> None:
-    """Print the first children of a node, and, if `deep`, those of the first child below it, and so on."""
+def draw_children(snapshot: Snapshot, node: Node, limit: int) -> None:
+    """Print the first children of a node."""
+    _draw(snapshot, _below(snapshot, node, "", limit, deep=False))
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A line of a tree: a node, or a remark."""
+
+    indent: str
+    text: str
+    node: Node | None = None
+
+
+def _below(snapshot: Snapshot, node: Node, indent: str, limit: int, *, deep: bool) -> list[_Row]:
+    """The first children of a node, and, if `deep`, those of the first of them, and so on down."""
     below = children(node, snapshot)
     shown = below if len(below) <= limit else below[: limit - 1]
+    rows = []
     for i, child in enumerate(shown):
         last = i == len(below) - 1
-        draw(node_row(snapshot, child, indent + ("└─ " if last else "├─ ")))
+        rows.append(_Row(indent + ("└─ " if last else "├─ "), str(child.address), child))
         if deep and i == 0:
-            draw_children(snapshot, child, indent + ("   " if last else "│  "), limit=limit, deep=True)
+            rows += _below(snapshot, child, indent + ("   " if last else "│  "), limit, deep=True)
     if len(shown) < len(below):
-        draw(dim(f"{indent}└─ … {number(len(below) - len(shown))} more"))
+        rows.append(_Row(indent + "└─ ", f"… {number(len(below) - len(shown))} more"))
+    return rows
 
 
-def node_row(snapshot: Snapshot, node: Node, indent: str) -> str:
-    """A node in one line: address, tokens, origin, and how its text begins."""
-    address = str(node.address)
-    left = f"{indent}{name(address)}"
-    left += " " * (3 - (cells(indent) + cells(address)) % 3) + dim(f"{compact(node.tokens):>5}") + "  "
-    used = cells(indent) + cells(address) + 3 - (cells(indent) + cells(address)) % 3 + 7
-    room = width() - used
-    source = clip(origin(ends(snapshot, node), min(max(room // 2, 16), 44)), room)
-    rest = room - cells(source) - 4
-    if rest < 8:
-        return left + source
-    text = excerpt(beginning(snapshot, node, 4 * rest)[0], rest)
-    return f"{left}{source}  {dim('“')}{text}{dim('”')}"
+def _draw(snapshot: Snapshot, rows: Sequence[_Row]) -> None:
+    """Print nodes in columns: address, tokens, origin, and how the text begins."""
+    addresses = max(cells(row.indent + row.text) for row in rows if row.node is not None)
+    tokens = {i: compact(row.node.tokens) for i, row in enumerate(rows) if row.node is not None}
+    counts = max(map(len, tokens.values()))
+    room = width() - addresses - counts - 4
+    widest = min(max(room // 2, 16), _WIDEST_ORIGIN)
+    origins = {i: origin(ends(snapshot, row.node), widest) for i, row in enumerate(rows) if row.node is not None}
+    column = min(max(map(cells, origins.values())), room)
+    for i, row in enumerate(rows):
+        if row.node is None:
+            draw(dim(row.indent + row.text))
+            continue
+        left = dim(row.indent) + name(row.text) + " " * (addresses - cells(row.indent + row.text))
+        where = clip(origins[i], room)
+        drawn = f"{left}  {tokens[i]:>{counts}}  {where}"
+        rest = room - column - 4
+        if rest >= _LEAST_EXCERPT:
+            text = excerpt(beginning(snapshot, row.node, 4 * rest)[0], rest)
+            drawn += " " * (column - cells(where)) + f"  {dim('“')}{text}{dim('”')}"
+        draw(drawn)
+
+
+def _tokens(summary: Summary) -> str:
+    waiting = summary.tokens - summary.placed_tokens
+    made = f"made by a {summary.tokenizer} tokenizer" if summary.tokenizer else "given as such"
+    text = f"{number(summary.tokens)} · {made}, {number(summary.vocabulary)} different ones"
+    return text + (f" · {number(waiting)} in unfinished blocks" if waiting else "")
 
 
 def _openable(summary: Summary) -> str:

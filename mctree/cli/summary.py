@@ -49,7 +49,7 @@ class SetCount:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A store at a commit; `source_bytes` is None where it was not summed."""
+    """A store at a commit; `source_bytes` is None where it was not summed, `placed_tokens` are those not in tails."""
 
     path: str
     store: str
@@ -59,6 +59,7 @@ class Summary:
     documents: int
     source_bytes: int | None
     tokens: int
+    placed_tokens: int
     blocks: int
     dead_blocks: int
     tokenizer: str | None
@@ -80,6 +81,7 @@ class Summary:
             "documents": self.documents,
             "source_bytes": self.source_bytes,
             "tokens": self.tokens,
+            "placed_tokens": self.placed_tokens,
             "blocks": self.blocks,
             "dead_blocks": self.dead_blocks,
             "tokenizer": self.tokenizer,
@@ -109,6 +111,7 @@ def summarise(snapshot: Snapshot) -> Summary:
     tree, record, meta = snapshot.tree, snapshot.record, snapshot.store.meta
     commits = tree.commits()
     default = snapshot.default_gists
+    levels = _levels(snapshot)
     return Summary(
         path=tree.path,
         store=meta.store.hex(),
@@ -118,6 +121,7 @@ def summarise(snapshot: Snapshot) -> Summary:
         documents=snapshot.documents_count,
         source_bytes=_source_bytes(snapshot),
         tokens=snapshot.tokens_count,
+        placed_tokens=levels[-1].nodes,
         blocks=snapshot.blocks,
         dead_blocks=record.dead_blocks,
         tokenizer=None if tree.tokenizer is None else one_line(tree.tokenizer.kind),
@@ -125,7 +129,7 @@ def summarise(snapshot: Snapshot) -> Summary:
         commits=len(commits),
         oldest=commits[0].number if commits else snapshot.commit,
         disk=disk_bytes(tree.path),
-        levels=_levels(snapshot),
+        levels=levels,
         sets=[_set_count(snapshot, view, default) for view in snapshot.gist_sets()],
     )
 

@@ -61,6 +61,7 @@ class _RegionLevel(Level):
         self._flat: NDArray[Any] | None = region.array(self._dtype, slots * self._rows_per_chunk, self._row)
         self._huge = region.huge
         self._resident = resident
+        self._most_hinted = _MOST_HINTED_CHUNKS
         self._warm = False  # the last copy had nothing to read from disk
         # Mapped chunks that were absent → how many rows were visible when that was found.  Up to the limit `_sure`,
         # all of them are known to be absent still.
@@ -183,7 +184,7 @@ class _RegionLevel(Level):
             wanted = rows[:most]
         chunks = wanted // self._rows_per_chunk
         order = distinct(chunks)
-        most = min(_MOST_HINTED_CHUNKS, max(1, self._slots // 2))
+        most = self._most_hinted
         self._hint(wanted if order.size <= most else wanted[chunks < order[most]], limit)
 
     @abstractmethod
@@ -273,6 +274,7 @@ class PooledLevel(_RegionLevel):
         self, layout: ArrayLayout, open_chunk: OpenChunk, capacity_rows: int, slots: int, *, resident: bool
     ) -> None:
         super().__init__(layout, open_chunk, capacity_rows, slots, resident=resident)
+        self._most_hinted = min(self._most_hinted, max(1, slots // 2))  # others shall not lose their slots to a hint
         self._owner = np.full(slots, -1, np.int64)  # slot → the chunk that is mapped there
         self._table: dict[int, int] = {}  # chunk → its slot: the inverse of `_owner`
         # Hash of a chunk → the slot it was last seen in.  Only a guess: `_owner` tells whether it still holds.

@@ -1,5 +1,4 @@
-"""How often was each node read?  Telemetry: gathered in memory, added to side files now and then, never part of a
-commit.
+"""How often was each node read?  Telemetry in side files, never part of a commit.
 
 Readers do not count by themselves.  Whoever wants counts records what it reads, an array at a time, which costs one
 append; `flush` adds them to the files of the store, under one lock for each level.  Counts belong to an epoch: a

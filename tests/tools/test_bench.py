@@ -416,7 +416,7 @@ def test_the_command_writes_a_page_and_json_without_names_of_places(
     arguments = ["--quick", "--out", str(out), "--json", str(found), "--scratch", str(scratch)]
     for name in runs.NAMES:
         arguments += ["--only", name]
-    for name in ("Arrow IPC batches", "LMDB", "Megatron"):
+    for name in ("Arrow IPC batches", "LMDB", "mctree"):
         arguments += ["--peer", name]
     assert main(arguments) == 0
     page, held = out.read_text(), found.read_text()
@@ -434,6 +434,10 @@ def test_the_command_writes_a_page_and_json_without_names_of_places(
         if len(platform.node()) > 3:
             assert platform.node() not in text
     assert not list(scratch.iterdir())
+    for name in ("gather", "runs", "windows", "scan", "opening", "append"):
+        assert [line["state"] for line in tables[name]["lines"] if line["contender"] == "mctree"] == ["measured"]
+    for name in ("open", "find", "cover"):
+        assert len(tables[f"growth/{name}"]["lines"]) == 2
 
 
 @pytest.mark.parametrize("arguments", [["--only", "nothing"], ["--peer", "nobody"]])

@@ -7,7 +7,7 @@ import click
 from mctree import Node, Snapshot
 from mctree.cli.arguments import at_commit, in_json, reading, store_argument
 from mctree.cli.escaping import escape
-from mctree.cli.formatting import excerpt, plural
+from mctree.cli.formatting import plural, wrapped
 from mctree.cli.nodes import beginning, byte_range
 from mctree.cli.output import bold, dim, json_line, line, name, warn, width
 from mctree.tree.search import Hit, search
@@ -15,6 +15,8 @@ from mctree.tree.search import Hit, search
 __all__ = ["command"]
 
 _CONTEXT = 4096
+_INDENT = 10
+_LINES = 3
 
 
 @click.command("search")
@@ -58,7 +60,8 @@ def _print(snapshot: Snapshot, hit: Hit) -> None:
     where = hit.node.provenance(1)[0]
     address = bold(f"{hit.node.address}")
     line(f"{hit.score:8.4f}  {address}  {name(escape(where.source))} {byte_range(where.start, where.stop)}")
-    line(" " * 10 + excerpt(_text(snapshot, hit.node), width() - 10))
+    for part in wrapped(_text(snapshot, hit.node), width() - _INDENT, _LINES):
+        line(" " * _INDENT + part)
 
 
 def _json(snapshot: Snapshot, hit: Hit) -> dict[str, object]:

@@ -67,9 +67,10 @@ def _print(snapshot: Snapshot, node: Node, views: Sequence[GistView], chars: int
         ("parent", name(str(parent.address)) if parent else dim("none yet: the node above is not complete")),
     ]
     if node.level == 0:
-        rows.append(("token", str(int(snapshot.tokens(start, stop)[0]))))
+        text = "" if snapshot.tree.tokenizer is None else f" “{visible(beginning(snapshot, node, chars)[0])}”"
+        rows.append(("token", f"{int(snapshot.tokens(start, stop)[0])}{text}"))
     elif node.level == 1:
-        rows.append(("children", f"{plural(node.tokens, 'token')}, {_token_range(node)}"))
+        rows.append(("children", _token_range(node)))
     else:
         rows.append(("children", _range(below)))
     rows += [("source" if i == 0 else "", text) for i, text in enumerate(_sources(node, sources))]
@@ -79,13 +80,13 @@ def _print(snapshot: Snapshot, node: Node, views: Sequence[GistView], chars: int
         for link in snapshot.links(start, stop)[:sources]
     ]
     fields(rows)
-    if chars:
+    if chars and node.level:
         text, whole = beginning(snapshot, node, chars)
         line()
         line(visible(text.rstrip("\n")) + ("" if whole else dim(" …")))
     if below:
         line()
-        draw_children(snapshot, node, "", limit=_CHILDREN, deep=False)
+        draw_children(snapshot, node, _CHILDREN)
 
 
 def _range(nodes: Sequence[Node]) -> str:
@@ -97,7 +98,7 @@ def _range(nodes: Sequence[Node]) -> str:
 
 def _token_range(node: Node) -> str:
     start = node.span[0]
-    return f"{name(f'0:{start}')} … {name(f'0:{start + node.tokens - 1}')}"
+    return f"{name(f'0:{start}')} … {name(f'0:{start + node.tokens - 1}')} · {plural(node.tokens, 'token')}"
 
 
 def _sources(node: Node, limit: int) -> list[str]:

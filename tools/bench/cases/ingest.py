@@ -72,7 +72,7 @@ def run(bench: Bench, ingesters: tuple[Ingester, ...]) -> Table:
         title="Ingest",
         what=(
             f"{size / 1e6:,.1f} MB of Python source, a byte-level BPE of {bench.sizes.vocabulary:,} ids, two cores; "
-            "rates are of source text, ratios are to the rate of the tokenizer alone."
+            "rates are of source text."
         ),
         unit="MB/s",
         limit=LIMIT,
