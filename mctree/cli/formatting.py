@@ -16,7 +16,7 @@ __all__ = ["cells", "clip", "compact", "duration", "excerpt", "number", "plural"
 
 _SIZES = ("kB", "MB", "GB", "TB", "PB", "EB")
 _COUNTS = ("K", "M", "G", "T", "P", "E")
-_TIMES = (
+_TIMES: tuple[tuple[float, int, int, tuple[str, str]], ...] = (
     (3600, 60, 1, ("min", "s")),
     (86400, 3600, 60, ("h", "min")),
     (math.inf, 86400, 3600, ("d", "h")),
@@ -57,7 +57,7 @@ def duration(seconds: float) -> str:
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
-    large, small, units = next(scale for limit, *scale in _TIMES if whole < limit)
+    _, large, small, units = next(scale for scale in _TIMES if whole < scale[0])
     return f"{whole // large} {units[0]} {whole % large // small} {units[1]}"
 
 

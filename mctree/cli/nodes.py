@@ -8,12 +8,13 @@ from __future__ import annotations
 import codecs
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 
 import numpy as np
 
 from mctree import Node, Snapshot
 from mctree.cli.escaping import escape
-from mctree.cli.formatting import clip
+from mctree.cli.formatting import cells, clip
 from mctree.format.records import BLOCK
 from mctree.geometry import TEXT, Address, intervals
 from mctree.tree import Provenance
@@ -46,8 +47,11 @@ def origin(found: Ends, width: int) -> str:
     if found.first.document == found.last.document:
         span = byte_range(found.first.start, found.last.stop)
         return f"{clip_front(first, max(width - len(span) - 1, 8))} {span}"
-    half = (width - 3) // 2
-    return f"{clip_front(first, half)} … {clip_front(last, half)}"
+    # What the two have in common is said once.
+    folders = zip(first.split("/")[:-1], last.split("/")[:-1], strict=False)
+    shared = sum(len(folder) + 1 for folder, _ in takewhile(lambda pair: pair[0] == pair[1], folders))
+    last = clip_front(last[shared:], (width - 3) // 2)
+    return f"{clip_front(first, width - 3 - cells(last))} … {last}"
 
 
 def byte_range(start: int, stop: int) -> str:

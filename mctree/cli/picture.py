@@ -47,6 +47,11 @@ def draw_numbers(summary: Summary) -> None:
     blocks = plural(summary.blocks, "block")
     if summary.dead_blocks:
         blocks += f", {number(summary.dead_blocks)} of them dead ({share(summary.dead_blocks, summary.blocks)})"
+    tokens = number(summary.tokens)
+    if waiting := summary.tokens - summary.placed_tokens:
+        tokens += f", {number(waiting)} of them in unfinished blocks"
+    made = f"a {summary.tokenizer} tokenizer" if summary.tokenizer else "no tokenizer: given as tokens"
+    made += f", vocabulary of {number(summary.vocabulary)}"
     disk = size(summary.disk)
     if summary.source_bytes:
         disk += f" ({summary.disk / summary.source_bytes:.2f} × the sources)"
@@ -54,7 +59,8 @@ def draw_numbers(summary: Summary) -> None:
         ("store", bold(escape(summary.path.encode("utf-8", "surrogateescape")))),
         ("commit", f"{summary.commit} · {when(summary.time_ns)} · {_openable(summary)}"),
         ("documents", documents),
-        ("tokens", _tokens(summary)),
+        ("tokens", tokens),
+        ("made by", made),
         ("blocks", blocks),
         ("on disk", disk),
         *_set_rows(summary.sets),
@@ -147,13 +153,6 @@ def _draw(snapshot: Snapshot, rows: Sequence[_Row]) -> None:
         draw(drawn)
 
 
-def _tokens(summary: Summary) -> str:
-    waiting = summary.tokens - summary.placed_tokens
-    made = f"made by a {summary.tokenizer} tokenizer" if summary.tokenizer else "given as such"
-    text = f"{number(summary.tokens)} · {made}, {number(summary.vocabulary)} different ones"
-    return text + (f" · {number(waiting)} in unfinished blocks" if waiting else "")
-
-
 def _openable(summary: Summary) -> str:
     if summary.commits <= 1:
         return "the only one that opens"
@@ -163,8 +162,9 @@ def _openable(summary: Summary) -> str:
 def _set_rows(sets: list[SetCount]) -> list[tuple[str, str]]:
     rows = []
     for of in sets:
-        text = f"{of.name} · {of.kind}, {of.dim} × {of.dtype} · {plural(sum(of.nodes), 'gist')}"
-        text += " · default" if of.default else ""
-        text += f" · {number(of.stale)} stale" if of.stale else ""
-        rows.append(("gist set", text))
+        encoder = "" if of.kind == of.name else f"{of.kind}, "
+        parts = [of.name, f"{encoder}{of.dim} × {of.dtype}", plural(sum(of.nodes), "gist")]
+        parts += ["default"] if of.default else []
+        parts += [f"{number(of.stale)} stale"] if of.stale else []
+        rows.append(("gist set", " · ".join(parts)))
     return rows or [("gist set", dim("none; `mctree gist build` makes one"))]

@@ -46,6 +46,19 @@ class SetCount:
     nodes: list[int]
     stale: int
 
+    def json(self) -> dict[str, object]:
+        """The same as JSON."""
+        return {
+            "name": self.name,
+            "encoder": self.kind,
+            "dim": self.dim,
+            "dtype": self.dtype,
+            "fingerprint": self.fingerprint,
+            "default": self.default,
+            "nodes": self.nodes,
+            "stale": self.stale,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Summary:
@@ -90,19 +103,7 @@ class Summary:
             "oldest_commit": self.oldest,
             "disk_bytes": self.disk,
             "levels": [{"level": at.level, "nodes": at.nodes, "positions_per_node": at.width} for at in self.levels],
-            "gist_sets": [
-                {
-                    "name": of.name,
-                    "encoder": of.kind,
-                    "dim": of.dim,
-                    "dtype": of.dtype,
-                    "fingerprint": of.fingerprint,
-                    "default": of.default,
-                    "nodes": of.nodes,
-                    "stale": of.stale,
-                }
-                for of in self.sets
-            ],
+            "gist_sets": [each.json() for each in self.sets],
         }
 
 

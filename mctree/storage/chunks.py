@@ -98,8 +98,10 @@ def read_chunk(fd: int, layout: ArrayLayout, rows: int) -> NDArray[np.generic]:
 
 def row_sums(rows: NDArray[np.generic]) -> NDArray[np.uint32]:
     """The crc32c of each row's bytes as stored: `uint32 [n]`."""
+    if not len(rows):
+        return np.empty(0, "<u4")
     data = np.ascontiguousarray(rows).tobytes()
-    step = len(data) // max(len(rows), 1)
+    step = len(data) // len(rows)
     return np.fromiter((crc32c(data[i : i + step]) for i in range(0, len(data), step)), "<u4", len(rows))
 
 

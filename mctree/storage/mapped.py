@@ -37,7 +37,7 @@ _MOST_HINTED_BYTES = 64 << 20
 _READ_AHEAD_BYTES = 16 << 20  # how far ahead of a copy of a stretch the kernel reads
 _SMALL_BYTES = 64 << 10
 _WIDEST_RUN = 64  # rows that are taken as one wide row, at most
-_LONG_RUN = 32  # rows from which on a copy per run is cheaper than a place per row
+_LONG_RUN = 128  # pieces from which on one copy per run is cheaper than taking its pieces
 _NEVER = 1 << 62
 _HASH = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: spreads neighbouring chunk numbers
 
@@ -146,7 +146,7 @@ class _RegionLevel(Level):
             self._advise(places, length)
         bits = int(np.bitwise_or.reduce(places)) | length | _WIDEST_RUN
         wide = bits & -bits  # the largest power of two that divides them all
-        if wide == 1 and length >= _LONG_RUN:
+        if length // wide >= _LONG_RUN:
             for target, place in zip(out, places.tolist(), strict=True):
                 target[...] = flat[place : place + length]
         else:

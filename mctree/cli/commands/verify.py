@@ -9,8 +9,8 @@ import click
 import mctree
 from mctree.cli.arguments import in_json, store_argument
 from mctree.cli.escaping import escape, one_line
-from mctree.cli.formatting import duration, plural
 from mctree.cli.failures import FAILED
+from mctree.cli.formatting import duration, plural
 from mctree.cli.nodes import byte_range
 from mctree.cli.output import bold, dim, json_line, line, name
 from mctree.tree.check import Problem

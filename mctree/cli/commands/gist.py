@@ -1,0 +1,172 @@
+"""`mctree gist`: how do gist sets come, change and go?"""
+
+from __future__ import annotations
+
+import click
+
+import mctree
+from mctree import Snapshot
+from mctree.cli.arguments import at_commit, in_json, reading, store_argument
+from mctree.cli.escaping import one_line
+from mctree.cli.formatting import number, plural
+from mctree.cli.output import json_line, line, table, warn
+from mctree.cli.progress import advancing
+from mctree.cli.samples import sample
+from mctree.cli.summary import summarise
+from mctree.encoders import Encoder
+from mctree.encoders.lexical import LexicalEncoder
+from mctree.errors import NotFoundError, UsageError
+
+__all__ = ["command"]
+
+_DIM = 512
+_SAMPLE_BYTES = 64 << 20
+
+_quiet = click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+
+
+class _InOrder(click.Group):
+    """Lists its commands as they were written down."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group("gist", cls=_InOrder)
+def command() -> None:
+    """Build, refresh, choose and drop gist sets.
+
+    A gist set holds the gists that one encoder made of all nodes.  Any number of sets stand side by side; what searches
+    uses the default one, unless told otherwise.
+    """
+
+
+@command.command("build", short_help="Make the gists that a set lacks.")
+@store_argument
+@click.option("--name", metavar="NAME", help="Name of the set; by default that of the encoder.")
+@click.option(
+    "--encoder", type=click.Choice(["lexical"]), default="lexical", show_default=True, help="What makes the gists."
+)
+@click.option("--dim", type=click.IntRange(8, 1 << 14), metavar="N", help=f"Length of a gist; {_DIM} for a new set.")
+@click.option(
+    "--dtype",
+    type=click.Choice(["float16", "float32"]),
+    default="float16",
+    show_default=True,
+    help="How the gists of a new set are stored.",
+)
+@click.option("--default/--no-default", default=None, help="Make it the default set; by default only the first one is.")
+@_quiet
+def build(
+    store: str, name: str | None, encoder: str, dim: int | None, dtype: str, default: bool | None, quiet: bool
+) -> None:
+    """Make the gists that a set lacks; a new set starts with an encoder fitted to this store.
+
+    The set is built batch by batch: interrupted, it goes on where it was.
+    """
+    chosen = encoder if name is None else name
+    with mctree.open(store) as tree:
+        with tree.snapshot() as snapshot:
+            maker = _encoder_of(snapshot, chosen, encoder, dim)
+            if maker is None:
+                if not quiet:
+                    warn(f"fitting a {encoder} encoder to {plural(snapshot.documents_count, 'document')}")
+                maker = _fitted(snapshot, _DIM if dim is None else dim)
+        with advancing(f"building {chosen}", "blocks", quiet=quiet) as progress:
+            made = tree.build_gists(maker, chosen, dtype=dtype, default=default, progress=progress)
+        with tree.snapshot() as snapshot:
+            gists = snapshot.gists(chosen)
+            total = sum(gists.rows(level) for level in range(1, gists.levels + 1))
+            state = "the default set" if snapshot.default_gists == chosen else "not the default set"
+    line(f"gist set {chosen}: {plural(made, 'block')} encoded, {plural(total, 'gist')} in all, {state}")
+
+
+@command.command("refresh", short_help="Make stale gists again.")
+@store_argument
+@click.option("--name", metavar="NAME", help="The set; the default one if none is named.")
+@_quiet
+def refresh(store: str, name: str | None, quiet: bool) -> None:
+    """Make stale gists again, and only those.
+
+    A gist is stale when a document under its node was replaced or removed after it was made.
+    """
+    with mctree.open(store) as tree:
+        with tree.snapshot() as snapshot:
+            chosen = snapshot.gists(name).name
+        done = 0
+        with advancing(f"refreshing {one_line(chosen)}", "runs of dead blocks", quiet=quiet) as progress:
+
+            def step(batch: int, waiting: int) -> None:
+                nonlocal done
+                done += batch
+                progress(done, done + waiting - batch)
+
+            made = tree.refresh_gists(chosen, progress=step)
+    line(f"gist set {one_line(chosen)}: {plural(made, 'gist')} made again")
+
+
+@command.command("default", short_help="Make a set the default one.")
+@store_argument
+@click.argument("name")
+def default_set(store: str, name: str) -> None:
+    """Make NAME the default set, in one commit; older commits keep theirs."""
+    with mctree.open(store) as tree:
+        tree.set_default_gists(name)
+    line(f"gist set {one_line(name)} is the default set")
+
+
+@command.command("drop", short_help="Let a set be gone.")
+@store_argument
+@click.argument("name")
+def drop(store: str, name: str) -> None:
+    """Let the set NAME be gone; older commits still see it."""
+    with mctree.open(store) as tree:
+        tree.drop_gists(name)
+    line(f"gist set {one_line(name)} is dropped")
+
+
+@command.command("list", short_help="List the gist sets.")
+@store_argument
+@at_commit
+@in_json
+def list_sets(store: str, commit: int | None, as_json: bool) -> None:
+    """List the gist sets: dimension, gists, how many blocks wait for theirs, stale ones, encoder, name."""
+    with reading(store, commit) as snapshot:
+        summary = summarise(snapshot)
+    if as_json:
+        for each in summary.sets:
+            json_line(each.json())
+        return
+    rows = (
+        [
+            number(each.dim),
+            each.dtype,
+            number(sum(each.nodes)),
+            number(summary.blocks - sum(each.nodes[:1])),
+            number(each.stale),
+            each.kind,
+            "default" if each.default else "",
+            each.name,
+        ]
+        for each in summary.sets
+    )
+    table(["dim", "type", "gists", "waiting", "stale", "encoder", "", "name"], rows, align="><>>><<")
+
+
+def _encoder_of(snapshot: Snapshot, name: str, kind: str, dim: int | None) -> Encoder | None:
+    """The encoder of the set of that name, if there is one: a set is gone on with as it was begun."""
+    try:
+        view = snapshot.gists(name)
+    except NotFoundError:
+        return None
+    if view.record.kind != kind or dim not in (None, view.dim):
+        has = f"{one_line(view.record.kind)} gists of {view.dim}"
+        raise UsageError(f"gist set {name!r} has {has}; choose another name, or drop it first")
+    return view.encoder()
+
+
+def _fitted(snapshot: Snapshot, dim: int) -> Encoder:
+    tokenizer = snapshot.tree.tokenizer
+    if tokenizer is None:
+        raise UsageError("the store has no tokenizer, so no text to fit a lexical encoder to")
+    return LexicalEncoder.fit(tokenizer, sample(snapshot, _SAMPLE_BYTES), dim, _SAMPLE_BYTES)

@@ -1,0 +1,73 @@
+"""What if a process dies?  A child that does some work and breaks off in the middle of it, at a chosen system call.
+
+Needs `os.fork`.  The child ends without cleaning anything up, as one does that was killed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["FAILED", "KILLED", "in_child", "kill_after"]
+
+KILLED, FAILED = 71, 72
+"""How a child ends that was broken off, and one in which something was raised."""
+
+_CALLS = ("open", "pwrite", "ftruncate", "fdatasync", "fsync", "rename", "link", "unlink", "mkdir", "rmdir")
+
+
+def in_child(work: Callable[[], object]) -> int:
+    """Do some work in a forked child.
+
+    Args:
+        work: what to do there; what it raises is printed.
+
+    Returns:
+        The child's exit status: 0, `KILLED` or `FAILED`.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with warnings.catch_warnings():
+        # Newer releases of Python warn of threads; those here are of libraries that the child does not enter.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        status = FAILED
+        try:
+            work()
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
+        finally:
+            os._exit(status)
+    _, ended = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(ended)
+
+
+def kill_after(calls: int) -> None:
+    """Let this process, a child, die at the `calls`-th change to the file system from now on.
+
+    A write that it dies in has been done by half.
+    """
+    left = calls
+
+    def burning(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **options: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                if name == "pwrite":
+                    fd, data, offset = args
+                    real(fd, memoryview(data)[: len(data) // 2], offset)
+                os._exit(KILLED)
+            return real(*args, **options)
+
+        return call
+
+    for name in _CALLS:
+        setattr(os, name, burning(name, getattr(os, name)))

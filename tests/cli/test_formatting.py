@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mctree.cli.formatting import cells, clip, compact, duration, excerpt, plural, size, when, wrapped
+
+TEXTS = st.text(alphabet="ab \n海鯨e\u0301\x1b\u202e", max_size=60)
+LINES = st.text(alphabet="ab 海鯨e\u0301", max_size=60)
+
+
+def test_cells_are_those_of_a_terminal():
+    assert cells("abc") == 3
+    assert cells("海鯨") == 4
+    assert cells("e\u0301") == 1
+
+
+@given(LINES, st.integers(0, 40))
+def test_a_clipped_line_fits_and_is_only_clipped_if_it_must_be(text, width):
+    clipped = clip(text, width)
+    assert cells(clipped) <= width
+    assert (clipped == text) == (cells(text) <= width)
+    if clipped != text and width:
+        assert clipped.endswith("…") and text.startswith(clipped[:-1])
+
+
+@given(TEXTS, st.integers(8, 40))
+def test_an_excerpt_is_one_printable_line_that_fits(text, width):
+    line = excerpt(text, width)
+    assert line.isprintable()
+    assert cells(line) <= width
+
+
+@given(TEXTS, st.integers(8, 40), st.integers(1, 4))
+def test_wrapped_text_fits_and_says_when_it_is_cut(text, width, limit):
+    lines = wrapped(text, width, limit)
+    assert len(lines) <= limit
+    assert all(cells(line) <= width and line.isprintable() for line in lines)
+    if not any(line.endswith("…") for line in lines) and "\x1b" not in text and "\u202e" not in text:
+        assert " ".join(lines).split() == text.split()
+
+
+@given(st.integers(0, 10**21))
+def test_numbers_of_any_size_stay_short_and_near(value):
+    found = re.fullmatch(r"(\d+(?:\.\d)?)([KMGTPE]?)", compact(value))
+    assert found and len(found[0]) <= 6
+    scale = 1000 ** " KMGTPE".index(found[2] or " ")
+    assert abs(float(found[1]) * scale - value) <= 0.06 * max(value, 1)
+    assert len(size(value)) <= 8
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-1, "0.0 s"),
+        (0.44, "0.4 s"),
+        (9.96, "10 s"),
+        (59.6, "1 min 0 s"),
+        (3599, "59 min 59 s"),
+        (3600, "1 h 0 min"),
+        (86399, "23 h 59 min"),
+        (100_000, "1 d 3 h"),
+    ],
+)
+def test_durations(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_things_are_counted_in_words():
+    assert plural(1, "document") == "1 document"
+    assert plural(2000, "document") == "2,000 documents"
+    assert plural(0, "entry", "entries") == "0 entries"
+
+
+@given(st.integers(0, 2**64 - 1))
+def test_a_moment_of_any_store_can_be_written(time_ns):
+    assert when(time_ns)
+    assert re.fullmatch(r"\d+-\d\d-\d\dT\d\d:\d\d:\d\dZ", when(time_ns, utc=True))

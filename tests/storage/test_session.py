@@ -1,0 +1,209 @@
+"""Commits in the one safe order, what a failure leaves, and what the next session mends."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mctree
+from mctree.errors import (
+    CorruptError,
+    LockedError,
+    NotAStoreError,
+    ReadOnlyError,
+    StoreExistsError,
+    UsageError,
+    WriterFailedError,
+)
+from mctree.storage import environment, session
+from mctree.tree.sets import refresh_gists
+
+SMALL = 65536
+
+
+def fill(tree: mctree.Tree, name: str, data: bytes = b"some text " * 50) -> None:
+    with tree.writer() as writer:
+        writer.add(name, data)
+
+
+@pytest.mark.parametrize("call", ["fdatasync", "pwrite", "open"])
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
+def test_a_failed_write_ends_the_writer_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, code: int
+) -> None:
+    tree = mctree.create(tmp_path / "t.mctree", chunk_bytes=SMALL)
+    fill(tree, "first")
+    writer = tree.writer()
+    writer.add("second", b"x" * 300)
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session.os, call, fail)
+        with pytest.raises(WriterFailedError, match="reopen"):
+            writer.commit()
+    with pytest.raises(WriterFailedError, match="reopen"):
+        writer.commit()  # never tried again, although it would go well now
+    writer.close()
+    assert [d.name for d in tree.snapshot().documents()] == ["first"]
+    fill(tree, "third")
+    assert [d.name for d in tree.snapshot().documents()] == ["first", "third"]
+    assert list(tree.verify()) == []
+
+
+def test_the_index_grows_when_its_map_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "_MAP_BYTES", 1 << 20)
+    tree = mctree.create(tmp_path / "t.mctree", chunk_bytes=SMALL)
+    held = tree.snapshot()
+    for i in range(5):
+        with tree.writer() as writer:
+            for j in range(2000):
+                writer.add(f"{i}/{j}", b"tiny")
+    assert tree.snapshot().documents_count == 10_000
+    assert held.documents_count == 0
+    assert list(held.documents()) == []
+    assert list(tree.verify()) == []
+
+
+def test_another_process_may_grow_the_map(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "_MAP_BYTES", 1 << 20)
+    path = tmp_path / "t.mctree"
+    tree = mctree.create(path, chunk_bytes=SMALL)
+    fill(tree, "first")
+    pid = os.fork()
+    if pid == 0:
+        try:
+            with mctree.open(path).writer() as writer:
+                for j in range(8000):
+                    writer.add(f"{j}", b"tiny")
+            os._exit(0)
+        except BaseException:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert tree.snapshot().documents_count == 8001
+    fill(tree, "last")
+    assert tree.snapshot().document("last").read() == b"some text " * 50
+
+
+def test_a_store_is_made_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "t.mctree"
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mctree.storage.creation.sync_tree", fail)
+        with pytest.raises(OSError, match="no space"):
+            mctree.create(path)
+    assert list(tmp_path.iterdir()) == []
+    mctree.create(path).close()
+    with pytest.raises(StoreExistsError, match="exists already"):
+        mctree.create(path)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(StoreExistsError):
+        mctree.create(tmp_path / "file")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "t.mctree"]
+
+
+def test_what_is_no_store_is_named_as_such(tmp_path: Path) -> None:
+    with pytest.raises(NotAStoreError, match="no folder"):
+        mctree.open(tmp_path / "nothing")
+    with pytest.raises(NotAStoreError, match="no index"):
+        mctree.open(tmp_path)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(NotAStoreError):
+        mctree.open(tmp_path / "file")
+
+
+@pytest.mark.parametrize("size", [0, 100, 4096, 8192, 12288])
+def test_a_cut_off_index_is_an_error_and_no_signal(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "t.mctree"
+    with mctree.create(path) as tree:
+        fill(tree, "first")
+    os.truncate(path / "index.lmdb/data.mdb", size)
+    with pytest.raises(CorruptError, match=r"cut off|has \d+ bytes|page size|does not open"):
+        mctree.open(path)
+
+
+def test_an_older_index_in_the_place_of_the_newest_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "t.mctree"
+    data = path / "index.lmdb/data.mdb"
+    with mctree.create(path) as tree:
+        fill(tree, "first")
+    older = data.read_bytes()
+    with mctree.open(path) as tree:
+        fill(tree, "second")
+    data.write_bytes(older)
+    with pytest.raises(CorruptError, match="older state"):
+        mctree.open(path)
+
+
+def test_a_closed_or_reading_handle_does_not_write(tmp_path: Path) -> None:
+    path = tmp_path / "t.mctree"
+    mctree.create(path).close()
+    with mctree.open(path, writable=False) as tree, pytest.raises(ReadOnlyError):
+        tree.writer()
+    with pytest.raises(UsageError, match="closed"):
+        tree.snapshot()
+    tree = mctree.open(path)
+    writer = tree.writer()
+    with pytest.raises(LockedError, match=f"process {os.getpid()}"):
+        mctree.open(path).writer()
+    writer.close()
+    writer.close()
+    with pytest.raises(UsageError, match="closed"):
+        writer.commit()
+
+
+@pytest.mark.parametrize("step", ["link", "rename", "none"])
+def test_a_crash_while_publishing_is_finished_by_the_next_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, toy_encoder: Callable[[], object]
+) -> None:
+    path = tmp_path / "t.mctree"
+    tree = mctree.create(path, chunk_bytes=SMALL, encoders=[toy_encoder()])
+    tree.build_gists(toy_encoder(), "toy")
+    with tree.writer() as writer:
+        for i in range(70):
+            writer.add(f"{i}", np.random.default_rng(i).bytes(1000))
+    held = tree.snapshot()
+    before = held.gists().level(2).read(0, held.gists().rows(2))
+    with tree.writer() as writer:
+        writer.remove("3")
+
+    def crash(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        if step != "none":
+            patch.setattr(f"mctree.storage.chunks.os.{step}", crash)
+            with pytest.raises(KeyboardInterrupt):
+                refresh_gists(tree)
+        else:
+            refresh_gists(tree)
+    newest = tree.snapshot()
+    after = newest.gists().level(2).read(0, newest.gists().rows(2))
+    assert np.any(after != before)
+    assert list(tree.verify()) == []
+    tree.writer().close()  # what a crash left undone is done now
+    zarr = pytest.importorskip("zarr")
+    published = zarr.open_array(path / "gists/toy/text/lod2", mode="r")
+    assert np.array_equal(published[: len(after)], after)
+    assert np.array_equal(held.gists().level(2).read(0, len(before)), before)
+    again = mctree.open(path, encoders=[toy_encoder()]).snapshot(held.commit)
+    assert np.array_equal(again.gists().level(2).read(0, len(before)), before)
+
+
+def test_what_was_staged_and_not_committed_is_swept(tmp_path: Path) -> None:
+    path = tmp_path / "t.mctree"
+    tree = mctree.create(path, chunk_bytes=SMALL)
+    fill(tree, "first")
+    for name in ("0.0.99", "nonsense", "1.2.3.4", f"{1 << 70}.0.1"):
+        (path / "generations" / name).write_bytes(b"left over")
+    tree.writer().close()
+    assert list((path / "generations").iterdir()) == []
