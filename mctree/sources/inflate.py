@@ -49,7 +49,5 @@ def _decompressed(chunks: Iterable[bytes]) -> Iterator[bytes]:
                 data = member.unused_data
                 member = zlib.decompressobj(_GZIP_ONLY)
                 begun = False
-    while begun and (out := member.decompress(b"", _STEP)):
-        yield out
-    if begun and not member.eof:
+    if begun:
         raise zlib.error("the compressed stream ends too early")

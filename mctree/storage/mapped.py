@@ -35,7 +35,8 @@ __all__ = ["MappedLevel", "PooledLevel"]
 _MOST_HINTED_CHUNKS = 1024  # a hint must not cost more than the wait that it saves
 _MOST_HINTED_BYTES = 64 << 20
 _READ_AHEAD_BYTES = 16 << 20  # how far ahead of a copy of a stretch the kernel reads
-_SMALL_BYTES = 64 << 10
+_STEP_BYTES = 256 << 10  # how much of a stretch is copied before looking whether it came from disk
+_VIEWED_BYTES = 1 << 20  # how much of the start of a view the kernel is asked for
 _WIDEST_RUN = 64  # rows that are taken as one wide row, at most
 _LONG_RUN = 128  # pieces from which on one copy per run is cheaper than taking its pieces
 _NEVER = 1 << 62
@@ -161,17 +162,23 @@ class _RegionLevel(Level):
 
     def _copy(self, flat: NDArray[Any], place: int, out: NDArray[Any]) -> None:
         """Copy a stretch of the flat array; where data is cold, the kernel reads ahead of the copy."""
-        if self._resident or (self._warm and out.nbytes <= _SMALL_BYTES):
+        if self._resident:
             np.copyto(out, flat[place : place + len(out)])
             return
-        step = max(1, _READ_AHEAD_BYTES // self.layout.row_bytes)
-        self._advise(np.array([place]), min(step, len(out)))
-        for at in range(0, len(out), step):
-            ahead = min(step, len(out) - at - step)
-            if ahead > 0:
-                self._advise(np.array([place + at + step]), ahead)
+        step, ahead = (max(1, size // self.layout.row_bytes) for size in (_STEP_BYTES, _READ_AHEAD_BYTES))
+        at = asked = 0
+        while at < len(out):
+            before = _disk_reads()
+            observed = self._warm  # steps whose pages were asked for earlier tell nothing
+            if not self._warm and asked - at < min(len(out) - at, ahead // 2):
+                start, asked = max(at, asked), min(len(out), at + ahead)
+                self._advise(np.array([place + start]), asked - start)
+                observed = True
             part = out[at : at + step]
             np.copyto(part, flat[place + at : place + at + len(part)])
+            at += len(part)
+            if observed:
+                self._warm = _disk_reads() == before
 
     def _prefetch(self, rows: NDArray[np.int64] | range, limit: int) -> None:
         page, row_bytes = os.sysconf("SC_PAGESIZE"), self.layout.row_bytes
@@ -222,9 +229,8 @@ class MappedLevel(_RegionLevel):
 
     def _view(self, start: int, stop: int, limit: int) -> NDArray[Any]:
         flat = self._stretch(start, stop, limit)
-        if not self._resident and not self._warm:
-            most = max(1, _MOST_HINTED_BYTES // self.layout.row_bytes)
-            self._advise(np.array([start]), min(stop - start, most))
+        if not self._resident:
+            self._advise(np.array([start]), min(stop - start, max(1, _VIEWED_BYTES // self.layout.row_bytes)))
         return flat[start:stop]
 
     def _hint(self, rows: NDArray[np.int64], limit: int) -> None:

@@ -54,6 +54,7 @@ class _Libc:
         self.brief.mmap.restype = ctypes.c_void_p
         self.brief.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
         self.brief.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+        self.long.madvise.argtypes = self.brief.madvise.argtypes
         self.long.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
         self.long.syscall.restype = ctypes.c_long
         self.long.syscall.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_void_p, *[ctypes.c_size_t] * 3]
@@ -216,6 +217,9 @@ class Region:
             runs: `int64 [n, 2]` as made by `page_runs`, offsets from `address`, all in mapped slots.
         """
         vectors = runs + np.array([self.address, 0])
+        if len(vectors) == 1:
+            _libc().long.madvise(*vectors[0].tolist(), _MADV_WILLNEED)
+            return
         try:
             process = os.pidfd_open(os.getpid())
         except OSError:

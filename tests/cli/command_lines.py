@@ -16,7 +16,22 @@ from click.testing import CliRunner, Result
 import mctree
 from mctree.cli.main import cli
 
-WORDS = "the whale ship sea captain white harpoon ocean storm deck sailor rope mast and of with to 海 鯨 émigré".split()
+WORDS = [
+    "the",
+    "whale",
+    "ship",
+    "sea",
+    "captain",
+    "white",
+    "harpoon",
+    "storm",
+    "deck",
+    "and",
+    "of",
+    "to",
+    "海",
+    "émigré",
+]
 
 HOSTILE = (
     b"\x1b[2J\x1b]0;owned\x07",

@@ -24,7 +24,11 @@ def test_ignore_files_nest_and_negate(tmp_path: Path) -> None:
             "a.log": b"",
             "only_here": b"",
             "build/x": b"",
-            "sub/.gitignore": b"!keep.log\n",
+            "sub/.gitignore": b"!keep.log\n/anchored\ndeep/c\n",
+            "anchored": b"",
+            "sub/anchored": b"",
+            "sub/deep/anchored": b"",
+            "sub/deep/c": b"",
             "sub/keep.log": b"",
             "sub/b.log": b"",
             "sub/only_here": b"",
@@ -33,8 +37,8 @@ def test_ignore_files_nest_and_negate(tmp_path: Path) -> None:
             "sub/deep/keep.log": b"",
         },
     )
-    assert found(root) == ["sub/deep/keep.log", "sub/keep.log", "sub/only_here"]
-    assert len(found(root, ignore_files=False)) == 8
+    assert found(root) == ["anchored", "sub/deep/anchored", "sub/deep/keep.log", "sub/keep.log", "sub/only_here"]
+    assert len(found(root, ignore_files=False)) == 12
 
 
 def test_what_is_ignored_is_not_reported_and_counts_as_gone(tmp_path: Path) -> None:

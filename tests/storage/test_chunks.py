@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from mctree.errors import CorruptError
 from mctree.format.arrays import ArrayLayout, rows_per_chunk
+from mctree.format.values import crc32c
 from mctree.storage import chunks
 from mctree.storage.chunks import ArrayWriter, generation_name, open_generation, publish, read_chunk, row_sums
 from mctree.storage.files import make_directory, open_directory
@@ -131,18 +132,22 @@ def test_a_replacement_while_a_reader_is_between_its_look_ups(at: int, monkeypat
     old, new = np.zeros(32768, np.uint16), np.ones(32768, np.uint16)
     write(at, old)
     ArrayWriter(at, 0, LAYOUT, 32768).stage(0, 8, new)
-    real, calls = chunks._try_open, []
+    real = chunks._try_open
 
-    def try_open(name: str, where: int) -> int | None:
-        found = real(name, where)
-        calls.append(name)
-        if len(calls) == moment:
-            publish(at, 0, LAYOUT, 0, 3, 8)
-        return found
+    def publish_after(moment: int) -> Callable[[str, int], int | None]:
+        calls: list[str] = []
+
+        def try_open(name: str, where: int) -> int | None:
+            found = real(name, where)
+            calls.append(name)
+            if len(calls) == moment:
+                publish(at, 0, LAYOUT, 0, 3, 8)
+            return found
+
+        return try_open
 
     for moment in (1, 2):
-        calls.clear()
-        monkeypatch.setattr(chunks, "_try_open", try_open)
+        monkeypatch.setattr(chunks, "_try_open", publish_after(moment))
         assert np.array_equal(content(at, 0, 3), old)
         monkeypatch.undo()
         os.unlink(generation_name(0, 0, 3), dir_fd=at)
@@ -192,7 +197,6 @@ def test_chunks_have_a_size_that_can_be_mapped(row_bytes: int, target: int) -> N
 
 def test_sums_are_of_each_row_as_stored() -> None:
     rows = np.arange(12, dtype="<u2").reshape(4, 3)
-    import google_crc32c
 
-    assert row_sums(rows).tolist() == [google_crc32c.value(row.tobytes()) for row in rows]
+    assert row_sums(rows).tolist() == [crc32c(row.tobytes()) for row in rows]
     assert row_sums(rows[:0]).tolist() == []

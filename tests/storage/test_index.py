@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import lmdb
@@ -63,7 +64,7 @@ def test_a_fact_says_at_each_commit_what_it_said_then(env: lmdb.Environment, his
         graves = {rest for rest, _ in reading.scan(Table.GRAVE)}
         for key in {key for edits in history for key, _ in edits}:
             born = [split_version(Table.DOCUMENT + key + rest)[1] for rest, _ in reading.scan(Table.DOCUMENT + key)]
-            for since, ended in zip(born, born[1:], strict=False):
+            for since, ended in pairwise(born):
                 assert u64.pack(ended) + version_key(Table.DOCUMENT, key, since) in graves
 
 

@@ -170,7 +170,7 @@ def test_a_crash_while_publishing_is_finished_by_the_next_writer(
     tree.build_gists(toy_encoder(), "toy")
     with tree.writer() as writer:
         for i in range(70):
-            writer.add(f"{i}", np.random.default_rng(i).bytes(1000))
+            writer.add(f"{i}", np.random.default_rng(i).bytes(1100))
     held = tree.snapshot()
     before = held.gists().level(2).read(0, held.gists().rows(2))
     with tree.writer() as writer:

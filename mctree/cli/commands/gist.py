@@ -66,6 +66,8 @@ def build(
     """
     chosen = encoder if name is None else name
     with mctree.open(store) as tree:
+        # Who is in the way is better known before the work than after.
+        tree.writer().close()
         with tree.snapshot() as snapshot:
             maker = _encoder_of(snapshot, chosen, encoder, dim)
             if maker is None:

@@ -1,0 +1,600 @@
+"""Does a real store do what a few lists do, whatever happens to it, in whatever order?
+
+`TreeMachine` drives a store and a `Model` side by side: documents begin, grow by bytes and by tokens, close, reopen,
+are replaced and removed; commits are made with and without gists; snapshots of any kept commit are held, pickled,
+read in forked children and compared; gist sets are built, refreshed, chosen and dropped; the store is compacted,
+reopened, and written to by processes that die in the middle.  In the end everything is compared once more, and the
+store is verified.
+
+`tree_machine` makes machines for an encoder, a tokenizer or a source of one's own:
+
+    TestMine = tree_machine(encoder=MyEncoder()).TestCase
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from itertools import islice
+from typing import Any, ClassVar
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from mctree.encoders import BytesTokenizer, Encoder, Tokenizer
+from mctree.errors import CommitGoneError, LockedError, MctreeError, NotFoundError, UsageError
+from mctree.format.facts import Stamp
+from mctree.sources.protocol import Skipped, Source
+from mctree.testing import strategies
+from mctree.testing.checks import Expected, check_node, check_range, check_snapshot
+from mctree.testing.edits import Edit, Scribe
+from mctree.testing.model import Model, ModelLink, ModelSet, Refused
+from mctree.testing.processes import FAILED, KILLED, in_child, kill_after
+from mctree.testing.stores import apply, assert_whole, scratch
+from mctree.testing.toys import ToyEncoder
+from mctree.tree import Snapshot, Tree, create
+from mctree.tree import open as open_tree
+
+__all__ = ["TreeMachine", "tree_machine"]
+
+NAMES = (b"a", b"b/c.txt", b"\xff\xfe.bin", b"x" * 600)
+SETS = ("one", "two", "three")
+_MOST_BLOCKS = 4000
+_MOST_HELD = 4
+
+
+class TreeMachine(RuleBasedStateMachine):
+    """A store and its model; `tree_machine` makes classes with other parameters.
+
+    Attributes:
+        tokenizer: the store's tokenizer, or None for a store of bare tokens.
+        vocabulary: for a store of bare tokens.
+        encoders: those of the gist sets "one", "two" and "three", in this order.
+        chunk_bytes: wished size of chunk files.
+        keep: how many commits the store keeps at first.
+        tolerance: by how much a gist may differ when it is made again in another batch.
+        extends: whether tokens may be appended one by one, which wants a tokenizer that decodes them so.
+        inputs: documents to add whole: (source, pieces, locator).
+        crashes: whether children are forked that die.
+    """
+
+    tokenizer: ClassVar[Tokenizer | None] = BytesTokenizer()
+    vocabulary: ClassVar[int | None] = None
+    encoders: ClassVar[tuple[Encoder, ...]] = (ToyEncoder(), ToyEncoder(64, seed=1, span_level=2), ToyEncoder(5, seed=2))
+    chunk_bytes: ClassVar[int] = 1 << 16
+    keep: ClassVar[int] = 3
+    tolerance: ClassVar[float] = 0.0
+    extends: ClassVar[bool] = True
+    inputs: ClassVar[Sequence[tuple[bytes, tuple[bytes, ...], dict[str, int | str]]]] = ()
+    crashes: ClassVar[bool] = hasattr(os, "fork")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._stack = ExitStack()
+        self.path = os.path.join(self._stack.enter_context(scratch()), "store.mctree")
+        self.tree: Tree = create(
+            self.path,
+            tokenizer=self.tokenizer,
+            vocabulary=self.vocabulary,
+            chunk_bytes=self.chunk_bytes,
+            keep=self.keep,
+            encoders=self.encoders,
+        )
+        self.kept = self.keep
+        newest = self.tree.commits()[-1].number
+        self.model = Model(self.tokenizer, self.tree.vocabulary, newest)
+        self.expected = {newest: self._expect(newest)}
+        self.scribe: Scribe | None = None
+        self.held: list[tuple[Snapshot, Expected]] = []
+
+    # Documents
+
+    @rule(edit=st.data())
+    def edit(self, edit: st.DataObject) -> None:
+        """Change a document: any, or one that is there."""
+        text = self.tokenizer is not None
+        known = sorted({document.source for document in self.model.now.documents.values()})
+        names = st.sampled_from(known or NAMES) | st.sampled_from(NAMES)
+        actions = ("begin", "write", "close", "add", "remove", "reopen")
+        self._apply(edit.draw(strategies.edits(text=text, most=3000, names=names, actions=actions)))
+
+    @precondition(lambda self: self.extends)
+    @rule(data=st.data(), parts=st.integers(1, 4))
+    def stream(self, data: st.DataObject, parts: int) -> None:
+        """Append tokens to a document, a few at a time."""
+        open_ones = sorted({d.source for d in self.model.now.documents.values() if d.open})
+        name = data.draw(st.sampled_from(open_ones or NAMES))
+        for _ in range(parts):
+            self._apply(Edit("extend", name, tokens=data.draw(strategies.tokens(self.tree.vocabulary, 1500))))
+
+    @precondition(lambda self: len(self.model.now.blocks) < _MOST_BLOCKS // 2)
+    @rule(name=st.sampled_from(NAMES), seed=st.integers(0, 9), blocks=st.integers(30, 1100), over=st.integers(-1, 1))
+    def add_much(self, name: bytes, seed: int, blocks: int, over: int) -> None:
+        """Add a document that reaches the higher levels and into further chunks."""
+        size = 32 * blocks + over
+        if self.tokenizer is None:
+            self._apply(Edit("begin", name, replace=True))
+            self._apply(Edit("extend", name, tokens=tuple(strategies.patterned(seed, size, self.tree.vocabulary).tolist())))
+            self._apply(Edit("close", name))
+        else:
+            self._apply(Edit("add", name, data=_text(seed, size), replace=True))
+
+    @precondition(lambda self: self.inputs)
+    @rule(data=st.data())
+    def add_input(self, data: st.DataObject) -> None:
+        """Add a document of the source that the machine was made for."""
+        source, pieces, locator = data.draw(st.sampled_from(self.inputs))
+        scribe = self._scribe()
+        if self.model.now.live(source) is not None:
+            return
+        scribe.writer.add(source, pieces, locator=locator)
+        self.model.do(Edit("begin", source))
+        for piece in pieces:
+            self.model.do(Edit("write", source, data=piece))
+        self.model.do(Edit("close", source))
+        number = self.model.now.live(source)
+        assert number is not None
+        self.model.now.documents[number.id] = replace(number, locator=locator)
+
+    # Links, and what no snapshot sees
+
+    @precondition(lambda self: self.model.now.blocks)
+    @rule(data=st.data(), kind=st.sampled_from(["caption", "ocr", ""]), score=st.sampled_from([0.0, 0.5, 1.0]))
+    def link(self, data: st.DataObject, kind: str, score: float) -> None:
+        """Link two spans of positions."""
+        spans = strategies.ranges(32 * len(self.model.now.blocks)).filter(lambda span: span[0] < span[1])
+        link = ModelLink(data.draw(spans), data.draw(spans), kind, score)
+        assert self._scribe().writer.link(link.source, link.target, kind=kind, score=score) == self.model.link(link)
+
+    @rule(data=st.data())
+    def unlink(self, data: st.DataObject) -> None:
+        """End a link, or one that is not there."""
+        number = data.draw(st.sampled_from([*self.model.now.links, 77]))
+        writer = self._scribe().writer
+        self._both(lambda: self.model.unlink(number), lambda: writer.unlink(number))
+
+    @rule(item=st.binary(max_size=3), size=st.none() | st.integers(0, 9))
+    def stamp(self, item: bytes, size: int | None) -> None:
+        """Remember, or forget, what an input looked like."""
+        self._scribe().writer.stamp(item, None if size is None else Stamp(size, -1, 2, 3, 4, b"digest"))
+        self.model.touch()
+
+    # Commits
+
+    @precondition(lambda self: self.scribe is not None)
+    @rule(gists=st.sampled_from([None, True, False]))
+    def commit(self, gists: bool | None) -> None:
+        """Commit, and go on with the same writer."""
+        self._commit(gists)
+
+    @precondition(lambda self: self.scribe is not None)
+    @rule()
+    def finish(self) -> None:
+        """Leave the writer's block, which commits with gists."""
+        writer = self._scribe().writer
+        behind = any(one.rows < len(self.model.now.blocks) for one in self.model.now.sets.values())
+        changed = self.model.changed or behind
+        writer.__exit__(None, None, None)
+        self.scribe = None
+        self.model.gists_made()
+        if changed:
+            self._record(self.tree.commits()[-1].number)
+        self.model.abandon()
+
+    @precondition(lambda self: self.scribe is not None)
+    @rule(how=st.sampled_from(["close", "raise", "forget"]))
+    def abandon(self, how: str) -> None:
+        """End the writer without a commit."""
+        writer = self._scribe().writer
+        if how == "close":
+            writer.close()
+        elif how == "raise":
+            with suppress(KeyError), writer:
+                raise KeyError
+        del writer
+        self.scribe = None
+        self.model.abandon()
+
+    @precondition(lambda self: self.scribe is None)
+    @rule(commits=st.integers(17, 40))
+    def age(self, commits: int) -> None:
+        """Make many small commits, so that old ones are collected."""
+        for i in range(commits):
+            self._scribe().writer.stamp(b"age", Stamp(i, 0, 0, 0, 0, b""))
+            self.model.touch()
+            self._commit(False)
+            if i % 3 == 0:
+                self.leave()
+        most = self.kept + len(self.held) + 34
+        assert not self.kept or len(self.tree.commits()) <= most, "old commits are never collected"
+
+    def leave(self) -> None:
+        """Close the writer after a commit."""
+        if self.scribe is not None:
+            assert not self.model.changed
+            self.scribe.writer.close()
+            self.scribe = None
+            self.model.abandon()
+
+    @rule(commits=st.integers(0, 5))
+    def keep_commits(self, commits: int) -> None:
+        """Say how many commits to keep."""
+        if self._locked(lambda: self.tree.keep(commits)):
+            return
+        self.kept = commits
+        self.model.gists_made()
+        self._record(self.tree.commits()[-1].number)
+
+    # Snapshots
+
+    @precondition(lambda self: len(self.held) < _MOST_HELD)
+    @rule(data=st.data())
+    def hold(self, data: st.DataObject) -> None:
+        """Take a snapshot of the newest commit, or of any that is kept, and hold it."""
+        numbers = self._openable()
+        number = data.draw(st.none() | st.sampled_from(numbers))
+        snapshot = self.tree.snapshot(number)
+        self.held.append((snapshot, self.expected[snapshot.commit]))
+        check_snapshot(*self.held[-1])
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data())
+    def release(self, data: st.DataObject) -> None:
+        """Let go of a snapshot; it says so when it is used."""
+        snapshot, _ = self.held.pop(data.draw(st.integers(0, len(self.held) - 1)))
+        snapshot.close()
+        _raises(UsageError, lambda: snapshot.tokens(0, 0))
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data())
+    def look(self, data: st.DataObject) -> None:
+        """Compare a held snapshot: as a whole, a stretch of it, a node, a cut of it."""
+        snapshot, expected = data.draw(st.sampled_from(self.held))
+        check_snapshot(snapshot, expected)
+        check_range(snapshot, expected, *data.draw(strategies.ranges(snapshot.positions)))
+        level = data.draw(st.integers(0, 3))
+        check_node(snapshot, expected, level, data.draw(st.integers(0, snapshot.positions // 32**level)))
+        cut = data.draw(strategies.cuts(expected.world))
+        assert snapshot.world.exists(1, cut.starts() // 32).all() or (cut.level > 1).any()
+
+    @precondition(lambda self: self.held and len(self.held) < _MOST_HELD)
+    @rule(data=st.data())
+    def travel(self, data: st.DataObject) -> None:
+        """Send a snapshot somewhere else and back."""
+        snapshot, expected = data.draw(st.sampled_from(self.held))
+        other = pickle.loads(pickle.dumps(snapshot))  # noqa: S301  # made a moment ago
+        self.held.append((other, expected))
+        check_snapshot(other, self._without_encoders(expected))
+
+    @precondition(lambda self: self.crashes and self.held)
+    @rule()
+    def read_in_child(self) -> None:
+        """Compare held snapshots in a forked child."""
+        held = self.held
+
+        def compare() -> None:
+            for snapshot, expected in held:
+                check_snapshot(snapshot, expected)
+
+        assert in_child(compare) == 0, "a forked child reads something else (see its traceback)"
+
+    @rule(portable=st.booleans())
+    def reopen(self, portable: bool) -> None:
+        """Close everything and open the store again, mapped or read."""
+        self._drop_writer()
+        for snapshot, _ in self.held:
+            snapshot.close()
+        self.held.clear()
+        self.tree.close()
+        _raises(UsageError, self.tree.commits)
+        self._open(portable=portable)
+        with self.tree.snapshot() as snapshot:
+            assert snapshot.commit == self.model.newest
+            check_snapshot(snapshot, self.expected[snapshot.commit])
+
+    @rule()
+    def verify(self) -> None:
+        """Verify the store as it is, whoever writes to it."""
+        assert_whole(self.tree)
+
+    # Gist sets and compaction
+
+    @rule(which=st.integers(0, 2), default=st.sampled_from([None, True, False]), dtype=st.sampled_from(["float16", "float32"]))
+    def build(self, which: int, default: bool | None, dtype: str) -> None:
+        """Build a gist set, or complete it."""
+        which %= len(self.encoders)
+        name, encoder, now = SETS[which], self.encoders[which], self.model.now
+        if self._locked(lambda: self.tree.build_gists(encoder, name, dtype=dtype, default=default)):
+            return
+        known = now.sets.get(name) or ModelSet(encoder, dtype, 0, self.model.newest)
+        now.sets[name] = replace(known, rows=len(now.blocks))
+        if default or (default is None and now.default is None):
+            now.default = name
+        self._record(self.tree.commits()[-1].number)
+
+    @precondition(lambda self: self.model.now.sets)
+    @rule(data=st.data())
+    def refresh(self, data: st.DataObject) -> None:
+        """Refresh a gist set: nothing in it is stale then."""
+        name = data.draw(st.sampled_from(sorted(self.model.now.sets)))
+        expected = self.expected[self.model.newest]
+        one = self.model.now.sets[name]
+        stale = 0
+        for level in range(2, 5):
+            rows = one.rows // 32 ** (level - 1)
+            stale += int((expected.died_after(level, one.refreshed) & expected.exists(level))[:rows].sum())
+        made: list[int] = []
+        if self._locked(lambda: made.append(self.tree.refresh_gists(name))):
+            return
+        assert made == [stale], f"{made[0]} gists were made again, but {stale} were stale"
+        self.model.now.sets[name] = replace(one, refreshed=self.model.newest)
+        self._record(self.tree.commits()[-1].number)
+
+    @precondition(lambda self: self.model.now.sets)
+    @rule(data=st.data(), drop=st.booleans())
+    def choose_or_drop(self, data: st.DataObject, drop: bool) -> None:
+        """Make a set the default, or let it be gone."""
+        name, now = data.draw(st.sampled_from([*self.model.now.sets, "none"])), self.model.now
+        act = self.tree.drop_gists if drop else self.tree.set_default_gists
+        if self.scribe is None and name not in now.sets:
+            _raises(NotFoundError, lambda: act(name))
+            return
+        if self._locked(lambda: act(name)):
+            return
+        if not drop:
+            now.default = name
+        else:
+            del now.sets[name]
+            now.default = None if now.default == name else now.default
+        self._record(self.tree.commits()[-1].number)
+
+    @rule()
+    def compact(self) -> None:
+        """Write the store anew; snapshots of the old epoch stay what they are."""
+        if self._locked(self.tree.compact):
+            return
+        self._compacted()
+
+    # Processes that die
+
+    @precondition(lambda self: self.crashes)
+    @rule(data=st.data(), gists=st.booleans(), calls=st.integers(0, 60))
+    def crash_in_commit(self, data: st.DataObject, gists: bool, calls: int) -> None:
+        """Another process changes documents and dies while it commits, or soon after."""
+        self._drop_writer()
+        text = self.tokenizer is not None
+        one = strategies.edits(text=text, most=3000, names=st.sampled_from(NAMES), actions=("begin", "add", "remove", "write"))
+        edits = data.draw(st.lists(one, min_size=1, max_size=4))
+        before, commits = self.model.newest, self.model
+        done: list[Edit] = []
+        for edit in edits:
+            with suppress(Refused):
+                commits.do(edit)
+                done.append(edit)
+        if gists:
+            commits.gists_made()
+        self._crash(lambda tree: self._write(tree, done, gists, calls), None)
+        newest = self.tree.commits()[-1].number
+        if newest == before:
+            self.model.abandon()
+        else:
+            assert newest == before + 1
+            self._record(newest)
+            self.model.abandon()
+        self._compare_newest()
+
+    @precondition(lambda self: self.crashes and self.model.now.sets)
+    @rule(data=st.data(), calls=st.integers(0, 60))
+    def crash_in_refresh(self, data: st.DataObject, calls: int) -> None:
+        """Another process refreshes a gist set, and dies."""
+        self._drop_writer()
+        name = data.draw(st.sampled_from(sorted(self.model.now.sets)))
+        before = self.model.newest
+        self._crash(lambda tree: tree.refresh_gists(name), calls)
+        newest = self.tree.commits()[-1].number
+        if newest != before:
+            self.model.now.sets[name] = replace(self.model.now.sets[name], refreshed=before)
+            self._record(newest)
+        self._compare_newest()
+
+    @precondition(lambda self: self.crashes)
+    @rule(calls=st.integers(0, 400))
+    def crash_in_compaction(self, calls: int) -> None:
+        """Another process compacts the store, and dies."""
+        self._drop_writer()
+        self._crash(lambda tree: tree.compact(), calls)
+        if self.tree.epoch != self.model.now.epoch:
+            self._compacted()
+        self._compare_newest()
+
+    # What always holds
+
+    @invariant()
+    def counts_agree(self) -> None:
+        """The newest commit, and what the writer has not committed, are of the right size."""
+        with self.tree.snapshot() as snapshot:
+            newest = self.model.commits[self.model.newest]
+            assert snapshot.commit == self.model.newest, f"commit {snapshot.commit}, not {self.model.newest}"
+            assert snapshot.blocks == len(newest.blocks)
+            assert snapshot.documents_count == len(newest.documents)
+        if self.scribe is not None:
+            assert self.scribe.writer.pending_blocks == self.model.pending_blocks
+            _raises(LockedError, self.tree.writer)
+
+    def teardown(self) -> None:
+        """Compare everything once more, verify the store, and remove it."""
+        try:
+            self._drop_writer()
+            for snapshot, expected in self.held:
+                check_snapshot(snapshot, expected)
+                snapshot.close()
+            self._compare_newest()
+            self.tree.close()
+            self._open(portable=False)
+            self._compare_newest()
+            assert_whole(self.tree)
+        finally:
+            self.tree.close()
+            self._stack.close()
+
+    # Means
+
+    def _open(self, *, portable: bool) -> None:
+        self.tree = open_tree(self.path, encoders=self.encoders, portable=portable)
+
+    def _expect(self, number: int) -> Expected:
+        return Expected(self.model.commits[number], self.tolerance)
+
+    def _scribe(self) -> Scribe:
+        if self.scribe is None:
+            self.scribe = Scribe(self.tree.writer())
+        return self.scribe
+
+    def _apply(self, edit: Edit) -> None:
+        apply(self._scribe(), self.model, edit)
+
+    def _both(self, model: Callable[[], object], store: Callable[[], object]) -> None:
+        """Do the same to both; where the model refuses, the store must."""
+        try:
+            model()
+        except Refused as refused:
+            _raises(refused.error, store)
+        else:
+            store()
+
+    def _locked(self, act: Callable[[], object]) -> bool:
+        """Do something that needs the writer's lock; True if it was, rightly, refused because somebody has it."""
+        if self.scribe is not None:
+            _raises(LockedError, act)
+            return True
+        act()
+        return False
+
+    def _commit(self, gists: bool | None) -> None:
+        model, scribe = self.model, self._scribe()
+        blocks = len(model.now.blocks)
+        behind = [name for name, one in model.now.sets.items() if one.rows < blocks]
+        number = scribe.writer.commit(gists=gists)
+        if gists:
+            model.gists_made()
+        elif gists is None:
+            # Whether many wait for their gists is the writer's business; but none or all of them are made.
+            with self.tree.snapshot() as snapshot:
+                for name in behind:
+                    rows = snapshot.gists(name).rows(1)
+                    assert rows in (model.now.sets[name].rows, blocks)
+                    model.now.sets[name] = replace(model.now.sets[name], rows=rows)
+        if number == model.newest:
+            assert not model.changed, "there was something to commit, but no commit was made"
+            assert not (gists and behind), "gists were to be made, but no commit was"
+        else:
+            self._record(number)
+
+    def _record(self, number: int) -> None:
+        """Remember what the store's newest commit is expected to hold."""
+        assert number >= self.model.newest
+        for between in range(self.model.newest + 1, number):
+            # Batches of a longer job; what they hold is not promised.
+            self.expected.pop(between, None)
+        self.model.commit(number)
+        self.expected[number] = self._expect(number)
+
+    def _openable(self) -> list[int]:
+        """Commits that can be opened and of which is known what they hold."""
+        found = {commit.number for commit in self.tree.commits()}
+        newest = sorted(found)[-self.kept :]
+        made = self.model.newest
+        assert made in found
+        if self.kept:
+            expected = {n for n in self.expected if n > made - self.kept}
+            assert expected <= found, f"commits {sorted(expected - found)} are gone, but {self.kept} are to be kept"
+        else:
+            assert set(self.expected) & set(newest) <= found
+        gone = [number for number in self.expected if number not in found]
+        if gone:
+            _raises(CommitGoneError, lambda: self.tree.snapshot(gone[0]))
+        return sorted(found & set(self.expected))
+
+    def _compare_newest(self) -> None:
+        with self.tree.snapshot() as snapshot:
+            assert snapshot.commit == self.model.newest
+            check_snapshot(snapshot, self.expected[snapshot.commit])
+
+    def _drop_writer(self) -> None:
+        if self.scribe is not None:
+            self.scribe.writer.close()
+            self.scribe = None
+            self.model.abandon()
+
+    def _compacted(self) -> None:
+        self.model.compact(self.tree.commits()[-1].number)
+        self.expected = {self.model.newest: self._expect(self.model.newest)}
+
+    def _without_encoders(self, expected: Expected) -> Expected:
+        return expected
+
+    def _crash(self, work: Callable[[Tree], object], calls: int | None) -> None:
+        path, encoders = self.path, self.encoders
+
+        def child() -> None:
+            with open_tree(path, encoders=encoders) as tree:
+                if calls is not None:
+                    kill_after(calls)
+                work(tree)
+
+        assert in_child(child) in (0, KILLED), f"a child failed (status {FAILED}; see its traceback)"
+
+    def _write(self, tree: Tree, edits: list[Edit], gists: bool, calls: int) -> None:
+        scribe = Scribe(tree.writer())
+        for edit in edits:
+            scribe.do(edit)
+        kill_after(calls)
+        scribe.writer.commit(gists=gists)
+        os._exit(KILLED)
+
+
+def tree_machine(
+    *,
+    encoder: Encoder | None = None,
+    tokenizer: Tokenizer | None = None,
+    vocabulary: int | None = None,
+    chunk_bytes: int = 1 << 16,
+    keep: int = 3,
+    tolerance: float = 0.0,
+    extends: bool = True,
+    source: Source | None = None,
+    documents: int = 50,
+) -> type[TreeMachine]:
+    """A machine for an encoder, a tokenizer or a source of one's own.
+
+    Args:
+        encoder: makes the gists of one of the sets; the others are made by `ToyEncoder`.
+        tokenizer: the store's tokenizer; bytes are tokens if neither this nor a vocabulary is given.
+        vocabulary: for a store of bare tokens, which have no text: how many different ones there are.
+        chunk_bytes: wished size of chunk files; the smaller, the more of them.
+        keep: how many commits the store keeps at first.
+        tolerance: by how much numbers of a gist may differ when it is made in another batch: 0 for an encoder that
+            keeps its promise to the last bit.
+        extends: whether to append tokens one by one, which wants a tokenizer that decodes them one by one.
+        source: documents to add, beside those made up.
+        documents: how many of the source's documents to take.
+
+    Returns:
+        A class whose `TestCase` is a test.
+    """
+    inputs = [] if source is None else list(islice(_inputs(source), documents))
+    toys = TreeMachine.encoders
+    attributes: dict[str, Any] = {
+        "tokenizer": tokenizer or (BytesTokenizer() if vocabulary is None else None),
+        "vocabulary": vocabulary,
+        "encoders": toys if encoder is None else (toys[0], encoder, toys[2]),
+        "chunk_bytes": chunk_bytes,
+        "keep": keep,
+        "tolerance": tolerance,
+        "extends": extends,
+        "inputs": inputs,
+    }
+    return type("TreeMachineOfOnesOwn", (TreeMachine,), attributes)
