@@ -21,6 +21,7 @@ from typing import Final
 import click
 
 from mctree.cli.escaping import one_line
+from mctree.cli.output import warn
 from mctree.errors import MctreeError, UsageError
 
 __all__ = ["DONE", "FAILED", "INTERRUPTED", "PIPE", "USAGE", "reason", "report", "say"]
@@ -50,11 +51,11 @@ def report(error: BaseException) -> int:
             code = PIPE
         case click.exceptions.NoArgsIsHelpError():
             code = USAGE
-            click.echo(error.format_message(), err=True)
+            warn(error.format_message())
         case click.UsageError():
             code = USAGE
             say(error.format_message().rstrip("."))
-            click.echo(f"try `{error.ctx.command_path if error.ctx else 'mctree'} --help`", err=True)
+            warn(f"try `{error.ctx.command_path if error.ctx else 'mctree'} --help`")
         case click.ClickException():
             say(error.format_message())
         case MctreeError():
@@ -73,7 +74,7 @@ def report(error: BaseException) -> int:
 def say(message: str) -> None:
     """Print a message on standard error."""
     with suppress(OSError):
-        click.echo(f"mctree: {'; '.join(map(one_line, message.splitlines()))}", err=True)
+        warn(f"mctree: {'; '.join(map(one_line, message.splitlines()))}")
 
 
 def reason(error: OSError) -> str:

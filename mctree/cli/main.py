@@ -68,15 +68,12 @@ class Program(click.Group):
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(mctree.__version__, message="mctree %(version)s")
-@click.pass_context
-def cli(ctx: click.Context) -> None:
+def cli() -> None:
     """Turn text into a tree of detail on disk, and look into it.
 
     The name of a source is written in one way everywhere, with escapes for what is not printable, and every command
     takes it back.  '#7' (quoted: # begins a comment for the shell) names document 7.
     """
-    if os.environ.get("NO_COLOR"):
-        ctx.color = False
 
 
 def main() -> NoReturn:

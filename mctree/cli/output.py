@@ -1,6 +1,7 @@
 """Where do lines, tables, JSON and raw bytes go?  To standard output, in one form whoever reads it.
 
-Colours are dropped where the output is no terminal; columns are not: what a command prints is the same in a pipe.
+There are colours on a terminal (unless `NO_COLOR` is set), and but for them a command prints the same into a pipe.
+Names and texts from outside must have been escaped before they come here.
 JSON is one object per line, in ASCII, with keys in a fixed order.
 """
 
@@ -8,16 +9,14 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import BinaryIO
-
-import click
 
 from mctree.cli.formatting import cells
 
-__all__ = ["binary", "bold", "dim", "draw", "fields", "json_line", "line", "name", "table", "warn", "width"]
+__all__ = ["bold", "dim", "draw", "fields", "json_line", "line", "name", "raw", "table", "warn", "width"]
 
 Row = Sequence[str]
 
@@ -27,25 +26,34 @@ _IN_ASCII = str.maketrans(_SIGNS, '#|`-|.-x-""')
 
 def line(text: str = "") -> None:
     """Print a line."""
-    click.echo(text)
+    if sys.stdout is not None:
+        sys.stdout.write(f"{text}\n")
 
 
 def warn(text: str) -> None:
     """Print a line on standard error."""
-    click.echo(text, err=True)
+    if sys.stderr is not None:
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
 
 
 def json_line(value: Mapping[str, object]) -> None:
     """Print an object as one line of JSON."""
-    click.echo(json.dumps(value, ensure_ascii=True, allow_nan=False))
+    line(json.dumps(value, ensure_ascii=True, allow_nan=False))
 
 
-def binary() -> BinaryIO:
-    """Standard output for bytes."""
+def raw(parts: Iterable[bytes]) -> None:
+    """Write bytes as they are."""
     if sys.stdout is None:
         raise OSError(errno.EBADF, "standard output is closed")
     sys.stdout.flush()
-    return sys.stdout.buffer
+    output = sys.stdout.buffer
+    for part in parts:
+        rest = memoryview(part)
+        # Unbuffered (PYTHONUNBUFFERED), a write may take a part of what it is given.
+        while rest:
+            rest = rest[output.write(rest) :]
+    output.flush()
 
 
 def width() -> int:
@@ -59,22 +67,22 @@ def draw(text: str) -> None:
         _SIGNS.encode((sys.stdout and sys.stdout.encoding) or "ascii")
     except (UnicodeEncodeError, LookupError):
         text = text.translate(_IN_ASCII)
-    click.echo(text)
+    line(text)
 
 
 def bold(text: str) -> str:
     """Text that stands out."""
-    return click.style(text, bold=True)
+    return _styled(text, 1)
 
 
 def dim(text: str) -> str:
     """Text that steps back."""
-    return click.style(text, dim=True)
+    return _styled(text, 2)
 
 
 def name(text: str) -> str:
     """The name of a source or a node."""
-    return click.style(text, fg="cyan")
+    return _styled(text, 36)
 
 
 def fields(pairs: Iterable[tuple[str, str]]) -> None:
@@ -115,6 +123,11 @@ def table(head: Row, rows: Iterable[Row], *, align: str, at_once: int = 1000) ->
         if len(batch) == at_once:
             flush()
     flush()
+
+
+def _styled(text: str, code: int) -> str:
+    wanted = sys.stdout is not None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return f"\x1b[{code}m{text}\x1b[0m" if wanted and os.environ.get("TERM") != "dumb" else text
 
 
 def _columns(row: Row, widths: list[int], align: str) -> str:

@@ -20,7 +20,7 @@ from mctree.tree import GistView
 
 __all__ = ["LevelCount", "SetCount", "Summary", "disk_bytes", "stale_nodes", "summarise"]
 
-_SUMMED_DOCUMENTS = 200_000
+_SUMMED_DOCUMENTS = 100_000
 _DISK_BLOCK = 512
 
 

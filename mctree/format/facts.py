@@ -210,7 +210,7 @@ class DocumentRecord:
     Attributes:
         source: the name of where it came from, as bytes of the file system or UTF-8.
         open: whether tokens may still be appended.
-        size: bytes of the source so far (0 while open: its runs and tail say).
+        size: bytes of the source so far (while open, at least so many: its blocks or its tail may reach further).
         tokens: real tokens so far (0 while open).
         digest: BLAKE2b-256 of the source's bytes; empty if it was never known.
         locator: where inside a container the source lies, such as line and offset of a JSONL record.

@@ -13,9 +13,9 @@ import msgpack
 from google_crc32c import extend as crc32c_extend
 from google_crc32c import value as crc32c
 
-from mctree.errors import CorruptError
+from mctree.errors import CorruptError, UsageError
 
-__all__ = ["crc32c", "crc32c_extend", "frame", "pack", "unframe", "unpack"]
+__all__ = ["checked_text", "crc32c", "crc32c_extend", "frame", "pack", "unframe", "unpack"]
 
 _CRC_BYTES = 4
 
@@ -41,6 +41,25 @@ def unframe(key: bytes, value: bytes) -> bytes:
 def describe(key: bytes) -> str:
     """A short printable form of a key, for messages."""
     return f"{key[:1]!r}{key[1:].hex()[:48]}"[1:]
+
+
+def checked_text(value: object, what: str) -> str:
+    """Text that can be stored.
+
+    Args:
+        value: what is to be stored.
+        what: names it in the error.
+
+    Raises:
+        UsageError: it is no string, or one that UTF-8 cannot hold.
+    """
+    if not isinstance(value, str):
+        raise UsageError(f"{what} must be text, not {type(value).__name__}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{what} holds characters that cannot be stored: {ascii(value)[:80]}") from None
+    return str(value)
 
 
 def pack(value: dict[str, Any]) -> bytes:

@@ -17,7 +17,7 @@ __all__ = ["array_metadata", "group_metadata", "root_metadata"]
 
 
 def _dump(metadata: dict[str, Any]) -> bytes:
-    return (json.dumps(metadata, indent=2) + "\n").encode()
+    return (json.dumps(metadata) + "\n").encode()
 
 
 def group_metadata(attributes: dict[str, Any] | None = None) -> bytes:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
-from mctree.errors import SourceError, UsageError
+from mctree.errors import MctreeError, SourceError, UsageError
 from mctree.sources.files import OpenFile, RegularFile
 from mctree.sources.names import inside, shown
 from mctree.sources.protocol import RawDocument, Skipped
@@ -49,7 +49,9 @@ def parquet_documents(file: RegularFile, fields: Fields) -> Iterator[RawDocument
         try:
             with opened.stream() as stream:
                 yield from _documents(file.name, opened, stream, fields, arrow, reader)
-        except (arrow.ArrowException, OSError) as error:
+        except MctreeError:
+            raise
+        except Exception as error:  # pyarrow lets a damaged file surface as any kind of error
             opened.confirm()
             raise SourceError(f"{shown(file.name)} is no readable Parquet file: {shown_text(error)}") from error
         opened.confirm()
@@ -58,7 +60,7 @@ def parquet_documents(file: RegularFile, fields: Fields) -> Iterator[RawDocument
 def _documents(
     name: bytes, opened: OpenFile, stream: io.FileIO, fields: Fields, arrow: Any, reader: Any
 ) -> Iterator[RawDocument | Skipped]:
-    table = reader.ParquetFile(stream, buffer_size=_BUFFER, pre_buffer=False)
+    table = reader.ParquetFile(stream, buffer_size=_BUFFER, pre_buffer=False, page_checksum_verification=True)
     schema = table.schema_arrow
     columns = [fields.text] if fields.id in (None, fields.text) else [fields.text, fields.id]
     text_type = _column_type(name, schema, fields.text)
@@ -80,6 +82,9 @@ def _documents(
         for cell, key in zip(_cells(arrow, batch.column(fields.text)), keys, strict=True):
             yield _document(name, row, key, cell, fields)
             row += 1
+    if row != table.metadata.num_rows:
+        opened.confirm()
+        raise SourceError(f"{shown(name)} is damaged: it has {row} of its {table.metadata.num_rows} rows; restore it")
 
 
 def _document(container: bytes, row: int, key: bytes | int | None, cell: Any, fields: Fields) -> RawDocument | Skipped:

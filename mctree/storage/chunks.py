@@ -199,6 +199,8 @@ class ArrayWriter:
             self.created.append(chunk)
             if self.layout.fill:
                 pwrite_all(self._fd, _filled(self.layout, self.layout.chunk_bytes), 0)
+            # Even if no row other than the fill value follows: the file itself is what the commit relies on.
+            self._dirty.append(self._fd)
         self._chunk = chunk
         self._ready = self.layout.chunk_bytes if self.layout.fill and fresh else 0
 

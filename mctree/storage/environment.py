@@ -37,7 +37,8 @@ _PAGE_HEADER = 16
 _META = struct.Struct("<IIQQ")  # magic, version, fixed address, map size
 
 _shared: dict[tuple[int, int], Environment] = {}
-_shared_lock = threading.Lock()
+_shared_lock = threading.RLock()
+"""Reentrant: a store that the garbage collector finds gives its environment up wherever the collector was called."""
 
 
 class Environment:
@@ -193,7 +194,7 @@ def open_environment(at: int, where: str, *, writable: bool) -> Environment:
             with _shared_lock:
                 shared = _shared.get(identity)
                 if shared is None:
-                    _check_size(fd, status.st_size, where)
+                    _check_size(fd, where)
                     _preallocate(f"{INDEX_NAME}/lock.mdb", at)
                     shared = _shared[identity] = Environment(folder, identity, writable)
                 shared._users += 1
@@ -229,8 +230,10 @@ def _open(path: str, writable: bool) -> lmdb.Environment:
                 raise
 
 
-def _check_size(fd: int, size: int, where: str) -> None:
+def _check_size(fd: int, where: str) -> None:
     head = os.pread(fd, 1 << 17, 0)
+    # In this order, for a writer elsewhere makes the file longer before its header says so.
+    size = os.fstat(fd).st_size
     if len(head) < _PAGE_HEADER + 136:
         raise CorruptError(f"the index of {where} is cut off after {size} bytes; restore it from a copy")
     magic, _, _, _ = _META.unpack_from(head, _PAGE_HEADER)
@@ -279,7 +282,7 @@ def _after_fork_in_child() -> None:
     for environment in _shared.values():
         environment.abandon()
     _shared.clear()
-    _shared_lock = threading.Lock()
+    _shared_lock = threading.RLock()
 
 
 os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -115,7 +115,7 @@ class Reading:
         if number is None:
             newest = self.last(Table.COMMIT)
             return None if newest is None else Commit.decode(u64.unpack(newest[0])[0], newest[1])
-        payload = self.get(commit_key(Table.COMMIT, number))
+        payload = self.get(commit_key(Table.COMMIT, number)) if 0 <= number < 1 << 64 else None
         return None if payload is None else Commit.decode(number, payload)
 
     def commit_numbers(self, table: Table = Table.COMMIT) -> list[int]:

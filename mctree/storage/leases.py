@@ -43,7 +43,8 @@ class Leases:
         self._counts: Counter[int] = Counter()
         self._fd: int | None = None
         self._name = ""
-        self._lock = threading.Lock()
+        # Reentrant: a snapshot that the garbage collector finds gives its lease up wherever the collector was called.
+        self._lock = threading.RLock()
         self.writable = True
 
     def acquire(self, commit: int) -> None:
@@ -119,7 +120,7 @@ def held_commits(at: int) -> set[int] | None:
     for name in list_names(LEASES_NAME, at):
         path = f"{LEASES_NAME}/{name}"
         try:
-            with opened(path, os.O_RDWR | os.O_NONBLOCK, at) as fd:
+            with opened(path, os.O_RDONLY | os.O_NONBLOCK, at) as fd:
                 try:
                     fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:

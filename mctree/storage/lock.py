@@ -57,6 +57,11 @@ class WriterLock:
         pwrite_all(fd, note.ljust(_NOTE_BYTES), 0)
         _held.add(self)
 
+    def __del__(self) -> None:
+        # A writer that was forgotten must not keep the store locked for as long as the process lives.
+        if (fd := getattr(self, "_fd", None)) is not None:
+            os.close(fd)
+
     @property
     def held(self) -> bool:
         """Whether this process still holds the lock."""

@@ -35,7 +35,7 @@ __all__ = ["MappedLevel", "PooledLevel"]
 _MOST_HINTED_CHUNKS = 1024  # a hint must not cost more than the wait that it saves
 _MOST_HINTED_BYTES = 64 << 20
 _READ_AHEAD_BYTES = 16 << 20  # how far ahead of a copy of a stretch the kernel reads
-_STEP_BYTES = 256 << 10  # how much of a stretch is copied before looking whether it came from disk
+_STEP_BYTES = 256 << 10  # how much of a stretch is copied at first before looking whether it came from disk
 _VIEWED_BYTES = 1 << 20  # how much of the start of a view the kernel is asked for
 _WIDEST_RUN = 64  # rows that are taken as one wide row, at most
 _LONG_RUN = 128  # pieces from which on one copy per run is cheaper than taking its pieces
@@ -165,11 +165,12 @@ class _RegionLevel(Level):
         if self._resident:
             np.copyto(out, flat[place : place + len(out)])
             return
-        step, ahead = (max(1, size // self.layout.row_bytes) for size in (_STEP_BYTES, _READ_AHEAD_BYTES))
+        smallest, ahead = (max(1, size // self.layout.row_bytes) for size in (_STEP_BYTES, _READ_AHEAD_BYTES))
+        step = smallest
         at = asked = 0
         while at < len(out):
             before = _disk_reads()
-            observed = self._warm  # steps whose pages were asked for earlier tell nothing
+            observed = self._warm  # a step whose pages were asked for earlier tells nothing
             if not self._warm and asked - at < min(len(out) - at, ahead // 2):
                 start, asked = max(at, asked), min(len(out), at + ahead)
                 self._advise(np.array([place + start]), asked - start)
@@ -179,6 +180,8 @@ class _RegionLevel(Level):
             at += len(part)
             if observed:
                 self._warm = _disk_reads() == before
+                # Trust grows with what was copied without reading: a wrong guess costs no more than that.
+                step = 2 * step if self._warm else smallest
 
     def _prefetch(self, rows: NDArray[np.int64] | range, limit: int) -> None:
         page, row_bytes = os.sysconf("SC_PAGESIZE"), self.layout.row_bytes

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mctree.errors import MctreeError, ReadOnlyError, UsageError, WriterFailedError
+from mctree.errors import BusyError, MctreeError, ReadOnlyError, UsageError, WriterFailedError
 from mctree.format.arrays import ArrayLayout
 from mctree.format.facts import ArrayState, Commit
 from mctree.format.keys import Table, checksum_key, commit_key, u32, u64
@@ -54,14 +54,18 @@ class Session:
 
     Raises:
         LockedError: somebody else is writing.
+        BusyError: the store no longer stands at its path, so that what is written would be lost.
         ReadOnlyError: the store may not be written to.
     """
 
     def __init__(self, store: Store) -> None:
-        if not store.environment.writable:
+        if not store.writable:
             raise ReadOnlyError(f"{store.path} was opened for reading, or cannot be written to")
         self.store = store
         self._lock = WriterLock(store.at, store.path)
+        if store.moved:
+            self._lock.release()
+            raise BusyError(f"{store.path} was moved or compacted meanwhile; open it again")
         self._failed: str | None = None
         self._arrays: dict[int, ArrayWriter] = {}
         self._staged: dict[tuple[int, int], int] = {}
@@ -188,6 +192,30 @@ class Session:
             self._failed = f"an earlier commit was broken off ({type(error).__name__})"
             raise
         return commit
+
+    def jot(self, record: Callable[[Writing], None]) -> None:
+        """Change plain records, which no commit depends on, without making one.
+
+        Args:
+            record: puts them; it may be called again if the index had to grow.
+
+        Raises:
+            WriterFailedError: they could not be made durable; reopen the store.
+        """
+        self.check()
+        while True:
+            try:
+                with self.store.environment.writing() as txn:
+                    record(Writing(txn, self.number, {}))
+            except MapFull:
+                self.store.environment.grow()
+            except OSError as error:
+                self._fail(error)
+            except WriterFailedError as error:
+                self._failed = str(error)
+                raise
+            else:
+                return
 
     def remove(self, generations: list[tuple[int, int, int]], arrays: list[str]) -> None:
         """Remove files that the newest commit freed; what a crash leaves here the next session removes.

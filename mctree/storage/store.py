@@ -19,7 +19,7 @@ from mctree.format.facts import ArrayState, Commit, Meta, array_layout
 from mctree.format.keys import Table, u32, u64
 from mctree.format.values import crc32c
 from mctree.storage.chunks import open_generation
-from mctree.storage.environment import Environment, open_environment
+from mctree.storage.environment import INDEX_NAME, Environment, open_environment
 from mctree.storage.files import exists, open_directory, read_small
 from mctree.storage.index import Reading
 from mctree.storage.leases import Leases
@@ -59,7 +59,7 @@ class Store:
                 f"{self.path} is no folder, so it is no mctree store; create one with `mctree ingest`"
             ) from None
         try:
-            environment, meta, newest = _open_index(at, self.path, writable)
+            environment, meta = _open_index(at, self.path)
             if identity is not None and identity != (meta.store, meta.epoch):
                 environment.release()
                 older = f"{EPOCHS_NAME}/{identity[1]}"
@@ -69,24 +69,19 @@ class Store:
                     )
                 root, at = at, open_directory(older, at)
                 os.close(root)
-                environment, meta, newest = _open_index(at, self.path, writable)
+                environment, meta = _open_index(at, self.path)
         except BaseException:
             os.close(at)
             raise
         self.at = at
         self.meta = meta
         self.environment = environment
+        self.writable = writable and environment.writable
         self.leases = Leases(at)
         self.pid = os.getpid()
         self._levels: dict[tuple[int, int, bool], _SharedLevel] = {}
         self._levels_lock = threading.Lock()
         self._finalizer = weakref.finalize(self, _close, at, self.leases, environment)
-        if (head := self._head()) > newest:
-            self.close()
-            raise CorruptError(
-                f"the newest commit of {self.path} is {newest}, but {head} was committed: an older state of the index "
-                "stands in its place; restore it from a copy"
-            )
 
     @property
     def identity(self) -> tuple[bytes, int]:
@@ -174,15 +169,6 @@ class Store:
         self._levels.clear()
         self._finalizer()
 
-    def _head(self) -> int:
-        try:
-            data = read_small(HEAD_NAME, self.at)
-        except FileNotFoundError:
-            return 0
-        if len(data) != 12 or crc32c(data[:8]) != int.from_bytes(data[8:], "little"):
-            return 0  # advisory: a power cut may have torn it
-        return int.from_bytes(data[:8], "little")
-
 
 class _SharedLevel:
     """A level, and the newest commit at which its chunks may be looked up."""
@@ -205,24 +191,45 @@ class _SharedLevel:
         self.level = open_level(layout, open_chunk, capacity_rows=self.capacity, portable=portable)
 
 
-def _open_index(at: int, path: str, writable: bool) -> tuple[Environment, Meta, int]:
-    environment = open_environment(at, path, writable=writable and may_write(at))
+def _open_index(at: int, path: str) -> tuple[Environment, Meta]:
+    # All handles of a process share the environment, those that write and those that must not.
+    environment = open_environment(at, path, writable=may_write(at))
     try:
+        # In this order, for a writer elsewhere may commit in between.
+        head = _head(at)
         with environment.reading() as txn:
             index = Reading(txn)
             payload, newest = index.get(Table.META), index.commit()
         if payload is None or newest is None:
             raise NotAStoreError(f"the index of {path} holds no store; restore it from a copy")
-        return environment, Meta.decode(payload), newest.number
+        if head > newest.number:
+            raise CorruptError(
+                f"the newest commit of {path} is {newest.number}, but {head} was committed: an older state of the "
+                "index stands in its place; restore it from a copy"
+            )
+        return environment, Meta.decode(payload)
     except BaseException:
         environment.release()
         raise
 
 
-def may_write(at: int) -> bool:
-    """Whether this process may make files in the directory open as `at`."""
+def _head(at: int) -> int:
+    """The newest commit by the store's own note of it; 0 if there is none."""
     try:
-        return os.access(".", os.W_OK, dir_fd=at) and not os.fstatvfs(at).f_flag & os.ST_RDONLY
+        data = read_small(HEAD_NAME, at)
+    except FileNotFoundError:
+        return 0
+    if len(data) != 12 or crc32c(data[:8]) != int.from_bytes(data[8:], "little"):
+        return 0  # advisory: a power cut may have torn it
+    return int.from_bytes(data[:8], "little")
+
+
+def may_write(at: int) -> bool:
+    """Whether this process may make files in the directory open as `at`, and change the index."""
+    try:
+        index = f"{INDEX_NAME}/data.mdb"
+        allowed = os.access(".", os.W_OK, dir_fd=at) and os.access(index, os.W_OK, dir_fd=at)
+        return allowed and not os.fstatvfs(at).f_flag & os.ST_RDONLY
     except OSError as error:
         if error.errno == errno.EROFS:
             return False

@@ -1,1 +1,50 @@
+"""Test your own encoder, tokenizer or source on a real store: Hypothesis strategies, and a machine that tries everything.
 
+    strategies   what to put into stores: `documents`, `edits`, `plans`, `trees`, `cuts` …
+    machine      a real store and a model of it, driven through appends, commits, crashes, compactions …
+    checks       compare any snapshot with the model
+    stores       scratch folders, and stores that are verified when a test ends
+
+To run the machine on an encoder:
+
+    from mctree.testing import tree_machine
+
+    TestMyEncoder = tree_machine(encoder=MyEncoder()).TestCase
+
+For a long time: `python -m mctree.testing --examples 5000 --steps 60`.
+"""
+
+from __future__ import annotations
+
+from mctree.testing import strategies
+from mctree.testing.checks import Expected, check_node, check_range, check_snapshot
+from mctree.testing.edits import Edit, Scribe
+from mctree.testing.machine import TreeMachine, tree_machine
+from mctree.testing.model import Model, Refused, State
+from mctree.testing.stores import Plan, Sample, Watch, apply, assert_whole, made, scratch, verified, watched
+from mctree.testing.toys import ToyEncoder
+
+__all__ = [
+    "Edit",
+    "Expected",
+    "Model",
+    "Plan",
+    "Refused",
+    "Sample",
+    "Scribe",
+    "State",
+    "ToyEncoder",
+    "TreeMachine",
+    "Watch",
+    "apply",
+    "assert_whole",
+    "check_node",
+    "check_range",
+    "check_snapshot",
+    "made",
+    "scratch",
+    "strategies",
+    "tree_machine",
+    "verified",
+    "watched",
+]

@@ -7,7 +7,7 @@ lists for every commit.  It knows nothing of files, chunks, indices or levels, a
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -167,7 +167,7 @@ class Model:
     @property
     def changed(self) -> bool:
         """Whether there is something to commit, gists aside."""
-        return self._changed or bool(self._dirty)
+        return self._changed or bool(self._dirty) or self.now.links != self.commits[self.newest].links
 
     def do(self, edit: Edit) -> None:
         """Do what `Scribe.do` does.
@@ -187,18 +187,30 @@ class Model:
             case "close":
                 self._close(self._handle(edit.source))
             case "add":
-                number = self._begin(edit.source, edit.replace)
-                self._write(number, edit.data)
-                self._close(number)
+                self.add(edit.source, [edit.data], superseding=edit.replace)
             case "remove":
                 self._remove(edit.source)
+
+    def add(
+        self,
+        source: bytes,
+        pieces: Iterable[bytes],
+        *,
+        superseding: bool = False,
+        locator: Mapping[str, int | str] | None = None,
+    ) -> None:
+        """Append a whole document."""
+        number = self._begin(source, superseding)
+        self.now.documents[number] = replace(self.now.documents[number], locator=dict(locator or {}))
+        for piece in pieces:
+            self._write(number, piece)
+        self._close(number)
 
     def link(self, link: ModelLink) -> int:
         """Link two spans; returns the link's number."""
         number = self._next["link"]
         self._next["link"] += 1
         self.now.links[number] = link
-        self._changed = True
         return number
 
     def unlink(self, number: int) -> None:
@@ -206,7 +218,6 @@ class Model:
         if number not in self.now.links:
             raise Refused(NotFoundError, f"no link {number}")
         del self.now.links[number]
-        self._changed = True
 
     def touch(self) -> None:
         """Something was changed that no snapshot sees."""
@@ -320,9 +331,7 @@ class Model:
         stops = np.cumsum([len(piece) for piece in pieces])
         self._append(document, ids, stops, b"".join(pieces))
 
-    def _append(
-        self, document: ModelDocument, ids: NDArray[np.uint32], stops: NDArray[np.int64], data: bytes
-    ) -> None:
+    def _append(self, document: ModelDocument, ids: NDArray[np.uint32], stops: NDArray[np.int64], data: bytes) -> None:
         document = replace(
             document,
             tokens=np.concatenate([document.tokens, ids]),

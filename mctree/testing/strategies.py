@@ -53,7 +53,9 @@ def contents(most: int = 5000) -> st.SearchStrategy[bytes]:
     Args:
         most: no content is longer.
     """
-    made_up = st.builds(lambda seed, size: patterned(seed, size).astype(np.uint8).tobytes(), st.integers(0, 9), _sizes(most))
+    made_up = st.builds(
+        lambda seed, size: patterned(seed, size).astype(np.uint8).tobytes(), st.integers(0, 9), _sizes(most)
+    )
     lines = st.lists(st.text(max_size=20), max_size=20).map(lambda parts: "\n".join(parts).encode()[:most])
     return st.one_of(st.binary(max_size=min(most, 100)), lines, made_up)
 
@@ -103,9 +105,7 @@ def edits(
     return st.one_of([kinds[action] for action in actions if text or action not in ("write", "add")])
 
 
-def plans(
-    *, text: bool = True, vocabulary: int = 256, most: int = 3000, rounds: int = 4
-) -> st.SearchStrategy[Plan]:
+def plans(*, text: bool = True, vocabulary: int = 256, most: int = 3000, rounds: int = 4) -> st.SearchStrategy[Plan]:
     """Stores that are yet to be made.
 
     Args:

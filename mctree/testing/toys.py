@@ -99,6 +99,8 @@ def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 def _fold(values: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
     """One number for each row of the last axis, which depends on the order in it."""
-    weights = _mixed(np.arange(values.shape[-1], dtype=np.uint64) + np.uint64(seed * int(_STEP) % _MODULUS)) | np.uint64(1)
+    weights = _mixed(
+        np.arange(values.shape[-1], dtype=np.uint64) + np.uint64(seed * int(_STEP) % _MODULUS)
+    ) | np.uint64(1)
     folded: NDArray[np.uint64] = _mixed((values * weights).sum(axis=-1, dtype=np.uint64))
     return folded

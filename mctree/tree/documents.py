@@ -117,10 +117,12 @@ class Document:
         """Bytes of its source so far."""
         if not self._record.open:
             return self._record.size
-        if self._tail is not None:
-            return self._tail.stop
-        last = self._runs[-1] if self._runs else None
-        return 0 if last is None else int(self._snapshot.block_records(last.block + last.blocks - 1, 1)["stop"][0])
+        return max(self._record.size, self.placed_size if self._tail is None else self._tail.stop)
+
+    @property
+    def placed_size(self) -> int:
+        """The byte of its source up to which its blocks reach."""
+        return self._stop(self._runs[-1].block + self._runs[-1].blocks - 1) if self._runs else 0
 
     @property
     def tokens(self) -> int:

@@ -12,10 +12,13 @@ from typing import Literal
 from mctree.errors import CorruptError, NotFoundError, UsageError
 from mctree.format.facts import LinkRecord
 from mctree.format.keys import Table, link_node_key, u64
+from mctree.format.values import checked_text
 from mctree.geometry import TEXT, World, cover
+from mctree.geometry.address import SPACE_LIMIT
+from mctree.geometry.integers import whole
 from mctree.storage.index import Reading, Writing
 
-__all__ = ["Link", "end_link", "links_in", "put_link"]
+__all__ = ["Link", "checked_link", "end_link", "has_link", "links_in", "put_link"]
 
 _LEVELS = range(TEXT.max_level + 1)
 
@@ -46,20 +49,35 @@ class Link:
         return ""
 
 
-def put_link(index: Writing, number: int, record: LinkRecord) -> None:
-    """Enter a link.
+def checked_link(
+    source: tuple[int, int], target: tuple[int, int], kind: str, score: float, spaces: tuple[int, int]
+) -> LinkRecord:
+    """The record of a link between two spans [start, stop).
 
     Raises:
-        UsageError: a span is empty, or the score no number in [0, 1].
+        UsageError: a span is empty or out of range, the score is no number in [0, 1], or the kind is no text.
     """
-    for _, start, stop in (record.source, record.target):
-        if not 0 <= start < stop:
-            raise UsageError(f"a link needs spans of at least one position, not {start}..{stop}")
-    if not 0.0 <= record.score <= 1.0:
-        raise UsageError(f"a link's score lies in 0..1; {record.score} does not")
+    spans = []
+    for space, (start, stop) in zip(spaces, (source, target), strict=True):
+        first, last = int(whole(start, "the start of a link")), int(whole(stop, "the stop of a link"))
+        if first >= last:
+            raise UsageError(f"a link needs spans of at least one position, not {first}..{last}")
+        spans.append((int(whole(space, "the space of a link", SPACE_LIMIT)), first, last))
+    if not 0.0 <= float(score) <= 1.0:
+        raise UsageError(f"a link's score lies in 0..1; {score} does not")
+    return LinkRecord(spans[0], spans[1], checked_text(kind, "the kind of a link"), float(score))
+
+
+def put_link(index: Writing, number: int, record: LinkRecord) -> None:
+    """Enter a link."""
     index.put_version(Table.LINK, u64.pack(number), record.encode())
     for key in _node_keys(number, record):
         index.put_version(Table.LINK_NODE, key, b"\x01")
+
+
+def has_link(index: Reading, number: int, commit: int) -> bool:
+    """Whether there is a link at a commit."""
+    return 0 < number < 1 << 64 and index.version(Table.LINK, u64.pack(number), commit) is not None
 
 
 def end_link(index: Writing, number: int) -> None:
@@ -77,7 +95,13 @@ def end_link(index: Writing, number: int) -> None:
 
 
 def links_in(index: Reading, commit: int, space: int, start: int, stop: int) -> list[Link]:
-    """The links of which an end meets [start, stop), in order of their numbers."""
+    """The links of which an end meets [start, stop), in order of their numbers.
+
+    Raises:
+        UsageError: a bound or the space is out of range.
+    """
+    start, stop = int(whole(start, "the start of a range")), int(whole(stop, "the stop of a range"))
+    space = int(whole(space, "a space", SPACE_LIMIT))
     numbers: set[int] = set()
     if start < stop:
         for level in _LEVELS:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +21,7 @@ from mctree.encoders import Encoded, Tokenizer
 from mctree.errors import UsageError
 from mctree.format.facts import DocumentRecord
 from mctree.format.records import BLOCK, BLOCK_DTYPE, Original, Run, Tail
+from mctree.format.values import checked_text
 
 __all__ = ["OpenDocument", "Timeline", "cut_piece"]
 
@@ -101,6 +102,7 @@ class OpenDocument:
         *,
         runs: list[Run] | None = None,
         tail: Tail | None = None,
+        start: int = 0,
         size: int = 0,
         tokens: int = 0,
         finished: Callable[[OpenDocument], None],
@@ -118,7 +120,7 @@ class OpenDocument:
         self._run = (self._blocks - runs[-1].blocks, runs[-1]) if runs else None
         self._size = size
         self._tokens = tokens
-        self._block_start = tail.start if tail is not None else size
+        self._block_start = start
         self._ids = np.empty(0, np.uint32) if tail is None else np.asarray(tail.tokens, np.uint32)
         self._stops = np.empty(0, np.uint64) if tail is None else np.asarray(tail.stops, np.uint64)
         # The digest of what another session wrote cannot be continued.
@@ -159,6 +161,7 @@ class OpenDocument:
         Raises:
             UsageError: the store has no tokenizer, or the document is closed.
         """
+        self._check_open()
         if self._tokenizer is None:
             raise UsageError("the store has no tokenizer: append tokens instead")
         rest = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
@@ -204,6 +207,10 @@ class OpenDocument:
             original = Original(self._size + len(piece), self._tokens, len(encoded.ids), zlib.compress(piece))
             self._check_open()
             self.changes.originals.append((self._size, original))
+            if not len(encoded.ids):
+                # No block and no tail will say that the document reaches so far.
+                self._record = replace(self._record, size=original.stop)
+                self.changes.record = True
         self._take(encoded.ids, encoded.stops, len(piece))
 
     def close(self, digest: bytes | None = None) -> None:
@@ -258,6 +265,10 @@ class OpenDocument:
             self.changes.tail = True
             self.changes.tokens += len(tail.tokens)
 
+    def discard(self) -> None:
+        """Take no more tokens: the document was removed."""
+        self._closed = True
+
     def committed(self) -> None:
         """Forget the changes: they are in the index now."""
         self.changes = Changes()
@@ -305,7 +316,7 @@ class OpenDocument:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise UsageError(f"document {self.id} is closed; reopen it to append")
+            raise UsageError(f"document {self.id} was closed or removed; reopen it to append")
 
 
 def cut_piece(data: bytes) -> tuple[bytes, bytes]:
@@ -321,5 +332,27 @@ def cut_piece(data: bytes) -> tuple[bytes, bytes]:
 
 
 def new_record(source: bytes, locator: Mapping[str, int | str] | None, media: str, previous: int) -> DocumentRecord:
-    """The record of a document that has just begun."""
-    return DocumentRecord(source=source, open=True, locator=dict(locator or {}), media=media, previous=previous)
+    """The record of a document that has just begun.
+
+    Raises:
+        UsageError: the locator or the medium cannot be stored.
+    """
+    media = checked_text(media, "the medium of a document")
+    return DocumentRecord(
+        source=source, open=True, locator=checked_locator(locator or {}), media=media, previous=previous
+    )
+
+
+def checked_locator(locator: Mapping[str, int | str]) -> dict[str, int | str]:
+    """A locator that can be stored.
+
+    Raises:
+        UsageError: a key is no text, or a value neither text nor an integer of 64 bits.
+    """
+    for key, value in locator.items():
+        checked_text(key, "a key of a locator")
+        if type(value) is not int:
+            checked_text(value, f"the locator's {key!r}, where it is no integer,")
+        elif not -(1 << 63) <= value < 1 << 64:
+            raise UsageError(f"the locator's {key!r} is out of range: {value}")
+    return dict(locator)

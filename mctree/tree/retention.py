@@ -16,9 +16,20 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import islice, pairwise
 
 from mctree.format.facts import array_layout
-from mctree.format.keys import Table, checksum_key, commit_key, parse_grave, split_version, u32, u64
+from mctree.format.keys import (
+    Table,
+    checksum_key,
+    commit_key,
+    grave_key,
+    parse_grave,
+    split_version,
+    u32,
+    u64,
+    version_key,
+)
 from mctree.storage.index import Writing
 
 __all__ = ["KEEP", "KEEP_DEFAULT", "Freed", "collect"]
@@ -100,7 +111,7 @@ def _free(index: Writing, before: int, first: int, after: int, freed: Freed) -> 
             continue  # it went with the array that it was a part of
         index.delete(version)
         _after_version(index, version, payload, freed)
-        _drop_end_marker(index, version, ended)
+        _drop_end_marker(index, version)
 
 
 def _after_version(index: Writing, version: bytes, payload: bytes, freed: Freed) -> None:
@@ -113,20 +124,33 @@ def _after_version(index: Writing, version: bytes, payload: bytes, freed: Freed)
             index.delete(prefix + rest)
         freed.generations.append((array, chunk, born))
     elif table is Table.ARRAY:
-        for kind in (Table.CHUNK, Table.CHECKSUMS):
-            for rest, _ in list(index.scan(kind + fact)):
-                index.delete(kind + fact + rest)
+        number = u32.unpack(fact)[0]
+        chunks = [rest for rest, _ in index.scan(Table.CHUNK + fact)]
+        for rest, later in pairwise(chunks):
+            if rest[:-8] == later[:-8]:
+                index.delete(grave_key(u64.unpack(later[-8:])[0], Table.CHUNK + fact + rest))
+                freed.generations.append((number, u64.unpack(rest[:8])[0], u64.unpack(rest[8:])[0]))
+        for rest in chunks:
+            index.delete(Table.CHUNK + fact + rest)
+        for rest, _ in list(index.scan(Table.CHECKSUMS + fact)):
+            index.delete(Table.CHECKSUMS + fact + rest)
         freed.arrays.append(array_layout(payload).path)
 
 
-def _drop_end_marker(index: Writing, version: bytes, ended: int) -> None:
-    """If a fact is over and this was its last version, forget that it ever was."""
+def _drop_end_marker(index: Writing, version: bytes) -> None:
+    """If what is left of a fact begins with its end, forget that it ever was."""
     table, (fact, _) = Table(version[:1]), split_version(version)
-    marker = table + fact + u64.pack(ended)
-    earlier = index.floor(table + fact, u64.pack(ended - 1))
-    if (earlier is not None and len(earlier[0]) == _FACT_BYTES) or index.get(marker) != b"":
+    left = [
+        (u64.unpack(rest)[0], payload)
+        for rest, payload in islice(index.scan(table + fact), 2)
+        if len(rest) == _FACT_BYTES  # a longer key with the same beginning is another fact
+    ]
+    if not left or left[0][1]:
         return
-    index.delete(marker)
+    ended = version_key(table, fact, left[0][0])
+    index.delete(ended)
+    if len(left) > 1:
+        index.delete(grave_key(left[1][0], ended))
     if table is Table.DOCUMENT:
         for kind in (Table.RUN, Table.ORIGINAL):
             for rest, _ in list(index.scan(kind + fact)):

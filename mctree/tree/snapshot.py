@@ -318,7 +318,8 @@ class Snapshot:
         """
         number = which if isinstance(which, int) else self._find_source(as_source(which))
         with self.reading() as index:
-            found = index.floor(Table.DOCUMENT + u64.pack(number), u64.pack(self.commit)) if number else None
+            known = 0 < number < 1 << 64
+            found = index.floor(Table.DOCUMENT + u64.pack(number), u64.pack(self.commit)) if known else None
         if found is None or not found[1]:
             shown = which if isinstance(which, int) else as_source(which).decode("utf-8", "backslashreplace")
             raise NotFoundError(f"no document {shown!r} at commit {self.commit}; `mctree docs` lists them")
@@ -361,6 +362,22 @@ class Snapshot:
         with self.reading() as index:
             payload = index.get(Table.STAMP + source_digest(item))
         return None if payload is None else Stamp.decode(payload)
+
+    def recall(self, source: bytes) -> tuple[Stamp | None, int, DocumentRecord | None]:
+        """What a sync has to know of an input, in one look-up.
+
+        Returns:
+            Its stamp, and the number (0: none) and record of the live document of that name.
+        """
+        with self.reading() as index:
+            stamp = index.get(Table.STAMP + source_digest(source))
+            number = self._number(index, source)
+            record = index.version(Table.DOCUMENT, u64.pack(number), self.commit) if number else None
+        return (
+            None if stamp is None else Stamp.decode(stamp),
+            number,
+            None if record is None else DocumentRecord.decode(record),
+        )
 
     def tails(self) -> list[Document]:
         """Open documents that have an unfinished block: what a cut of everything shows last, at LOD0."""
@@ -412,10 +429,13 @@ class Snapshot:
 
     def _find_source(self, source: bytes) -> int:
         with self.reading() as index:
-            prefix = source_digest(source)
-            for key, _, payload in index.versions(Table.SOURCE, self.commit, prefix=prefix):
-                if payload[1:] == source:
-                    return int(u64.unpack(key[len(prefix) :])[0])
+            return self._number(index, source)
+
+    def _number(self, index: Reading, source: bytes) -> int:
+        prefix = source_digest(source)
+        for key, _, payload in index.versions(Table.SOURCE, self.commit, prefix=prefix):
+            if payload[1:] == source:
+                return int(u64.unpack(key[len(prefix) :])[0])
         return 0
 
     def _check_range(self, start: int, stop: int) -> None:
@@ -443,8 +463,15 @@ def read_block_page(index: Reading, page: int) -> NDArray[np.void]:
 
 
 def as_source(source: bytes | str) -> bytes:
-    """A source's name as the bytes that stand in the store."""
-    return source if isinstance(source, bytes) else source.encode("utf-8", "surrogateescape")
+    """A source's name as the bytes that stand in the store.
+
+    Raises:
+        UsageError: it is a string that stands for no bytes.
+    """
+    try:
+        return source if isinstance(source, bytes) else source.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise UsageError(f"source {ascii(source)[:80]} is no name: give its bytes instead") from None
 
 
 def _reopen(path: str, identity: tuple[bytes, int], commit: int) -> Snapshot:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from mctree import encoders as _encoders
 from mctree.encoders import BytesTokenizer, Encoder, Tokenizer, load_tokenizer
-from mctree.errors import CorruptError, UsageError
+from mctree.errors import BusyError, CorruptError, UsageError
 from mctree.format.arrays import ArrayLayout, rows_per_chunk
 from mctree.format.facts import Commit, GistSetRecord, Meta
 from mctree.format.keys import Table, u32, version_key
@@ -100,7 +100,8 @@ class Tree:
         with self._lock:
             if self._store.pid != os.getpid() or (not self._pinned and not self._store.closed and self._store.moved):
                 # The old one is not closed: snapshots that were taken from it still read from it.
-                self._store = Store(self.path, writable=self._writable)
+                wanted = self._store.identity if self._pinned else None
+                self._store = Store(self.path, writable=self._writable, identity=wanted)
             return self._store
 
     @property
@@ -135,7 +136,15 @@ class Tree:
             LockedError: somebody else is writing; the message names them.
             ReadOnlyError: the tree was opened for reading, or cannot be written to.
         """
-        session = Session(self.store)
+        while True:
+            store = self.store
+            try:
+                session = Session(store)
+                break
+            except BusyError:
+                # It was compacted between the two steps: the next round takes the new epoch.
+                if not store.moved:
+                    raise
         try:
             return Writer(self, session)
         except BaseException:

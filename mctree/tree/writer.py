@@ -26,8 +26,8 @@ from mctree.storage.leases import held_commits
 from mctree.storage.session import Session
 from mctree.tree.building import GistBuilder
 from mctree.tree.gists import gist_sets
-from mctree.tree.links import end_link, put_link
-from mctree.tree.placing import OpenDocument, Timeline, new_record
+from mctree.tree.links import checked_link, end_link, has_link, put_link
+from mctree.tree.placing import OpenDocument, Timeline, checked_locator, new_record
 from mctree.tree.retention import KEEP, KEEP_DEFAULT, Freed, collect
 from mctree.tree.snapshot import BEFORE, COUNT, LOD0, Snapshot, as_source
 from mctree.tree.world import Deaths, TimelineWorld
@@ -58,14 +58,13 @@ class Writer:
         self._changed: dict[int, OpenDocument] = {}
         self._sources: dict[bytes, int] = {}
         self._removed: dict[int, _Removed] = {}
-        self._links: list[tuple[int, LinkRecord | None]] = []
+        self._links: dict[int, LinkRecord | None] = {}
         self._settings: dict[bytes, bytes] = {}
         self._blobs: dict[bytes, bytes] = {}
         self._sets: dict[int, bytes] = {}
         self._stamps: dict[bytes, bytes] = {}
         self._refreshed: dict[int, int] = {}
         self._builders: dict[int, GistBuilder] = {}
-        self._since_collection = 0
         self._placed_tokens = self._count_placed()
 
     def __enter__(self) -> Self:
@@ -115,34 +114,46 @@ class Writer:
         self._documents[number] = self._changed[number] = document
         return document
 
-    def reopen(self, which: int | bytes | str) -> OpenDocument:
+    def reopen(
+        self, which: int | bytes | str, *, locator: Mapping[str, int | str] | None = None
+    ) -> OpenDocument:
         """Go on appending to a committed document: an open one goes on in its tail, a closed one in a new block.
+
+        Args:
+            which: its number, or its source.
+            locator: where inside a container it lies now; None: where it lay.
 
         Raises:
             NotFoundError: there is no such live document.
         """
-        number = which if isinstance(which, int) else self._live(as_source(which))
+        number = self._number(which)
         known = self._documents.get(number)
         if known is not None:
             if not known.open:
                 raise UsageError(f"document {number} was closed since the last commit; commit before reopening it")
             return known
-        if number in self._removed:
-            raise NotFoundError(f"document {number} was removed")
-        found = self._snapshot.document(number or which)
+        found = self._snapshot.document(number)
         document = OpenDocument(
             found.id,
-            replace(found.record, open=True, size=0, tokens=0, digest=b""),
+            replace(
+                found.record,
+                open=True,
+                size=found.size,
+                tokens=0,
+                digest=b"",
+                locator=found.record.locator if locator is None else checked_locator(locator),
+            ),
             self._timeline,
             self.tree.tokenizer,
             self.tree.vocabulary,
             runs=found.runs,
             tail=found.tail,
+            start=found.placed_size if found.tail is None else found.tail.start,
             size=found.size,
             tokens=found.tokens,
             finished=self._finished,
         )
-        document.changes.record = not found.open
+        document.changes.record = not found.open or locator is not None
         self._documents[found.id] = self._changed[found.id] = document
         return document
 
@@ -172,12 +183,11 @@ class Writer:
             NotFoundError: there is no such live document.
             UsageError: it has changes that are not committed.
         """
-        number = which if isinstance(which, int) else self._live(as_source(which))
-        if number in self._documents and self._documents[number].changes:
+        number = self._number(which)
+        known = self._documents.get(number)
+        if known is not None and known.changes:
             raise UsageError(f"document {number} has changes that are not committed; commit before removing it")
-        if number in self._removed:
-            raise NotFoundError(f"document {number} was removed already")
-        found = self._snapshot.document(number or which)
+        found = self._snapshot.document(number)
         runs = [(run.block, run.block + run.blocks) for run in found.runs]
         tokens = [
             int(self._snapshot.block_records(start, stop - start)["count"].sum(dtype=np.int64)) for start, stop in runs
@@ -186,6 +196,8 @@ class Writer:
         self._removed[found.id] = _Removed(
             found.source, runs, tokens, has_tail=tail is not None, tail_tokens=0 if tail is None else len(tail.tokens)
         )
+        if known is not None:
+            known.discard()
         self._documents.pop(found.id, None)
         self._changed.pop(found.id, None)
 
@@ -204,25 +216,36 @@ class Writer:
             The link's number.
 
         Raises:
-            UsageError: a span is empty, or the score is not in [0, 1].
+            UsageError: a span is empty or out of range, the score is not in [0, 1], or the kind is no text.
         """
-        record = LinkRecord((spaces[0], *source), (spaces[1], *target), kind, float(score))
-        for _, start, stop in (record.source, record.target):
-            if not 0 <= start < stop:
-                raise UsageError(f"a link needs spans of at least one position, not {start}..{stop}")
-        if not 0.0 <= record.score <= 1.0:
-            raise UsageError(f"a link's score lies in 0..1; {score} does not")
+        record = checked_link(source, target, kind, score, spaces)
         number = self._take_number("link")
-        self._links.append((number, record))
+        self._links[number] = record
         return number
 
     def unlink(self, number: int) -> None:
-        """Let a link be gone from the next commit on."""
-        self._links.append((number, None))
+        """Let a link be gone from the next commit on.
+
+        Raises:
+            NotFoundError: there is no such link.
+        """
+        if number in self._links and self._links[number] is not None:
+            del self._links[number]
+            return
+        with self._snapshot.reading() as index:
+            if number in self._links or not has_link(index, number, self._snapshot.commit):
+                raise NotFoundError(f"there is no link {number}")
+        self._links[number] = None
 
     def stamp(self, item: bytes, stamp: Stamp | None) -> None:
         """Remember what was seen of an input, so that a sync can skip it (None: forget it)."""
         self._stamps[source_digest(item)] = b"" if stamp is None else stamp.encode()
+
+    def keep_stamps(self) -> None:
+        """Make the stamps given since the last commit durable without a commit: no snapshot depends on them."""
+        if self._stamps:
+            self._session.jot(self._put_stamps)
+            self._stamps.clear()
 
     @property
     def pending_blocks(self) -> int:
@@ -245,16 +268,14 @@ class Writer:
             WriterFailedError: it could not be made; reopen the tree to see what was committed.
         """
         self._session.check()
-        self._changed = {number: document for number, document in self._changed.items() if document.changes}
         self._make_gists(gists)
         if not self._has_changes():
             return self._snapshot.commit
         grid, records = self._timeline.placed()
         if len(grid):
             self._append_rows(grid, records)
-        self._since_collection += 1
         # Looked at before the transaction begins: what was condemned in an earlier one is free if nobody holds it now.
-        collecting = self._since_collection >= _COLLECT_EVERY
+        collecting = self._session.number % _COLLECT_EVERY == 0
         held = held_commits(self._session.store.at) if collecting else None
         freed = Freed()
 
@@ -266,8 +287,6 @@ class Writer:
 
         commit = self._session.commit(record)
         self._session.remove(freed.generations, freed.arrays)
-        if collecting:
-            self._since_collection = 0
         self._placed_tokens += int(records["count"].sum(dtype=np.int64))
         self._forget()
         self._snapshot.advance(commit)
@@ -358,7 +377,7 @@ class Writer:
 
     def put_link(self, number: int, record: LinkRecord) -> None:
         """Enter a link under the number that it has in another epoch."""
-        self._links.append((number, record))
+        self._links[number] = record
 
     def put_stamp(self, digest: bytes, payload: bytes) -> None:
         """Take over a stamp of another epoch: the digest of the item's name, and the record."""
@@ -376,7 +395,7 @@ class Writer:
         return bool(
             grown
             or self._timeline.blocks > self._snapshot.blocks
-            or self._changed
+            or any(document.changes for document in self._changed.values())
             or self._removed
             or self._links
             or self._settings
@@ -482,7 +501,7 @@ class Writer:
         return created, tokens
 
     def _put_small_facts(self, index: Writing) -> None:
-        for number, link in self._links:
+        for number, link in self._links.items():
             if link is None:
                 end_link(index, number)
             else:
@@ -491,6 +510,9 @@ class Writer:
             index.put_version(Table.SETTING, name, payload)
         for digest, data in self._blobs.items():
             index.put(Table.BLOB + digest, data)
+        self._put_stamps(index)
+
+    def _put_stamps(self, index: Writing) -> None:
         for item, payload in self._stamps.items():
             if payload:
                 index.put(Table.STAMP + item, payload)
@@ -575,6 +597,18 @@ class Writer:
         except NotFoundError:
             return 0
         return 0 if number in self._removed else number
+
+    def _number(self, which: int | bytes | str) -> int:
+        """The number of a live document, committed or about to be.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        number = which if isinstance(which, int) else self._live(as_source(which))
+        if not number or number in self._removed:
+            shown = which if isinstance(which, int) else as_source(which).decode("utf-8", "backslashreplace")
+            raise NotFoundError(f"there is no live document {shown!r}; `mctree docs` lists them")
+        return number
 
     def _finished(self, document: OpenDocument) -> None:
         self._changed[document.id] = document

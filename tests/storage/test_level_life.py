@@ -131,7 +131,7 @@ def test_many_threads(files: Files, kind: str, slots: int) -> None:
 
     def hammer(seed: int) -> None:
         rng = np.random.default_rng(seed)
-        for _ in range(40):
+        for _ in range(15):
             rows = rng.integers(0, CHUNKS * size, rng.integers(1, 60))
             np.testing.assert_array_equal(level.gather(rows, limit=CHUNKS * size), every[rows])
             start = int(rng.integers(0, (CHUNKS - 3) * size))

@@ -65,7 +65,7 @@ def test_reads_as_the_plain_array(data: st.DataObject) -> None:
                     found = level.gather(rows, out, limit=limit)
                     expected = files.expected(rows)
                 elif what == "runs":
-                    length = data.draw(st.integers(1, min(limit, 100)))
+                    length = data.draw(st.integers(1, min(limit, data.draw(st.sampled_from([9, 64, 500])))))
                     step = data.draw(st.sampled_from([1, 2, 4, 32, 64]))
                     first = st.integers(0, (limit - length) // step).map(lambda i, step=step: i * step)
                     starts = np.array(data.draw(st.lists(first, max_size=8)), np.int64)
@@ -322,6 +322,27 @@ def test_chunks_of_any_number_of_pages(tmp_path: Path, kind: str, pages: int) ->
         level.prefetch(range(3 * size), limit=3 * size)
         same(level.gather(rows, limit=3 * size), files.expected(rows))
         same(level.read(size - 1, size + 2, limit=3 * size), files.expected(range(size - 1, size + 2)))
+
+
+@pytest.mark.parametrize("kind", ["mapped cold", "pooled cold"])
+def test_stretches_of_cold_data(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copied in steps and asked for ahead, with sizes small enough that there are many of both."""
+    monkeypatch.setattr("mctree.storage.mapped._STEP_BYTES", 5000)
+    monkeypatch.setattr("mctree.storage.mapped._READ_AHEAD_BYTES", 30_000)
+    files = Files(tmp_path, paged_layout("uint16", (3,), 12))
+    for chunk in (0, 1, 2, 5):
+        files.write(chunk)
+    limit = 6 * files.layout.rows_per_chunk
+    every = files.expected(range(limit))
+    rng = np.random.default_rng(0)
+    # What the kernel says it read decides how to go on; any answer is possible, and none may change what is copied.
+    monkeypatch.setattr("mctree.storage.mapped._disk_reads", lambda: int(rng.integers(0, 3)))
+    with files.level(kind, limit, slots=2) as level:
+        for _ in range(60):
+            start, stop = np.sort(rng.integers(0, limit, 2)).tolist()
+            same(level.read(start, stop, limit=limit), every[start:stop])
+            rows = rng.integers(0, limit, 9)
+            same(level.gather(rows, limit=limit), every[rows])
 
 
 def test_encoded_chunks(tmp_path: Path) -> None:

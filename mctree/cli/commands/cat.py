@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 
 import click
 
 from mctree.cli.arguments import at_commit, find_document, reading, store_argument
-from mctree.cli.output import binary
+from mctree.cli.output import raw
 from mctree.errors import CorruptError
 
 __all__ = ["command"]
@@ -26,12 +27,14 @@ def command(store: str, source: str, commit: int | None) -> None:
     with reading(store, commit) as snapshot:
         document = find_document(snapshot, source)
         digest = hashlib.blake2b(digest_size=32)
-        output = binary()
-        for part in document.stream():
-            digest.update(part)
-            output.write(part)
-        output.flush()
+        raw(_digested(document.stream(), digest))
         if document.digest and digest.digest() != document.digest:
             raise CorruptError(
                 f"document {document.id}: these are not the bytes that were ingested; `mctree verify` says where"
             )
+
+
+def _digested(parts: Iterator[bytes], digest: hashlib.blake2b) -> Iterator[bytes]:
+    for part in parts:
+        digest.update(part)
+        yield part

@@ -9,7 +9,7 @@ from mctree.cli.arguments import at_commit, in_json, reading, store_argument
 from mctree.cli.escaping import escape
 from mctree.cli.formatting import plural, wrapped
 from mctree.cli.nodes import beginning, byte_range
-from mctree.cli.output import bold, dim, json_line, line, name, warn, width
+from mctree.cli.output import bold, json_line, line, name, warn, width
 from mctree.tree.search import Hit, search
 
 __all__ = ["command"]
@@ -53,7 +53,7 @@ def command(
                 _print(snapshot, hit)
         if not as_json:
             compared = f"{plural(found.visited, 'gist')} of {plural(snapshot.blocks, 'block')} compared"
-            warn(dim(compared if found.hits else f"nothing found; {compared}"))
+            warn(compared if found.hits else f"nothing found; {compared}")
 
 
 def _print(snapshot: Snapshot, hit: Hit) -> None:

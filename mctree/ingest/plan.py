@@ -1,0 +1,189 @@
+"""What is to be done with an input, given what the store knows of it?  Decisions alone: nothing is read or written here.
+
+Two questions, in this order.  *Must it be read?*  Not if its `stat` is the one that was stamped, and the stamp is no
+younger than a clock can tell (`settled`).  *What has become of the document?*  `judge` compares sizes and digests:
+
+    no document of that name                     ADD
+    one that somebody is writing to              LEAVE
+    its bytes are the document                   KEEP, or RELOCATE if it lies elsewhere in its container
+    its bytes begin with the document            EXTEND: what is there keeps its blocks
+    anything else                                SUPERSEDE
+
+A document too long for one commit is open while it is ingested.  Should the run be broken off, a *marker* beside it
+(a stamp under a name that no input can have) says that it is ours and how far it got; going on with it is EXTEND.
+
+It does not assume that times are right: a `stat` that differs in anything only leads to a look at the bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from mctree.format.facts import DocumentRecord, Stamp
+from mctree.sources import Stamp as Seen
+
+__all__ = ["Digest", "Known", "Verdict", "judge", "marker_name", "marker_stamp", "settled", "stamp_of"]
+
+RACY_NS = 2_000_000_000
+"""Coarsest grain of time stamps in use (FAT): what changed this shortly before it was looked at may change unseen."""
+
+
+class Verdict(Enum):
+    """What is to be done with a document."""
+
+    ADD = "add"
+    LEAVE = "leave"
+    KEEP = "keep"
+    RELOCATE = "relocate"
+    EXTEND = "extend"
+    SUPERSEDE = "supersede"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The live document of a name.
+
+    Attributes:
+        number: in the store.
+        size: bytes that it has.
+        digest: BLAKE2b-256 of them; empty where that is not known.
+        locator: where inside a container it lay.
+        unfinished: ours, from a run that was broken off.
+        foreign: open, and not ours.
+    """
+
+    number: int
+    size: int
+    digest: bytes
+    locator: Mapping[str, int | str] = field(default_factory=dict)
+    unfinished: bool = False
+    foreign: bool = False
+
+    @classmethod
+    def closed(cls, number: int, record: DocumentRecord) -> Known:
+        """A complete document."""
+        return cls(number, record.size, record.digest, record.locator)
+
+    @classmethod
+    def open(cls, number: int, record: DocumentRecord, size: int, marker: Stamp | None) -> Known:
+        """A document that tokens can be appended to.
+
+        Args:
+            number: in the store.
+            record: of it.
+            size: bytes that it has.
+            marker: what a run left beside it.
+        """
+        if marker is None or size > marker.size:
+            return cls(number, size, b"", record.locator, foreign=True)
+        # Fewer bytes than were marked: the last ones left no token, so where to go on cannot be told from the store.
+        digest = marker.digest if size == marker.size else b""
+        return cls(number, size, digest, record.locator, unfinished=True)
+
+
+def judge(known: Known | None, locator: Mapping[str, int | str], size: int, prefix: bytes | None) -> Verdict:
+    """What is to be done with a document.
+
+    Args:
+        known: the live document of its name.
+        locator: where it lies now.
+        size: bytes that it has now.
+        prefix: BLAKE2b-256 of its first `known.size` bytes; None if it has fewer.
+    """
+    if known is None:
+        return Verdict.ADD
+    if known.foreign:
+        return Verdict.LEAVE
+    if prefix is None or prefix != known.digest:
+        return Verdict.SUPERSEDE
+    if known.unfinished or size > known.size:
+        return Verdict.EXTEND
+    return Verdict.KEEP if dict(known.locator) == dict(locator) else Verdict.RELOCATE
+
+
+def settled(known: Stamp | None, seen: Seen | None) -> bool:
+    """Whether a stamp shows that an input is what it was, without a look at its bytes."""
+    return known is not None and seen is not None and _same(known, seen) and not _racy(known)
+
+
+def stamp_of(seen: Seen, seen_ns: int, digest: bytes, before: Stamp | None) -> Stamp | None:
+    """The stamp to record of an input that was read.
+
+    Args:
+        seen: its `stat`, taken before it was read and confirmed after.
+        seen_ns: a time between the two.
+        digest: of its bytes, or of how a container was read.
+        before: the stamp that it has.
+
+    Returns:
+        The stamp, or None where the one before says as much.
+    """
+    stamp = Stamp(seen.size, seen.mtime_ns, seen.inode, seen.ctime_ns, seen_ns, digest)
+    if before is not None and _same(before, seen) and before.digest == digest and (_racy(stamp) or not _racy(before)):
+        return None
+    return stamp
+
+
+def marker_name(document: bytes) -> bytes:
+    """The name under which the marker of an unfinished document stands; no input has a NUL in its name."""
+    return b"\0" + document
+
+
+def marker_stamp(size: int, digest: bytes) -> Stamp:
+    """The marker of a document of which `size` bytes with this digest are in the store."""
+    return Stamp(size, 0, 0, 0, 0, digest)
+
+
+class Digest:
+    """BLAKE2b-256 of bytes as they come, and of the first `mark` of them on the way.
+
+    Args:
+        mark: how many bytes; None for none.
+
+    Attributes:
+        size: bytes so far.
+    """
+
+    def __init__(self, mark: int | None = None) -> None:
+        self.size = 0
+        self._hash = hashlib.blake2b(digest_size=32)
+        self._mark = mark
+        self._prefix = self._hash.digest() if mark == 0 else None
+
+    def update(self, data: bytes) -> None:
+        """Take more bytes."""
+        stop = self.size + len(data)
+        if self._mark is not None and self.size < self._mark <= stop:
+            inside = self._mark - self.size
+            self._hash.update(data[:inside])
+            self._prefix = self._hash.digest()
+            self._hash.update(data[inside:])
+        else:
+            self._hash.update(data)
+        self.size = stop
+
+    @property
+    def value(self) -> bytes:
+        """Of all bytes so far."""
+        return self._hash.digest()
+
+    @property
+    def prefix(self) -> bytes | None:
+        """Of the first `mark` bytes; None if there were fewer so far."""
+        return self._prefix
+
+
+def _same(known: Stamp, seen: Seen) -> bool:
+    return (known.size, known.mtime_ns, known.inode, known.ctime_ns) == (
+        seen.size,
+        seen.mtime_ns,
+        seen.inode,
+        seen.ctime_ns,
+    )
+
+
+def _racy(stamp: Stamp) -> bool:
+    return stamp.seen_ns - max(stamp.mtime_ns, stamp.ctime_ns) < RACY_NS

@@ -1,0 +1,135 @@
+"""How far is a run, how fast, and how long will it take?  Told to whoever asks, at most ten times a second.
+
+What counts is bytes of input that are dealt with, read or passed over.  The rate is that of the last seconds, so that
+it follows when a stretch of unchanged files ends.  How many bytes there are in all is found by a walk of its own in the
+background, which looks at sizes only; until it ends, and with standard input for ever, the time left is not known.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from mctree.errors import MctreeError
+from mctree.ingest.report import Tally
+from mctree.sources import Item, Source
+
+__all__ = ["Phase", "Progress", "SizeScan", "Tracker"]
+
+Phase = Literal["sampling", "training", "ingesting", "removing", "finishing"]
+
+_BETWEEN = 0.1
+_REMEMBERED = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        phase: what it is doing.
+        documents: how many were dealt with, unchanged ones included.
+        tokens: how many were written.
+        bytes: of input that are dealt with, unchanged ones included.
+        total_bytes: of all input; None if that is not known, or not yet.
+        rate: bytes per second over the last seconds.
+        seconds_left: None if that cannot be told.
+    """
+
+    phase: Phase
+    documents: int
+    tokens: int
+    bytes: int
+    total_bytes: int | None
+    rate: float
+    seconds_left: float | None
+
+
+class SizeScan(threading.Thread):
+    """Adds up the sizes of a source's inputs in the background.
+
+    Args:
+        source: one of its own: iterating it must not disturb anybody.
+
+    Attributes:
+        total: bytes of all inputs; None until it is known.
+    """
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(name="mctree-scan", daemon=True)
+        self.total: int | None = None
+        self._source = source
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        """Walk to the end, or until `stop`."""
+        total = 0
+        try:
+            for found in self._source:
+                if self._stopped.is_set():
+                    return
+                if isinstance(found, Item):
+                    if found.stamp is None:
+                        return
+                    total += found.stamp.size
+        except (MctreeError, OSError):
+            return  # the run itself will say what is wrong
+        self.total = total
+
+    def stop(self) -> None:
+        """End soon."""
+        self._stopped.set()
+        if self.is_alive():
+            self.join()
+
+
+class Tracker:
+    """Adds up what is done and tells it.
+
+    Args:
+        tally: the run's counts.
+        tell: called in the thread of the run; None for nobody.
+        clock: seconds.
+
+    Attributes:
+        total: gives the bytes of all input, or None.
+    """
+
+    def __init__(
+        self, tally: Tally, tell: Callable[[Progress], None] | None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.total: Callable[[], int | None] = lambda: None
+        self._tally = tally
+        self._tell = tell
+        self._clock = clock
+        self._phase: Phase = "ingesting"
+        self._bytes = 0
+        self._told = clock()
+        self._history: deque[tuple[float, int]] = deque([(self._told, 0)], _REMEMBERED)
+
+    def enter(self, phase: Phase) -> None:
+        """Begin another phase."""
+        self._phase = phase
+        self._say(self._clock())
+
+    def advance(self, size: int) -> None:
+        """So many more bytes of input are dealt with."""
+        self._bytes += size
+        now = self._clock()
+        if now - self._told >= _BETWEEN:
+            self._say(now)
+
+    def _say(self, now: float) -> None:
+        self._told = now
+        if self._tell is None:
+            return
+        then, before = self._history[0]
+        self._history.append((now, self._bytes))
+        rate = (self._bytes - before) / (now - then) if now > then else 0.0
+        total = self.total()
+        left = max(total - self._bytes, 0) / rate if total is not None and rate > 0 else None
+        self._tell(Progress(self._phase, self._tally.documents, self._tally.tokens, self._bytes, total, rate, left))

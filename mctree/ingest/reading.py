@@ -1,0 +1,279 @@
+"""How does a source become jobs?  Item by item: what is as it was is passed over, the rest is read and judged.
+
+A document of at most `hold` bytes is read whole before anything is decided, so that one which cannot be read leaves no
+trace.  A longer one that the store knows in another form is read twice: to judge it, and to tokenize what is new of
+it.  So memory holds `hold` bytes of one document and one job, whatever is read.
+
+Of two documents of one name the first one counts; the other is reported.
+
+It does not assume that a source ends: nothing is concluded from what did not come up before `finished` is set.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from itertools import chain
+
+from mctree.errors import SourceError
+from mctree.format.facts import Stamp
+from mctree.ingest.jobs import Job, Part
+from mctree.ingest.numbers import Numbers
+from mctree.ingest.plan import Digest, Known, Verdict, judge, marker_name, settled, stamp_of
+from mctree.ingest.report import Tally
+from mctree.sources import Item, RawDocument, Skipped, Source, cut_pieces
+from mctree.sources import Stamp as Seen
+from mctree.tree import Snapshot
+
+__all__ = ["Reader"]
+
+_PIECE = 1 << 18
+_JOB = 1 << 18
+_COUNT_BYTES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _Sighting:
+    """What a `stat` told of a plain file: at what time, and the stamp that the file had before."""
+
+    seen: Seen
+    seen_ns: int
+    before: Stamp | None
+
+    def stamp(self, digest: bytes) -> Stamp | None:
+        return stamp_of(self.seen, self.seen_ns, digest, self.before)
+
+
+class Reader:
+    """Turns a source into jobs; iterate `jobs` once.
+
+    Args:
+        source: where documents come from.
+        base: the store as it was before the run.
+        tally: counts what needs no job.
+        advance: told of bytes of input that are dealt with without a job.
+        held: a block that looks into the store runs in it.
+        reading: 16 bytes that stand for how containers are read.
+        hold: a document with more bytes than this is long.
+
+    Attributes:
+        seen: the documents of `base` whose inputs came up.
+        finished: everything was enumerated.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        base: Snapshot,
+        tally: Tally,
+        advance: Callable[[int], None],
+        held: AbstractContextManager[None],
+        *,
+        reading: bytes,
+        hold: int,
+    ) -> None:
+        self.seen = Numbers()
+        self.finished = False
+        self._source = source
+        self._base = base
+        self._tally = tally
+        self._advance = advance
+        self._held = held
+        self._reading = reading
+        self._hold = hold
+        self._empty = base.documents_count == 0
+        self._job = Job()
+        self._left: int | None = None
+
+    def jobs(self) -> Iterator[Job]:
+        """Everything that is to be written, in the source's order."""
+        for found in self._source:
+            if isinstance(found, Skipped):
+                self._tally.skip(found)
+                continue
+            self._left = None if found.stamp is None else found.stamp.size
+            yield from self._container(found) if found.container else self._plain(found)
+            self._handle(self._left or 0)
+        if self._job:
+            yield self._taken()
+        self.finished = True
+
+    # Items
+
+    def _plain(self, item: Item) -> Iterator[Job]:
+        before, known = self._recall(item.name)
+        if _is_document(before, known) and settled(before, item.stamp):
+            assert known is not None
+            if self.seen.add(known.number):
+                self._tally.unchanged += 1
+            return
+        sighting = None if item.stamp is None else _Sighting(item.stamp, time.time_ns(), before)
+        try:
+            for found in item.documents():
+                if isinstance(found, Skipped):
+                    self._tally.skip(found)
+                else:
+                    yield from self._document(found, known, sighting)
+        except SourceError as error:
+            self._tally.skip(Skipped(item.name, str(error), certain=False))
+
+    def _container(self, item: Item) -> Iterator[Job]:
+        before = self._recall(item.name)[0]
+        if before is not None and before.digest[:-_COUNT_BYTES] == self._reading and settled(before, item.stamp):
+            self._tally.unchanged += int.from_bytes(before.digest[-_COUNT_BYTES:], "big")
+            return
+        seen_ns = time.time_ns()
+        documents, readable = 0, True
+        try:
+            for found in item.documents():
+                if isinstance(found, Skipped):
+                    self._tally.skip(found)
+                    readable = readable and found.name != item.name
+                else:
+                    documents += yield from self._document(found, self._recall(found.name)[1], None)
+        except SourceError as error:
+            # Each document was whole when it was read, so what came before stays; without a stamp it is read again.
+            self._tally.skip(Skipped(item.name, str(error), certain=False))
+            return
+        if readable and item.stamp is not None:
+            digest = self._reading + documents.to_bytes(_COUNT_BYTES, "big")
+            self._restamp(item.name, stamp_of(item.stamp, seen_ns, digest, before))
+
+    # Documents
+
+    def _document(
+        self, raw: RawDocument, known: Known | None, sighting: _Sighting | None
+    ) -> Generator[Job, None, bool]:
+        """Read and judge a document; whether it lives in the store when its jobs are done."""
+        if known is not None and not self.seen.add(known.number):
+            self._tally.skip(Skipped(raw.name, "another document of this run has the same name"))
+            return False
+        if known is not None and known.foreign:
+            reason = "an open document of this name is in the store: close it, or ingest under another name"
+            self._tally.skip(Skipped(raw.name, reason))
+            return False
+        digest = Digest(None if known is None else known.size)
+        pieces = self._read(raw)
+        held: list[bytes] = []
+        again = known is not None and self._left is not None
+        try:
+            long = not self._take(pieces, digest, held)
+            if long and again:
+                held.clear()
+                for piece in pieces:
+                    digest.update(piece)
+        except SourceError as error:
+            self._tally.skip(Skipped(raw.name, str(error), certain=False))
+            return False
+        if long and known is not None and not again:
+            verdict = Verdict.SUPERSEDE  # it comes only once, and cannot be held: there is nothing to compare
+        else:
+            verdict = judge(known, raw.locator, digest.size, digest.prefix)
+        if verdict is Verdict.KEEP:
+            self._tally.unchanged += 1
+            self._restamp(raw.name, sighting and sighting.stamp(digest.value))
+            return True
+        part = Part(raw.name, raw.locator, verdict, known, first=True, long=long)
+        written = Digest()
+        rest = self._read(raw) if long and again else chain(held, pieces) if long else iter(held)
+        if known is not None and verdict is Verdict.EXTEND:
+            rest = cut_pieces(_behind(rest, known.size, written), _PIECE)
+        elif verdict is Verdict.RELOCATE:
+            rest, long = iter(()), False
+        yield from self._parts(part, rest, written, None if long else digest.value, sighting)
+        return True
+
+    def _parts(
+        self, part: Part, pieces: Iterable[bytes], written: Digest, whole: bytes | None, sighting: _Sighting | None
+    ) -> Iterator[Job]:
+        """Put what is new of a document into jobs; `whole` is its digest, if it is known by now."""
+        try:
+            for piece in pieces:
+                part.pieces.append(piece)
+                self._job.size += len(piece)
+                self._handle(len(piece))
+                if whole is None:
+                    written.update(piece)
+                if self._job.full(_JOB):
+                    part.digest = written.value
+                    self._job.parts.append(part)
+                    yield self._taken()
+                    part = Part(part.name, part.locator, part.verdict, part.known, first=False, long=part.long)
+        except SourceError as error:
+            self._tally.skip(Skipped(part.name, str(error), certain=False))
+            if part.first:
+                self._job.size -= sum(map(len, part.pieces))
+                return
+            part.broken = True
+        else:
+            part.last = True
+        part.digest = written.value if whole is None else whole
+        part.stamp = sighting.stamp(part.digest) if sighting is not None and part.last else None
+        self._job.parts.append(part)
+        if self._job.full(_JOB):
+            yield self._taken()
+
+    def _read(self, raw: RawDocument) -> Iterator[bytes]:
+        for piece in raw.read(_PIECE):
+            self._tally.bytes_read += len(piece)
+            yield piece
+
+    def _take(self, pieces: Iterator[bytes], digest: Digest, held: list[bytes]) -> bool:
+        """Take the pieces of a document as far as memory allows; whether that were all."""
+        for piece in pieces:
+            digest.update(piece)
+            held.append(piece)
+            if digest.size > self._hold:
+                return False
+        return True
+
+    # What the store knows, and what is to be recorded
+
+    def _recall(self, name: bytes) -> tuple[Stamp | None, Known | None]:
+        if self._empty:
+            return None, None
+        with self._held:
+            stamp, number, record = self._base.recall(name)
+            if record is None:
+                return stamp, None
+            if not record.open:
+                return stamp, Known.closed(number, record)
+            return stamp, Known.open(
+                number, record, self._base.document(number).size, self._base.stamp(marker_name(name))
+            )
+
+    def _restamp(self, name: bytes, stamp: Stamp | None) -> None:
+        if stamp is not None:
+            self._job.stamps.append((name, stamp))
+
+    def _handle(self, size: int) -> None:
+        if self._left is not None:
+            size = min(size, self._left)
+            self._left -= size
+        if self._job:
+            self._job.handled += size
+        elif size:
+            self._advance(size)
+
+    def _taken(self) -> Job:
+        job, self._job = self._job, Job()
+        return job
+
+
+def _is_document(stamp: Stamp | None, known: Known | None) -> bool:
+    """Whether a stamp was taken of the very bytes that the store has."""
+    if stamp is None or known is None or known.foreign or known.unfinished:
+        return False
+    return stamp.digest == known.digest
+
+
+def _behind(pieces: Iterable[bytes], size: int, dropped: Digest) -> Iterator[bytes]:
+    """What follows the first `size` bytes; the digest takes those."""
+    for piece in pieces:
+        inside = min(size - dropped.size, len(piece))
+        if inside:
+            dropped.update(piece[:inside])
+        if inside < len(piece):
+            yield piece[inside:]

@@ -1,0 +1,102 @@
+"""What did a run do?  Counts, and a bounded number of the inputs that were skipped, with reasons."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mctree.sources import Skipped
+
+__all__ = ["Report", "Tally"]
+
+_MOST_SKIPPED = 100
+_MOST_REASONS = 50
+_OTHER = "other reasons"
+_PARTICULARS = re.compile(r"^(line|row) \d+: |\d+|'[^']*'")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a run did.
+
+    Attributes:
+        added: documents that are new.
+        superseded: documents that changed: there is a new version, and the old one's blocks are dead.
+        extended: documents that only grew: their blocks are kept, and new ones follow.
+        removed: documents whose input is gone.
+        unchanged: documents that were found to be what they were.
+        bytes_read: bytes of documents that were read, those only compared included.
+        tokens: tokens written.
+        skipped: the first 100 of the inputs that gave nothing, each with its reason.
+        skipped_count: how many there were.
+        skipped_reasons: how many of each kind; numbers and names in a reason are left out.
+        seconds: how long it took.
+        commit_before: the newest commit when the run began; None if it made the store.
+        commit_after: the newest commit when it ended; the same as before if nothing had changed.
+    """
+
+    added: int
+    superseded: int
+    extended: int
+    removed: int
+    unchanged: int
+    bytes_read: int
+    tokens: int
+    skipped: tuple[Skipped, ...]
+    skipped_count: int
+    skipped_reasons: Mapping[str, int]
+    seconds: float
+    commit_before: int | None
+    commit_after: int
+
+    @property
+    def changed(self) -> bool:
+        """Whether the store holds anything else than before."""
+        return self.commit_before != self.commit_after
+
+
+class Tally:
+    """The counts while the run goes on; the attributes are those of `Report`."""
+
+    def __init__(self) -> None:
+        self.added = 0
+        self.superseded = 0
+        self.extended = 0
+        self.removed = 0
+        self.unchanged = 0
+        self.bytes_read = 0
+        self.tokens = 0
+        self._skipped: list[Skipped] = []
+        self._reasons: Counter[str] = Counter()
+
+    @property
+    def documents(self) -> int:
+        """Documents dealt with."""
+        return self.added + self.superseded + self.extended + self.removed + self.unchanged
+
+    def skip(self, found: Skipped) -> None:
+        """Count something that gives no document."""
+        if len(self._skipped) < _MOST_SKIPPED:
+            self._skipped.append(found)
+        kind = _PARTICULARS.sub("", found.reason).strip() or _OTHER
+        self._reasons[kind if kind in self._reasons or len(self._reasons) < _MOST_REASONS else _OTHER] += 1
+
+    def report(self, seconds: float, commit_before: int | None, commit_after: int) -> Report:
+        """What the run did."""
+        return Report(
+            added=self.added,
+            superseded=self.superseded,
+            extended=self.extended,
+            removed=self.removed,
+            unchanged=self.unchanged,
+            bytes_read=self.bytes_read,
+            tokens=self.tokens,
+            skipped=tuple(self._skipped),
+            skipped_count=self._reasons.total(),
+            skipped_reasons=dict(self._reasons.most_common()),
+            seconds=seconds,
+            commit_before=commit_before,
+            commit_after=commit_after,
+        )

@@ -1,0 +1,226 @@
+"""What is a corpus like?  A bounded sample of its text, spread evenly over all of it, without reading all of it.
+
+The walk through the source marks places at equal distances in the corpus, as if all inputs lay end to end.  How long it
+is shows only at the end, so the distance is doubled, and every second mark dropped, whenever there are too many; what is
+left depends on names and sizes alone.  At each mark a stretch of text is then read: of a plain file around the mark, of
+a JSONL file from the record that follows it.  Of inputs that only open at their start (Parquet, compressed JSONL) as
+much is read from there as all their marks stand for.  Standard input is sampled at its beginning, and handed on whole.
+
+A sample is only a sample: what cannot be read is passed over, and reported by the run itself when it comes to it.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from mctree.errors import SourceError
+from mctree.sources import Item, Skipped, Source
+
+__all__ = ["Sample", "SpooledInput", "draw"]
+
+_MARKS = 4096
+_FIRST_STRIDE = 1 << 12
+_LONGEST_LINE = 1 << 20
+_CLOSED_FORMATS = (b"\x1f\x8b", b"PAR1")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Some text of a corpus.
+
+    Attributes:
+        texts: stretches of text, none of them empty.
+        total: bytes of all inputs; None if that cannot be told.
+    """
+
+    texts: Sequence[bytes]
+    total: int | None
+
+    def thinned(self, size: int) -> list[bytes]:
+        """About `size` bytes of it, spread over all of it."""
+        have = sum(map(len, self.texts))
+        step = max(have // max(size, 1), 1)
+        return list(self.texts[::step])
+
+
+class SpooledInput(io.RawIOBase):
+    """A stream that comes once, whose beginning can be looked at beforehand.
+
+    Args:
+        stream: where the bytes come from; it is not closed.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._held = bytearray()
+
+    def peek(self, size: int) -> bytes:
+        """The first `size` bytes, fewer only if there are no more; `read` will still give them."""
+        while len(self._held) < size and (chunk := self._stream.read(min(size - len(self._held), 1 << 20))):
+            self._held += chunk
+        return bytes(self._held[:size])
+
+    def read(self, size: int = -1) -> bytes:
+        """The next `size` bytes, or fewer; none at the end."""
+        if not self._held:
+            return self._stream.read(size)
+        stop = len(self._held) if size < 0 else size
+        part = bytes(self._held[:stop])
+        del self._held[:stop]
+        return part
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """A place in an input: `place` bytes from the start of the corpus, `offset` from the start of the input."""
+
+    item: Item
+    place: int
+    offset: int
+
+
+def draw(source: Source, spooled: SpooledInput | None, *, size: int, text_field: str) -> Sample:
+    """Draw a sample.
+
+    Args:
+        source: walked once, to its end; standard input is not touched.
+        spooled: standard input, where the source reads it.
+        size: how many bytes of text are wanted; a small corpus gives fewer.
+        text_field: the field of a JSONL record that holds its text.
+
+    Returns:
+        The same for the same corpus.
+    """
+    marks, total, streamed = _marked(source)
+    wanted = size // 2 if marks and streamed else size
+    texts = []
+    if marks:
+        texts += list(_texts(source, marks, -(-wanted // len(marks)), wanted, text_field))
+    if streamed and spooled is not None:
+        texts += _of_stream(spooled.peek(wanted), text_field)
+    return Sample([text for text in texts if text], None if streamed else total)
+
+
+def _marked(source: Source) -> tuple[list[_Mark], int, bool]:
+    """Places at equal distances, bytes of all inputs, and whether some input has no size."""
+    marks: list[_Mark] = []
+    stride, place, total, streamed = _FIRST_STRIDE, 0, 0, False
+    for found in source:
+        if isinstance(found, Skipped):
+            continue
+        if found.stamp is None:
+            streamed = True
+            continue
+        stop = total + found.stamp.size
+        while place < stop:
+            marks.append(_Mark(found, place, place - total))
+            place += stride
+            if len(marks) > _MARKS:
+                stride *= 2
+                marks = [mark for mark in marks if mark.place % stride == 0]
+                place = -(-place // stride) * stride
+        total = stop
+    return marks, total, streamed
+
+
+def _texts(source: Source, marks: list[_Mark], length: int, most: int, text_field: str) -> Iterator[bytes]:
+    """The texts at the marks, each of about `length` bytes, together at most `most`."""
+    started: set[bytes] = set()
+    left = most
+    for mark in marks:
+        if left <= 0:
+            return
+        if mark.item.name in started:
+            continue
+        text = _at(source, mark, length, text_field)
+        if text is None:
+            # It opens only at its start: all that it is to give is taken now.
+            started.add(mark.item.name)
+            share = sum(other.item is mark.item for other in marks) * length
+            for part in _from_start(mark.item, min(share, left)):
+                left -= len(part)
+                yield part
+        else:
+            left -= len(text)
+            yield text
+
+
+def _at(source: Source, mark: _Mark, length: int, text_field: str) -> bytes | None:
+    """The text at a mark (empty if it cannot be read); None if the input only opens at its start."""
+    item = mark.item
+    path = _path(source, item.name)
+    if path is None:
+        return None
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    with open(descriptor, "rb", buffering=0) as file:
+        status = os.fstat(descriptor)
+        if item.stamp is None or (status.st_ino, status.st_ctime_ns) != (item.stamp.inode, item.stamp.ctime_ns):
+            return b""
+        try:
+            if not item.container:
+                offset = 0 if item.stamp.size <= length else min(mark.offset, item.stamp.size - length)
+                window = os.pread(descriptor, length, offset)
+                return b"" if b"\0" in window else window
+            if os.pread(descriptor, 4, 0).startswith(_CLOSED_FORMATS):
+                return None
+            file.seek(mark.offset)
+            return _record(io.BufferedReader(file), mark.offset > 0, length, text_field)
+        except OSError:
+            return b""
+
+
+def _path(source: Source, name: bytes) -> bytes | None:
+    """Where an input lies, if its name says so."""
+    for root in source.roots:
+        if root.path is not None and (name == root.name or name.startswith(root.name + b"/")):
+            return root.path + name[len(root.name) :]
+    return None
+
+
+def _record(lines: io.BufferedReader, inside: bool, length: int, text_field: str) -> bytes:
+    """The start of the text of the next record of a JSONL file."""
+    if inside:
+        lines.readline(_LONGEST_LINE)
+    return _text_of(lines.readline(_LONGEST_LINE), text_field)[:length]
+
+
+def _text_of(line: bytes, text_field: str) -> bytes:
+    with suppress(ValueError, RecursionError):
+        record = json.loads(line)
+        text = record.get(text_field) if isinstance(record, dict) else None
+        if isinstance(text, str):
+            return text.encode("utf-8", "surrogatepass")
+    return b""
+
+
+def _from_start(item: Item, size: int) -> Iterator[bytes]:
+    left = size
+    with suppress(SourceError):
+        for found in item.documents():
+            if isinstance(found, Skipped):
+                continue
+            for piece in found.read():
+                yield piece[:left]
+                left -= len(piece)
+                if left <= 0:
+                    return
+
+
+def _of_stream(head: bytes, text_field: str) -> list[bytes]:
+    """The texts at the start of a stream: of its records if it holds JSON Lines, else itself in lines."""
+    lines = head.splitlines(keepends=True)
+    texts = [_text_of(line, text_field) for line in lines] if head.lstrip()[:1] == b"{" else []
+    return texts if any(texts) else lines

@@ -1,0 +1,102 @@
+"""verify and compact: finding what is wrong, and giving disk space back."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+from command_lines import assert_printable, book, good, objects, run
+
+import mctree
+
+
+@pytest.fixture
+def own(store, tmp_path):
+    return shutil.copytree(store, tmp_path / "own.mctree")
+
+
+def flip(store, position):
+    """Flip a bit of the token at a position; tokens of these stores are bytes."""
+    for chunk in sorted((store / "text" / "lod0").glob("c.*"), key=lambda path: int(path.suffix[1:])):
+        if position < chunk.stat().st_size:
+            with chunk.open("r+b") as file:
+                file.seek(position)
+                (value,) = file.read(1)
+                file.seek(position)
+                file.write(bytes([value ^ 1]))
+            return
+        position -= chunk.stat().st_size
+    raise AssertionError("no chunk holds the position")
+
+
+def test_a_sound_store_is_well(own):
+    assert "all is well" in good("verify", own)
+    assert good("verify", own, "--json") == ""
+
+
+def test_a_flipped_bit_is_found_with_node_document_and_bytes(own):
+    with mctree.open(own, writable=False) as tree, tree.snapshot() as snapshot:
+        node = snapshot.find("books/2.txt", 1000)
+        (where,) = node.provenance()
+    flip(own, node.span[0] + 3)
+    result = run("verify", own)
+    assert result.exit_code == 1
+    line = next(line for line in result.stdout.splitlines() if str(node.address) in line)
+    assert "books/2.txt" in line
+    assert f"{where.start}..{where.stop}" in line
+    assert "problem" in result.stdout.splitlines()[-1]
+    assert result.stderr == ""
+
+    result = run("verify", own, "--json")
+    assert result.exit_code == 1
+    hit = next(each for each in objects(result.stdout) if each["node"] == str(node.address))
+    assert (hit["source"], hit["start"], hit["stop"]) == ("books/2.txt", where.start, where.stop)
+    assert hit["kind"] and hit["what"] and hit["where"]
+
+
+def test_a_problem_in_a_hostile_document_is_printable(own):
+    with mctree.open(own, writable=False) as tree, tree.snapshot() as snapshot:
+        for document in snapshot.documents():
+            if document.source.startswith(b"\x1b"):
+                flip(own, document.runs[0].block * 32)
+    result = run("verify", own)
+    assert result.exit_code == 1
+    assert_printable(result.stdout)
+    assert "\\x1b[2J" in result.stdout
+
+
+def test_cat_never_passes_wrong_bytes_for_right_ones(own):
+    with mctree.open(own, writable=False) as tree, tree.snapshot() as snapshot:
+        position = snapshot.find("books/2.txt", 1000).span[0]
+    flip(own, position)
+    result = run("cat", own, "books/2.txt")
+    assert result.exit_code == 1
+    assert "verify" in result.stderr
+    assert good("cat", own, "books/0.txt") == book(0)
+
+
+def test_a_missing_chunk_is_a_problem_and_not_an_end(own):
+    os.unlink(own / "text" / "lod0" / "c.0")
+    result = run("verify", own)
+    assert result.exit_code == 1
+    assert "problem" in result.stdout
+
+
+def test_compacting_keeps_what_is_alive(own):
+    good("gist", "build", own, "--dim", "8")
+    before = objects(good("docs", own, "--json"))
+    dead = objects(good("info", own, "--json"))[0]["dead_blocks"]
+    assert dead > 0
+    (said,) = objects(good("compact", own, "--json"))
+    assert said["removed_blocks"] == dead
+    after = objects(good("docs", own, "--json"))
+    for each in (*before, *after):
+        del each["since_commit"]
+    assert after == before
+    (info,) = objects(good("info", own, "--json"))
+    assert (info["dead_blocks"], info["epoch"]) == (0, said["epoch"])
+    assert info["gist_sets"][0]["stale"] == 0
+    assert good("cat", own, "books/3.txt") == book(3)
+    assert "all is well" in good("verify", own)
+    assert "0 dead blocks" in good("compact", own)

@@ -1,0 +1,1 @@
+"""Runs that take long: what a store does after a hundred thousand changes."""
