@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from mctree.encoders.lexical import LexicalEncoder
+from mctree.encoders.loading import load_encoder
 from mctree.encoders.protocol import Encoded, Encoder, Tokenizer
 from mctree.encoders.tokenizers import BytesTokenizer, HFTokenizer, load_tokenizer
 from mctree.encoders.training import train_bpe
@@ -11,7 +13,9 @@ __all__ = [
     "Encoded",
     "Encoder",
     "HFTokenizer",
+    "LexicalEncoder",
     "Tokenizer",
+    "load_encoder",
     "load_tokenizer",
     "train_bpe",
 ]

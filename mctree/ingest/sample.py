@@ -14,19 +14,22 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from typing import BinaryIO
 
 from mctree.errors import SourceError
-from mctree.sources import Item, Skipped, Source
+from mctree.sources import Item, Skipped, Source, cut_pieces
 
 __all__ = ["Sample", "SpooledInput", "draw"]
 
 _MARKS = 4096
 _FIRST_STRIDE = 1 << 12
 _LONGEST_LINE = 1 << 20
+_GROUP = 1 << 15
 _CLOSED_FORMATS = (b"\x1f\x8b", b"PAR1")
 
 
@@ -44,8 +47,7 @@ class Sample:
 
     def thinned(self, size: int) -> list[bytes]:
         """About `size` bytes of it, spread over all of it."""
-        have = sum(map(len, self.texts))
-        step = max(have // max(size, 1), 1)
+        step = max(sum(map(len, self.texts)) // size, 1)
         return list(self.texts[::step])
 
 
@@ -103,12 +105,10 @@ def draw(source: Source, spooled: SpooledInput | None, *, size: int, text_field:
     """
     marks, total, streamed = _marked(source)
     wanted = size // 2 if marks and streamed else size
-    texts = []
-    if marks:
-        texts += list(_texts(source, marks, -(-wanted // len(marks)), wanted, text_field))
+    texts = _texts(source, marks, -(-wanted // max(len(marks), 1)), wanted, text_field)
     if streamed and spooled is not None:
-        texts += _of_stream(spooled.peek(wanted), text_field)
-    return Sample([text for text in texts if text], None if streamed else total)
+        texts = chain(texts, _of_stream(spooled.peek(wanted), text_field))
+    return Sample(list(_grouped(texts)), None if streamed else total)
 
 
 def _marked(source: Source) -> tuple[list[_Mark], int, bool]:
@@ -133,8 +133,23 @@ def _marked(source: Source) -> tuple[list[_Mark], int, bool]:
     return marks, total, streamed
 
 
+def _grouped(texts: Iterable[bytes]) -> Iterator[bytes]:
+    """Short texts joined to longer ones: what is made of a sample costs something for each."""
+    group: list[bytes] = []
+    size = 0
+    for text in texts:
+        group.append(text)
+        size += len(text)
+        if size >= _GROUP:
+            yield b"\n".join(group)
+            group, size = [], 0
+    if size:
+        yield b"\n".join(group)
+
+
 def _texts(source: Source, marks: list[_Mark], length: int, most: int, text_field: str) -> Iterator[bytes]:
     """The texts at the marks, each of about `length` bytes, together at most `most`."""
+    counts = Counter(mark.item.name for mark in marks)
     started: set[bytes] = set()
     left = most
     for mark in marks:
@@ -146,8 +161,7 @@ def _texts(source: Source, marks: list[_Mark], length: int, most: int, text_fiel
         if text is None:
             # It opens only at its start: all that it is to give is taken now.
             started.add(mark.item.name)
-            share = sum(other.item is mark.item for other in marks) * length
-            for part in _from_start(mark.item, min(share, left)):
+            for part in _from_start(mark.item, min(counts[mark.item.name] * length, left)):
                 left -= len(part)
                 yield part
         else:
@@ -219,8 +233,10 @@ def _from_start(item: Item, size: int) -> Iterator[bytes]:
                     return
 
 
-def _of_stream(head: bytes, text_field: str) -> list[bytes]:
-    """The texts at the start of a stream: of its records if it holds JSON Lines, else itself in lines."""
-    lines = head.splitlines(keepends=True)
-    texts = [_text_of(line, text_field) for line in lines] if head.lstrip()[:1] == b"{" else []
-    return texts if any(texts) else lines
+def _of_stream(head: bytes, text_field: str) -> Iterable[bytes]:
+    """The texts at the start of a stream: of its records if it holds JSON Lines, else itself in pieces."""
+    if head.lstrip()[:1] == b"{":
+        texts = [_text_of(line, text_field) for line in head.splitlines()]
+        if any(texts):
+            return texts
+    return cut_pieces([head], _GROUP)

@@ -147,4 +147,3 @@ class Scribe:
         if self._document is not None:
             self._marked = part.name
             self._writer.stamp(marker_name(part.name), marker_stamp(self._document.size, part.digest))
-

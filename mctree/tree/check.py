@@ -122,11 +122,11 @@ def _blocks(snapshot: Snapshot) -> Iterator[Problem]:
         counts = records["count"].astype(np.int64)
         nodes = np.arange(first, stop)
 
-        tokens = yield from _read(snapshot, LOD0, layouts[LOD0], first * BLOCK, stop * BLOCK)
+        tokens = yield from _read(snapshot, LOD0, layouts[LOD0], (first * BLOCK, stop * BLOCK), (1, first, stop))
         if tokens is not None:
             wrong = row_sums(tokens.reshape(-1, BLOCK)) != records["sum"]
             yield from _at_blocks(snapshot, nodes[wrong], "its tokens are not those that were committed", "tokens")
-        stored = yield from _read(snapshot, COUNT, layouts[COUNT], first, stop)
+        stored = yield from _read(snapshot, COUNT, layouts[COUNT], (first, stop), (1, first, stop))
         if stored is not None:
             wrong = stored.astype(np.int64) != counts
             yield from _at_blocks(snapshot, nodes[wrong], "its count of real tokens is not what was committed", "count")
@@ -135,7 +135,9 @@ def _blocks(snapshot: Snapshot) -> Iterator[Problem]:
 
         groups = nodes[nodes % BLOCK == 0]
         sums = before + np.concatenate([[0], np.cumsum(counts)])
-        stored = yield from _read(snapshot, BEFORE, layouts[BEFORE], -(-first // BLOCK), -(-stop // BLOCK))
+        stored = yield from _read(
+            snapshot, BEFORE, layouts[BEFORE], (-(-first // BLOCK), -(-stop // BLOCK)), (1, first, stop)
+        )
         if stored is not None:
             wrong = stored.astype(np.int64) != sums[groups - first]
             what = "the count of tokens before it is not what was committed"
@@ -171,7 +173,9 @@ def _gists(snapshot: Snapshot) -> Iterator[Problem]:
                     f"chunk {chunk} of {layout.path}", f"has {len(sums)} checksums for {wanted} rows", "chunk"
                 )
             count = min(len(sums), wanted)
-            values = yield from _read(snapshot, array, layout, first, first + count, generation)
+            values = yield from _read(
+                snapshot, array, layout, (first, first + count), (level, first, first + count), generation
+            )
             if values is None:
                 continue
             for row in (first + np.flatnonzero(row_sums(values) != sums[:count])).tolist():
@@ -259,14 +263,27 @@ def _sums(snapshot: Snapshot, array: int, chunk: int, generation: int) -> NDArra
 
 
 def _read(
-    snapshot: Snapshot, array: int, layout: ArrayLayout, start: int, stop: int, generation: int | None = None
+    snapshot: Snapshot,
+    array: int,
+    layout: ArrayLayout,
+    rows: tuple[int, int],
+    nodes: tuple[int, int, int],
+    generation: int | None = None,
 ) -> Generator[Problem, None, NDArray[np.generic] | None]:
-    """Rows of an array in one generation (None: what the snapshot sees); or the problem that there are none to read."""
+    """Rows [start, stop) of an array in one generation (None: what the snapshot sees).
+
+    Yields:
+        If they cannot be read, the problem: at the first of the nodes (level, first, stop) that the rows stand for.
+
+    Returns:
+        The rows, or None if they cannot be read.
+    """
     commit = snapshot.commit if generation is None else generation
     try:
-        return committed_rows(snapshot.store, array, layout, start, stop, commit)
+        return committed_rows(snapshot.store, array, layout, *rows, commit)
     except (CorruptError, OSError) as error:
-        yield Problem(f"{layout.path} rows {start}..{stop}", str(error), "chunk")
+        level, first, stop = nodes
+        yield _at_node(snapshot, level, first, f"it and the nodes up to {level}:{stop - 1} are lost: {error}", "chunk")
         return None
 
 

@@ -17,8 +17,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mctree import encoders as _encoders
-from mctree.encoders import BytesTokenizer, Encoder, Tokenizer, load_tokenizer
+from mctree.encoders import BytesTokenizer, Encoder, Tokenizer, load_encoder, load_tokenizer
 from mctree.errors import BusyError, CorruptError, UsageError
 from mctree.format.arrays import ArrayLayout, rows_per_chunk
 from mctree.format.facts import Commit, GistSetRecord, Meta
@@ -229,7 +228,7 @@ class Tree:
                 dump = index.get(Table.BLOB + record.blob)
             if dump is None:
                 raise CorruptError(f"the encoder of gist set {record.name!r} is missing; run `mctree verify`")
-            known = _encoders.load_encoder(record.kind, dump, self._tokenizer)
+            known = load_encoder(record.kind, dump, self._tokenizer)
             check_encoder(record, known)
             self._encoders[record.fingerprint] = known
         return known

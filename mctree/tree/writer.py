@@ -114,9 +114,7 @@ class Writer:
         self._documents[number] = self._changed[number] = document
         return document
 
-    def reopen(
-        self, which: int | bytes | str, *, locator: Mapping[str, int | str] | None = None
-    ) -> OpenDocument:
+    def reopen(self, which: int | bytes | str, *, locator: Mapping[str, int | str] | None = None) -> OpenDocument:
         """Go on appending to a committed document: an open one goes on in its tail, a closed one in a new block.
 
         Args:

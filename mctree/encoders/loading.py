@@ -1,0 +1,26 @@
+"""Which encoder does a stored dump become?  A table from the kind that a store names to the class that reads it."""
+
+from __future__ import annotations
+
+from mctree.encoders.lexical import LexicalEncoder
+from mctree.encoders.protocol import Encoder, Tokenizer
+from mctree.errors import UsageError
+
+__all__ = ["load_encoder"]
+
+
+def load_encoder(kind: str, dump: bytes, tokenizer: Tokenizer | None) -> Encoder:
+    """Make an encoder again from what its `dump` gave.
+
+    Args:
+        kind: the encoder's `kind`.
+        dump: what it dumped.
+        tokenizer: the store's tokenizer, which some encoders read tokens by.
+
+    Raises:
+        UsageError: mctree has no encoder of this kind, or it needs another tokenizer.
+        CorruptError: the bytes are not a dump of this kind.
+    """
+    if kind == LexicalEncoder.kind and tokenizer is not None:
+        return LexicalEncoder.load(dump, tokenizer)
+    raise UsageError(f"mctree has no encoder of kind {kind!r}; pass yours to `mctree.open(…, encoders=[…])`")

@@ -1,0 +1,153 @@
+"""Into which store, with which tokenizer and which gists?  What the arguments say, held against what is there.
+
+A new store gets the tokenizer and encoder that are asked for; by default a byte-level tokenizer trained on a sample of
+the corpus, and lexical gists fitted to it.  Making the store is one step and making its gist set another: a store in
+which nothing was ever written is treated as new, so that a run which was broken off in between does no harm.
+
+A store that holds something keeps what it has; arguments that say otherwise are an error.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Literal
+
+from mctree.encoders import BytesTokenizer, Encoder, HFTokenizer, Tokenizer, train_bpe
+from mctree.encoders.lexical import LexicalEncoder
+from mctree.errors import SourceError, UsageError
+from mctree.ingest.sample import Sample
+from mctree.tree import Tree, create
+from mctree.tree import open as open_tree
+
+__all__ = ["LARGEST_SAMPLE", "EncoderChoice", "TokenizerChoice", "prepare", "read_tokenizer"]
+
+TokenizerChoice = Tokenizer | str | os.PathLike[str] | None
+EncoderChoice = Encoder | Literal["lexical", "none"] | None
+
+LARGEST_SAMPLE = 16 << 20
+_TRAINING_SHARE, _TRAINING_LEAST = 4, 4 << 20
+_FITTING_SHARE, _FITTING_LEAST, _FITTING_MOST = 32, 256 << 10, 4 << 20
+"""Of how much of the corpus, as a divisor and in bytes, the tokenizer and the encoder are made."""
+
+_SET_NAME = "default"
+
+
+def prepare(
+    store: str | os.PathLike[str],
+    tokenizer: TokenizerChoice,
+    encoder: EncoderChoice,
+    sample: Callable[[], Sample],
+    *,
+    chunk_bytes: int,
+) -> Tree:
+    """Open a store, or make it.
+
+    Args:
+        store: its path.
+        tokenizer: an object, "bytes", the path of a `tokenizer.json`, or None for the store's own or a trained one.
+        encoder: an object, "lexical", "none", or None for the store's own or a lexical one.
+        sample: draws a sample of the corpus; called at most once, and only if something is to be made of it.
+        chunk_bytes: wished size of chunk files of a new store.
+
+    Raises:
+        UsageError: an argument makes no sense, or contradicts the store.
+        SourceError: the tokenizer cannot be read, or there is no text to train one on.
+        NotAStoreError: something else is at the path.
+    """
+    if isinstance(encoder, str) and encoder not in ("lexical", "none"):
+        raise UsageError(f"encoder {encoder!r} is unknown: choose lexical or none, or pass an Encoder")
+    given = read_tokenizer(tokenizer)
+    drawn: list[Sample] = []
+
+    def once() -> Sample:
+        if not drawn:
+            drawn.append(sample())
+        return drawn[0]
+
+    if os.path.lexists(store):
+        own = () if encoder is None or isinstance(encoder, str) else (encoder,)
+        tree = open_tree(store, encoders=own)
+    else:
+        tree = create(store, tokenizer=given or _trained(once()), chunk_bytes=chunk_bytes)
+    try:
+        _check_tokenizer(tree, given)
+        with tree.snapshot() as snapshot:
+            untouched = not snapshot.blocks and not snapshot.documents_count and not snapshot.gist_sets()
+        if not untouched:
+            _check_encoder(tree, encoder)
+        elif encoder != "none":
+            made = _fitted(tree, once()) if encoder is None or isinstance(encoder, str) else encoder
+            tree.build_gists(made, _SET_NAME, default=True)
+    except BaseException:
+        tree.close()
+        raise
+    return tree
+
+
+def read_tokenizer(choice: TokenizerChoice) -> Tokenizer | None:
+    """The tokenizer that an argument stands for.
+
+    Raises:
+        SourceError: its file cannot be read, or holds no tokenizer.
+    """
+    if choice is None or isinstance(choice, Tokenizer):
+        return choice
+    if choice == "bytes":
+        return BytesTokenizer()
+    try:
+        with open(choice, "rb") as file:
+            dump = file.read()
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise SourceError(f"the tokenizer {os.fspath(choice)!r} cannot be read: {reason}") from error
+    return HFTokenizer(dump)
+
+
+def _trained(sample: Sample) -> Tokenizer:
+    if not sample.texts:
+        raise SourceError("there is no text to train a tokenizer on: add some, or choose one with tokenizer=")
+    share = LARGEST_SAMPLE if sample.total is None else max(sample.total // _TRAINING_SHARE, _TRAINING_LEAST)
+    size = min(share, LARGEST_SAMPLE)
+    return train_bpe(sample.thinned(size), sample_bytes=size)
+
+
+def _fitted(tree: Tree, sample: Sample) -> Encoder:
+    tokenizer = tree.tokenizer
+    if tokenizer is None:
+        raise UsageError("the store has no tokenizer, so text cannot be ingested into it")
+    total = sum(map(len, sample.texts)) if sample.total is None else sample.total
+    size = min(max(total // _FITTING_SHARE, _FITTING_LEAST), _FITTING_MOST)
+    return LexicalEncoder.fit(tokenizer, sample.thinned(size), sample_bytes=size)
+
+
+def _check_tokenizer(tree: Tree, given: Tokenizer | None) -> None:
+    if tree.tokenizer is None:
+        raise UsageError(f"{tree.path} takes bare tokens, so text cannot be ingested into it")
+    if given is not None and given.fingerprint != tree.tokenizer.fingerprint:
+        raise UsageError(
+            f"{tree.path} has another tokenizer ({tree.tokenizer.kind} {tree.tokenizer.fingerprint[:12]}, not "
+            f"{given.kind} {given.fingerprint[:12]}): leave tokenizer out to go on with it, or ingest into a new store"
+        )
+
+
+def _check_encoder(tree: Tree, wanted: EncoderChoice) -> None:
+    if wanted is None:
+        return
+    with tree.snapshot() as snapshot:
+        sets = snapshot.gist_sets()
+        if wanted == "none":
+            if sets:
+                raise UsageError(
+                    f"{tree.path} has gists ({sets[0].name!r}), which grow with it: leave encoder out, or drop them"
+                )
+        elif isinstance(wanted, str):
+            if not any(view.record.kind == wanted for view in sets):
+                raise UsageError(
+                    f"{tree.path} has no {wanted} gists: leave encoder out, and build them with build_gists"
+                )
+        elif not any(view.record.fingerprint == wanted.fingerprint for view in sets):
+            raise UsageError(
+                f"{tree.path} has no gists of encoder {wanted.fingerprint[:12]}: "
+                "leave encoder out, and build them with build_gists"
+            )

@@ -1,0 +1,225 @@
+"""What happens from the paths to the report?  The store is prepared, the source read, what changed written.
+
+Every step between two commits can be lost at any moment and is done again by the next run.  The writer's lock is taken
+before anything is compared, so what is compared cannot change.  Documents whose inputs are gone are removed when, and
+only when, everything was looked at to the end; they go with the last batch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from typing import BinaryIO, cast
+
+from mctree.errors import NotFoundError, UsageError
+from mctree.ingest.interrupts import Interrupts
+from mctree.ingest.pipeline import tokenized
+from mctree.ingest.plan import marker_name
+from mctree.ingest.preparing import LARGEST_SAMPLE, EncoderChoice, TokenizerChoice, prepare
+from mctree.ingest.progress import Progress, SizeScan, Tracker
+from mctree.ingest.reading import Reader
+from mctree.ingest.report import Report, Tally
+from mctree.ingest.sample import Sample, SpooledInput, draw
+from mctree.ingest.writing import Scribe
+from mctree.sources import Format, Source, open_source
+from mctree.tree import Snapshot, Tree
+from mctree.tree.tree import CHUNK_BYTES
+
+__all__ = ["ingest"]
+
+_READING_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class _Input:
+    """What to read, as often as it is asked for.
+
+    Attributes:
+        open: opens it anew, for one walk.
+        reading: 16 bytes that stand for how containers are read.
+        spooled: standard input, if it is read.
+        text_field: the field that holds the text of a record.
+    """
+
+    open: Callable[[], Source]
+    reading: bytes
+    spooled: SpooledInput | None
+    text_field: str
+
+    def sample(self) -> Sample:
+        """A sample of it."""
+        return draw(self.open(), self.spooled, size=LARGEST_SAMPLE, text_field=self.text_field)
+
+
+def ingest(
+    paths: Sequence[str | os.PathLike[str]] | Source,
+    store: str | os.PathLike[str],
+    *,
+    tokenizer: TokenizerChoice = None,
+    encoder: EncoderChoice = None,
+    names: Sequence[str] | None = None,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    ignore_files: bool = True,
+    follow_symlinks: bool = False,
+    format: Format = "auto",  # noqa: A002  # as `open_source` calls it
+    text_field: str = "text",
+    id_field: str | None = None,
+    max_bytes: int | None = None,
+    stdin: BinaryIO | None = None,
+    keep_vanished: bool = False,
+    workers: int | None = None,
+    batch_bytes: int = 8 << 20,
+    chunk_bytes: int = CHUNK_BYTES,
+    on_event: Callable[[Progress], None] | None = None,
+) -> Report:
+    """Turn inputs into a tree, or bring a tree up to date with them.
+
+    What did not change is not read, what grew is extended, what changed is superseded, what vanished is removed; inputs
+    of other names in the store are left alone.  Breaking a run off loses at most the current batch, and the next run
+    goes on.
+
+    Args:
+        paths: files, folders, `-` for standard input; or a `Source`, and then the options of `open_source` do not count.
+        store: the store's path; it is made if nothing is there.
+        tokenizer: of a new store: an object, "bytes", or the path of a `tokenizer.json`; None trains a byte-level one
+            on a sample of the inputs.  An existing store keeps its own.
+        encoder: of a new store: an object, "lexical", or "none"; None is "lexical".  An existing store keeps its own.
+        names: see `mctree.sources.open_source`, as for all up to `stdin`.
+        include: what to read of folders.
+        exclude: what not to read.
+        ignore_files: honour `.mctreeignore` and `.gitignore`.
+        follow_symlinks: read what links lead to.
+        format: how files are read.
+        text_field: the field that holds the text of a record.
+        id_field: the field that names a record.
+        max_bytes: skip documents that are larger.
+        stdin: read instead of standard input.
+        keep_vanished: keep documents whose inputs are gone.
+        workers: how many cores to use; None for all that this process may run on.
+        batch_bytes: bytes of input to a commit.
+        chunk_bytes: wished size of chunk files of a new store.
+        on_event: told how far the run is, in this thread.
+
+    Raises:
+        UsageError: an argument makes no sense, or contradicts the store.
+        SourceError: an input does not exist, or the tokenizer cannot be read.
+        LockedError: somebody else is writing to the store.
+        KeyboardInterrupt: Ctrl-C; everything up to the last full batch is in the store.
+    """
+    began = time.monotonic()
+    if batch_bytes < 1 or (workers is not None and workers < 1):
+        raise UsageError("batch_bytes and workers are 1 or more")
+    if isinstance(paths, Source):
+        given = _Input(lambda: paths, _reading("source"), None, text_field)
+    else:
+        spooled = SpooledInput(stdin or _standard_input()) if any(os.fspath(path) == "-" for path in paths) else None
+
+        def opened() -> Source:
+            return open_source(
+                paths,
+                names=names,
+                include=include,
+                exclude=exclude,
+                ignore_files=ignore_files,
+                follow_symlinks=follow_symlinks,
+                format=format,
+                text_field=text_field,
+                id_field=id_field,
+                max_bytes=max_bytes,
+                stdin=cast(BinaryIO, spooled),
+            )
+
+        given = _Input(opened, _reading(format, text_field, id_field, max_bytes), spooled, text_field)
+    source = given.open()
+    tally = Tally()
+    tracker = Tracker(tally, on_event)
+    with ExitStack() as stack:
+        interrupts = stack.enter_context(Interrupts())
+        existed = os.path.lexists(store)
+        drawn: list[Sample] = []
+
+        def sample() -> Sample:
+            tracker.enter("sampling")
+            drawn.append(given.sample())
+            tracker.enter("training")
+            return drawn[0]
+
+        tree = stack.enter_context(prepare(store, tokenizer, encoder, sample, chunk_bytes=chunk_bytes))
+        if drawn:
+            tracker.total = lambda: drawn[0].total
+        elif on_event is not None and given.open() is not source:
+            scan = SizeScan(given.open())
+            scan.start()
+            stack.callback(scan.stop)
+            tracker.total = lambda: scan.total
+        before, after = _sync(
+            tree, source, given.reading, tally, tracker, interrupts, workers or _cores(), batch_bytes, keep_vanished
+        )
+    return tally.report(time.monotonic() - began, before if existed else None, after)
+
+
+def _sync(
+    tree: Tree,
+    source: Source,
+    reading: bytes,
+    tally: Tally,
+    tracker: Tracker,
+    interrupts: Interrupts,
+    workers: int,
+    batch: int,
+    keep_vanished: bool,
+) -> tuple[int, int]:
+    """Bring the tree up to date with the source; the newest commits before and after."""
+    assert tree.tokenizer is not None, "the store was prepared for text"
+    with closing(tree.writer()) as writer, tree.snapshot() as base:
+        held = interrupts.held
+        scribe = Scribe(writer, tally, batch)
+        reader = Reader(source, base, tally, tracker.advance, held, reading=reading, hold=batch)
+        tracker.enter("ingesting")
+        with (
+            closing(reader.jobs()) as jobs,
+            closing(tokenized(jobs, tree.tokenizer, workers)) as ready,
+        ):
+            for job, encoded in ready:
+                with held:
+                    scribe.write(job, encoded)
+                tracker.advance(job.handled)
+        if reader.finished and not keep_vanished and len(reader.seen) < base.documents_count:
+            tracker.enter("removing")
+            _remove_vanished(base, source, reader, scribe, interrupts)
+        tracker.enter("finishing")
+        with held:
+            scribe.finish()
+        return base.commit, writer.snapshot.commit
+
+
+def _remove_vanished(base: Snapshot, source: Source, reader: Reader, scribe: Scribe, interrupts: Interrupts) -> None:
+    for name, number, record in base.sources():
+        if number in reader.seen or not source.covers(name):
+            continue
+        if record.open and base.stamp(marker_name(name)) is None:
+            continue
+        with interrupts.held:
+            # With a document of a container its stamp goes: should the container come back as it was, it is read anew.
+            above = [name[:place] for place, byte in enumerate(name) if byte == ord("#")]
+            scribe.remove(number, [name, marker_name(name), *above])
+
+
+def _reading(*options: object) -> bytes:
+    return hashlib.blake2b(repr(options).encode(), digest_size=_READING_BYTES).digest()
+
+
+def _standard_input() -> BinaryIO:
+    if sys.stdin is None:
+        raise UsageError("standard input is closed: pipe something into it, or name a file")
+    return cast(BinaryIO, sys.stdin.buffer)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
