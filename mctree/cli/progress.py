@@ -1,8 +1,8 @@
 """How far is a long command, how fast, and how long will it take?
 
 On a terminal a line that is drawn over and over, and gone at the end; elsewhere (a log, a pipe) a plain line now and
-then.  Both go to standard error and say the same: what, how much of how much, rate, time left.  The time left is
-reckoned from the whole run so far.  Nothing is drawn by a second thread, so that the process may fork at any moment.
+then.  Both go to standard error and say the same: what, how much of how much, rate, time left.  Nothing is drawn by a
+second thread, so that the process may fork at any moment.
 """
 
 from __future__ import annotations
@@ -31,8 +31,16 @@ Clock = Callable[[], float]
 class Meter(Protocol):
     """Shows how far something is; a `with` block, at the end of which what it drew is gone."""
 
-    def at(self, done: int, whole: int | None, note: str = "") -> None:
-        """Say that `done` of `whole` (None: not known) is done."""
+    def at(self, done: int, whole: int | None, *, what: str = "", rate: float | None = None, note: str = "") -> None:
+        """Say how far it is.
+
+        Args:
+            done: so much.
+            whole: of so much; None if that is not known.
+            what: what is being done now, if that has changed.
+            rate: so much a second; None for that of the whole run.
+            note: something to add.
+        """
         ...
 
     def __enter__(self) -> Self: ...
@@ -62,7 +70,7 @@ def advancing(what: str, unit: str, *, quiet: bool = False) -> Iterator[Callable
         yield shown.at
 
 
-def status(done: int, whole: int | None, unit: str, seconds: float) -> str:
+def status(done: int, whole: int | None, unit: str, rate: float | None) -> str:
     """`12.3 MB of 45.6 MB · 27.0 % · 3.4 MB/s · 10 s left`, as much of it as is known."""
 
     def amount(value: float) -> str:
@@ -71,15 +79,15 @@ def status(done: int, whole: int | None, unit: str, seconds: float) -> str:
     parts = [amount(done) if whole is None else f"{amount(done)} of {amount(whole)}"]
     if whole:
         parts.append(share(min(done, whole), whole))
-    if done and seconds >= 1:
-        parts.append(f"{amount(done / seconds)}/s")
+    if rate:
+        parts.append(f"{amount(rate)}/s")
         if whole is not None and whole > done:
-            parts.append(f"{duration(seconds * (whole - done) / done)} left")
+            parts.append(f"{duration((whole - done) / rate)} left")
     return " · ".join(parts)
 
 
 class _Silent:
-    def at(self, done: int, whole: int | None, note: str = "") -> None:
+    def at(self, done: int, whole: int | None, *, what: str = "", rate: float | None = None, note: str = "") -> None:
         pass
 
     def __enter__(self) -> Self:
@@ -89,21 +97,34 @@ class _Silent:
         pass
 
 
-class _Lines:
+class _Reckoned:
+    """Knows when it began, so that it can reckon a rate."""
+
+    def __init__(self, what: str, unit: str, clock: Clock) -> None:
+        self.what = what
+        self.clock = clock
+        self._unit = unit
+        self._began = clock()
+
+    def text(self, done: int, whole: int | None, rate: float | None, note: str) -> str:
+        seconds = self.clock() - self._began
+        if rate is None and seconds >= 1:
+            rate = done / seconds
+        return status(done, whole, self._unit, rate) + (f" · {note}" if note else "")
+
+
+class _Lines(_Reckoned):
     """Plain lines, the first after some time: what is done at once says nothing."""
 
     def __init__(self, what: str, unit: str, clock: Clock = time.monotonic) -> None:
-        self._what = what
-        self._unit = unit
-        self._clock = clock
-        self._began = self._shown = clock()
+        super().__init__(what, unit, clock)
+        self._shown = clock()
 
-    def at(self, done: int, whole: int | None, note: str = "") -> None:
-        now = self._clock()
-        if now - self._shown >= _BETWEEN_LINES:
-            self._shown = now
-            tail = f" · {note}" if note else ""
-            warn(f"{self._what}: {status(done, whole, self._unit, now - self._began)}{tail}")
+    def at(self, done: int, whole: int | None, *, what: str = "", rate: float | None = None, note: str = "") -> None:
+        self.what = what or self.what
+        if self.clock() - self._shown >= _BETWEEN_LINES:
+            self._shown = self.clock()
+            warn(f"{self.what}: {self.text(done, whole, rate, note)}")
 
     def __enter__(self) -> Self:
         return self
@@ -112,25 +133,23 @@ class _Lines:
         pass
 
 
-class _Drawn:
+class _Drawn(_Reckoned):
     """One line of a terminal, drawn over and over."""
 
-    def __init__(self, what: str, unit: str) -> None:
-        self._what = what
-        self._unit = unit
-        self._began = time.monotonic()
-        self._shown = 0.0
+    def __init__(self, what: str, unit: str, clock: Clock = time.monotonic) -> None:
+        super().__init__(what, unit, clock)
+        self._shown = clock()
         self._progress: Progress | None = None
 
-    def at(self, done: int, whole: int | None, note: str = "") -> None:
-        now = time.monotonic()
-        if self._progress is None:
-            return
-        task = self._progress.task_ids[0]
-        text = status(done, whole, self._unit, now - self._began) + (f" · {note}" if note else "")
-        self._progress.update(task, completed=done, total=whole, status=text)
-        if now - self._shown >= _BETWEEN_DRAWINGS:
+    def at(self, done: int, whole: int | None, *, what: str = "", rate: float | None = None, note: str = "") -> None:
+        now = self.clock()
+        changed = bool(what) and what != self.what
+        self.what = what or self.what
+        if self._progress is not None and (changed or now - self._shown >= _BETWEEN_DRAWINGS):
             self._shown = now
+            text = self.text(done, whole, rate, note)
+            task = self._progress.task_ids[0]
+            self._progress.update(task, description=self.what, completed=done, total=whole, status=text)
             self._progress.refresh()
 
     def __enter__(self) -> Self:
@@ -141,7 +160,7 @@ class _Drawn:
 
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=16),
+            BarColumn(bar_width=12),
             TextColumn("{task.fields[status]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
             console=Console(stderr=True),
             transient=True,
@@ -149,7 +168,7 @@ class _Drawn:
             redirect_stdout=False,
             redirect_stderr=False,
         )
-        self._progress.add_task(self._what, total=None, status="")
+        self._progress.add_task(self.what, total=None, status="")
         self._progress.start()
         return self
 

@@ -44,25 +44,24 @@ class Interrupts:
 
 class _Held:
     def __init__(self) -> None:
-        self._holding = False
+        self._depth = 0
         self._struck = False
 
     def strike(self, number: int, frame: FrameType | None) -> None:
         """The signal handler."""
-        if self._holding and not self._struck:
+        if self._depth and not self._struck:
             self._struck = True
         else:
             self._struck = False
             raise KeyboardInterrupt
 
     def __enter__(self) -> None:
-        assert not self._holding, "one step at a time"
-        self._holding = True
+        self._depth += 1
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._holding = False
-        if self._struck and kind is None:
+        self._depth -= 1
+        if self._struck and not self._depth and kind is None:
             self._struck = False
             raise KeyboardInterrupt

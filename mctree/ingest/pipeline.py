@@ -11,7 +11,7 @@ With one worker there are no threads at all: the work is done where it is asked 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from mctree.encoders import Encoded, Tokenizer
@@ -24,7 +24,9 @@ _QUEUED_PER_WORKER = 1 << 20
 _LEAST_QUEUED = 2
 
 
-def tokenized(jobs: Iterator[Job], tokenizer: Tokenizer, workers: int) -> Iterator[tuple[Job, list[Encoded]]]:
+def tokenized(
+    jobs: Iterator[Job], tokenizer: Tokenizer, workers: int
+) -> Generator[tuple[Job, list[Encoded]], None, None]:
     """Tokenize the pieces of jobs.
 
     Args:

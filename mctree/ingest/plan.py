@@ -1,4 +1,4 @@
-"""What is to be done with an input, given what the store knows of it?  Decisions alone: nothing is read or written here.
+"""What is to be done with an input, given what the store knows of it?  Decisions alone, nothing is read or written.
 
 Two questions, in this order.  *Must it be read?*  Not if its `stat` is the one that was stamped, and the stamp is no
 younger than a clock can tell (`settled`).  *What has become of the document?*  `judge` compares sizes and digests:

@@ -87,7 +87,7 @@ class Reader:
         self._job = Job()
         self._left: int | None = None
 
-    def jobs(self) -> Iterator[Job]:
+    def jobs(self) -> Generator[Job, None, None]:
         """Everything that is to be written, in the source's order."""
         for found in self._source:
             if isinstance(found, Skipped):
@@ -99,6 +99,11 @@ class Reader:
         if self._job:
             yield self._taken()
         self.finished = True
+
+    def is_foreign(self, name: bytes) -> bool:
+        """Whether the document of this name is being written to by somebody else."""
+        known = self._recall(name)[1]
+        return known is not None and known.foreign
 
     # Items
 
@@ -173,7 +178,7 @@ class Reader:
             verdict = judge(known, raw.locator, digest.size, digest.prefix)
         if verdict is Verdict.KEEP:
             self._tally.unchanged += 1
-            self._restamp(raw.name, sighting and sighting.stamp(digest.value))
+            self._restamp(raw.name, None if sighting is None else sighting.stamp(digest.value))
             return True
         part = Part(raw.name, raw.locator, verdict, known, first=True, long=long)
         written = Digest()
@@ -240,9 +245,8 @@ class Reader:
                 return stamp, None
             if not record.open:
                 return stamp, Known.closed(number, record)
-            return stamp, Known.open(
-                number, record, self._base.document(number).size, self._base.stamp(marker_name(name))
-            )
+            size, marker = self._base.document(number).size, self._base.stamp(marker_name(name))
+            return stamp, Known.open(number, record, size, marker)
 
     def _restamp(self, name: bytes, stamp: Stamp | None) -> None:
         if stamp is not None:

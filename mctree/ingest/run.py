@@ -16,7 +16,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
-from mctree.errors import NotFoundError, UsageError
+from mctree.errors import UsageError
 from mctree.ingest.interrupts import Interrupts
 from mctree.ingest.pipeline import tokenized
 from mctree.ingest.plan import marker_name
@@ -41,12 +41,14 @@ class _Input:
 
     Attributes:
         open: opens it anew, for one walk.
+        again: two walks do not disturb each other.
         reading: 16 bytes that stand for how containers are read.
         spooled: standard input, if it is read.
         text_field: the field that holds the text of a record.
     """
 
     open: Callable[[], Source]
+    again: bool
     reading: bytes
     spooled: SpooledInput | None
     text_field: str
@@ -85,7 +87,8 @@ def ingest(
     goes on.
 
     Args:
-        paths: files, folders, `-` for standard input; or a `Source`, and then the options of `open_source` do not count.
+        paths: files, folders, `-` for standard input; or a `Source`, for which the options of `open_source` do not
+            count.
         store: the store's path; it is made if nothing is there.
         tokenizer: of a new store: an object, "bytes", or the path of a `tokenizer.json`; None trains a byte-level one
             on a sample of the inputs.  An existing store keeps its own.
@@ -116,7 +119,7 @@ def ingest(
     if batch_bytes < 1 or (workers is not None and workers < 1):
         raise UsageError("batch_bytes and workers are 1 or more")
     if isinstance(paths, Source):
-        given = _Input(lambda: paths, _reading("source"), None, text_field)
+        given = _Input(lambda: paths, False, _reading("source"), None, text_field)
     else:
         spooled = SpooledInput(stdin or _standard_input()) if any(os.fspath(path) == "-" for path in paths) else None
 
@@ -135,7 +138,7 @@ def ingest(
                 stdin=cast(BinaryIO, spooled),
             )
 
-        given = _Input(opened, _reading(format, text_field, id_field, max_bytes), spooled, text_field)
+        given = _Input(opened, True, _reading(format, text_field, id_field, max_bytes), spooled, text_field)
     source = given.open()
     tally = Tally()
     tracker = Tracker(tally, on_event)
@@ -153,7 +156,7 @@ def ingest(
         tree = stack.enter_context(prepare(store, tokenizer, encoder, sample, chunk_bytes=chunk_bytes))
         if drawn:
             tracker.total = lambda: drawn[0].total
-        elif on_event is not None and given.open() is not source:
+        elif on_event is not None and given.again:
             scan = SizeScan(given.open())
             scan.start()
             stack.callback(scan.stop)
@@ -200,12 +203,15 @@ def _sync(
 
 
 def _remove_vanished(base: Snapshot, source: Source, reader: Reader, scribe: Scribe, interrupts: Interrupts) -> None:
-    for name, number, record in base.sources():
-        if number in reader.seen or not source.covers(name):
-            continue
-        if record.open and base.stamp(marker_name(name)) is None:
-            continue
+    live = base.sources()
+    while True:
         with interrupts.held:
+            entry = next(live, None)
+            if entry is None:
+                return
+            name, number, record = entry
+            if number in reader.seen or not source.covers(name) or (record.open and reader.is_foreign(name)):
+                continue
             # With a document of a container its stamp goes: should the container come back as it was, it is read anew.
             above = [name[:place] for place, byte in enumerate(name) if byte == ord("#")]
             scribe.remove(number, [name, marker_name(name), *above])

@@ -1,10 +1,11 @@
 """What is a corpus like?  A bounded sample of its text, spread evenly over all of it, without reading all of it.
 
-The walk through the source marks places at equal distances in the corpus, as if all inputs lay end to end.  How long it
-is shows only at the end, so the distance is doubled, and every second mark dropped, whenever there are too many; what is
-left depends on names and sizes alone.  At each mark a stretch of text is then read: of a plain file around the mark, of
-a JSONL file from the record that follows it.  Of inputs that only open at their start (Parquet, compressed JSONL) as
-much is read from there as all their marks stand for.  Standard input is sampled at its beginning, and handed on whole.
+The walk through the source marks places at equal distances in the corpus, as if all inputs lay end to end.  How long
+it is shows only at the end, so the distance is doubled, and every second mark dropped, whenever there are too many;
+what is left depends on names and sizes alone.  At each mark a stretch of text is then read: of a plain file around the
+mark, of a JSONL file from the record that follows it.  Of inputs that only open at their start (Parquet, compressed
+JSONL) as much is read from there as all their marks stand for.  Standard input is sampled at its beginning, and handed
+on whole.
 
 A sample is only a sample: what cannot be read is passed over, and reported by the run itself when it comes to it.
 """
@@ -171,29 +172,28 @@ def _texts(source: Source, marks: list[_Mark], length: int, most: int, text_fiel
 
 def _at(source: Source, mark: _Mark, length: int, text_field: str) -> bytes | None:
     """The text at a mark (empty if it cannot be read); None if the input only opens at its start."""
-    item = mark.item
-    path = _path(source, item.name)
+    path = _path(source, mark.item.name)
     if path is None:
         return None
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), "rb", buffering=0) as file:
+            if not _is_seen(os.fstat(file.fileno()), mark.item):
+                return b""
+            return _record(file, mark, length, text_field) if mark.item.container else _window(file, mark, length)
     except OSError:
         return b""
-    with open(descriptor, "rb", buffering=0) as file:
-        status = os.fstat(descriptor)
-        if item.stamp is None or (status.st_ino, status.st_ctime_ns) != (item.stamp.inode, item.stamp.ctime_ns):
-            return b""
-        try:
-            if not item.container:
-                offset = 0 if item.stamp.size <= length else min(mark.offset, item.stamp.size - length)
-                window = os.pread(descriptor, length, offset)
-                return b"" if b"\0" in window else window
-            if os.pread(descriptor, 4, 0).startswith(_CLOSED_FORMATS):
-                return None
-            file.seek(mark.offset)
-            return _record(io.BufferedReader(file), mark.offset > 0, length, text_field)
-        except OSError:
-            return b""
+
+
+def _is_seen(status: os.stat_result, item: Item) -> bool:
+    stamp = item.stamp
+    return stamp is not None and (status.st_ino, status.st_ctime_ns) == (stamp.inode, stamp.ctime_ns)
+
+
+def _window(file: io.FileIO, mark: _Mark, length: int) -> bytes:
+    """A stretch of a plain file that holds the mark, all of it if it is short; empty if it is binary."""
+    size = os.fstat(file.fileno()).st_size
+    text = os.pread(file.fileno(), length, max(min(mark.offset, size - length), 0))
+    return b"" if b"\0" in text else text
 
 
 def _path(source: Source, name: bytes) -> bytes | None:
@@ -204,9 +204,13 @@ def _path(source: Source, name: bytes) -> bytes | None:
     return None
 
 
-def _record(lines: io.BufferedReader, inside: bool, length: int, text_field: str) -> bytes:
-    """The start of the text of the next record of a JSONL file."""
-    if inside:
+def _record(file: io.FileIO, mark: _Mark, length: int, text_field: str) -> bytes | None:
+    """The start of the text of the next record of a JSONL file; None if it is no such file."""
+    if os.pread(file.fileno(), 4, 0).startswith(_CLOSED_FORMATS):
+        return None
+    file.seek(mark.offset)
+    lines = io.BufferedReader(file)
+    if mark.offset:
         lines.readline(_LONGEST_LINE)
     return _text_of(lines.readline(_LONGEST_LINE), text_field)[:length]
 

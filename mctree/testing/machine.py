@@ -19,10 +19,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from itertools import islice
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from mctree.encoders import BytesTokenizer, Encoder, Tokenizer
 from mctree.errors import CommitGoneError, LockedError, MctreeError, NotFoundError, UsageError
@@ -105,12 +105,36 @@ class TreeMachine(RuleBasedStateMachine):
         self.scribe: Scribe | None = None
         self.held: list[tuple[Snapshot, Expected]] = []
 
+    @initialize(blocks=st.sampled_from([0, 2, 33, 70, 1030]), build=st.booleans())
+    def begin_with(self, blocks: int, build: bool) -> None:
+        """Start from a store that holds a little already, so that not every run has to come so far first."""
+        if build:
+            self.tree.build_gists(self.encoders[0], SETS[0])
+            self.model.now.sets[SETS[0]] = ModelSet(self.encoders[0], "float16", 0, self.model.newest)
+            self.model.now.default = SETS[0]
+            self._record(self.tree.commits()[-1].number)
+        for i, part in enumerate([blocks // 2, blocks - blocks // 2]):
+            if part:
+                self._add_long(NAMES[i], i, 32 * part - 5)
+        if blocks:
+            self._finish()
+
     # Documents
 
-    @rule(edit=st.data())
-    def edit(self, edit: st.DataObject) -> None:
-        """Change a document, or try to."""
-        self._apply(edit.draw(self._edits))
+    @rule(data=st.data(), edits=st.integers(1, 5), then=st.sampled_from(["go on", "commit", "commit", "finish"]))
+    def work(self, data: st.DataObject, edits: int, then: str) -> None:
+        """Change some documents in ways that are possible where they are."""
+        for _ in range(edits):
+            self._apply(data.draw(self._possible_edits()))
+        if then == "commit":
+            self._commit(data.draw(st.sampled_from([None, True, False])))
+        elif then == "finish":
+            self._finish()
+
+    @rule(data=st.data())
+    def try_anything(self, data: st.DataObject) -> None:
+        """Change a document, or be refused."""
+        self._apply(data.draw(self._edits))
 
     @precondition(lambda self: self.extends)
     @rule(data=st.data(), parts=st.integers(1, 4))
@@ -125,15 +149,7 @@ class TreeMachine(RuleBasedStateMachine):
     @rule(name=st.sampled_from(NAMES), seed=st.integers(0, 9), blocks=st.integers(30, 1100), over=st.integers(-1, 1))
     def add_much(self, name: bytes, seed: int, blocks: int, over: int) -> None:
         """Add a document that reaches the higher levels and into further chunks."""
-        size = 32 * blocks + over
-        if self.tokenizer is None:
-            self._apply(Edit("begin", name, replace=True))
-            self._apply(
-                Edit("extend", name, tokens=tuple(strategies.patterned(seed, size, self.tree.vocabulary).tolist()))
-            )
-            self._apply(Edit("close", name))
-        else:
-            self._apply(Edit("add", name, data=_text(seed, size), replace=True))
+        self._add_long(name, seed, 32 * blocks + over)
 
     @precondition(lambda self: self.inputs)
     @rule(data=st.data())
@@ -181,15 +197,7 @@ class TreeMachine(RuleBasedStateMachine):
     @rule()
     def finish(self) -> None:
         """Leave the writer's block, which commits with gists."""
-        writer = self._scribe().writer
-        behind = any(one.rows < len(self.model.now.blocks) for one in self.model.now.sets.values())
-        changed = self.model.changed or behind
-        writer.__exit__(None, None, None)
-        self.scribe = None
-        self.model.gists_made()
-        if changed:
-            self._record(self.tree.commits()[-1].number)
-        self.model.abandon()
+        self._finish()
 
     @precondition(lambda self: self.scribe is not None)
     @rule(error=st.booleans())
@@ -277,7 +285,7 @@ class TreeMachine(RuleBasedStateMachine):
     @rule(portable=st.booleans())
     def reopen(self, portable: bool) -> None:
         """Close everything and open the store again, mapped or read."""
-        self._drop_writer()
+        self._finish()
         for snapshot, _ in self.held:
             snapshot.close()
         self.held.clear()
@@ -288,6 +296,7 @@ class TreeMachine(RuleBasedStateMachine):
             assert snapshot.commit == self.model.newest
             check_snapshot(snapshot, self.expected[snapshot.commit])
 
+    @precondition(lambda self: self.model.newest > 1)
     @rule()
     def verify(self) -> None:
         """Verify the store as it is, whoever writes to it."""
@@ -312,7 +321,7 @@ class TreeMachine(RuleBasedStateMachine):
             now.default = name
         self._record(self.tree.commits()[-1].number)
 
-    @precondition(lambda self: self.model.now.sets)
+    @precondition(lambda self: self.model.now.sets and self.model.now.dead)
     @rule(data=st.data())
     def refresh(self, data: st.DataObject) -> None:
         """Refresh a gist set: nothing in it is stale then."""
@@ -348,6 +357,7 @@ class TreeMachine(RuleBasedStateMachine):
             now.default = None if now.default == name else now.default
         self._record(self.tree.commits()[-1].number)
 
+    @precondition(lambda self: self.model.now.dead)
     @rule()
     def compact(self) -> None:
         """Write the store anew; snapshots of the old epoch stay what they are."""
@@ -361,7 +371,7 @@ class TreeMachine(RuleBasedStateMachine):
     @rule(data=st.data(), gists=st.booleans(), calls=st.integers(0, 60))
     def crash_in_commit(self, data: st.DataObject, gists: bool, calls: int) -> None:
         """Another process changes documents and dies while it commits, or soon after."""
-        self._drop_writer()
+        self._finish()
         before = self.model.newest
         done: list[Edit] = []
         for edit in data.draw(self._whole_edits):
@@ -377,11 +387,11 @@ class TreeMachine(RuleBasedStateMachine):
         self.model.abandon()
         self._compare_newest()
 
-    @precondition(lambda self: self.crashes and self.model.now.sets)
+    @precondition(lambda self: self.crashes and self.model.now.sets and self.model.now.dead)
     @rule(data=st.data(), calls=st.integers(0, 60))
     def crash_in_refresh(self, data: st.DataObject, calls: int) -> None:
         """Another process refreshes a gist set, and dies."""
-        self._drop_writer()
+        self._finish()
         name = data.draw(st.sampled_from(sorted(self.model.now.sets)))
         before = self.model.newest
         self._crash(lambda tree: tree.refresh_gists(name), calls)
@@ -391,11 +401,11 @@ class TreeMachine(RuleBasedStateMachine):
             self._record(newest)
         self._compare_newest()
 
-    @precondition(lambda self: self.crashes)
+    @precondition(lambda self: self.crashes and self.model.now.dead)
     @rule(calls=st.integers(0, 400))
     def crash_in_compaction(self, calls: int) -> None:
         """Another process compacts the store, and dies."""
-        self._drop_writer()
+        self._finish()
         self._crash(lambda tree: tree.compact(), calls)
         if self.tree.epoch != self.model.now.epoch:
             self._compacted()
@@ -446,6 +456,44 @@ class TreeMachine(RuleBasedStateMachine):
             self.scribe = Scribe(self.tree.writer())
         return self.scribe
 
+    def _possible_edits(self) -> st.SearchStrategy[Edit]:
+        """Edits that can be done now."""
+        model, text = self.model, self.tokenizer is not None
+        live = {document.source: document for document in model.now.documents.values()}
+        quiet = [source for source in live if model.removable(source)]
+        growing = [source for source, document in live.items() if document.open]
+        grown = [source for source in live if model.reopenable(source)]
+        free = sorted({*NAMES} - {*live})
+        choices = []
+        for names, actions in (
+            (free, ("begin", "add")),
+            (growing, ("write", "extend", "close") if self.extends else ("write", "close")),
+            (grown, ("reopen",)),
+            (quiet, ("remove",)),
+        ):
+            usable = cast("tuple[Action, ...]", [a for a in actions if text or a not in ("write", "add")])
+            if names and usable:
+                who = st.sampled_from(names)
+                choices.append(
+                    strategies.edits(vocabulary=self.tree.vocabulary, most=2000, names=who, actions=usable, text=text)
+                )
+        if quiet and text:
+            choices.append(
+                st.builds(
+                    Edit, st.just("add"), st.sampled_from(quiet), strategies.contents(2000), replace=st.just(True)
+                )
+            )
+        return st.one_of(choices)
+
+    def _add_long(self, name: bytes, seed: int, size: int) -> None:
+        if self.tokenizer is None:
+            tokens = strategies.patterned(seed, size, self.tree.vocabulary)
+            self._apply(Edit("begin", name, replace=True))
+            self._apply(Edit("extend", name, tokens=tuple(tokens.tolist())))
+            self._apply(Edit("close", name))
+        else:
+            self._apply(Edit("add", name, data=_text(seed, size), replace=True))
+
     def _apply(self, edit: Edit) -> None:
         apply(self._scribe(), self.model, edit)
 
@@ -465,6 +513,20 @@ class TreeMachine(RuleBasedStateMachine):
             return True
         act()
         return False
+
+    def _finish(self) -> None:
+        """Leave the writer's block, if there is one: it commits with gists."""
+        if self.scribe is None:
+            return
+        behind = any(one.rows < len(self.model.now.blocks) for one in self.model.now.sets.values())
+        changed = self.model.changed or behind
+        self.scribe.writer.__exit__(None, None, None)
+        self.scribe = None
+        self.model.gists_made()
+        if changed:
+            assert self.tree.commits()[-1].number == self.model.newest + 1
+            self._record(self.model.newest + 1)
+        self.model.abandon()
 
     def _commit(self, gists: bool | None) -> None:
         model, scribe = self.model, self._scribe()

@@ -169,6 +169,16 @@ class Model:
         """Whether there is something to commit, gists aside."""
         return self._changed or bool(self._dirty) or self.now.links != self.commits[self.newest].links
 
+    def removable(self, source: bytes) -> bool:
+        """Whether a document can be removed, or superseded, now."""
+        live = self.now.live(source)
+        return live is not None and live.id not in self._dirty
+
+    def reopenable(self, source: bytes) -> bool:
+        """Whether a document can be reopened now."""
+        live = self.now.live(source)
+        return live is not None and live.id not in self._closed
+
     def do(self, edit: Edit) -> None:
         """Do what `Scribe.do` does.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 
+import numpy as np
 import pytest
 from command_lines import bad, book, good, objects, run
 
@@ -32,21 +33,21 @@ def sets(store):
 
 def test_the_first_set_is_the_default_one(built):
     (only,) = sets(built).values()
-    assert (only["name"], only["default"], only["dim"], only["stale"]) == ("lexical", True, 64, 0)
+    assert (only["name"], only["default"], only["dim"], only["stale"]) == ("default", True, 64, 0)
     assert only["nodes"][0] == objects(good("info", built, "--json"))[0]["blocks"]
     assert "lexical" in good("gist", "list", built)
     assert "default" in good("show", built, "2:0")
 
 
 def test_a_set_goes_on_as_it_was_begun(own):
-    before = sets(own)["lexical"]
+    before = sets(own)["default"]
     with mctree.open(own) as tree, tree.writer() as writer:
         for i in range(50):
             writer.add(f"more {i}", "words that the encoder was not fitted to")
             writer.commit(gists=False)
     after = good("gist", "build", own)
-    assert "gist set lexical" in after
-    again = sets(own)["lexical"]
+    assert "gist set default" in after
+    again = sets(own)["default"]
     assert again["fingerprint"] == before["fingerprint"]
     assert again["nodes"][0] == before["nodes"][0] + 50 * 2
     assert "0 blocks" in good("gist", "build", own)
@@ -60,13 +61,13 @@ def test_sets_stand_side_by_side_and_the_default_is_chosen(own):
     good("gist", "build", own, "--name", "small", "--dim", "8", "--dtype", "float32")
     assert not sets(own)["small"]["default"]
     good("gist", "default", own, "small")
-    assert sets(own)["small"]["default"] and not sets(own)["lexical"]["default"]
+    assert sets(own)["small"]["default"] and not sets(own)["default"]["default"]
     (said,) = objects(good("show", own, "1:0", "--json"))
-    assert [each["set"] for each in said["gists"]] == ["lexical", "small"]
+    assert [each["set"] for each in said["gists"]] == ["default", "small"]
     (said,) = objects(good("show", own, "1:0", "--json", "--gist-set", "small"))
     assert [(each["set"], each["dim"], each["dtype"]) for each in said["gists"]] == [("small", 8, "float32")]
     good("gist", "drop", own, "small")
-    assert list(sets(own)) == ["lexical"]
+    assert list(sets(own)) == ["default"]
     assert "small" in bad("show", own, "1:0", "--gist-set", "small")
     assert "default" in bad("search", own, "x")
     good("gist", "build", own, "--name", "next", "--dim", "8", "--default")
@@ -75,17 +76,18 @@ def test_sets_stand_side_by_side_and_the_default_is_chosen(own):
 
 def test_what_was_removed_makes_gists_stale_until_they_are_refreshed(own):
     good("rm", own, "books/2.txt")
-    stale = sets(own)["lexical"]["stale"]
+    stale = sets(own)["default"]["stale"]
     assert stale > 0
     assert "stale" in good("show", own)
     with mctree.open(own) as tree, tree.snapshot() as snapshot:
         view = snapshot.gists()
-        index = next(i for i in range(view.rows(2)) if view.stale(2, [i])[0] and snapshot.world.exists(2, [i])[0])
+        nodes = np.arange(view.rows(2))
+        index = nodes[view.stale(2, nodes) & snapshot.world.exists(2, nodes)][0]
     assert "stale" in good("show", own, f"2:{index}")
     assert "made again" in good("gist", "refresh", own)
-    assert sets(own)["lexical"]["stale"] == 0
+    assert sets(own)["default"]["stale"] == 0
     assert "stale" not in good("show", own, f"2:{index}")
-    assert "0 gists made again" in good("gist", "refresh", own, "--name", "lexical")
+    assert "0 gists made again" in good("gist", "refresh", own, "--name", "default")
 
 
 def test_a_search_finds_the_needle_and_says_where(built):

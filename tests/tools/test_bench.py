@@ -434,7 +434,7 @@ def test_the_command_writes_a_page_and_json_without_names_of_places(
         if len(platform.node()) > 3:
             assert platform.node() not in text
     assert not list(scratch.iterdir())
-    for name in ("gather", "runs", "windows", "scan", "opening", "append"):
+    for name in ("gather", "runs", "windows", "scan", "opening", "append", "ingest"):
         assert [line["state"] for line in tables[name]["lines"] if line["contender"] == "mctree"] == ["measured"]
     for name in ("open", "find", "cover"):
         assert len(tables[f"growth/{name}"]["lines"]) == 2

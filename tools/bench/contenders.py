@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tools.bench.ours import Mctree, MctreeAppend, MctreeGrowth, MctreeTokenizer
+from tools.bench.ours import Mctree, MctreeAppend, MctreeGrowth, MctreeIngest, MctreeTokenizer
 from tools.bench.peers import Appender, Grower, Ingester, Peer
 from tools.bench.peers.arrow import ArrowAppend, ArrowFile, HuggingFace
 from tools.bench.peers.flat import ByHand, FlatMemmap, SyncedFile
@@ -61,7 +61,14 @@ def appenders(sizes: Sizes) -> tuple[Appender, ...]:
 
 def ingesters(sizes: Sizes) -> tuple[Ingester, ...]:
     """All ways from text to stored tokens."""
-    return (TokenizerAlone(sizes), MctreeTokenizer(sizes), MegatronIngest(sizes), HuggingFaceIngest(sizes))
+    return (
+        TokenizerAlone(sizes),
+        MctreeTokenizer(sizes),
+        MctreeIngest(sizes, gists=False),
+        MctreeIngest(sizes, gists=True),
+        MegatronIngest(sizes),
+        HuggingFaceIngest(sizes),
+    )
 
 
 def growers(sizes: Sizes) -> tuple[Grower, ...]:

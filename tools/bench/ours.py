@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tools.bench.data import Data
+from tools.bench.errors import WrongValuesError
 from tools.bench.peers import About, Ingested
 from tools.bench.peers.protocol import library
 from tools.bench.peers.tokenizing import corpus_files, in_order
 from tools.bench.sizes import Sizes
 
-__all__ = ["KIND", "NAME", "Mctree", "MctreeAppend", "MctreeGrowth", "MctreeTokenizer"]
+__all__ = ["KIND", "NAME", "Mctree", "MctreeAppend", "MctreeGrowth", "MctreeIngest", "MctreeTokenizer"]
 
 NAME = "mctree"
 KIND = "ours"
@@ -32,6 +34,8 @@ _PIECE = 1 << 22
 _COMMIT = 1 << 26
 _SMALL_CHUNK = 1 << 16
 _HUGE_PAGE = 1 << 21
+_CORES = 2
+_COMPARED = 20
 _APPEND_VOCABULARY = 1 << 15
 _GROWN_VOCABULARY = 1 << 16
 
@@ -206,6 +210,32 @@ class MctreeTokenizer:
         began = time.perf_counter()
         pieces = in_order(lambda held: engine.encode([held])[0].ids, corpus_files(corpus))
         return Ingested(sum(map(len, pieces)), time.perf_counter() - began)
+
+
+class MctreeIngest:
+    """`mctree.ingest` into a new store, with the default gists or with none."""
+
+    def __init__(self, sizes: Sizes, *, gists: bool) -> None:
+        self._gists = gists
+        name, note = (NAME, "the default gists, fitting included") if gists else (f"{NAME} without gists", "no gists")
+        self.about = About(name, KIND, f"mctree.ingest, {note}; durable", requires=("mctree", "tokenizers"))
+
+    def ingest(self, corpus: Path, tokenizer: Path, folder: Path) -> Ingested:
+        """Ingest on two cores, then see that some documents come back byte for byte."""
+        engine = library("mctree.encoders").HFTokenizer(tokenizer.read_bytes())
+        ingest = library("mctree.ingest").ingest
+        began = time.perf_counter()
+        encoder = None if self._gists else "none"
+        report = ingest([corpus], folder / "store", tokenizer=engine, encoder=encoder, workers=_CORES)
+        seconds = time.perf_counter() - began
+        files = {path.name: path for path in corpus_files(corpus)}
+        with library("mctree").open(folder / "store", writable=False) as tree, tree.snapshot() as snapshot:
+            right = snapshot.documents_count == len(files)
+            for document in islice(snapshot.documents(), _COMPARED):
+                right = right and document.read() == files[Path(document.name).name].read_bytes()
+        if not right:
+            raise WrongValuesError("the documents that were ingested are not the files")
+        return Ingested(report.tokens, seconds)
 
 
 class MctreeGrowth:

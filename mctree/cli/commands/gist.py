@@ -19,6 +19,7 @@ from mctree.errors import NotFoundError, UsageError
 
 __all__ = ["command"]
 
+_FIRST_NAME = "default"
 _DIM = 512
 _SAMPLE_BYTES = 64 << 20
 
@@ -43,7 +44,7 @@ def command() -> None:
 
 @command.command("build", short_help="Make the gists that a set lacks.")
 @store_argument
-@click.option("--name", metavar="NAME", help="Name of the set; by default that of the encoder.")
+@click.option("--name", metavar="NAME", help="Name of the set; that of the default set if none is named.")
 @click.option(
     "--encoder", type=click.Choice(["lexical"]), default="lexical", show_default=True, help="What makes the gists."
 )
@@ -64,11 +65,11 @@ def build(
 
     The set is built batch by batch: interrupted, it goes on where it was.
     """
-    chosen = encoder if name is None else name
     with mctree.open(store) as tree:
         # Who is in the way is better known before the work than after.
         tree.writer().close()
         with tree.snapshot() as snapshot:
+            chosen = name or snapshot.default_gists or _FIRST_NAME
             maker = _encoder_of(snapshot, chosen, encoder, dim)
             if maker is None:
                 if not quiet:

@@ -1,0 +1,186 @@
+"""`mctree ingest`: how do files become a tree, and how does a tree keep up with them?"""
+
+from __future__ import annotations
+
+import os
+from typing import Literal, get_args
+
+import click
+
+import mctree
+from mctree.cli.arguments import in_json
+from mctree.cli.escaping import escape, one_line
+from mctree.cli.formatting import duration, number, plural, size
+from mctree.cli.output import dim, fields, json_line, line, name
+from mctree.cli.picture import draw_tree
+from mctree.cli.progress import Meter, meter
+from mctree.errors import UsageError
+from mctree.ingest import Progress, Report, ingest
+from mctree.sources import Format
+
+__all__ = ["command", "default_store"]
+
+_GO_ON = "what was committed is safe, and the same command goes on from there"
+
+
+@click.command("ingest")
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.option(
+    "-o", "--output", "store", metavar="STORE", help="The store; by default NAME.mctree, beside where you are."
+)
+@click.option("--include", multiple=True, metavar="PATTERN", help="Take only what this gitignore pattern matches.")
+@click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out what this gitignore pattern matches.")
+@click.option("--no-ignore", is_flag=True, help="Do not honour .gitignore and .mctreeignore.")
+@click.option("--follow-symlinks", is_flag=True, help="Read what symbolic links lead to.")
+@click.option("--max-bytes", type=click.IntRange(min=0), metavar="N", help="Skip documents of more than N bytes.")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(get_args(Format)),
+    default="auto",
+    show_default=True,
+    help="How files are read; auto goes by their names.",
+)
+@click.option(
+    "--text-field", default="text", show_default=True, metavar="FIELD", help="What holds the text of a record."
+)
+@click.option("--id-field", metavar="FIELD", help="What names a record; by default its line or row does.")
+@click.option(
+    "--tokenizer",
+    metavar="WHICH",
+    help="Of a new store: bytes, or the path of a tokenizer.json; by default one is trained.",
+)
+@click.option(
+    "--encoder",
+    type=click.Choice(["lexical", "none"]),
+    help="What makes the gists of a new store; lexical by default.",
+)
+@click.option("--keep-vanished", is_flag=True, help="Keep documents whose files are gone.")
+@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Cores to use; by default all.")
+@click.option("-v", "--verbose", is_flag=True, help="List what was skipped, and why.")
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress and no picture.")
+@in_json
+def command(
+    paths: tuple[str, ...],
+    store: str | None,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    no_ignore: bool,
+    follow_symlinks: bool,
+    max_bytes: int | None,
+    format_: Format,
+    text_field: str,
+    id_field: str | None,
+    tokenizer: str | None,
+    encoder: Literal["lexical", "none"] | None,
+    keep_vanished: bool,
+    workers: int | None,
+    verbose: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Turn files and folders into a tree, or bring a tree up to date.
+
+    PATH is a file, a folder, or - for standard input.  Run again, what did not change is not read, what grew is
+    extended, what changed is superseded, and what is gone is removed.  Interrupted, at most the current batch is lost,
+    and the same command goes on.
+    """
+    chosen = default_store(paths) if store is None else store
+    with meter("looking", "bytes", quiet=quiet) as shown:
+        try:
+            report = ingest(
+                paths,
+                chosen,
+                tokenizer=tokenizer,
+                encoder=encoder,
+                include=include,
+                exclude=exclude,
+                ignore_files=not no_ignore,
+                follow_symlinks=follow_symlinks,
+                max_bytes=max_bytes,
+                format=format_,
+                text_field=text_field,
+                id_field=id_field,
+                keep_vanished=keep_vanished,
+                workers=workers,
+                on_event=lambda event: _show(shown, event),
+            )
+        except KeyboardInterrupt as error:
+            error.add_note(_GO_ON)
+            raise
+    if as_json:
+        json_line(_json(report, chosen))
+        return
+    _print(report, verbose)
+    if not quiet:
+        line()
+        with mctree.open(chosen, writable=False) as tree, tree.snapshot() as snapshot:
+            draw_tree(snapshot)
+
+
+def default_store(paths: tuple[str, ...]) -> str:
+    """`NAME.mctree` in the current folder, where NAME is the last part of the first path.
+
+    Raises:
+        UsageError: it has no such part.
+    """
+    first = "stdin" if paths[0] == "-" else os.path.basename(os.path.abspath(paths[0]))
+    if not first:
+        raise UsageError(f"{paths[0]!r} has no name to call the store by: name it with -o")
+    return f"{first}.mctree"
+
+
+def _show(shown: Meter, event: Progress) -> None:
+    note = f"{plural(event.documents, 'document')}" if event.documents else ""
+    shown.at(event.bytes, event.total_bytes, what=event.phase, rate=event.rate, note=note)
+
+
+def _print(report: Report, verbose: bool) -> None:
+    counts = {
+        "new": report.added,
+        "changed": report.superseded,
+        "grown": report.extended,
+        "removed": report.removed,
+        "unchanged": report.unchanged,
+    }
+    said = ", ".join(f"{number(count)} {what}" for what, count in counts.items() if count)
+    read = [size(report.bytes_read), f"in {duration(report.seconds)}"]
+    if report.bytes_read and report.seconds >= 0.1:
+        read.append(f"· {size(report.bytes_read / report.seconds)}/s")
+    if report.tokens:
+        read.append(f"· {plural(report.tokens, 'token')} written")
+    rows = [("changes", said or "nothing was found"), ("read", " ".join(read))]
+    if not report.changed:
+        rows.append(("commit", f"{report.commit_after}, as before"))
+    if report.skipped_count:
+        hint = "" if verbose else dim(" · --verbose lists them")
+        rows.append(("skipped", number(report.skipped_count) + hint))
+        rows += [("", f"{number(count)} × {one_line(reason)}") for reason, count in report.skipped_reasons.items()]
+    fields(rows)
+    if verbose:
+        for skipped in report.skipped:
+            line(f"{name(escape(skipped.name))}: {one_line(skipped.reason)}")
+        if report.skipped_count > len(report.skipped):
+            line(dim(f"… and {number(report.skipped_count - len(report.skipped))} more"))
+
+
+def _json(report: Report, store: str) -> dict[str, object]:
+    return {
+        "store": escape(os.fsencode(os.path.abspath(store))),
+        "added": report.added,
+        "superseded": report.superseded,
+        "extended": report.extended,
+        "removed": report.removed,
+        "unchanged": report.unchanged,
+        "bytes_read": report.bytes_read,
+        "tokens": report.tokens,
+        "seconds": round(report.seconds, 3),
+        "commit_before": report.commit_before,
+        "commit": report.commit_after,
+        "changed": report.changed,
+        "skipped": report.skipped_count,
+        "skipped_reasons": {one_line(reason): count for reason, count in report.skipped_reasons.items()},
+        "first_skipped": [
+            {"name": escape(skipped.name), "reason": one_line(skipped.reason)} for skipped in report.skipped
+        ],
+    }
