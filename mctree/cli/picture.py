@@ -23,6 +23,7 @@ __all__ = ["draw_children", "draw_levels", "draw_numbers", "draw_tree", "draw_wa
 _ROOTS = 4
 _SHOWN_CHILDREN = 3
 _LONGEST_BAR = 32
+_WORTH_A_RATIO = 1_000_000
 _WIDEST_ORIGIN = 44
 _LEAST_EXCERPT = 8
 _FANOUT_DIGITS = math.log(32)
@@ -53,7 +54,7 @@ def draw_numbers(summary: Summary) -> None:
     made = f"a {summary.tokenizer} tokenizer" if summary.tokenizer else "no tokenizer: given as tokens"
     made += f", vocabulary of {number(summary.vocabulary)}"
     disk = size(summary.disk)
-    if summary.source_bytes:
+    if summary.source_bytes is not None and summary.source_bytes >= _WORTH_A_RATIO:
         disk += f" ({summary.disk / summary.source_bytes:.2f} × the sources)"
     rows = [
         ("store", bold(escape(summary.path.encode("utf-8", "surrogateescape")))),
@@ -164,7 +165,7 @@ def _set_rows(sets: list[SetCount]) -> list[tuple[str, str]]:
     for of in sets:
         encoder = "" if of.kind == of.name else f"{of.kind}, "
         parts = [of.name, f"{encoder}{of.dim} × {of.dtype}", plural(sum(of.nodes), "gist")]
-        parts += ["default"] if of.default else []
+        parts += ["default set"] if of.default else []
         parts += [f"{number(of.stale)} stale"] if of.stale else []
         rows.append(("gist set", " · ".join(parts)))
     return rows or [("gist set", dim("none; `mctree gist build` makes one"))]

@@ -196,16 +196,17 @@ class Reader:
         """Put what is new of a document into jobs; `whole` is its digest, if it is known by now."""
         try:
             for piece in pieces:
+                if self._job.full(_JOB):
+                    if part.pieces:
+                        part.digest = written.value
+                        self._job.parts.append(part)
+                        part = Part(part.name, part.locator, part.verdict, part.known, first=False, long=part.long)
+                    yield self._taken()
                 part.pieces.append(piece)
                 self._job.size += len(piece)
                 self._handle(len(piece))
                 if whole is None:
                     written.update(piece)
-                if self._job.full(_JOB):
-                    part.digest = written.value
-                    self._job.parts.append(part)
-                    yield self._taken()
-                    part = Part(part.name, part.locator, part.verdict, part.known, first=False, long=part.long)
         except SourceError as error:
             self._tally.skip(Skipped(part.name, str(error), certain=False))
             if part.first:

@@ -9,7 +9,7 @@ Stamps are recorded with the documents that they speak of.  If nothing but stamp
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from mctree.encoders import Encoded
 from mctree.errors import UsageError
@@ -42,10 +42,11 @@ class Scribe:
         self._changed = False
         self._committed = False
         self._document: OpenDocument | None = None
-        self._marked: bytes | None = None
+        self._marked = False
+        self._resumable = False
 
     def write(self, job: Job, encoded: Sequence[Encoded]) -> None:
-        """Write a job, and make a commit if the batch is full.
+        """Write a job; wherever the batch is full, make a commit.
 
         Args:
             job: the next one.
@@ -53,25 +54,11 @@ class Scribe:
         """
         tokens = iter(encoded)
         for part in job.parts:
-            if part.first:
-                self._begin(part)
-            for piece in part.pieces:
-                self._append(next(tokens), piece)
-            if part.last:
-                self._finish(part)
-            elif part.broken:
-                self._mark(part)
-                self._document = None
+            self._write(part, tokens)
+            self._weigh(_ENTRY_BYTES + sum(map(len, part.pieces)))
         for name, stamp in job.stamps:
             self._writer.stamp(name, stamp)
-        self._weight += job.size + _ENTRY_BYTES * job.entries
-        if self._weight >= self._batch:
-            last = job.parts[-1] if job.parts else None
-            if last is not None and last.long and self._document is not None:
-                self._mark(last)
-                self.commit()
-            elif self._document is None:
-                self.commit()
+            self._weigh(_ENTRY_BYTES)
 
     def remove(self, number: int, stamped: Sequence[bytes]) -> None:
         """Remove a document, and forget the stamps of its inputs."""
@@ -80,9 +67,7 @@ class Scribe:
             self._writer.stamp(name, None)
         self._tally.removed += 1
         self._changed = True
-        self._weight += _REMOVAL_BYTES
-        if self._weight >= self._batch:
-            self.commit()
+        self._weigh(_REMOVAL_BYTES)
 
     def commit(self) -> None:
         """End the batch."""
@@ -100,9 +85,28 @@ class Scribe:
         if self._committed:
             self._writer.commit(gists=True)
 
+    def _weigh(self, size: int) -> None:
+        self._weight += size
+        if self._weight >= self._batch and (self._document is None or self._resumable):
+            self.commit()
+
+    def _write(self, part: Part, tokens: Iterator[Encoded]) -> None:
+        if part.first:
+            self._begin(part)
+        for left, piece in zip(range(len(part.pieces) - 1, -1, -1), part.pieces, strict=True):
+            self._append(next(tokens), piece, last=part.last and not left)
+        self._resumable = False
+        if part.last:
+            self._finish(part)
+        elif self._document is not None and (part.long or part.broken):
+            self._writer.stamp(marker_name(part.name), marker_stamp(self._document.size, part.digest))
+            self._marked = self._resumable = True
+        if part.broken:
+            self._document = None
+
     def _begin(self, part: Part) -> None:
         known = part.known
-        self._marked = part.name if known is not None and known.unfinished else None
+        self._marked = known is not None and known.unfinished
         if part.verdict in (Verdict.EXTEND, Verdict.RELOCATE):
             assert known is not None
             self._document = self._writer.reopen(known.number, locator=part.locator)
@@ -117,9 +121,9 @@ class Scribe:
             self._tally.skip(Skipped(part.name, "another document of this run has the same name"))
             self._document = None
 
-    def _append(self, encoded: Encoded, piece: bytes) -> None:
+    def _append(self, encoded: Encoded, piece: bytes, *, last: bool) -> None:
         if self._document is not None:
-            self._document.append(encoded, piece)
+            self._document.append(encoded, piece, last=last)
             self._tally.tokens += len(encoded.ids)
             self._changed = True
 
@@ -131,9 +135,8 @@ class Scribe:
         self._changed = True
         if part.stamp is not None:
             self._writer.stamp(part.name, part.stamp)
-        if self._marked is not None:
-            self._writer.stamp(marker_name(self._marked), None)
-            self._marked = None
+        if self._marked:
+            self._writer.stamp(marker_name(part.name), None)
         if part.verdict is Verdict.ADD:
             self._tally.added += 1
         elif part.verdict is Verdict.SUPERSEDE:
@@ -142,8 +145,3 @@ class Scribe:
             self._tally.extended += 1
         else:
             self._tally.unchanged += 1
-
-    def _mark(self, part: Part) -> None:
-        if self._document is not None:
-            self._marked = part.name
-            self._writer.stamp(marker_name(part.name), marker_stamp(self._document.size, part.digest))

@@ -166,6 +166,8 @@ class ArrayWriter:
         name = generation_name(self.number, chunk, generation)
         data = np.full((self.layout.rows_per_chunk, *self.layout.row), self.layout.fill, self.layout.numpy)
         data[: len(values)] = values
+        # The folder may be missing: some ways of copying leave empty ones out.
+        self._new_entries.update([*make_directory(GENERATIONS_NAME, self._at), GENERATIONS_NAME])
         with opened(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, self._at) as fd:
             pwrite_all(fd, data.tobytes(), 0)
             os.fsync(fd)

@@ -21,7 +21,7 @@ from collections import Counter
 from contextlib import suppress
 
 from mctree.format.values import crc32c
-from mctree.storage.files import list_names, opened, pwrite_all
+from mctree.storage.files import list_names, make_directory, opened, pwrite_all
 
 __all__ = ["LEASES_NAME", "Leases", "held_commits"]
 
@@ -99,6 +99,7 @@ class Leases:
         pwrite_all(self._fd, body + crc32c(body).to_bytes(4, "little"), 0)
 
     def _create(self) -> int:
+        make_directory(LEASES_NAME, self._at)  # some ways of copying a store leave empty folders out
         while True:
             self._name = f"{self._pid}-{secrets.token_hex(6)}"
             path = f"{LEASES_NAME}/{self._name}"

@@ -35,9 +35,9 @@ class Edit:
     replace: bool = False
 
     def __repr__(self) -> str:
-        shown = [repr(self.action), repr(self.source)]
+        shown = [repr(self.action), _short(self.source)]
         if self.data:
-            shown.append(f"data={self.data!r}" if len(self.data) <= 40 else f"data=<{len(self.data)} bytes>")
+            shown.append(f"data={_short(self.data)}")
         if self.tokens:
             shown.append(f"tokens={self.tokens!r}" if len(self.tokens) <= 40 else f"tokens=<{len(self.tokens)}>")
         if self.replace:
@@ -80,3 +80,7 @@ class Scribe:
         if source not in self.handles:
             self.handles[source] = self.writer.reopen(source)
         return self.handles[source]
+
+
+def _short(data: bytes) -> str:
+    return repr(data) if len(data) <= 40 else f"<{len(data)} bytes, {data[:8]!r} …>"

@@ -13,6 +13,7 @@ import hashlib
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,6 +27,9 @@ from mctree.format.values import checked_text
 __all__ = ["OpenDocument", "Timeline", "cut_piece"]
 
 _PIECE_BYTES = 1 << 20
+_LEAST_ROOM = 64
+_MOST_ROOM_KEPT = 1 << 16
+"""Blocks: what is made room for at first, and what room a timeline keeps for the next commit."""
 
 
 class Timeline:
@@ -37,8 +41,9 @@ class Timeline:
 
     def __init__(self, blocks: int) -> None:
         self.blocks = blocks
-        self._grids: list[NDArray[np.uint32]] = []
-        self._records: list[NDArray[np.void]] = []
+        self._placed = 0
+        self._grid: NDArray[np.uint32] = np.empty((0, BLOCK), np.uint32)
+        self._records: NDArray[np.void] = np.empty(0, BLOCK_DTYPE)
 
     def place(self, grid: NDArray[np.uint32], records: NDArray[np.void]) -> int:
         """Put blocks at the end.
@@ -50,24 +55,33 @@ class Timeline:
         Returns:
             The number of the first.
         """
-        first = self.blocks
+        first, at, stop = self.blocks, self._placed, self._placed + len(grid)
+        if stop > len(self._grid):
+            # Room for twice as many: blocks that come one by one are copied a bounded number of times.
+            room = max(2 * stop, _LEAST_ROOM)
+            self._grid, self._records = _enlarged(self._grid, at, room), _enlarged(self._records, at, room)
+        self._grid[at:stop] = grid
+        self._records[at:stop] = records
         self.blocks += len(grid)
-        self._grids.append(grid)
-        self._records.append(records)
+        self._placed = stop
         return first
 
     def placed(self) -> tuple[NDArray[np.uint32], NDArray[np.void]]:
         """All blocks placed since the last commit: their tokens `uint32 [n, 32]` and records `[n]`."""
-        if not self._grids:
-            return np.empty((0, BLOCK), np.uint32), np.empty(0, BLOCK_DTYPE)
-        if len(self._grids) > 1:
-            self._grids = [np.concatenate(self._grids)]
-            self._records = [np.concatenate(self._records)]
-        return self._grids[0], self._records[0]
+        return self._grid[: self._placed], self._records[: self._placed]
 
     def clear(self) -> None:
         """Forget what was placed: it was committed."""
-        self._grids, self._records = [], []
+        self._placed = 0
+        if len(self._grid) > _MOST_ROOM_KEPT:
+            self._grid, self._records = np.empty((0, BLOCK), np.uint32), np.empty(0, BLOCK_DTYPE)
+
+
+def _enlarged(rows: NDArray[Any], used: int, room: int) -> NDArray[Any]:
+    """A copy with room for more rows behind those in use."""
+    larger = np.empty((room, *rows.shape[1:]), rows.dtype)
+    larger[:used] = rows[:used]
+    return larger
 
 
 @dataclass(slots=True)
@@ -90,6 +104,7 @@ class OpenDocument:
     Attributes:
         id: its number in the store.
         source: the name of where it comes from.
+        new: nothing of it is committed.
     """
 
     def __init__(
@@ -110,6 +125,7 @@ class OpenDocument:
         """Continue a document from what is committed of it."""
         self.id = number
         self.source = record.source
+        self.new = runs is None
         self.changes = Changes(record=runs is None)
         self._record = record
         self._timeline = timeline
@@ -194,14 +210,17 @@ class OpenDocument:
         stops = np.cumsum(lengths)
         self._take(ids, stops, int(stops[-1]) if len(stops) else 0)
 
-    def append(self, encoded: Encoded, piece: bytes) -> None:
+    def append(self, encoded: Encoded, piece: bytes, *, last: bool = False) -> None:
         """Append a piece of the source that was tokenized before, as bulk readers do.
 
         Args:
             encoded: its tokens.
             piece: its bytes.
+            last: nothing but `close` with the document's digest will follow; the unfinished block is placed at once.
         """
-        if self._hash is not None:
+        if last:
+            self._hash = None  # whoever knows that it ends here knows the digest
+        elif self._hash is not None:
             self._hash.update(piece)
         if not encoded.exact:
             original = Original(self._size + len(piece), self._tokens, len(encoded.ids), zlib.compress(piece))
@@ -211,7 +230,7 @@ class OpenDocument:
                 # No block and no tail will say that the document reaches so far.
                 self._record = replace(self._record, size=original.stop)
                 self.changes.record = True
-        self._take(encoded.ids, encoded.stops, len(piece))
+        self._take(encoded.ids, encoded.stops, len(piece), last=last)
 
     def close(self, digest: bytes | None = None) -> None:
         """Place the unfinished block: the document is complete.
@@ -272,17 +291,21 @@ class OpenDocument:
     def committed(self) -> None:
         """Forget the changes: they are in the index now."""
         self.changes = Changes()
+        self.new = False
 
-    def _take(self, ids: NDArray[np.uint32], stops: NDArray[np.int64], size: int) -> None:
+    def _take(self, ids: NDArray[np.uint32], stops: NDArray[np.int64], size: int, *, last: bool = False) -> None:
         self._check_open()
         if len(ids):
             self.changes.tail = True
             self.changes.tokens += len(ids)
-            self._ids = np.concatenate([self._ids, ids])
-            self._stops = np.concatenate([self._stops, stops.astype(np.uint64) + np.uint64(self._size)])
+            ends: NDArray[np.uint64] = stops.astype(np.uint64) + np.uint64(self._size)
+            self._ids = np.concatenate([self._ids, ids]) if len(self._ids) else ids
+            self._stops = np.concatenate([self._stops, ends]) if len(self._stops) else ends
             self._tokens += len(ids)
         self._size += size
-        if full := len(self._ids) // BLOCK * BLOCK:
+        if last and len(self._ids):
+            self._place(len(self._ids), self._size)
+        elif full := len(self._ids) // BLOCK * BLOCK:
             self._place(full, int(self._stops[full - 1]))
 
     def _place(self, count: int, stop: int) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -162,11 +162,9 @@ class Snapshot:
             )
         return self._world
 
-    @contextmanager
-    def reading(self) -> Iterator[Reading]:
+    def reading(self) -> AbstractContextManager[Reading]:
         """Look things up in the index; keep the block short."""
-        with self.store.reading() as index:
-            yield index
+        return self.store.reading()
 
     # Tokens
 
@@ -316,7 +314,7 @@ class Snapshot:
         Raises:
             NotFoundError: there is none at this commit.
         """
-        number = which if isinstance(which, int) else self._find_source(as_source(which))
+        number = which if isinstance(which, int) else self.number(as_source(which))
         with self.reading() as index:
             known = 0 < number < 1 << 64
             found = index.floor(Table.DOCUMENT + u64.pack(number), u64.pack(self.commit)) if known else None
@@ -324,6 +322,11 @@ class Snapshot:
             shown = which if isinstance(which, int) else as_source(which).decode("utf-8", "backslashreplace")
             raise NotFoundError(f"no document {shown!r} at commit {self.commit}; `mctree docs` lists them")
         return Document(self, number, u64.unpack(found[0])[0], DocumentRecord.decode(found[1]))
+
+    def number(self, source: bytes) -> int:
+        """The number of the live document of a source (0: none)."""
+        with self.reading() as index:
+            return self._number(index, source)
 
     def documents(self) -> Iterator[Document]:
         """All live documents, in order of their numbers."""
@@ -426,10 +429,6 @@ class Snapshot:
     def state(self, array: int) -> ArrayState:
         """What the commit sees of an array: how many rows, and when a chunk of it was last replaced."""
         return self._record.arrays.get(array, ArrayState(0))
-
-    def _find_source(self, source: bytes) -> int:
-        with self.reading() as index:
-            return self._number(index, source)
 
     def _number(self, index: Reading, source: bytes) -> int:
         prefix = source_digest(source)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mctree.errors import NotFoundError, UsageError
 from mctree.format.facts import ArrayState, Commit, DocumentRecord, LinkRecord, Stamp, array_fact
-from mctree.format.keys import Table, block_page_key, death_key, source_digest, u32, u64
+from mctree.format.keys import Table, block_page_key, death_key, source_digest, u32, u64, version_key
 from mctree.format.records import BLOCK, BLOCKS_PER_PAGE, encode_death
 from mctree.geometry import World
 from mctree.storage.chunks import row_sums
@@ -482,11 +482,13 @@ class Writer:
         created = tokens = 0
         for number, document in self._changed.items():
             key, changes = u64.pack(number), document.changes
-            if changes.record:
-                before = index.version(Table.DOCUMENT, key, index.number)
-                created += before is None
-                if before is None:
-                    index.put_version(Table.SOURCE, source_digest(document.source) + key, b"\x01" + document.source)
+            if document.new:
+                # Its number is new, so these facts have no earlier version to end.
+                named = version_key(Table.SOURCE, source_digest(document.source) + key, index.number)
+                index.put(named, b"\x01" + document.source)
+                index.put(version_key(Table.DOCUMENT, key, index.number), document.record.encode())
+                created += 1
+            elif changes.record:
                 index.put_version(Table.DOCUMENT, key, document.record.encode())
             for ordinal, run in changes.runs.items():
                 index.put(Table.RUN + key + u64.pack(ordinal), run.encode())
@@ -494,7 +496,9 @@ class Writer:
                 index.put(Table.ORIGINAL + key + u64.pack(start), original.encode())
             if changes.tail:
                 tail = document.tail
-                index.put_version(Table.TAIL, key, tail.encode() if document.open and len(tail.tokens) else b"")
+                payload = tail.encode() if document.open and len(tail.tokens) else b""
+                if payload or not document.new:
+                    index.put_version(Table.TAIL, key, payload)
             tokens += changes.tokens
         return created, tokens
 
@@ -590,10 +594,7 @@ class Writer:
         """The live document of a source, committed or about to be (0: none)."""
         if source in self._sources:
             return self._sources[source]
-        try:
-            number = self._snapshot.document(source).id
-        except NotFoundError:
-            return 0
+        number = self._snapshot.number(source)
         return 0 if number in self._removed else number
 
     def _number(self, which: int | bytes | str) -> int:

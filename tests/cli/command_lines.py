@@ -14,7 +14,7 @@ from typing import Any
 from click.testing import CliRunner, Result
 
 import mctree
-from mctree.cli.main import cli
+from mctree.cli.program import cli
 
 WORDS = [
     "the",

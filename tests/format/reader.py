@@ -1,20 +1,23 @@
 """Can a store be read from docs/format.md alone?
 
-A reader of format version 1, written from that page and from nothing else: it shares no code with mctree, and is checked
-against it. It copies the index into memory at its opening, so it holds no transaction, and every value's checksum has been
-compared before anything is answered. It is meant to be read beside the page; it does not try to be fast.
+A reader of format version 1, written from that page: it shares no code with mctree, and is compared with it. It takes
+the whole index into memory when it is made, so it holds no transaction, and nothing that fails its checksum is used.
+It is meant to be read beside the page, whose sections it names, and not to be fast.
 """
 
 from __future__ import annotations
 
 import bisect
 import hashlib
+import itertools
 import json
+import re
 import struct
 import zlib
-from dataclasses import dataclass
+from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import google_crc32c
 import lmdb
@@ -22,337 +25,343 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK = 32
-FAN = 32
+BLOCK = FAN = 32
 LOD0, COUNT, BEFORE = 0, 1, 2
-Bytes = bytes
-Array = NDArray[Any]
 
 
 class DamagedError(Exception):
-    """The store is not what the page says it must be."""
+    """The store is not what the page says that it must be."""
+
+
+def require(holds: object, what: str) -> None:
+    if not holds:
+        raise DamagedError(what)
 
 
 def crc32c(data: bytes) -> int:
-    """The Castagnoli CRC of ``data``."""
     return int(google_crc32c.value(data))
 
 
 def u32(*numbers: int) -> bytes:
-    """A key's u32 fields."""
     return struct.pack(f">{len(numbers)}I", *numbers)
 
 
 def u64(*numbers: int) -> bytes:
-    """A key's u64 fields."""
     return struct.pack(f">{len(numbers)}Q", *numbers)
 
 
+def number(data: bytes) -> int:
+    return int.from_bytes(data, "big")
+
+
 def unpack(payload: bytes) -> dict[Any, Any]:
-    """A MessagePack map."""
-    found = msgpack.unpackb(payload, strict_map_key=False)
-    if not isinstance(found, dict):
-        raise DamagedError("a payload is no map")
-    return found
+    return dict(msgpack.unpackb(payload, strict_map_key=False))
 
 
 class Index:
-    """§3: every record of the index, each compared with its checksum, in the order of the keys."""
+    """§3: all records of the index, in the order of their keys."""
 
     def __init__(self, path: Path) -> None:
-        with lmdb.open(str(path), readonly=True, lock=False, create=False) as environment, environment.begin() as transaction:
-            stored = [(bytes(key), bytes(value)) for key, value in transaction.cursor()]
-        self.keys = [key for key, _ in stored]
-        self.payloads = [value[4:] for _, value in stored]
-        self.sums = [struct.unpack_from("<I", value)[0] for _, value in stored]
-        for key, payload, check in zip(self.keys, self.payloads, self.sums, strict=True):
-            if crc32c(key + payload) != check:
-                raise DamagedError(f"the record {key.hex()} does not fit its checksum")
+        with lmdb.open(str(path), readonly=True, lock=False, create=False) as env, env.begin() as transaction:
+            stored = {bytes(key): bytes(value) for key, value in transaction.cursor()}
+        self.keys = list(stored)
+        self.sums = {key: struct.unpack_from("<I", value)[0] for key, value in stored.items()}
+        self.payloads = {key: value[4:] for key, value in stored.items()}
+        for key, payload in self.payloads.items():
+            require(crc32c(key + payload) == self.sums[key], f"the record {key.hex()} does not fit its checksum")
 
-    def get(self, key: bytes) -> bytes | None:
-        at = bisect.bisect_left(self.keys, key)
-        return self.payloads[at] if at < len(self.keys) and self.keys[at] == key else None
+    def get(self, key: bytes) -> bytes:
+        require(key in self.payloads, f"there is no record {key.hex()}")
+        return self.payloads[key]
 
-    def items(self, prefix: bytes) -> list[tuple[bytes, bytes]]:
-        """The records whose keys start so; keys are given without the prefix."""
-        first = bisect.bisect_left(self.keys, prefix)
-        found = []
-        for key, payload in zip(self.keys[first:], self.payloads[first:], strict=True):
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """The records whose keys begin so: what follows in the key, and the payload."""
+        for key in itertools.islice(self.keys, bisect.bisect_left(self.keys, prefix), None):
             if not key.startswith(prefix):
-                break
-            found.append((key[len(prefix) :], payload))
+                return
+            yield key[len(prefix) :], self.payloads[key]
+
+    def held(self, fact: bytes, commit: int) -> tuple[int, bytes] | None:
+        """A versioned fact as of a commit: the commit since which it holds, and its payload."""
+        versions = [(number(rest), payload) for rest, payload in self.scan(fact) if len(rest) == 8]
+        until = [version for version in versions if version[0] <= commit]
+        return until[-1] if until and until[-1][1] else None
+
+    def surely_held(self, fact: bytes, commit: int) -> tuple[int, bytes]:
+        if (found := self.held(fact, commit)) is None:
+            raise DamagedError(f"{fact.hex()} does not hold at commit {commit}")
         return found
 
-    def since(self, fact: bytes, commit: int) -> tuple[int, bytes] | None:
-        """A versioned fact as of a commit: the commit since which it holds, and its payload."""
-        at = bisect.bisect_right(self.keys, fact + u64(commit)) - 1
-        if at < 0 or len(self.keys[at]) != len(fact) + 8 or not self.keys[at].startswith(fact) or not self.payloads[at]:
-            return None
-        return int.from_bytes(self.keys[at][-8:], "big"), self.payloads[at]
-
-    def facts(self, prefix: bytes, commit: int) -> dict[bytes, bytes]:
-        """All versioned facts below a prefix that hold at a commit, by what follows the prefix."""
-        held: dict[bytes, bytes] = {}
-        for key, payload in self.items(prefix):
-            if int.from_bytes(key[-8:], "big") <= commit:
-                held[key[:-8]] = payload  # keys ascend: the last is the newest
-        return {key: payload for key, payload in held.items() if payload}
+    def all_held(self, prefix: bytes, commit: int) -> dict[bytes, bytes]:
+        """All versioned facts whose keys begin so, by what follows in the key before the commit."""
+        until = {rest[:-8]: payload for rest, payload in self.scan(prefix) if number(rest[-8:]) <= commit}
+        return {fact: payload for fact, payload in until.items() if payload}
 
 
-@dataclass(frozen=True)
-class Tail:
-    """The tokens of an open document's unfinished block, and the source bytes at which they start and end."""
+class Store:
+    """§1, §4, §5: a store and the commits that can be opened."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.index = Index(self.path / "index.lmdb")
+        self.record = unpack(self.index.get(b"m"))
+        require(self.record["format"] == 1, f"format {self.record['format']} is not known")
+        said = json.loads((self.path / "zarr.json").read_text())["attributes"]["mctree"]
+        wanted = {"format": 1, "store": self.record["store"].hex(), "epoch": self.record["epoch"]}
+        require(said == wanted, "zarr.json speaks of another store")
+        self.commits = [number(key) for key, _ in self.index.scan(b"c")]
+        head = self.path / "head"
+        if head.exists() and len(data := head.read_bytes()) == 12:
+            newest, total = struct.unpack("<QI", data)
+            require(total != crc32c(data[:8]) or newest <= self.commits[-1], "this is an older index")
+
+    def snapshot(self, commit: int | None = None) -> Snapshot:
+        return Snapshot(self, self.commits[-1] if commit is None else commit)
+
+    def check_tables(self) -> None:
+        tables = unpack(self.index.get(b"c" + u64(self.commits[-1])))["tables"]
+        for tag in "makqbxdrtosgnfli":
+            sums = [total for key, total in self.index.sums.items() if key.startswith(tag.encode())]
+            require(tables.get(tag, [0, 0]) == [len(sums), sum(sums) % 2**64], f"records of table {tag} are missing")
+
+
+class Tail(NamedTuple):
+    """§8: the tokens of an open document's unfinished block, where they start, and where each ends."""
 
     start: int
     tokens: list[int]
     stops: list[int]
 
 
-class Store:
-    """§1, §4, §5: a store and its commits."""
+class BlockRecord(NamedTuple):
+    """§7."""
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self.index = Index(self.path / "index.lmdb")
-        record = self.index.get(b"m")
-        if record is None:
-            raise DamagedError("no store record")
-        self.record = unpack(record)
-        if self.record["format"] != 1:
-            raise DamagedError(f"format {self.record['format']} is not known")
-        said = json.loads((self.path / "zarr.json").read_text())["attributes"]["mctree"]
-        if (said["format"], said["store"], said["epoch"]) != (1, self.record["store"].hex(), self.record["epoch"]):
-            raise DamagedError("zarr.json speaks of another store")
-        self.commits = [int.from_bytes(key, "big") for key, _ in self.index.items(b"c")]
-        head = self.path / "head"
-        if head.exists() and len(data := head.read_bytes()) == 12 and struct.unpack("<I", data[8:])[0] == crc32c(data[:8]):
-            if struct.unpack("<Q", data[:8])[0] > self.commits[-1]:
-                raise DamagedError("an older index stands in the newest one's place")
+    document: int
+    start: int
+    stop: int
+    crc32c: int
+    real: int
 
-    def snapshot(self, commit: int | None = None) -> Snapshot:
-        return Snapshot(self, self.commits[-1] if commit is None else commit)
 
-    def check_tables(self) -> None:
-        """Compare the whole index with what the newest commit says of it (§5)."""
-        for tag, (records, total) in unpack(self.index.get(b"c" + u64(self.commits[-1])) or b"")["tables"].items():
-            sums = [check for key, check in zip(self.index.keys, self.index.sums, strict=True) if key[:1] == tag.encode()]
-            if (len(sums), sum(sums) % 2**64) != (records, total):
-                raise DamagedError(f"table {tag} has {len(sums)} records, and should have {records}")
+class Death(NamedTuple):
+    """§7: blocks [first, stop) died in a commit, and so many tokens with them."""
+
+    commit: int
+    first: int
+    stop: int
+    tokens: int
 
 
 class Snapshot:
-    """A store as of one commit."""
+    """A store as one commit saw it."""
 
     def __init__(self, store: Store, commit: int) -> None:
-        record = store.index.get(b"c" + u64(commit))
-        if record is None or store.index.get(b"v" + u64(commit)) is not None:
-            raise DamagedError(f"commit {commit} cannot be opened")
-        self.store, self.index, self.commit, self.record = store, store.index, commit, unpack(record)
+        require(commit in store.commits, f"commit {commit} cannot be opened")
+        self.store, self.index, self.commit = store, store.index, commit
+        self.record = unpack(self.index.get(b"c" + u64(commit)))
         self.blocks: int = self.record["blocks"]
-        self.rows = {int(number): rows for number, (rows, _) in self.record["arrays"].items()}
-        # §7: the deaths until this commit, as (commit, first block, block after the last, tokens).
-        self.deaths = [
-            struct.unpack(">QQ", key) + struct.unpack("<QQ", payload) for key, payload in self.index.items(b"x")
-        ]
-        self.deaths = [death for death in self.deaths if death[0] <= commit]
+        deaths = (struct.unpack(">QQ", key) + struct.unpack("<QQ", payload) for key, payload in self.index.scan(b"x"))
+        self.deaths = [death for death in map(Death._make, deaths) if death.commit <= commit]
         self.live = np.ones(self.blocks, bool)
-        for _, first, stop, _ in self.deaths:
-            self.live[first:stop] = False
-        self.counts = self.array(COUNT)
+        for death in self.deaths:
+            self.live[death.first : death.stop] = False
 
     # §2, §6: arrays
 
-    def array_record(self, number: int) -> dict[str, Any]:
-        found = self.index.since(b"a" + u32(number), self.commit)
-        if found is None:
-            raise DamagedError(f"no array {number}")
-        return unpack(found[1])
+    def layout(self, array: int) -> dict[str, Any]:
+        return unpack(self.index.surely_held(b"a" + u32(array), self.commit)[1])
 
-    def chunk(self, number: int, chunk: int) -> tuple[int, Bytes]:
-        """The generation of a chunk that this commit sees, and its file's content."""
-        record = self.array_record(number)
-        found = self.index.since(b"k" + u32(number) + u64(chunk), self.commit)
-        if found is None:
-            raise DamagedError(f"array {number} has no chunk {chunk}")
-        kept = self.store.path / "generations" / f"{number}.{chunk}.{found[0]}"
-        name = ".".join(["c", str(chunk), *["0"] * len(record["row"])])
+    def generation(self, array: int, chunk: int) -> int:
+        return self.index.surely_held(b"k" + u32(array) + u64(chunk), self.commit)[0]
+
+    def file(self, array: int, chunk: int) -> bytes:
+        layout = self.layout(array)
+        key = ".".join(["c", str(chunk)] + ["0"] * len(layout["row"]))
+        kept = self.store.path / "generations" / f"{array}.{chunk}.{self.generation(array, chunk)}"
         if kept.exists():
-            return found[0], kept.read_bytes()
-        data = (self.store.path / record["path"] / name).read_bytes()
-        return found[0], kept.read_bytes() if kept.exists() else data
+            return kept.read_bytes()
+        published = (self.store.path / layout["path"] / key).read_bytes()
+        return kept.read_bytes() if kept.exists() else published
 
-    def array(self, number: int) -> Array:
-        """The rows of an array that this commit sees."""
-        record, rows = self.array_record(number), self.rows[number]
-        dtype, per_chunk = np.dtype(record["dtype"]).newbyteorder("<"), record["rows_per_chunk"]
-        parts = [np.zeros((0, *record["row"]), dtype)]
-        for chunk in range(-(-rows // per_chunk)):
-            data = np.frombuffer(self.chunk(number, chunk)[1], dtype)
-            parts.append(data.reshape(per_chunk, *record["row"])[: rows - chunk * per_chunk])
-        return np.concatenate(parts)
+    def rows(self, array: int) -> NDArray[Any]:
+        """All rows of an array that the commit sees."""
+        layout, rows = self.layout(array), self.record["arrays"][array][0]
+        dtype, shape = np.dtype(layout["dtype"]).newbyteorder("<"), (layout["rows_per_chunk"], *layout["row"])
+        chunks = range(-(-rows // layout["rows_per_chunk"]))
+        parts = [np.frombuffer(self.file(array, chunk), dtype).reshape(shape) for chunk in chunks]
+        return np.concatenate([np.empty((0, *shape[1:]), dtype), *parts])[:rows]
+
+    @cached_property
+    def lod0(self) -> NDArray[Any]:
+        return self.rows(LOD0).reshape(-1, BLOCK)
+
+    @cached_property
+    def counts(self) -> NDArray[Any]:
+        return self.rows(COUNT).astype(np.int64)
 
     # §2, §7: blocks and nodes
 
-    def block_records(self) -> list[tuple[int, int, int, int, int]]:
-        """(document, start, stop, checksum, count) of every block."""
-        pages = b"".join(payload for _, payload in self.index.items(b"b"))
-        return list(struct.iter_unpack("<QQQII", pages[: 32 * self.blocks]))
+    @cached_property
+    def block_records(self) -> list[BlockRecord]:
+        pages = b"".join(payload for _, payload in self.index.scan(b"b"))
+        return [BlockRecord(*fields) for fields in struct.iter_unpack("<QQQII", pages[: 32 * self.blocks])]
 
-    def span(self, level: int, index: int) -> slice:
-        width = FAN ** (level - 1)
-        return slice(index * width, (index + 1) * width)
+    def blocks_of(self, level: int, node: int) -> slice:
+        return slice(node * FAN ** (level - 1), (node + 1) * FAN ** (level - 1))
 
-    def exists(self, level: int, index: int) -> bool:
-        span = self.span(level, index)
-        return span.stop <= self.blocks and bool(self.live[span].any())
+    def exists(self, level: int, node: int) -> bool:
+        blocks = self.blocks_of(level, node)
+        return blocks.stop <= self.blocks and bool(self.live[blocks].any())
 
-    def token_count(self, level: int, index: int) -> int:
-        """Real tokens of the node's blocks that are not dead."""
-        span = self.span(level, index)
-        return int(self.counts[span][self.live[span]].sum())
+    def token_count(self, level: int, node: int) -> int:
+        blocks = self.blocks_of(level, node)
+        return int(self.counts[blocks][self.live[blocks]].sum())
 
-    def children(self, level: int, index: int) -> list[int]:
-        """The nodes of the level below that exist; a block has positions below it, not nodes."""
-        return [i for i in range(index * FAN, (index + 1) * FAN) if level > 1 and self.exists(level - 1, i)]
+    def children(self, level: int, node: int) -> list[int]:
+        """Which nodes of the level below it exist, for a level from 2 up."""
+        return [child for child in range(FAN * node, FAN * node + FAN) if self.exists(level - 1, child)]
 
     # §8: documents
 
     def documents(self) -> dict[int, dict[str, Any]]:
-        return {int.from_bytes(key, "big"): unpack(found) for key, found in self.index.facts(b"d", self.commit).items()}
+        return {number(key): unpack(payload) for key, payload in self.index.all_held(b"d", self.commit).items()}
 
-    def find(self, source: bytes) -> list[int]:
-        """The live documents of a source's name."""
+    def find(self, source: bytes) -> int | None:
+        """The live document of a name."""
         digest = hashlib.blake2b(source, digest_size=16).digest()
-        facts = self.index.facts(b"s" + digest, self.commit).items()
-        return [int.from_bytes(key, "big") for key, payload in facts if payload[1:] == source]
+        for key, payload in self.index.all_held(b"s" + digest, self.commit).items():
+            if payload == b"\x01" + source:
+                return number(key)
+        return None
 
-    def document_blocks(self, document: int) -> list[int]:
-        blocks: list[int] = []
-        for _, payload in self.index.items(b"r" + u64(document)):
-            first, count = struct.unpack("<QQ", payload)
-            blocks += range(first, min(first + count, self.blocks))
-        return blocks
+    def blocks_in(self, document: int) -> list[int]:
+        runs = [struct.unpack("<QQ", payload) for _, payload in self.index.scan(b"r" + u64(document))]
+        return [block for first, blocks in runs for block in range(first, first + blocks) if block < self.blocks]
 
-    def tail(self, document: int) -> Tail | None:
-        found = self.index.since(b"t" + u64(document), self.commit)
-        if found is None:
-            return None
-        start, count = struct.unpack_from("<QI", found[1])
-        fields = struct.unpack_from(f"<{count}I{count}Q", found[1], 12)
-        return Tail(start, list(fields[:count]), list(fields[count:]))
+    def tail(self, document: int) -> Tail:
+        found = self.index.held(b"t" + u64(document), self.commit)
+        if not found:
+            return Tail(0, [], [])
+        start, n = struct.unpack_from("<QI", found[1])
+        fields = struct.unpack_from(f"<{n}I{n}Q", found[1], 12)
+        return Tail(start, [*fields[:n]], [*fields[n:]])
 
     def ranges(self, document: int) -> list[tuple[int, int]]:
-        """The source bytes that each block of a document stands for, in the document's order."""
-        records = self.block_records()
-        return [records[block][1:3] for block in self.document_blocks(document)]
+        """The bytes of its source that each of its blocks stands for."""
+        return [self.block_records[block][1:3] for block in self.blocks_in(document)]
 
     def tokens(self, document: int) -> list[int]:
-        lod0, tail, found = self.array(LOD0), self.tail(document), []
-        for block in self.document_blocks(document):
-            found += lod0[BLOCK * block : BLOCK * block + int(self.counts[block])].tolist()
-        return found + (tail.tokens if tail else [])
+        placed = (self.lod0[block, : self.counts[block]].tolist() for block in self.blocks_in(document))
+        return [*itertools.chain.from_iterable(placed), *self.tail(document).tokens]
 
     def size(self, document: int) -> int:
-        """Bytes of a document: where its last token ends."""
-        tail, ranges = self.tail(document), self.ranges(document)
-        return tail.stops[-1] if tail and tail.stops else ranges[-1][1] if ranges else 0
+        record = self.documents()[document]
+        stops = [record["size"], *self.tail(document).stops[-1:], *(stop for _, stop in self.ranges(document)[-1:])]
+        return int(max(stops) if record["open"] else record["size"])
 
-    def source_bytes(self, document: int) -> bytes:
-        tokens, size, found, at = self.tokens(document), self.size(document), b"", 0
-        for key, payload in self.index.items(b"o" + u64(document)):
-            stop, token, count = struct.unpack_from("<QQQ", payload)
-            if stop > size:
-                continue
-            found += self.decode(tokens[at:token])
-            if len(found) != int.from_bytes(key, "big"):
-                raise DamagedError(f"document {document} does not lead up to its stretch of original bytes")
-            found += zlib.decompress(payload[24:])
-            at = token + count
-        return found + self.decode(tokens[at:])
+    def read(self, document: int) -> bytes:
+        """A document's bytes."""
+        tokens, size, data, at = self.tokens(document), self.size(document), b"", 0
+        for key, payload in self.index.scan(b"o" + u64(document)):
+            stop, first, count = struct.unpack_from("<QQQ", payload)
+            if stop <= size:
+                data += self.decode(tokens[at:first])
+                require(len(data) == number(key), f"document {document} does not reach its original bytes")
+                data += zlib.decompress(payload[24:])
+                at = first + count
+        data += self.decode(tokens[at:])
+        require(len(data) == size, f"document {document} has not the size that it says")
+        return data
 
-    # §9: tokenizer and gist sets
+    # §9: settings and gist sets
 
     def setting(self, name: str) -> bytes | None:
-        found = self.index.since(b"n" + name.encode(), self.commit)
+        found = self.index.held(b"n" + name.encode(), self.commit)
         return found[1] if found else None
 
     def decode(self, tokens: list[int]) -> bytes:
-        """What the tokenizer makes of tokens."""
+        return b"".join(map(self.pieces.__getitem__, tokens))
+
+    @cached_property
+    def pieces(self) -> dict[int, bytes]:
+        """What each token stands for."""
         record = unpack(self.setting("tokenizer") or b"\x80")
         if record.get("kind") == "bytes":
-            return bytes(tokens)
-        if record.get("kind") != "hf":
-            raise DamagedError("the store's tokens have no bytes that this reader knows")
-        found = json.loads(self.index.get(b"f" + record["blob"]) or b"{}")
-        pieces = {number: byte_level(piece) for piece, number in found["model"]["vocab"].items()}
-        pieces |= {added["id"]: added["content"].encode() for added in found["added_tokens"]}
-        return b"".join(pieces[token] for token in tokens)
+            return {byte: bytes([byte]) for byte in range(256)}
+        return hugging_face_pieces(self.index.get(b"f" + record["blob"])) if record.get("kind") == "hf" else {}
 
     def gist_sets(self) -> dict[int, dict[str, Any]]:
-        return {int.from_bytes(key, "big"): unpack(found) for key, found in self.index.facts(b"g", self.commit).items()}
+        return {number(key): unpack(payload) for key, payload in self.index.all_held(b"g", self.commit).items()}
 
     def default_set(self) -> int | None:
-        found = self.setting("default-set")
-        return None if found is None else int.from_bytes(found, "big")
+        payload = self.setting("default-set")
+        return number(payload) if payload else None
 
-    def gists(self, gist_set: int, level: int) -> Array:
+    def gists(self, gist_set: int, level: int) -> NDArray[Any]:
         """[rows, dim]: row i is the gist of node i."""
-        return self.array(self.gist_sets()[gist_set]["levels"][level - 1])
+        return self.rows(self.gist_sets()[gist_set]["levels"][level - 1])
 
-    def stale(self, gist_set: int, level: int, index: int) -> bool:
-        span, known = self.span(level, index), {int(key): value for key, value in self.record["refreshed"].items()}
-        return level >= 2 and any(
-            commit > known.get(gist_set, 0) and first < span.stop and span.start < stop for commit, first, stop, _ in self.deaths
-        )
+    def stale(self, gist_set: int, level: int, node: int) -> bool:
+        blocks, since = self.blocks_of(level, node), self.record["refreshed"][gist_set][0]
+        met = [death for death in self.deaths if death.first < blocks.stop and blocks.start < death.stop]
+        return level > 1 and any(death.commit > since for death in met)
 
     # §10: links
 
     def links(self) -> dict[int, dict[str, Any]]:
-        return {int.from_bytes(key, "big"): unpack(found) for key, found in self.index.facts(b"l", self.commit).items()}
+        return {number(key): unpack(payload) for key, payload in self.index.all_held(b"l", self.commit).items()}
 
-    def links_of(self, level: int, index: int) -> list[int]:
-        """The links whose cover has this node of the text timeline."""
-        prefix = b"i" + u32(0) + bytes([level]) + u64(index)
-        return [int.from_bytes(key, "big") for key in self.index.facts(prefix, self.commit)]
+    def links_at(self, level: int, node: int) -> list[int]:
+        """The links in the cover of one of whose spans a node of the text timeline is."""
+        prefix = b"i" + u32(0) + bytes([level]) + u64(node)
+        return [number(key) for key in self.index.all_held(prefix, self.commit)]
 
-    # §7, §6, §8: checks
+    # Checksums, and what the commit says of the rest
 
     def check(self) -> None:
-        """Compare everything that this commit sees with its checksums and with what the commit says of it."""
-        lod0, records, documents = self.array(LOD0), self.block_records(), self.documents()
-        for block, (document, _, _, check, count) in enumerate(records):
-            data = lod0[BLOCK * block : BLOCK * (block + 1)]
-            if crc32c(data.tobytes()) != check or count != self.counts[block] or data[count:].any():
-                raise DamagedError(f"block {block} of document {document} is damaged")
-        before = [int(self.counts[: BLOCK * row].sum(dtype=np.uint64)) for row in range(self.rows[BEFORE])]
-        if self.array(BEFORE).tolist() != before:
-            raise DamagedError("text/before does not fit text/count")
-        for gist_set in self.gist_sets().values():
-            for number in gist_set["levels"]:
-                self._check_rows(number)
-        tokens = {number: self.tokens(number) for number in documents}
-        found = (len(documents), sum(map(len, tokens.values())), int((~self.live).sum()))
-        if found != (self.record["documents"], self.record["tokens"], self.record["dead_blocks"]):
-            raise DamagedError(f"the commit speaks of other documents, tokens or deaths than {found}")
-        for number, record in documents.items():
-            if not record["open"] and (record["tokens"], record["size"]) != (len(tokens[number]), self.size(number)):
-                raise DamagedError(f"document {number} has not the size that is said of it")
-            if record["digest"] and hashlib.blake2b(self.source_bytes(number), digest_size=32).digest() != record["digest"]:
-                raise DamagedError(f"document {number} does not fit its digest")
-
-    def _check_rows(self, number: int) -> None:
-        rows, per_chunk = self.array(number), self.array_record(number)["rows_per_chunk"]
-        for chunk in range(-(-len(rows) // per_chunk)):
-            generation = self.chunk(number, chunk)[0]
-            pages = b"".join(found for _, found in self.index.items(b"q" + u32(number) + u64(chunk, generation)))
-            held = rows[chunk * per_chunk : (chunk + 1) * per_chunk]
-            if [crc32c(row.tobytes()) for row in held] != np.frombuffer(pages, "<u4")[: len(held)].tolist():
-                raise DamagedError(f"rows of array {number}, chunk {chunk}, do not fit their checksums")
+        for block, record in enumerate(self.block_records):
+            tokens, padding = self.lod0[block], self.lod0[block, record.real :]
+            require(crc32c(tokens.tobytes()) == record.crc32c, f"the tokens of block {block} are damaged")
+            require(record.real == self.counts[block] and not padding.any(), f"block {block} has another count")
+        before = np.concatenate([[0], np.cumsum(self.counts)])[: self.blocks : FAN]
+        require(np.array_equal(self.rows(BEFORE), before), "text/before does not fit text/count")
+        for array in [array for gist_set in self.gist_sets().values() for array in gist_set["levels"]]:
+            rows, per_chunk = self.rows(array), self.layout(array)["rows_per_chunk"]
+            for first in range(0, len(rows), per_chunk):
+                prefix = b"q" + u32(array) + u64(first // per_chunk, self.generation(array, first // per_chunk))
+                sums = np.frombuffer(b"".join(page for _, page in self.index.scan(prefix)), "<u4").tolist()
+                found = [crc32c(row.tobytes()) for row in rows[first : first + per_chunk]]
+                require(found == sums[: len(found)], f"rows of array {array} are damaged")
+        documents = self.documents()
+        tokens = {document: self.tokens(document) for document in documents}
+        found = [len(documents), sum(map(len, tokens.values())), int((~self.live).sum())]
+        require(found == [self.record[name] for name in ("documents", "tokens", "dead_blocks")], "something is missing")
+        for document, fields in documents.items():
+            require(fields["open"] or fields["tokens"] == len(tokens[document]), f"document {document} is incomplete")
+            if fields["digest"]:
+                digest = hashlib.blake2b(self.read(document), digest_size=32).digest()
+                require(digest == fields["digest"], f"document {document} does not fit its digest")
 
 
-def byte_level(piece: str) -> bytes:
-    """The bytes of a piece of a byte-level vocabulary: printable Latin-1 stands for itself, the rest from U+0100 on."""
+def hugging_face_pieces(blob: bytes) -> dict[int, bytes]:
+    """§9: what the tokens of a tokenizer.json stand for; none if its decoder is not one that says."""
+    described = json.loads(blob)
+    vocabulary = described["model"]["vocab"]
+    if isinstance(vocabulary, list):  # of a unigram model: [token, score]
+        vocabulary = {token: at for at, (token, _) in enumerate(vocabulary)}
+    decoder = described["decoder"] or {}
+    kinds = {step["type"] for step in decoder.get("decoders", [decoder]) if step}
     plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    rest = [byte for byte in range(256) if byte not in plain]
-    table = {chr(byte): byte for byte in plain} | {chr(256 + i): byte for i, byte in enumerate(rest)}
-    return bytes(table[letter] for letter in piece)
+    others = [byte for byte in range(256) if byte not in plain]
+    table = {chr(byte): byte for byte in plain} | {chr(0x100 + at): byte for at, byte in enumerate(others)}
+
+    def piece(token: str) -> bytes:
+        if "ByteLevel" in kinds:
+            return bytes(map(table.__getitem__, token)) if set(token) <= set(table) else token.encode()
+        byte = re.fullmatch("<0x([0-9A-Fa-f]{2})>", token)
+        return bytes.fromhex(byte[1]) if byte else token.replace("\u2581", " ").encode()
+
+    if not kinds & {"ByteLevel", "Metaspace", "ByteFallback"}:
+        return {}
+    pieces = {at: piece(token) for token, at in vocabulary.items()}
+    return pieces | {token["id"]: token["content"].encode() for token in described.get("added_tokens", [])}

@@ -20,12 +20,15 @@ A value is the median over rounds, with its quartiles in brackets. In a round ev
 the limit's turn in the same round, then the median over rounds, so it is more reliable than a quotient of two values.
 All reads are of resident data. Every contender's values were compared with what was stored before it was timed.
 """
+_NOT_FULL = "**At these sizes the times mean little: this form shows that everything runs and gives right values.**\n"
 
 
 def to_markdown(report: Report) -> str:
     """The whole page, with a newline at its end."""
     command = _COMMAND if report.sizes.name == "full" else f"{_COMMAND} --{report.sizes.name}"
     parts = [_HEAD.format(command=command, form=report.sizes.name, seconds=f"{report.seconds:,.0f}")]
+    if report.sizes.name != "full":
+        parts.append(_NOT_FULL)
     parts.append("## Targets\n\n" + _verdicts(report.verdicts))
     parts += [_table(table) for table in report.tables]
     parts.append("## Machine\n\n" + _machine(report))

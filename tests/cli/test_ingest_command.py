@@ -1,0 +1,253 @@
+"""From files to a tree and its picture, from the command line."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from command_lines import HOSTILE, assert_printable, bad, book, environment, good, objects, process, run
+
+import mctree
+from mctree.cli.commands.ingest import default_store
+from mctree.cli.escaping import escape
+from mctree.encoders import train_bpe
+from mctree.errors import MctreeError
+
+RAW = ("--tokenizer", "bytes", "--encoder", "none")
+
+
+@pytest.fixture
+def corpus(tmp_path, monkeypatch):
+    """A folder to ingest, beside which one stands."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "corpus"
+    (folder / "deep").mkdir(parents=True)
+    for seed in range(6):
+        (folder / "deep" / f"{seed}.txt").write_text(book(seed, 300))
+    (folder / "picture").write_bytes(b"\x00\x01\x02" * 100)
+    for name in HOSTILE:
+        (folder / os.fsdecode(name.replace(b"/", b"_"))).write_text("hostile")
+    return folder
+
+
+def test_one_command_makes_a_tree_and_shows_it(corpus):
+    text = good("ingest", "corpus")
+    assert_printable(text)
+    assert (corpus.parent / "corpus.mctree").is_dir()
+    for part in (
+        f"{6 + len(HOSTILE)} new",
+        "skipped  1",
+        "level",
+        "█",
+        "├─ 1:0",
+        "gist set   default",
+        "corpus.mctree",
+    ):
+        assert part in text
+    for name in HOSTILE:
+        source = escape(b"corpus/" + name.replace(b"/", b"_"))
+        assert good("cat", "corpus.mctree", source) == "hostile"
+    assert "whale" in good("search", "corpus.mctree", "whale", "--top", "1")
+
+
+def test_a_second_run_says_what_changed(corpus):
+    good("ingest", "corpus", *RAW, "-q")
+    (report,) = objects(good("ingest", "corpus", "--json"))
+    assert not report["changed"]
+    assert report["unchanged"] == 6 + len(HOSTILE)
+    assert "as before" in good("ingest", "corpus", "-q")
+
+    with (corpus / "deep" / "0.txt").open("a") as file:
+        file.write(" and more")
+    (corpus / "deep" / "1.txt").write_text("something else")
+    (corpus / "deep" / "2.txt").unlink()
+    (corpus / "deep" / "new.txt").write_text("new")
+    text = good("ingest", "corpus")
+    assert f"1 new, 1 changed, 1 grown, 1 removed, {3 + len(HOSTILE)} unchanged" in text.splitlines()[0]
+    assert good("cat", "corpus.mctree", "corpus/deep/0.txt") == book(0, 300) + " and more"
+    assert good("cat", "corpus.mctree", "corpus/deep/1.txt") == "something else"
+    assert "all is well" in good("verify", "corpus.mctree")
+
+
+def test_what_is_skipped_is_counted_and_listed_if_asked(corpus):
+    (corpus / "link\x1b[31m").symlink_to("deep/0.txt")
+    quiet, verbose = (good("ingest", "corpus", *RAW, "-q", *more) for more in ((), ("-v",)))
+    assert "skipped  2" in quiet and "picture" not in quiet
+    assert "corpus/picture: " in verbose and "corpus/link\\x1b[31m: " in verbose
+    assert_printable(verbose)
+    (report,) = objects(good("ingest", "corpus", "--json"))
+    assert report["skipped"] == sum(report["skipped_reasons"].values()) == len(report["first_skipped"]) == 2
+
+
+def test_options_reach_the_sources(corpus):
+    lines = '{"body": "one", "key": "a"}\n{"body": "two", "key": "b"}\n'
+    (corpus / "records.data").write_text(lines)
+    good(
+        "ingest",
+        "corpus/records.data",
+        "-o",
+        "a",
+        *RAW,
+        "--format",
+        "jsonl",
+        "--text-field",
+        "body",
+        "--id-field",
+        "key",
+    )
+    assert good("cat", "a", "records.data#b") == "two"
+    good("ingest", "corpus", "-o", "b", *RAW, "--include", "deep/", "--exclude", "3.txt", "--max-bytes", "1000000")
+    names = [each["source"] for each in objects(good("docs", "b", "--json"))]
+    assert names == [f"corpus/deep/{seed}.txt" for seed in range(6) if seed != 3]
+    good("ingest", "corpus", "-o", "b", "--include", "4.txt", "--keep-vanished")
+    assert len(objects(good("docs", "b", "--json"))) == 5
+
+
+def test_standard_input_is_an_input(tmp_path):
+    result = process("ingest", "-", *RAW, "-q", cwd=tmp_path, input=b"from a pipe")
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert process("cat", "stdin.mctree", "stdin", cwd=tmp_path).stdout == b"from a pipe"
+
+
+@pytest.mark.parametrize(
+    ("paths", "store"),
+    [
+        (("corpus",), "corpus.mctree"),
+        (("corpus/",), "corpus.mctree"),
+        (("some/where/a.jsonl", "b"), "a.jsonl.mctree"),
+        (("-",), "stdin.mctree"),
+    ],
+)
+def test_the_store_is_named_after_the_first_path(paths, store):
+    assert default_store(paths) == store
+
+
+def test_the_current_folder_has_a_name(corpus, monkeypatch):
+    monkeypatch.chdir(corpus)
+    assert default_store((".",)) == "corpus.mctree"
+    good("ingest", ".", *RAW, "-q")
+    # The store lies in the folder that was ingested, and is no input.
+    assert "as before" in good("ingest", ".", "-q")
+
+
+def test_bad_inputs_are_named(corpus):
+    assert "nothere" in bad("ingest", "nothere")
+    assert "-o" in bad("ingest", "/", code=2)
+    assert "tokenizer" in bad("ingest", "corpus", "--tokenizer", "nothere.json")
+    (corpus / "store").write_text("no store")
+    bad("ingest", "corpus/deep", "-o", "corpus/store")
+    bad("ingest", "corpus/deep", "-o", "corpus")
+    good("ingest", "corpus", *RAW, "-q")
+    assert "tokenizer" in bad("ingest", "corpus/deep", "-o", "corpus.mctree", "--tokenizer", _tokenizer(corpus), code=2)
+    assert not [name for name in os.listdir() if name not in ("corpus", "corpus.mctree")]
+
+
+def _tokenizer(folder: Path) -> str:
+    path = folder.parent.parent / f"{folder.parent.name}.json"
+    path.write_bytes(train_bpe([b"some text to train on"], 300).dump())
+    return str(path)
+
+
+def test_a_locked_store_is_not_ingested_into(corpus):
+    good("ingest", "corpus", *RAW, "-q")
+    with mctree.open("corpus.mctree") as tree, tree.writer():
+        assert f"process {os.getpid()}" in bad("ingest", "corpus")
+
+
+class Fed:
+    """A run of `mctree ingest … -` that gets its last input from here, and so never ends too early."""
+
+    def __init__(self, store: Path, *paths: Path) -> None:
+        self.store = store
+        self.child = subprocess.Popen(
+            [sys.executable, "-m", "mctree", "ingest", *paths, "-", "-o", store, "--workers", "1", *RAW],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment(),
+        )
+
+    def __enter__(self) -> Fed:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.child.kill()
+        self.child.communicate()
+
+    def feed(self, data: bytes) -> None:
+        assert self.child.stdin is not None
+        self.child.stdin.write(data)
+        self.child.stdin.flush()
+
+    def wait_until(self, blocks: int) -> None:
+        deadline = time.monotonic() + 40
+        while time.monotonic() < deadline:
+            try:
+                with mctree.open(self.store, writable=False) as tree, tree.snapshot() as snapshot:
+                    if snapshot.blocks >= blocks:
+                        return
+            except MctreeError:
+                pass
+            time.sleep(0.05)
+        raise AssertionError("the run did not come so far")
+
+    def end(self) -> tuple[int, bytes, bytes]:
+        out, err = self.child.communicate(timeout=60)
+        return self.child.returncode, out, err
+
+
+BATCH = 8 << 20
+LINES = b"".join(b"line %d of a text that is longer than a batch\n" % i for i in range(60_000))
+
+
+@pytest.mark.parametrize(
+    ("end", "count"), [(signal.SIGINT, 120), (signal.SIGKILL, 6)], ids=["interrupted", "killed among long documents"]
+)
+def test_a_broken_run_loses_a_batch_at_most_and_the_next_goes_on(tmp_path, end, count):
+    folder, store = tmp_path / "folder", tmp_path / "s"
+    folder.mkdir()
+    parts = [LINES[: 12_000_000 // count + i] for i in range(count)]
+    for i, part in enumerate(parts):
+        (folder / f"{i}.txt").write_bytes(part)
+    with Fed(store, folder) as broken:
+        broken.wait_until(blocks=1)
+        broken.child.send_signal(end)
+        code, out, err = broken.end()
+    assert out == b""
+    if end == signal.SIGINT:
+        assert code == 130
+        assert re.fullmatch(rb"mctree: interrupted; [^\n]*goes on[^\n]*\n", err)
+
+    assert "all is well" in good("verify", store)
+    committed = sum(each["bytes"] for each in objects(good("docs", store, "--json")))
+    assert committed > 0.9 * (sum(map(len, parts)) - BATCH)
+
+    with Fed(store, folder) as again:
+        again.feed(b"the end")
+        code, out, err = again.end()
+    assert (code, err) == (0, b"")
+    for i in (0, count // 2, count - 1):
+        assert run("cat", store, f"folder/{i}.txt").stdout_bytes == parts[i]
+    assert good("cat", store, "stdin") == "the end"
+    # Nothing was written twice, and what was committed was not read again.
+    (info,) = objects(good("info", store, "--json"))
+    assert (info["dead_blocks"], info["documents"]) == (0, count + 1)
+    assert re.fullmatch(rb"changes  \d+ new, \d+ unchanged", out.splitlines()[0])
+    assert "all is well" in good("verify", store)
+
+
+def test_a_run_that_is_interrupted_at_once_leaves_nothing_behind(tmp_path):
+    with Fed(tmp_path / "s") as fed:
+        fed.wait_until(blocks=0)
+        fed.child.send_signal(signal.SIGINT)
+        code, out, err = fed.end()
+    assert (code, out) == (130, b"")
+    assert b"Traceback" not in err
+    assert "all is well" in good("verify", tmp_path / "s")
+    assert os.listdir(tmp_path) == ["s"]
