@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import sys
 import traceback
 from contextlib import suppress
 from typing import Final
@@ -46,6 +47,8 @@ def report(error: BaseException) -> int:
             with suppress(ValueError):
                 signal.signal(signal.SIGINT, signal.SIG_DFL)
             code = INTERRUPTED
+            if sys.stderr is not None and sys.stderr.isatty():
+                warn("")  # the terminal has written ^C
             say("\n".join(["interrupted", *getattr(error, "__notes__", [])]))
         case BrokenPipeError():
             code = PIPE

@@ -90,7 +90,7 @@ def fields(pairs: Iterable[tuple[str, str]]) -> None:
     rows = list(pairs)
     column = max((cells(label) for label, _ in rows), default=0) + 2
     for label, value in rows:
-        line(f"{dim(label)}{' ' * (column - cells(label))}{value}")
+        line(f"{dim(label) if label else ''}{' ' * (column - cells(label))}{value}")
 
 
 def table(head: Row, rows: Iterable[Row], *, align: str, at_once: int = 1000) -> None:
@@ -126,7 +126,7 @@ def table(head: Row, rows: Iterable[Row], *, align: str, at_once: int = 1000) ->
 
 
 def _styled(text: str, code: int) -> str:
-    wanted = sys.stdout is not None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    wanted = text and sys.stdout is not None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     return f"\x1b[{code}m{text}\x1b[0m" if wanted and os.environ.get("TERM") != "dumb" else text
 
 

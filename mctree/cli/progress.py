@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
-from mctree.cli.formatting import duration, number, share, size
+from mctree.cli.formatting import cells, clip, duration, number, size
 from mctree.cli.output import warn
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ __all__ = ["Meter", "advancing", "meter", "status"]
 
 _BETWEEN_DRAWINGS = 0.1
 _BETWEEN_LINES = 10.0
+_BAR = 12
 
 Clock = Callable[[], float]
 
@@ -71,14 +72,12 @@ def advancing(what: str, unit: str, *, quiet: bool = False) -> Iterator[Callable
 
 
 def status(done: int, whole: int | None, unit: str, rate: float | None) -> str:
-    """`12.3 MB of 45.6 MB · 27.0 % · 3.4 MB/s · 10 s left`, as much of it as is known."""
+    """`12.3 MB of 45.6 MB · 3.4 MB/s · 10 s left`, as much of it as is known."""
 
     def amount(value: float) -> str:
         return size(value) if unit == "bytes" else f"{number(round(value))} {unit}"
 
     parts = [amount(done) if whole is None else f"{amount(done)} of {amount(whole)}"]
-    if whole:
-        parts.append(share(min(done, whole), whole))
     if rate:
         parts.append(f"{amount(rate)}/s")
         if whole is not None and whole > done:
@@ -147,7 +146,8 @@ class _Drawn(_Reckoned):
         self.what = what or self.what
         if self._progress is not None and (changed or now - self._shown >= _BETWEEN_DRAWINGS):
             self._shown = now
-            text = self.text(done, whole, rate, note)
+            room = self._progress.console.width - cells(self.what) - _BAR - 2
+            text = clip(self.text(done, whole, rate, note), room)
             task = self._progress.task_ids[0]
             self._progress.update(task, description=self.what, completed=done, total=whole, status=text)
             self._progress.refresh()
@@ -160,8 +160,8 @@ class _Drawn(_Reckoned):
 
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=12),
-            TextColumn("{task.fields[status]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
+            BarColumn(bar_width=_BAR),
+            TextColumn("{task.fields[status]}", markup=False, table_column=Column(no_wrap=True)),
             console=Console(stderr=True),
             transient=True,
             auto_refresh=False,

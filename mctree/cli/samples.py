@@ -9,7 +9,7 @@ from mctree import Snapshot
 
 __all__ = ["sample"]
 
-_LEAST_OF_A_DOCUMENT = 1 << 20
+_LEAST_OF_A_DOCUMENT = 1 << 14
 
 
 def sample(snapshot: Snapshot, size: int) -> Iterator[bytes]:

@@ -43,7 +43,7 @@ class _Input:
         open: opens it anew, for one walk.
         again: two walks do not disturb each other.
         reading: 16 bytes that stand for how containers are read.
-        spooled: standard input, if it is read.
+        spooled: standard input, where it may be read.
         text_field: the field that holds the text of a record.
     """
 
@@ -121,7 +121,7 @@ def ingest(
     if isinstance(paths, Source):
         given = _Input(lambda: paths, False, _reading("source"), None, text_field)
     else:
-        spooled = SpooledInput(stdin or _standard_input()) if any(os.fspath(path) == "-" for path in paths) else None
+        spooled = SpooledInput(_standard_input if stdin is None else lambda: stdin)
 
         def opened() -> Source:
             return open_source(

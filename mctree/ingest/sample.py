@@ -16,9 +16,10 @@ import io
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from typing import BinaryIO
 
@@ -31,6 +32,7 @@ _MARKS = 4096
 _FIRST_STRIDE = 1 << 12
 _LONGEST_LINE = 1 << 20
 _GROUP = 1 << 15
+_CHUNK = 1 << 20
 _CLOSED_FORMATS = (b"\x1f\x8b", b"PAR1")
 
 
@@ -56,16 +58,16 @@ class SpooledInput(io.RawIOBase):
     """A stream that comes once, whose beginning can be looked at beforehand.
 
     Args:
-        stream: where the bytes come from; it is not closed.
+        open_stream: gives the stream when it is first needed; it is not closed.
     """
 
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
+    def __init__(self, open_stream: Callable[[], BinaryIO]) -> None:
+        self._open_stream = open_stream
         self._held = bytearray()
 
     def peek(self, size: int) -> bytes:
         """The first `size` bytes, fewer only if there are no more; `read` will still give them."""
-        while len(self._held) < size and (chunk := self._stream.read(min(size - len(self._held), 1 << 20))):
+        while len(self._held) < size and (chunk := self._stream.read(min(size - len(self._held), _CHUNK))):
             self._held += chunk
         return bytes(self._held[:size])
 
@@ -81,6 +83,10 @@ class SpooledInput(io.RawIOBase):
     def readable(self) -> bool:
         """It is."""
         return True
+
+    @cached_property
+    def _stream(self) -> BinaryIO:
+        return self._open_stream()
 
 
 @dataclass(frozen=True, slots=True)

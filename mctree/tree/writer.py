@@ -7,7 +7,6 @@ was.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
@@ -16,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mctree.errors import NotFoundError, UsageError
-from mctree.format.facts import ArrayState, Commit, DocumentRecord, LinkRecord, Stamp, array_fact
-from mctree.format.keys import Table, block_page_key, death_key, source_digest, u32, u64, version_key
-from mctree.format.records import BLOCK, BLOCKS_PER_PAGE, encode_death
+from mctree.format.facts import Commit, DocumentRecord, GistSetRecord, LinkRecord, Stamp
+from mctree.format.keys import Table, source_digest, u32
+from mctree.format.records import BLOCK
 from mctree.geometry import World
 from mctree.storage.chunks import row_sums
 from mctree.storage.index import Writing
@@ -26,7 +25,8 @@ from mctree.storage.leases import held_commits
 from mctree.storage.session import Session
 from mctree.tree.building import GistBuilder
 from mctree.tree.gists import gist_sets
-from mctree.tree.links import checked_link, end_link, has_link, put_link
+from mctree.tree.links import checked_link, has_link
+from mctree.tree.pending import Pending, Removed
 from mctree.tree.placing import OpenDocument, Timeline, checked_locator, new_record
 from mctree.tree.retention import KEEP, KEEP_DEFAULT, Freed, collect
 from mctree.tree.snapshot import BEFORE, COUNT, LOD0, Snapshot, as_source
@@ -40,6 +40,7 @@ __all__ = ["Writer"]
 _GIST_LAG = 256
 """Blocks that may wait for their gists from one commit to the next, so that small appends stay cheap."""
 _COLLECT_EVERY = 16
+"""Every how many commits old ones are collected, whichever writer makes them."""
 
 
 class Writer:
@@ -57,14 +58,9 @@ class Writer:
         self._documents: dict[int, OpenDocument] = {}
         self._changed: dict[int, OpenDocument] = {}
         self._sources: dict[bytes, int] = {}
-        self._removed: dict[int, _Removed] = {}
-        self._links: dict[int, LinkRecord | None] = {}
-        self._settings: dict[bytes, bytes] = {}
-        self._blobs: dict[bytes, bytes] = {}
-        self._sets: dict[int, bytes] = {}
-        self._stamps: dict[bytes, bytes] = {}
-        self._refreshed: dict[int, int] = {}
+        self._pending = Pending()
         self._builders: dict[int, GistBuilder] = {}
+        self._sets: dict[int, GistSetRecord] | None = None
         self._placed_tokens = self._count_placed()
 
     def __enter__(self) -> Self:
@@ -191,7 +187,7 @@ class Writer:
             int(self._snapshot.block_records(start, stop - start)["count"].sum(dtype=np.int64)) for start, stop in runs
         ]
         tail = found.tail
-        self._removed[found.id] = _Removed(
+        self._pending.removed[found.id] = Removed(
             found.source, runs, tokens, has_tail=tail is not None, tail_tokens=0 if tail is None else len(tail.tokens)
         )
         if known is not None:
@@ -218,7 +214,7 @@ class Writer:
         """
         record = checked_link(source, target, kind, score, spaces)
         number = self._take_number("link")
-        self._links[number] = record
+        self._pending.links[number] = record
         return number
 
     def unlink(self, number: int) -> None:
@@ -227,23 +223,23 @@ class Writer:
         Raises:
             NotFoundError: there is no such link.
         """
-        if number in self._links and self._links[number] is not None:
-            del self._links[number]
+        if number in self._pending.links and self._pending.links[number] is not None:
+            del self._pending.links[number]
             return
         with self._snapshot.reading() as index:
-            if number in self._links or not has_link(index, number, self._snapshot.commit):
+            if number in self._pending.links or not has_link(index, number, self._snapshot.commit):
                 raise NotFoundError(f"there is no link {number}")
-        self._links[number] = None
+        self._pending.links[number] = None
 
     def stamp(self, item: bytes, stamp: Stamp | None) -> None:
         """Remember what was seen of an input, so that a sync can skip it (None: forget it)."""
-        self._stamps[source_digest(item)] = b"" if stamp is None else stamp.encode()
+        self._pending.stamps[source_digest(item)] = b"" if stamp is None else stamp.encode()
 
     def keep_stamps(self) -> None:
         """Make the stamps given since the last commit durable without a commit: no snapshot depends on them."""
-        if self._stamps:
-            self._session.jot(self._put_stamps)
-            self._stamps.clear()
+        if self._pending.stamps:
+            self._session.jot(self._pending.put_stamps)
+            self._pending.stamps.clear()
 
     @property
     def pending_blocks(self) -> int:
@@ -279,7 +275,15 @@ class Writer:
 
         def record(index: Writing) -> Commit:
             nonlocal freed
-            commit = self._record(index, records)
+            commit = self._pending.record(
+                index,
+                self._snapshot.record,
+                blocks=self._timeline.blocks,
+                records=records,
+                documents=self._changed,
+                builders=self._builders,
+                numbers=self._next,
+            )
             freed = collect(index, self._keep(index), held) if collecting else Freed()
             return commit
 
@@ -299,16 +303,16 @@ class Writer:
 
     def put_setting(self, name: bytes, payload: bytes) -> None:
         """Let a setting say something from the next commit on."""
-        self._settings[name] = payload
+        self._pending.settings[name] = payload
 
     def put_blob(self, digest: bytes, data: bytes) -> None:
         """Keep a blob under its digest."""
-        self._blobs[digest] = data
+        self._pending.blobs[digest] = data
 
     def put_set(self, number: int | None, payload: bytes) -> int:
         """Record a gist set, a new one if no number is given (an empty payload ends it)."""
         number = self._take_number("gist_set") if number is None else number
-        self._sets[number] = payload
+        self._pending.sets[number] = payload
         builder = self._builders.pop(number, None)
         if builder is not None and not payload:
             for array in builder.record.levels:
@@ -318,8 +322,7 @@ class Writer:
     def builder(self, number: int) -> GistBuilder | None:
         """What appends to a gist set, or None if its encoder cannot be made here."""
         if number not in self._builders:
-            with self._snapshot.reading() as index:
-                found = gist_sets(index, self._snapshot.commit).get(number)
+            found = self._gist_sets().get(number)
             encoder = None if found is None else self.tree.known_encoder(found)
             if found is None or encoder is None:
                 return None
@@ -356,7 +359,7 @@ class Writer:
 
     def refreshed(self, number: int, commit: int) -> None:
         """Record that a set's gists account for all deaths up to a commit."""
-        self._refreshed[number] = commit
+        self._pending.refreshed[number] = commit
 
     # Within the room: taking over an older epoch
 
@@ -375,11 +378,11 @@ class Writer:
 
     def put_link(self, number: int, record: LinkRecord) -> None:
         """Enter a link under the number that it has in another epoch."""
-        self._links[number] = record
+        self._pending.links[number] = record
 
     def put_stamp(self, digest: bytes, payload: bytes) -> None:
         """Take over a stamp of another epoch: the digest of the item's name, and the record."""
-        self._stamps[digest] = payload
+        self._pending.stamps[digest] = payload
 
     # Parts of a commit
 
@@ -393,13 +396,8 @@ class Writer:
         return bool(
             grown
             or self._timeline.blocks > self._snapshot.blocks
+            or self._pending
             or any(document.changes for document in self._changed.values())
-            or self._removed
-            or self._links
-            or self._settings
-            or self._sets
-            or self._stamps
-            or self._refreshed
         )
 
     def _append_rows(self, grid: NDArray[np.uint32], records: NDArray[np.void]) -> None:
@@ -409,137 +407,22 @@ class Writer:
         records["sum"] = row_sums(stored)
         self._session.append(LOD0, stored.reshape(-1))
         self._session.append(COUNT, counts.astype(np.uint8))
-        before = self._placed_tokens + np.concatenate([[0], np.cumsum(counts.astype(np.uint64))])[:-1]
-        groups = (first + np.arange(len(grid))) % BLOCK == 0
-        self._session.append(BEFORE, before[groups].astype(np.uint64))
+        groups = slice(-first % BLOCK, None, BLOCK)
+        if groups.start < len(counts):
+            before = self._placed_tokens + np.cumsum(counts, dtype=np.uint64) - counts
+            self._session.append(BEFORE, before[groups])
 
     def _make_gists(self, gists: bool | None) -> None:
         if gists is False:
             return
-        with self._snapshot.reading() as index:
-            sets = gist_sets(index, self._snapshot.commit)
-        for number, record in sets.items():
-            if number in self._sets:
+        for number, record in self._gist_sets().items():
+            if number in self._pending.sets:
                 continue
             array = record.levels[0] if record.levels else None
             done = 0 if array is None else self._session.array(array).rows
             waiting = self._timeline.blocks - done
             if waiting > 0 and (gists or waiting >= _GIST_LAG) and self.builder(number) is not None:
                 self.advance(number, self._timeline.blocks)
-
-    def _record(self, index: Writing, records: NDArray[np.void]) -> Commit:
-        old = self._snapshot.record
-        self._put_blocks(index, old.blocks, records)
-        dead_blocks, dead_tokens = self._put_removals(index)
-        created, tokens = self._put_documents(index)
-        self._put_small_facts(index)
-        arrays, refreshed = self._put_gist_sets(index)
-        return Commit(
-            number=index.number,
-            parent=old.number,
-            time_ns=time.time_ns(),
-            blocks=self._timeline.blocks,
-            tokens=old.tokens + tokens - dead_tokens,
-            documents=old.documents + created - len(self._removed),
-            dead_blocks=old.dead_blocks + dead_blocks,
-            arrays=arrays,
-            refreshed={**refreshed, **self._refreshed},
-            next=dict(self._next),
-        )
-
-    def _put_blocks(self, index: Writing, first: int, records: NDArray[np.void]) -> None:
-        done = 0
-        while done < len(records):
-            page, offset = divmod(first + done, BLOCKS_PER_PAGE)
-            n = min(len(records) - done, BLOCKS_PER_PAGE - offset)
-            key = block_page_key(page)
-            before = (index.get(key) or b"") if offset else b""
-            index.put(key, before[: offset * records.itemsize] + records[done : done + n].tobytes())
-            done += n
-
-    def _put_removals(self, index: Writing) -> tuple[int, int]:
-        runs: list[tuple[int, int, int]] = []
-        tokens = 0
-        for number, removed in self._removed.items():
-            key = u64.pack(number)
-            index.end_version(Table.DOCUMENT, key)
-            index.end_version(Table.SOURCE, source_digest(removed.source) + key)
-            if removed.has_tail:
-                index.end_version(Table.TAIL, key)
-            tokens += removed.tail_tokens
-            runs += [(*run, n) for run, n in zip(removed.runs, removed.tokens, strict=True)]
-        joined: list[tuple[int, int, int]] = []
-        for start, stop, n in sorted(runs):
-            if joined and joined[-1][1] == start:
-                joined[-1] = (joined[-1][0], stop, joined[-1][2] + n)
-            else:
-                joined.append((start, stop, n))
-        for start, stop, n in joined:
-            index.put(death_key(index.number, start), encode_death(stop, n))
-        return sum(stop - start for start, stop, _ in joined), tokens + sum(n for _, _, n in joined)
-
-    def _put_documents(self, index: Writing) -> tuple[int, int]:
-        created = tokens = 0
-        for number, document in self._changed.items():
-            key, changes = u64.pack(number), document.changes
-            if document.new:
-                # Its number is new, so these facts have no earlier version to end.
-                named = version_key(Table.SOURCE, source_digest(document.source) + key, index.number)
-                index.put(named, b"\x01" + document.source)
-                index.put(version_key(Table.DOCUMENT, key, index.number), document.record.encode())
-                created += 1
-            elif changes.record:
-                index.put_version(Table.DOCUMENT, key, document.record.encode())
-            for ordinal, run in changes.runs.items():
-                index.put(Table.RUN + key + u64.pack(ordinal), run.encode())
-            for start, original in changes.originals:
-                index.put(Table.ORIGINAL + key + u64.pack(start), original.encode())
-            if changes.tail:
-                tail = document.tail
-                payload = tail.encode() if document.open and len(tail.tokens) else b""
-                if payload or not document.new:
-                    index.put_version(Table.TAIL, key, payload)
-            tokens += changes.tokens
-        return created, tokens
-
-    def _put_small_facts(self, index: Writing) -> None:
-        for number, link in self._links.items():
-            if link is None:
-                end_link(index, number)
-            else:
-                put_link(index, number, link)
-        for name, payload in self._settings.items():
-            index.put_version(Table.SETTING, name, payload)
-        for digest, data in self._blobs.items():
-            index.put(Table.BLOB + digest, data)
-        self._put_stamps(index)
-
-    def _put_stamps(self, index: Writing) -> None:
-        for item, payload in self._stamps.items():
-            if payload:
-                index.put(Table.STAMP + item, payload)
-            else:
-                index.delete(Table.STAMP + item)
-
-    def _put_gist_sets(self, index: Writing) -> tuple[dict[int, ArrayState], dict[int, int]]:
-        """Record gist sets and their new levels; what the commit will see of arrays and refreshes."""
-        old = self._snapshot.record
-        arrays, refreshed = dict(old.arrays), dict(old.refreshed)
-        for number, payload in self._sets.items():
-            if not payload:
-                for array in gist_sets(index, old.number)[number].levels:
-                    index.end_version(Table.ARRAY, u32.pack(array))
-                    arrays.pop(array, None)
-                refreshed.pop(number, None)
-            else:
-                refreshed.setdefault(number, old.number)
-            index.put_version(Table.GIST_SET, u32.pack(number), payload)
-        for number, builder in self._builders.items():
-            for array, layout in builder.added.items():
-                index.put_version(Table.ARRAY, u32.pack(array), array_fact(layout))
-            if builder.added:
-                index.put_version(Table.GIST_SET, u32.pack(number), builder.record.encode())
-        return arrays, refreshed
 
     def _keep(self, index: Writing) -> int:
         payload = index.version(Table.SETTING, KEEP, index.number)
@@ -552,21 +435,24 @@ class Writer:
         self._changed = {n: d for n, d in self._documents.items() if d.open}
         self._documents = dict(self._changed)
         self._sources.clear()
-        self._removed.clear()
-        self._links.clear()
-        self._settings.clear()
-        self._blobs.clear()
-        self._sets.clear()
-        self._stamps.clear()
-        self._refreshed.clear()
+        if self._pending.sets or any(builder.added for builder in self._builders.values()):
+            self._sets = None
+        self._pending = Pending()
         for builder in self._builders.values():
             builder.added.clear()
+
+    def _gist_sets(self) -> dict[int, GistSetRecord]:
+        """The gist sets of the newest commit, read once."""
+        if self._sets is None:
+            with self._snapshot.reading() as index:
+                self._sets = gist_sets(index, self._snapshot.commit)
+        return self._sets
 
     # Looking at what is there and what is about to be
 
     def world(self) -> World:
         """What exists once this commit is made."""
-        runs = [run for removed in self._removed.values() for run in removed.runs]
+        runs = [run for removed in self._pending.removed.values() for run in removed.runs]
         pending = np.array(runs, np.int64).reshape(-1, 2) * BLOCK
         dead = np.concatenate([self._snapshot.world.deaths.intervals, pending])
         return World(positions=self._timeline.blocks * BLOCK, dead=dead)
@@ -595,7 +481,7 @@ class Writer:
         if source in self._sources:
             return self._sources[source]
         number = self._snapshot.number(source)
-        return 0 if number in self._removed else number
+        return 0 if number in self._pending.removed else number
 
     def _number(self, which: int | bytes | str) -> int:
         """The number of a live document, committed or about to be.
@@ -604,7 +490,7 @@ class Writer:
             NotFoundError: there is none.
         """
         number = which if isinstance(which, int) else self._live(as_source(which))
-        if not number or number in self._removed:
+        if not number or number in self._pending.removed:
             shown = which if isinstance(which, int) else as_source(which).decode("utf-8", "backslashreplace")
             raise NotFoundError(f"there is no live document {shown!r}; `mctree docs` lists them")
         return number
@@ -616,16 +502,3 @@ class Writer:
         number = self._next[kind]
         self._next[kind] = number + 1
         return number
-
-
-class _Removed:
-    """A document that the next commit ends."""
-
-    def __init__(
-        self, source: bytes, runs: list[tuple[int, int]], tokens: list[int], *, has_tail: bool, tail_tokens: int
-    ) -> None:
-        self.source = source
-        self.runs = runs
-        self.tokens = tokens
-        self.has_tail = has_tail
-        self.tail_tokens = tail_tokens

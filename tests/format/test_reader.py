@@ -2,25 +2,52 @@
 
 from __future__ import annotations
 
+import ast
+import json
+import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+import lmdb
 import pytest
-from agreement import assert_agreement
+import reader
+from agreement import assert_agreement, copied
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
-from reader import DamagedError, Store
+from reader import DamagedError, Store, hugging_face_pieces
 from story import ENCODERS, tell, tokenizer
 
 import mctree
-from mctree.testing import Sample, TreeMachine, strategies, tree_machine
+from mctree.encoders import HFTokenizer
+from mctree.storage import session
+from mctree.testing import Sample, TreeMachine, strategies
 
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
+BRIEF = settings(max_examples=5, stateful_step_count=12, deadline=None, suppress_health_check=SLOW)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=SLOW)
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store of the story; no test changes it."""
+    path = tmp_path_factory.mktemp("told") / "told.mctree"
+    tell(path)
+    return path
+
+
+def test_the_reader_is_independent() -> None:
+    source = Path(reader.__file__).read_text()
+    named = {node.module for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)}
+    named |= {one.name for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Import) for one in node.names}
+    beyond = {str(name).split(".")[0] for name in named} - {
+        "__future__", "bisect", "collections", "functools", "hashlib", "itertools", "json", "pathlib", "re", "struct",
+        "typing", "zlib",
+    }  # fmt: skip
+    assert beyond == {"google_crc32c", "lmdb", "msgpack", "numpy"}
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=SLOW)
 @given(made=strategies.trees(most=2500))
 def test_every_commit_of_a_made_store_reads_the_same(made: Callable[[], AbstractContextManager[Sample]]) -> None:
     with made() as sample:
@@ -33,12 +60,168 @@ class Comparing(TreeMachine):
     @rule(data=st.data())
     def read_from_the_page_alone(self, data: st.DataObject) -> None:
         numbers = [commit.number for commit in self.tree.commits()]
-        older = data.draw(st.lists(st.sampled_from(numbers), max_size=3, unique=True))
+        older = data.draw(st.lists(st.sampled_from(numbers), max_size=2, unique=True))
         assert_agreement(self.tree, sorted({numbers[-1], *older}))
 
     def teardown(self) -> None:
         try:
             self._drop_writer()
-            assert_agreement(self.tree)
+            assert_agreement(self.tree, [commit.number for commit in self.tree.commits()][-6:])
         finally:
             super().teardown()
+
+
+class ComparingInexactText(Comparing):
+    tokenizer = tokenizer()
+
+
+class ComparingBareTokens(Comparing):
+    tokenizer = None
+    vocabulary = 70_000
+
+
+TestBytes, TestInexactText, TestBareTokens = (
+    machine.TestCase for machine in (Comparing, ComparingInexactText, ComparingBareTokens)
+)
+TestBytes.settings = TestInexactText.settings = TestBareTokens.settings = BRIEF
+
+
+def test_every_commit_of_the_story_reads_the_same(told: Path) -> None:
+    with mctree.open(told, encoders=ENCODERS) as tree:
+        assert_agreement(tree)
+
+
+def test_every_document_of_the_story_is_what_was_put_in(tmp_path: Path) -> None:
+    contents = tell(tmp_path / "told.mctree")
+    store = Store(tmp_path / "told.mctree")
+    assert store.commits == sorted(contents)
+    for commit, documents in contents.items():
+        snapshot = store.snapshot(commit)
+        read = {record["source"]: snapshot.read(number) for number, record in snapshot.documents().items()}
+        assert read == documents
+
+
+def test_a_generation_that_is_not_published_yet_is_read(told: Path, tmp_path: Path) -> None:
+    path = shutil.copytree(told, tmp_path / "copy.mctree")
+    with mctree.open(path, encoders=ENCODERS) as tree:
+        newest = tree.commits()[-1].number
+        with pytest.MonkeyPatch.context() as patch:
+            # As if the process had died between the commit and its publication.
+            patch.setattr(session, "publish", lambda *_: None)
+            assert tree.refresh_gists("small") > 0
+        refreshed = tree.commits()[-1].number
+        assert_agreement(tree, [newest, refreshed])
+        with copied(path) as copy:
+            now, before = Store(copy).snapshot(refreshed), Store(copy).snapshot(newest)
+            assert any(key for key, _ in now.index.scan(b"p"))
+            assert now.stale(2, 2, 0) < before.stale(2, 2, 0)
+            assert not (now.gists(2, 2) == before.gists(2, 2)).all()
+        tree.writer().close()
+        assert_agreement(tree, [newest, refreshed])
+
+
+def test_commits_that_were_condemned_are_refused(tmp_path: Path) -> None:
+    with mctree.create(tmp_path / "few.mctree", chunk_bytes=1 << 16, keep=2) as tree:
+        for turn in range(40):
+            with tree.writer() as writer:
+                writer.add(f"{turn}", b"some bytes")
+    store = Store(tmp_path / "few.mctree")
+    condemned = [int.from_bytes(key, "big") for key, _ in store.index.scan(b"v")]
+    assert condemned
+    assert 40 > len(store.commits) > 1
+    for commit in [*condemned, 1, store.commits[-1] + 1]:
+        with pytest.raises(DamagedError):
+            store.snapshot(commit)
+    for commit in store.commits:
+        store.snapshot(commit).check()
+
+
+def test_an_older_index_is_refused(told: Path, tmp_path: Path) -> None:
+    path = shutil.copytree(told, tmp_path / "copy.mctree")
+    with mctree.open(path, encoders=ENCODERS) as tree:
+        with tree.writer() as writer:
+            writer.add("new", b"text")
+    shutil.copy(told / "index.lmdb" / "data.mdb", path / "index.lmdb" / "data.mdb")
+    with pytest.raises(DamagedError, match="older"):
+        Store(path)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[*SLOW, HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_flip_in_committed_rows_is_found(told: Path, data: st.DataObject) -> None:
+    store = Store(told)
+    snapshot = store.snapshot()
+    arrays = [number for number in snapshot.record["arrays"] if snapshot.record["arrays"][number][0]]
+    array = data.draw(st.sampled_from(arrays))
+    rows, layout = snapshot.rows(array), snapshot.layout(array)
+    byte = data.draw(st.integers(0, rows.nbytes - 1))
+    size = layout["rows_per_chunk"] * rows.nbytes // len(rows)
+    chunk, at = divmod(byte, size)
+    whole = snapshot.file(array, chunk)
+    flipped = whole[:at] + bytes([whole[at] ^ 1 << data.draw(st.integers(0, 7))]) + whole[at + 1 :]
+    damaged = store.snapshot()
+    real = damaged.file
+    damaged.file = lambda a, c: flipped if (a, c) == (array, chunk) else real(a, c)  # type: ignore[method-assign]
+    with pytest.raises(DamagedError):
+        damaged.check()
+
+
+@pytest.mark.parametrize("change", ["flip", "move", "remove"])
+def test_a_change_in_the_index_is_found(told: Path, tmp_path: Path, change: str) -> None:
+    path = shutil.copytree(told, tmp_path / "copy.mctree")
+    keys = [key for key in Store(path).index.keys if key[:1] == b"d"]
+    with lmdb.open(str(path / "index.lmdb")) as environment, environment.begin(write=True) as transaction:
+        value = transaction.get(keys[0])
+        if change == "flip":
+            transaction.put(keys[0], value[:9] + bytes([value[9] ^ 1]) + value[10:])
+        elif change == "move":
+            transaction.put(keys[1], value)
+        else:
+            transaction.delete(keys[0])
+    with pytest.raises(DamagedError):
+        Store(path).check_tables()
+
+
+def byte_fallback() -> bytes:
+    """A tokenizer that writes a space as U+2581 and bytes that it has no letters for as hexadecimal digits."""
+    vocabulary = ["<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", *"abcdefgh", "é", "▁a", "<s>"]
+    special = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    described = {
+        "version": "1.0",
+        "added_tokens": [{"id": len(vocabulary) - 1, "content": "<s>", **special}],
+        "normalizer": {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
+        "decoder": {"type": "Sequence", "decoders": [{"type": "ByteFallback"}, {"type": "Fuse"}]},
+        "model": {
+            "type": "Unigram",
+            "unk_id": 0,
+            "byte_fallback": True,
+            "vocab": [[token, -1.0 - n / 1000] for n, token in enumerate(vocabulary)],
+        },
+    }
+    return json.dumps(described).encode()
+
+
+@pytest.mark.parametrize("blob", [tokenizer().dump(), byte_fallback()], ids=["byte-level", "byte-fallback"])
+@given(data=st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
+def test_tokens_stand_for_the_bytes_that_the_page_says(blob: bytes, data: bytes) -> None:
+    theirs, pieces = HFTokenizer(blob), hugging_face_pieces(blob)
+    assert sorted(pieces) == list(range(theirs.vocabulary))
+    ids = theirs.encode([data])[0].ids
+    assert b"".join(pieces[token] for token in ids.tolist()) == theirs.decode(ids)
+
+
+def test_tokens_of_other_tokenizers_have_no_bytes_of_their_own(tmp_path: Path) -> None:
+    described = {
+        "version": "1.0",
+        "pre_tokenizer": {"type": "Whitespace"},
+        "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
+        "model": {"type": "WordLevel", "vocab": {"[UNK]": 0, "harbour": 1, "moon": 2}, "unk_token": "[UNK]"},
+    }
+    words = HFTokenizer(json.dumps(described).encode())
+    assert hugging_face_pieces(words.dump()) == {}
+    text = b"harbour, \xff moon " * 30
+    with mctree.create(tmp_path / "words.mctree", tokenizer=words, chunk_bytes=1 << 16) as tree:
+        with tree.writer() as writer:
+            writer.add("text", text)
+        assert_agreement(tree)
+    assert Store(tmp_path / "words.mctree").snapshot().read(1) == text

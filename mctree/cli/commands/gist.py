@@ -21,7 +21,7 @@ __all__ = ["command"]
 
 _FIRST_NAME = "default"
 _DIM = 512
-_SAMPLE_BYTES = 64 << 20
+_SAMPLE_BYTES = 8 << 20
 
 _quiet = click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 
