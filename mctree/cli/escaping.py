@@ -34,7 +34,7 @@ def escape(name: bytes) -> str:
     return "".join(
         _code(letter)
         if not letter.isprintable() or (i == 0 and letter in "-#") or (i in (0, last) and letter == " ")
-        else letter
+        else ("\\\\" if letter == "\\" else letter)
         for i, letter in enumerate(text)
     )
 

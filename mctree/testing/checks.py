@@ -175,7 +175,8 @@ def check_range(snapshot: Snapshot, expected: Expected, start: int, stop: int) -
         text = snapshot.tree.tokenizer.decode(expected.grid[real]).decode("utf-8", "replace")
         assert snapshot.text(start, stop) == text
     cut = snapshot.cover(start, stop)
-    problems = check(cut, expected.world, start // BLOCK * BLOCK, -(-stop // BLOCK) * BLOCK if start < stop else start)
+    whole = (start // BLOCK * BLOCK, -(-stop // BLOCK) * BLOCK) if start < stop else (start, start)
+    problems = check(cut, expected.world, *whole)
     assert not problems, f"the cover of {start}..{stop} is no cut: {problems[0]}"
     wanted = expected.provenance(start, stop)
     assert snapshot.provenance(start, stop) == wanted

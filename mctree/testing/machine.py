@@ -33,7 +33,7 @@ from mctree.testing import strategies
 from mctree.testing.checks import Expected, check_node, check_range, check_snapshot
 from mctree.testing.edits import Action, Edit, Scribe
 from mctree.testing.model import Model, ModelLink, ModelSet, Refused
-from mctree.testing.processes import FAILED, KILLED, in_child, kill_after
+from mctree.testing.processes import FAILED, KILLED, in_child, kill_after, kill_after_transaction
 from mctree.testing.stores import apply, assert_whole, scratch
 from mctree.testing.toys import ToyEncoder
 from mctree.tree import Snapshot, Tree, create
@@ -105,18 +105,27 @@ class TreeMachine(RuleBasedStateMachine):
         self.scribe: Scribe | None = None
         self.held: list[tuple[Snapshot, Expected]] = []
 
-    @initialize(blocks=st.sampled_from([0, 2, 33, 70, 1030]), build=st.booleans())
-    def begin_with(self, blocks: int, build: bool) -> None:
-        """Start from a store that holds a little already, so that not every run has to come so far first."""
+    @initialize(
+        blocks=st.sampled_from([0, 3, 40, 70, 70, 1030]),
+        build=st.sampled_from([True, True, False]),
+        aged=st.sampled_from([True, True, False]),
+    )
+    def begin_with(self, blocks: int, build: bool, aged: bool) -> None:
+        """Start from a store that holds a little, and has a past: most runs would else end before they have either."""
         if build:
-            self.tree.build_gists(self.encoders[0], SETS[0])
-            self.model.now.sets[SETS[0]] = ModelSet(self.encoders[0], "float16", 0, self.model.newest)
-            self.model.now.default = SETS[0]
-            self._record(self.tree.commits()[-1].number)
+            self.build(0, None, "float16")
         for i, part in enumerate([blocks // 2, blocks - blocks // 2]):
             if part:
                 self._add_long(NAMES[i], i, 32 * part - 5)
-        if blocks:
+        self._finish()
+        if aged and blocks:
+            self._apply(Edit("remove", NAMES[0]))
+            self._add_long(NAMES[0], 3, 37)
+            self._apply(Edit("begin", NAMES[2]))
+            if self.extends:
+                self._apply(Edit("extend", NAMES[2], tokens=(0,) * 41))
+            else:
+                self._apply(Edit("write", NAMES[2], data=b"a b " * 20))
             self._finish()
 
     # Documents
@@ -368,8 +377,8 @@ class TreeMachine(RuleBasedStateMachine):
     # Processes that die
 
     @precondition(lambda self: self.crashes)
-    @rule(data=st.data(), gists=st.booleans(), calls=st.integers(0, 60))
-    def crash_in_commit(self, data: st.DataObject, gists: bool, calls: int) -> None:
+    @rule(data=st.data(), gists=st.booleans(), calls=st.integers(0, 30), durable=st.booleans())
+    def crash_in_commit(self, data: st.DataObject, gists: bool, calls: int, durable: bool) -> None:
         """Another process changes documents and dies while it commits, or soon after."""
         self._finish()
         before = self.model.newest
@@ -380,9 +389,10 @@ class TreeMachine(RuleBasedStateMachine):
                 done.append(edit)
         if gists:
             self.model.gists_made()
-        self._crash(lambda tree: _write_and_die(tree, done, gists, calls), None)
+        self._crash(lambda tree: _write_and_die(tree, done, gists, calls, durable), None)
         newest = self.tree.commits()[-1].number
         assert newest in (before, before + 1)
+        assert newest > before or not (durable and self.model.changed), "a durable commit is lost"
         self._record(newest)
         self.model.abandon()
         self._compare_newest()
@@ -434,7 +444,6 @@ class TreeMachine(RuleBasedStateMachine):
             for snapshot, expected in self.held:
                 check_snapshot(snapshot, expected)
                 snapshot.close()
-            self._compare_newest()
             self.tree.close()
             self._open(portable=False)
             self._compare_newest()
@@ -656,11 +665,14 @@ def _text(seed: int, size: int) -> bytes:
     return (strategies.patterned(seed, size, 95) + 32).astype("u1").tobytes()
 
 
-def _write_and_die(tree: Tree, edits: list[Edit], gists: bool, calls: int) -> None:
+def _write_and_die(tree: Tree, edits: list[Edit], gists: bool, calls: int, durable: bool) -> None:
     scribe = Scribe(tree.writer())
     for edit in edits:
         scribe.do(edit)
-    kill_after(calls)
+    if durable:
+        kill_after_transaction(calls // 4)
+    else:
+        kill_after(calls)
     scribe.writer.commit(gists=gists)
     os._exit(KILLED)
 

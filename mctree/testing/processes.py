@@ -9,10 +9,13 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["FAILED", "KILLED", "in_child", "kill_after"]
+from mctree.storage.environment import Environment
+
+__all__ = ["FAILED", "KILLED", "in_child", "kill_after", "kill_after_transaction"]
 
 KILLED, FAILED = 71, 72
 """How a child ends that was broken off, and one in which something was raised."""
@@ -71,3 +74,16 @@ def kill_after(calls: int) -> None:
 
     for name in _CALLS:
         setattr(os, name, burning(name, getattr(os, name)))
+
+
+def kill_after_transaction(calls: int) -> None:
+    """Let this process, a child, die at the `calls`-th change to the file system after its next index transaction."""
+    real = Environment.writing
+
+    @contextmanager
+    def writing(self: Environment) -> Iterator[Any]:
+        with real(self) as txn:
+            yield txn
+        kill_after(calls)
+
+    Environment.writing = writing  # type: ignore[method-assign]

@@ -101,7 +101,7 @@ def _gaps(gone: Iterable[int], kept: list[int]) -> list[tuple[int, int, int]]:
 def _free(index: Writing, before: int, first: int, after: int, freed: Freed) -> None:
     graves = [key for key, _ in index.scan(Table.GRAVE, u64.pack(first + 1), u64.pack(after + 1))]
     for rest in graves:
-        ended, version = parse_grave(Table.GRAVE + rest)
+        _, version = parse_grave(Table.GRAVE + rest)
         _, born = split_version(version)
         if born <= before:
             continue

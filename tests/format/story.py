@@ -12,7 +12,7 @@ from mctree.testing import ToyEncoder
 from mctree.testing.strategies import patterned
 from mctree.tree import Tree, create
 
-WORDS = "the harbour lies under a thin moon and other boats come in over the ground swell without a sound".split()
+WORDS = ["the", "harbour", "lies", "under", "a", "thin", "moon", "and", "other", "boats", "come", "in", "over", "the", "ground", "swell", "without", "a", "sound"]
 ENCODERS = (ToyEncoder(64), ToyEncoder(4, seed=1, span_level=2), ToyEncoder(8, seed=2))
 
 Contents = dict[bytes, bytes]

@@ -138,9 +138,8 @@ def test_commits_that_were_condemned_are_refused(tmp_path: Path) -> None:
 
 def test_an_older_index_is_refused(told: Path, tmp_path: Path) -> None:
     path = shutil.copytree(told, tmp_path / "copy.mctree")
-    with mctree.open(path, encoders=ENCODERS) as tree:
-        with tree.writer() as writer:
-            writer.add("new", b"text")
+    with mctree.open(path, encoders=ENCODERS) as tree, tree.writer() as writer:
+        writer.add("new", b"text")
     shutil.copy(told / "index.lmdb" / "data.mdb", path / "index.lmdb" / "data.mdb")
     with pytest.raises(DamagedError, match="older"):
         Store(path)

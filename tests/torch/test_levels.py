@@ -11,11 +11,10 @@ import mctree
 from mctree.tree.snapshot import LOD0
 
 torch = pytest.importorskip("torch", reason="the extra `torch` is not installed")
+mctree_torch = pytest.importorskip("mctree_torch")
 
 
 def test_a_level_is_one_tensor_and_gathers_into_ones(tmp_path: Path) -> None:
-    import mctree_torch
-
     values = np.random.default_rng(0).integers(0, 40_000, 200_000)
     with mctree.create(tmp_path / "t.mctree", vocabulary=40_000, chunk_bytes=65536) as tree:
         with tree.writer() as writer:

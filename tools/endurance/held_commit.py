@@ -2,10 +2,10 @@
 
     python -m tools.endurance.held_commit --changes 100000
 
-A reader in a process of its own takes a snapshot and holds it.  The writer then supersedes documents and refreshes gists,
-one change to a commit.  All the while the reader compares every byte of what it holds with what it read at first, and now
-and then sends its snapshot to a spawned process that does the same.  At the end the growth of index and disk is set beside
-what was written, and, once the reader has let go, what was only kept for it must be gone.
+A reader in a process of its own takes a snapshot and holds it.  The writer then supersedes documents and refreshes
+gists, one change to a commit.  All the while the reader compares every byte of what it holds with what it read at
+first, and now and then sends its snapshot to a spawned process that does the same.  At the end the growth of index
+and disk is set beside what was written, and, once the reader has let go, what was only kept for it must be gone.
 """
 
 from __future__ import annotations

@@ -1,0 +1,29 @@
+"""No example of this room is judged by the clock, and no test by the age of the files that it has just written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from mctree.ingest import plan
+from mctree.testing import scratch
+
+settings.register_profile(
+    "ingest", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("ingest")
+
+
+@pytest.fixture
+def folder() -> Iterator[str]:
+    """An empty folder."""
+    with scratch() as path:
+        yield path
+
+
+@pytest.fixture
+def clocks_are_fine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that has just been written is settled at once; its reader waits for the clock to go on."""
+    monkeypatch.setattr(plan, "RACY_NS", 0)
