@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import closing
 from typing import Literal
 
 from mctree.encoders import BytesTokenizer, Encoder, HFTokenizer, Tokenizer, train_bpe
 from mctree.encoders.lexical import LexicalEncoder
 from mctree.errors import SourceError, UsageError
+from mctree.format.facts import Stamp
 from mctree.ingest.sample import Sample
 from mctree.tree import Tree, create
 from mctree.tree import open as open_tree
@@ -31,6 +33,8 @@ _FITTING_SHARE, _FITTING_LEAST, _FITTING_MOST = 32, 256 << 10, 4 << 20
 """Of how much of the corpus, as a divisor and in bytes, the tokenizer and the encoder are made."""
 
 _SET_NAME = "default"
+_NO_GISTS = b"\0no gists"
+"""The name of a stamp that says that none are wanted; no input has a NUL in its name."""
 
 
 def prepare(
@@ -72,11 +76,13 @@ def prepare(
         tree = create(store, tokenizer=given or _trained(once()), chunk_bytes=chunk_bytes)
     try:
         _check_tokenizer(tree, given)
-        with tree.snapshot() as snapshot:
-            untouched = not snapshot.blocks and not snapshot.documents_count and not snapshot.gist_sets()
-        if not untouched:
+        if not _is_new(tree):
             _check_encoder(tree, encoder)
-        elif encoder != "none":
+        elif encoder == "none":
+            with closing(tree.writer()) as writer:
+                writer.stamp(_NO_GISTS, Stamp(0, 0, 0, 0, 0, b""))
+                writer.keep_stamps()
+        else:
             made = _fitted(tree, once()) if encoder is None or isinstance(encoder, str) else encoder
             tree.build_gists(made, _SET_NAME, default=True)
     except BaseException:
@@ -102,6 +108,13 @@ def read_tokenizer(choice: TokenizerChoice) -> Tokenizer | None:
         reason = error.strerror or type(error).__name__
         raise SourceError(f"the tokenizer {os.fspath(choice)!r} cannot be read: {reason}") from error
     return HFTokenizer(dump)
+
+
+def _is_new(tree: Tree) -> bool:
+    """Whether nothing was ever written, and nothing was said of gists."""
+    with tree.snapshot() as snapshot:
+        empty = not snapshot.blocks and not snapshot.documents_count and not snapshot.gist_sets()
+        return empty and snapshot.stamp(_NO_GISTS) is None
 
 
 def _trained(sample: Sample) -> Tokenizer:

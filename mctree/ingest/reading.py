@@ -22,7 +22,7 @@ from mctree.format.facts import Stamp
 from mctree.ingest.jobs import Job, Part
 from mctree.ingest.numbers import Numbers
 from mctree.ingest.plan import Digest, Known, Verdict, judge, marker_name, settled, stamp_of
-from mctree.ingest.report import Tally
+from mctree.ingest.report import TAKEN, Tally
 from mctree.sources import Item, RawDocument, Skipped, Source, cut_pieces
 from mctree.sources import Stamp as Seen
 from mctree.tree import Snapshot
@@ -86,6 +86,7 @@ class Reader:
         self._empty = base.documents_count == 0
         self._job = Job()
         self._left: int | None = None
+        self._passed: list[bytes] = []
 
     def jobs(self) -> Generator[Job, None, None]:
         """Everything that is to be written, in the source's order."""
@@ -109,6 +110,9 @@ class Reader:
 
     def _plain(self, item: Item) -> Iterator[Job]:
         before, known = self._recall(item.name)
+        if known is not None and known.locator and self._is_in_passed(item.name):
+            self._tally.skip(Skipped(item.name, TAKEN))
+            return
         if _is_document(before, known) and settled(before, item.stamp):
             assert known is not None
             if self.seen.add(known.number):
@@ -128,6 +132,7 @@ class Reader:
         before = self._recall(item.name)[0]
         if before is not None and before.digest[:-_COUNT_BYTES] == self._reading and settled(before, item.stamp):
             self._tally.unchanged += int.from_bytes(before.digest[-_COUNT_BYTES:], "big")
+            self._passed.append(item.name)
             return
         seen_ns = time.time_ns()
         documents, readable = 0, True
@@ -153,7 +158,7 @@ class Reader:
     ) -> Generator[Job, None, bool]:
         """Read and judge a document; whether it lives in the store when its jobs are done."""
         if known is not None and not self.seen.add(known.number):
-            self._tally.skip(Skipped(raw.name, "another document of this run has the same name"))
+            self._tally.skip(Skipped(raw.name, TAKEN))
             return False
         if known is not None and known.foreign:
             reason = "an open document of this name is in the store: close it, or ingest under another name"
@@ -248,6 +253,13 @@ class Reader:
                 return stamp, Known.closed(number, record)
             size, marker = self._base.document(number).size, self._base.stamp(marker_name(name))
             return stamp, Known.open(number, record, size, marker)
+
+    def _is_in_passed(self, name: bytes) -> bool:
+        """Whether a file is called like a document of a container that was passed over."""
+        # Names come in order, so a container is not far before a file that is called like a document of it.
+        while self._passed and not name.startswith(self._passed[-1]):
+            self._passed.pop()
+        return any(name.startswith(container + b"#") for container in self._passed)
 
     def _restamp(self, name: bytes, stamp: Stamp | None) -> None:
         if stamp is not None:

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 
 from mctree.sources import Skipped
 
-__all__ = ["Report", "Tally"]
+__all__ = ["TAKEN", "Report", "Tally"]
+
+TAKEN = "another document of this run has the same name"
+"""Why the second of two documents is skipped."""
 
 _MOST_SKIPPED = 100
 _MOST_REASONS = 50

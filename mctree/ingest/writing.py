@@ -15,7 +15,7 @@ from mctree.encoders import Encoded
 from mctree.errors import UsageError
 from mctree.ingest.jobs import Job, Part
 from mctree.ingest.plan import Verdict, marker_name, marker_stamp
-from mctree.ingest.report import Tally
+from mctree.ingest.report import TAKEN, Tally
 from mctree.sources import Skipped
 from mctree.tree import OpenDocument, Writer
 
@@ -118,7 +118,7 @@ class Scribe:
             self._document = self._writer.begin(part.name, locator=part.locator)
         except UsageError:
             # It was not there before this run, so this run has made it.
-            self._tally.skip(Skipped(part.name, "another document of this run has the same name"))
+            self._tally.skip(Skipped(part.name, TAKEN))
             self._document = None
 
     def _append(self, encoded: Encoded, piece: bytes, *, last: bool) -> None:

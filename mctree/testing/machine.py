@@ -109,8 +109,9 @@ class TreeMachine(RuleBasedStateMachine):
         blocks=st.sampled_from([0, 3, 40, 70, 70, 1030]),
         build=st.sampled_from([True, True, False]),
         aged=st.sampled_from([True, True, False]),
+        hold=st.booleans(),
     )
-    def begin_with(self, blocks: int, build: bool, aged: bool) -> None:
+    def begin_with(self, blocks: int, build: bool, aged: bool, hold: bool) -> None:
         """Start from a store that holds a little, and has a past: most runs would else end before they have either."""
         if build:
             self.build(0, None, "float16")
@@ -118,6 +119,8 @@ class TreeMachine(RuleBasedStateMachine):
             if part:
                 self._add_long(NAMES[i], i, 32 * part - 5)
         self._finish()
+        if hold:
+            self._hold(None)
         if aged and blocks:
             self._apply(Edit("remove", NAMES[0]))
             self._add_long(NAMES[0], 3, 37)
@@ -218,7 +221,7 @@ class TreeMachine(RuleBasedStateMachine):
         self._drop_writer()
 
     @precondition(lambda self: self.scribe is None)
-    @rule(commits=st.integers(17, 40))
+    @rule(commits=st.integers(17, 48))
     def age(self, commits: int) -> None:
         """Make many small commits, so that old ones are collected."""
         for i in range(commits):
@@ -227,6 +230,7 @@ class TreeMachine(RuleBasedStateMachine):
             self._commit(False)
             if i % 3 == 0:
                 self._drop_writer()
+        self._openable()
         most = self.kept + len(self.held) + 34
         assert not self.kept or len(self.tree.commits()) <= most, "old commits are never collected"
 
@@ -245,11 +249,7 @@ class TreeMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def hold(self, data: st.DataObject) -> None:
         """Take a snapshot of the newest commit, or of any that is kept, and hold it."""
-        numbers = self._openable()
-        number = data.draw(st.none() | st.sampled_from(numbers))
-        snapshot = self.tree.snapshot(number)
-        self.held.append((snapshot, self.expected[snapshot.commit]))
-        check_snapshot(*self.held[-1])
+        self._hold(data.draw(st.none() | st.sampled_from(self._openable())))
 
     @precondition(lambda self: self.held)
     @rule(data=st.data())
@@ -441,6 +441,7 @@ class TreeMachine(RuleBasedStateMachine):
         """Compare everything once more, verify the store, and remove it."""
         try:
             self._drop_writer()
+            self._openable()
             for snapshot, expected in self.held:
                 check_snapshot(snapshot, expected)
                 snapshot.close()
@@ -464,6 +465,11 @@ class TreeMachine(RuleBasedStateMachine):
         if self.scribe is None:
             self.scribe = Scribe(self.tree.writer())
         return self.scribe
+
+    def _hold(self, number: int | None) -> None:
+        snapshot = self.tree.snapshot(number)
+        self.held.append((snapshot, self.expected[snapshot.commit]))
+        check_snapshot(*self.held[-1])
 
     def _possible_edits(self) -> st.SearchStrategy[Edit]:
         """Edits that can be done now."""

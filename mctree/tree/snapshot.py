@@ -71,6 +71,7 @@ class Snapshot:
         self._store = store
         self._held = True
         self._world: TimelineWorld | None = None
+        self._rows: dict[int, Rows] = {}
 
     def __repr__(self) -> str:
         held = f"{self.documents_count} documents, {self.tokens_count} tokens"
@@ -99,7 +100,8 @@ class Snapshot:
         """Become a view of the commit that the one writer, whose snapshot this is, has just made."""
         # Nobody but the writer collects commits, so the newest needs no check after it is leased.
         self.store.leases.exchange(self.commit, record.number)
-        self.commit, self._record, self._world = record.number, record, None
+        self.commit, self._record = record.number, record
+        self._forget()
 
     # What it is
 
@@ -111,7 +113,8 @@ class Snapshot:
         if self._store.pid != os.getpid():
             store = Store(self.tree.path, writable=False, identity=self._store.identity)
             store.hold(self.commit)
-            self._store, self._world = store, None
+            self._store = store
+            self._forget()
         return self._store
 
     @property
@@ -423,12 +426,23 @@ class Snapshot:
 
     def rows(self, array: int) -> Rows:
         """An array of the store as this commit sees it."""
-        state = self.state(array)
-        return Rows(self.store.level(array, state, self.commit, portable=self.tree.portable), state.rows)
+        store = self.store
+        rows = self._rows.get(array)
+        if rows is None:
+            # Kept, for the store finds a level again only by what its newest users see.
+            state = self.state(array)
+            level = store.level(array, state, self.commit, portable=self.tree.portable)
+            rows = self._rows[array] = Rows(level, state.rows)
+        return rows
 
     def state(self, array: int) -> ArrayState:
         """What the commit sees of an array: how many rows, and when a chunk of it was last replaced."""
         return self._record.arrays.get(array, ArrayState(0))
+
+    def _forget(self) -> None:
+        """What was read of another commit, or through another store, is not this one's."""
+        self._world = None
+        self._rows.clear()
 
     def _number(self, index: Reading, source: bytes) -> int:
         prefix = source_digest(source)

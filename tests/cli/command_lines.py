@@ -91,9 +91,8 @@ def assert_printable(text: str) -> None:
 
 def environment(**env: str) -> dict[str, str]:
     """The variables of a process of its own."""
-    kept = {
-        key: value for key, value in os.environ.items() if not key.startswith(("MCTREE", "LC_", "LANG", "PYTHONIO"))
-    }
+    dropped = ("MCTREE", "LC_", "LANG", "NO_COLOR", "PYTHONIO", "PYTHONUNBUFFERED")
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
     return {**kept, "LC_ALL": "C.UTF-8", "COLUMNS": "80", **env}
 
 

@@ -123,6 +123,15 @@ def test_the_bytes_are_not_touched_on_their_way_out(tmp_path):
     assert process("cat", tmp_path / "s", "raw").stdout == data
 
 
+def test_a_name_that_could_be_read_in_two_ways_is_read_as_it_is_shown(tmp_path):
+    with mctree.create(tmp_path / "s") as tree, tree.writer() as writer:
+        for name in ("A", "\\x41", "\\\\x41", "a\\b"):
+            writer.add(name, f"this is {name}")
+    assert good("cat", tmp_path / "s", "\\x41") == "this is A"
+    assert good("cat", tmp_path / "s", "\\\\x41") == "this is \\x41"
+    assert good("cat", tmp_path / "s", "a\\b") == good("cat", tmp_path / "s", "a\\\\b") == "this is a\\b"
+
+
 def test_a_wrong_name_gets_an_offer(store):
     assert "did you mean books/2.txt?" in bad("cat", store, "elsewhere/2.txt")
     assert "`mctree docs` lists them" in bad("cat", store, "nothing like it")

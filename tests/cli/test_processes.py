@@ -63,7 +63,7 @@ def test_whoever_reads_may_go_away(large, command, unbuffered):
     assert child.wait(60) == 141
 
 
-@pytest.mark.parametrize("command", [["docs"], ["cat", "large"]], ids=" ".join)
+@pytest.mark.parametrize("command", [["info"], ["docs"], ["cat", "large"]], ids=" ".join)
 def test_a_full_disk_does_not_pass_for_success(large, command):
     name, *rest = command
     with open("/dev/full", "wb") as full:

@@ -1,4 +1,4 @@
-"""Do the reader that was written from the page and mctree say the same of a commit?  All that both can be asked, compared."""
+"""Do mctree and the reader that was written from the page say the same?  All that both can be asked, compared."""
 
 from __future__ import annotations
 
@@ -83,7 +83,9 @@ def _assert_same_documents(ours: Snapshot, theirs: Theirs) -> None:
         record = records[document.id]
         assert record == {name: getattr(document.record, name) for name in document.record.__slots__}
         assert ours.find(document.source) == document.id
-        assert ours.blocks_in(document.id) == [n for run in document.runs for n in range(run.block, run.block + run.blocks)]
+        assert ours.blocks_in(document.id) == [
+            n for run in document.runs for n in range(run.block, run.block + run.blocks)
+        ]
         assert ours.size(document.id) == document.size
         assert ours.tokens(document.id) == document.read_tokens().tolist()
         tail = ours.tail(document.id)
@@ -107,7 +109,11 @@ def _assert_same_gists(ours: Snapshot, theirs: Theirs) -> None:
     default = ours.default_set()
     assert (None if default is None else sets[default]["name"]) == theirs.default_gists
     for number, view in views.items():
-        assert (sets[number]["name"], sets[number]["dim"], sets[number]["dtype"]) == (view.name, view.dim, view.record.dtype)
+        assert (sets[number]["name"], sets[number]["dim"], sets[number]["dtype"]) == (
+            view.name,
+            view.dim,
+            view.record.dtype,
+        )
         for level in range(1, len(sets[number]["levels"]) + 1):
             gists, nodes = ours.gists(number, level), np.arange(view.rows(level))
             assert gists.shape == (len(nodes), view.dim)
@@ -140,4 +146,3 @@ def smallest_cover(start: int, stop: int) -> set[tuple[int, int]]:
         found |= {(level, node) for node in range(first, last) if node // FAN not in whole}
         first, last, level = whole.start, whole.stop, level + 1
     return found
-

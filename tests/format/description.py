@@ -1,4 +1,4 @@
-"""What does a commit hold, in words that stay the same for ever?  A JSON object, told by mctree and by the other reader.
+"""What does a commit hold, in words that stay the same for ever?  An object of JSON, told by either reader.
 
 The objects of a store that an old version wrote are kept beside it; both readers have to tell the same of it.
 """
@@ -32,7 +32,9 @@ def told(snapshot: Snapshot) -> dict[str, Any]:
             "locator": one.locator,
             "runs": [[run.block, run.blocks] for run in one.runs],
             "ends": [int(snapshot.block_records(run.block, run.blocks)["stop"][-1]) for run in one.runs],
-            "tail": [] if one.tail is None else [[int(t), int(s)] for t, s in zip(one.tail.tokens, one.tail.stops, strict=True)],
+            "tail": []
+            if one.tail is None
+            else [[int(t), int(s)] for t, s in zip(one.tail.tokens, one.tail.stops, strict=True)],
             "tokens": digest(one.read_tokens().astype("<u4").tobytes()),
             "bytes": one.read().hex() if one.size <= SHORT else digest(one.read()),
         }
@@ -47,7 +49,9 @@ def told(snapshot: Snapshot) -> dict[str, Any]:
             "dtype": view.record.dtype,
             "rows": [len(rows[level]) for level in levels],
             "gists": [digest(view.gather(level, rows[level]).tobytes()) for level in levels],
-            "stale": [[level, node] for level in levels for node in np.flatnonzero(view.stale(level, rows[level])).tolist()],
+            "stale": [
+                [level, node] for level in levels for node in np.flatnonzero(view.stale(level, rows[level])).tolist()
+            ],
         }
     nodes = {}
     for level in range(1, snapshot.top + 1):
@@ -63,7 +67,8 @@ def told(snapshot: Snapshot) -> dict[str, Any]:
         "sets": sets,
         "default": snapshot.default_gists,
         "links": {
-            str(link.id): [list(link.source), list(link.target), link.kind, link.score] for link in snapshot.links(0, 1 << 62)
+            str(link.id): [list(link.source), list(link.target), link.kind, link.score]
+            for link in snapshot.links(0, 1 << 62)
         },
     }
 

@@ -57,7 +57,9 @@ def a_packed_record(store: Store) -> str:
         (spaced(payload[:8]), "payload: block after the last, little-endian", str(stop)),
         (spaced(payload[8:]), "payload: real tokens", str(tokens)),
     ]
-    said = f"**A packed record.** In commit {commit} blocks {first} … {stop - 1} died, and {tokens} tokens with them:\n\n"
+    said = (
+        f"**A packed record.** In commit {commit} blocks {first} … {stop - 1} died, and {tokens} tokens with them:\n\n"
+    )
     return said + table("bytes | field | says", rows)
 
 
@@ -94,11 +96,11 @@ def a_block(store: Store) -> str:
     rows = [(str(sum(map(len, parts[:n]))), spaced(parts[n]), names[n], shown[n]) for n in range(5)]
     lines = "\n".join(stored[n : n + 16].hex(" ") for n in range(0, size, 16))
     return (
-        f"**A block.** Block {SHORT_BLOCK} is the last of its document, and short. Its record is at byte {32 * at} of the "
-        f"payload of page {page} (key `62` and `{u64(page).hex(' ')}`):\n\n"
+        f"**A block.** Block {SHORT_BLOCK} is the last of its document, and short. Its record is at byte {32 * at} of "
+        f"the payload of page {page} (key `62` and `{u64(page).hex(' ')}`):\n\n"
         + table("offset | bytes | field | says", rows)
-        + f"\nIts tokens are at byte {offset} of `{layout['path']}/c.{chunk}` (32 tokens of {tokens.itemsize} bytes, of "
-        f"which {fields[4]} are real, and the rest is padding):\n\n```\n{lines}\n```\n"
+        + f"\nIts tokens are at byte {offset} of `{layout['path']}/c.{chunk}` (32 tokens of {tokens.itemsize} bytes, "
+        f"of which {fields[4]} are real, and the rest is padding):\n\n```\n{lines}\n```\n"
     )
 
 
@@ -115,8 +117,8 @@ def a_lookup(store: Store) -> str:
         number = store.snapshot(commit).default_set()
         answers.append((str(commit), which, "no set" if number is None else f"set {number}"))
     return (
-        "**A versioned fact.** All versions of the setting `default-set`; the keys are the tag, the name, and the commit "
-        "since which it says so:\n\n"
+        "**A versioned fact.** All versions of the setting `default-set`; the keys are the tag, the name, and the "
+        "commit since which it says so:\n\n"
         + table("key | payload", rows)
         + "\nSo the default gist set is:\n\n"
         + table("at commit | by the version | is", answers)
@@ -141,8 +143,8 @@ def a_generation(store: Store) -> str:
         rows.append((f"{generation} {until}", str(generation), file, spaced(gist[:8]) + " …", f"`{page[:4].hex(' ')}`"))
     versions = ", ".join(f"`{(key + u64(generation)).hex(' ')}`" for generation in generations)
     return (
-        f"**A chunk that was replaced.** The keys in `k` of chunk 0 of array {GISTS} ({layout['path']}) are {versions}. The "
-        f"checksum of row 0 is the first entry of page 0 in `q` of that generation:\n\n"
+        f"**A chunk that was replaced.** The keys in `k` of chunk 0 of array {GISTS} (`{layout['path']}`) are "
+        f"{versions}. The checksum of row 0 is the first entry of page 0 in `q` of that generation:\n\n"
         + table("commits | generation | file | row 0 | its crc32c in `q`", rows)
     )
 

@@ -2,8 +2,8 @@
 
     python tests/format/make_fixture.py FORMAT
 
-It is done once for each version of the format.  Clocks and random numbers are held still, so that doing it again with the
-same version of mctree makes the same records.
+It is done once for each version of the format.  Clocks and random numbers are held still, so that doing it again
+with the same version of mctree makes the same records.
 """
 
 from __future__ import annotations

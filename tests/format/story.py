@@ -12,7 +12,27 @@ from mctree.testing import ToyEncoder
 from mctree.testing.strategies import patterned
 from mctree.tree import Tree, create
 
-WORDS = ["the", "harbour", "lies", "under", "a", "thin", "moon", "and", "other", "boats", "come", "in", "over", "the", "ground", "swell", "without", "a", "sound"]
+WORDS = [
+    "the",
+    "harbour",
+    "lies",
+    "under",
+    "a",
+    "thin",
+    "moon",
+    "and",
+    "other",
+    "boats",
+    "come",
+    "in",
+    "over",
+    "the",
+    "ground",
+    "swell",
+    "without",
+    "a",
+    "sound",
+]
 ENCODERS = (ToyEncoder(64), ToyEncoder(4, seed=1, span_level=2), ToyEncoder(8, seed=2))
 
 Contents = dict[bytes, bytes]
@@ -27,7 +47,7 @@ def prose(seed: int, words: int) -> str:
 
 
 def tokenizer() -> HFTokenizer:
-    """A small byte-level vocabulary which writes everything in lower case and drops tildes: so not all text is exact."""
+    """A small byte-level vocabulary that knows lower case only and drops tildes: so not all text is exact."""
     plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     letters = [chr(byte) for byte in plain] + [chr(0x100 + n) for n in range(256 - len(plain))]
     merges = [("t", "h"), ("th", "e"), ("\u0120", "the"), ("i", "n"), ("e", "r"), ("\u0120", "a"), ("o", "u")]

@@ -28,14 +28,6 @@ SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too
 BRIEF = settings(max_examples=5, stateful_step_count=12, deadline=None, suppress_health_check=SLOW)
 
 
-@pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The store of the story; no test changes it."""
-    path = tmp_path_factory.mktemp("told") / "told.mctree"
-    tell(path)
-    return path
-
-
 def test_the_reader_is_independent() -> None:
     source = Path(reader.__file__).read_text()
     named = {node.module for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)}
@@ -121,10 +113,10 @@ def test_a_generation_that_is_not_published_yet_is_read(told: Path, tmp_path: Pa
 
 
 def test_commits_that_were_condemned_are_refused(tmp_path: Path) -> None:
-    with mctree.create(tmp_path / "few.mctree", chunk_bytes=1 << 16, keep=2) as tree:
+    with mctree.create(tmp_path / "few.mctree", chunk_bytes=1 << 16, keep=2) as tree, tree.writer() as writer:
         for turn in range(40):
-            with tree.writer() as writer:
-                writer.add(f"{turn}", b"some bytes")
+            writer.add(f"{turn}", b"some bytes")
+            writer.commit()
     store = Store(tmp_path / "few.mctree")
     condemned = [int.from_bytes(key, "big") for key, _ in store.index.scan(b"v")]
     assert condemned

@@ -1,0 +1,158 @@
+"""A new store: its tokenizer, its gists, and what arguments may say of an old one."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from corpora import PLAIN, texts, write
+
+import mctree
+from mctree.encoders import BytesTokenizer, HFTokenizer, train_bpe
+from mctree.errors import NotAStoreError, SourceError, UsageError
+from mctree.ingest import Progress, ingest
+from mctree.testing import ToyEncoder, assert_whole
+
+WORDS = ["the", "whale", "ship", "sea", "captain", "white", "harpoon", "storm", "deck", "and", "of", "to", "海", "émigré"]
+
+
+def prose(seed: int, words: int) -> bytes:
+    chosen = random.Random(seed)
+    return " ".join(chosen.choice(WORDS) + str(chosen.randrange(50)) for _ in range(words)).encode()
+
+
+@pytest.fixture
+def root(folder: str) -> str:
+    path = os.path.join(folder, "t")
+    files = {f"{i}.txt": prose(i, 900) for i in range(12)}
+    write(path, files | {"empty": b"", "binary": b"\0", "deep/er.txt": prose(99, 40), "bytes": bytes(range(1, 256))})
+    return path
+
+
+def arrays(store: str) -> Iterator[tuple[str, bytes]]:
+    """A digest of the committed rows of every array of a store."""
+    with mctree.open(store) as tree, tree.snapshot() as snapshot:
+        for number in range(snapshot.record.next["array"]):
+            rows = snapshot.rows(number)
+            data = np.ascontiguousarray(rows.read(0, len(rows))).tobytes()
+            yield rows.layout.path, hashlib.sha256(data).digest()
+
+
+def test_a_new_store_gets_a_tokenizer_of_its_own_and_lexical_gists(root, folder):
+    store = os.path.join(folder, "s")
+    report = ingest([root], store, workers=2)
+    assert (report.added, report.skipped_count, report.commit_before) == (15, 1, None)
+    assert texts(store)[b"t/3.txt"] == prose(3, 900)
+    with mctree.open(store) as tree, tree.snapshot() as snapshot:
+        assert isinstance(tree.tokenizer, HFTokenizer)
+        assert snapshot.tokens_count == report.tokens < report.bytes_read / 2
+        view = snapshot.gists()
+        assert view.rows(1) == snapshot.blocks
+        query = view.encoder().encode_query("harpoon7")
+        gists = view.gather(1, np.arange(snapshot.blocks)).astype(np.float32)
+        best = int(np.argmax(gists @ query))
+        assert "harpoon7" in snapshot.node((1, best)).text() + snapshot.node((1, best + 1)).text()
+
+
+def test_the_store_does_not_depend_on_the_number_of_workers(root, folder):
+    found = []
+    for workers in (1, 2, 3):
+        store = os.path.join(folder, f"s{workers}")
+        report = ingest([root], store, workers=workers, batch_bytes=5000)
+        with mctree.open(store) as tree, tree.snapshot() as snapshot:
+            documents = [(one.id, one.source, one.runs, one.digest) for one in snapshot.documents()]
+            commits = [(one.number, one.blocks, one.tokens) for one in tree.commits()]
+        found.append((sorted(arrays(store)), documents, commits, report.tokens, report.commit_after))
+    assert found[0] == found[1] == found[2]
+    assert len(found[0][2]) > 5
+
+
+@pytest.mark.parametrize("given", ["bytes", "file", "object"])
+def test_a_tokenizer_can_be_given(root, folder, given):
+    tokenizer = BytesTokenizer() if given == "bytes" else train_bpe([prose(1, 500)], 300)
+    path = os.path.join(folder, "tokenizer.json")
+    with open(path, "wb") as file:
+        file.write(tokenizer.dump())
+    store = os.path.join(folder, "s")
+    ingest([root], store, tokenizer={"bytes": "bytes", "file": path, "object": tokenizer}[given])
+    with mctree.open(store) as tree:
+        assert tree.tokenizer == tokenizer
+    assert not ingest([root], store, tokenizer=tokenizer).changed
+    with pytest.raises(UsageError, match="has another tokenizer"):
+        ingest([root], store, tokenizer=train_bpe([prose(2, 500)], 310))
+
+
+def test_an_encoder_can_be_given_and_must_be_the_one_that_is_there(root, folder):
+    for name, encoder, wrong in (("a", ToyEncoder(), "none"), ("b", "none", "lexical"), ("c", "lexical", ToyEncoder())):
+        store = os.path.join(folder, name)
+        options = {} if isinstance(encoder, str) else {"encoders": [encoder]}
+        ingest([root], store, tokenizer="bytes", encoder=encoder)
+        with mctree.open(store, **options) as tree, tree.snapshot() as snapshot:
+            sets = snapshot.gist_sets()
+            kinds = [view.record.kind for view in sets]
+            assert kinds == ([] if encoder == "none" else ["lexical"] if encoder == "lexical" else [encoder.kind])
+            assert all(view.rows(1) == snapshot.blocks for view in sets)
+            assert_whole(tree)
+        for same in (None, encoder):
+            assert not ingest([root], store, encoder=same).changed
+        with pytest.raises(UsageError):
+            ingest([root], store, encoder=wrong)
+
+
+def test_a_run_that_was_broken_off_before_it_made_gists_makes_them_later(root, folder):
+    store = os.path.join(folder, "s")
+    mctree.create(store, tokenizer=BytesTokenizer()).close()
+    ingest([root], store)
+    with mctree.open(store) as tree, tree.snapshot() as snapshot:
+        assert snapshot.gists().record.kind == "lexical"
+
+
+def test_without_text_no_tokenizer_is_trained(folder):
+    root, store = os.path.join(folder, "t"), os.path.join(folder, "s")
+    write(root, {"empty": b"", "binary": b"\0"})
+    with pytest.raises(SourceError, match="no text"):
+        ingest([root], store)
+    assert not os.path.exists(store)
+    ingest([root], store, tokenizer="bytes")
+    write(root, {"a": b"text"})
+    assert ingest([root], store).added == 1
+
+
+def test_what_is_no_store_is_not_written_to(root, folder):
+    with pytest.raises(NotAStoreError):
+        ingest([root], folder, **PLAIN)
+    bare = os.path.join(folder, "bare")
+    mctree.create(bare, vocabulary=1000).close()
+    with pytest.raises(UsageError, match="bare tokens"):
+        ingest([root], bare)
+    with pytest.raises(SourceError, match="no such"):
+        ingest([root], os.path.join(folder, "s"), tokenizer=os.path.join(folder, "no such"))
+
+
+def test_the_store_may_stand_in_the_folder(root):
+    store = os.path.join(root, "store")
+    for _ in range(2):
+        report = ingest([root], store, tokenizer="bytes")
+        assert report.added + report.unchanged == 15
+
+
+def test_progress_only_ever_grows_and_ends_with_everything(root, folder):
+    store = os.path.join(folder, "s")
+    size = sum(os.path.getsize(os.path.join(above, name)) for above, _, names in os.walk(root) for name in names)
+    events: list[Progress] = []
+    ingest([root], store, on_event=events.append)
+    assert list(dict.fromkeys(event.phase for event in events)) == ["sampling", "training", "ingesting", "finishing"]
+    assert events[-1].bytes == events[-1].total_bytes == size
+    assert events[-1].documents == 15
+    for earlier, later in zip(events, events[1:], strict=False):
+        assert (earlier.bytes, earlier.documents, earlier.tokens) <= (later.bytes, later.documents, later.tokens)
+
+    events.clear()
+    os.unlink(os.path.join(root, "3.txt"))
+    ingest([root], store, on_event=events.append)
+    assert [event.phase for event in events][-2:] == ["removing", "finishing"]
+    assert events[-1].bytes == size - len(prose(3, 900))
