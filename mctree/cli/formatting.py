@@ -16,6 +16,7 @@ __all__ = ["cells", "clip", "compact", "duration", "excerpt", "number", "plural"
 
 _SIZES = ("kB", "MB", "GB", "TB", "PB", "EB")
 _COUNTS = ("K", "M", "G", "T", "P", "E")
+_LIFETIME = 100 * 365 * 86400
 _TIMES: tuple[tuple[float, int, int, tuple[str, str]], ...] = (
     (3600, 60, 1, ("min", "s")),
     (86400, 3600, 60, ("h", "min")),
@@ -54,6 +55,8 @@ def duration(seconds: float) -> str:
     """A stretch of time: 0.4 s, 12 s, 3 min 4 s, 2 h 5 min, 3 d 4 h."""
     if seconds < 9.95:
         return f"{max(seconds, 0):.1f} s"
+    if seconds > _LIFETIME:
+        return "over 100 years"
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -19,13 +19,11 @@ from mctree.ingest.jobs import Job
 
 __all__ = ["tokenized"]
 
-_QUEUED = 8 << 20
-_QUEUED_PER_WORKER = 1 << 20
-_LEAST_QUEUED = 2
+_PER_WORKER = 1 << 20
 
 
 def tokenized(
-    jobs: Iterator[Job], tokenizer: Tokenizer, workers: int
+    jobs: Iterator[Job], tokenizer: Tokenizer, workers: int, ahead: int
 ) -> Generator[tuple[Job, list[Encoded]], None, None]:
     """Tokenize the pieces of jobs.
 
@@ -33,6 +31,7 @@ def tokenized(
         jobs: read as far ahead as the queue is long.
         tokenizer: safe to call from several threads at once.
         workers: how many threads tokenize; 1 for none beside the caller's.
+        ahead: bytes that the queue holds for the time of the caller's longest step, beside 1 MiB for each worker.
 
     Yields:
         Each job in order, with one `Encoded` per piece.
@@ -41,7 +40,7 @@ def tokenized(
         for job in jobs:
             yield job, tokenizer.encode(job.pieces())
         return
-    limit = _QUEUED + workers * _QUEUED_PER_WORKER
+    limit = ahead + workers * _PER_WORKER
     queue: deque[tuple[Job, Future[list[Encoded]]]] = deque()
     size = 0
     pool = ThreadPoolExecutor(workers, thread_name_prefix="mctree-tokenize")
@@ -49,7 +48,7 @@ def tokenized(
         for job in jobs:
             queue.append((job, pool.submit(tokenizer.encode, job.pieces())))
             size += job.size
-            while queue and (queue[0][1].done() or (size > limit and len(queue) > _LEAST_QUEUED * workers)):
+            while queue and (size > limit or queue[0][1].done()):
                 first, future = queue.popleft()
                 size -= first.size
                 yield first, future.result()

@@ -19,7 +19,6 @@ from typing import BinaryIO, cast
 from mctree.errors import UsageError
 from mctree.ingest.interrupts import Interrupts
 from mctree.ingest.pipeline import tokenized
-from mctree.ingest.plan import marker_name
 from mctree.ingest.preparing import LARGEST_SAMPLE, EncoderChoice, TokenizerChoice, prepare
 from mctree.ingest.progress import Progress, SizeScan, Tracker
 from mctree.ingest.reading import Reader
@@ -187,7 +186,7 @@ def _sync(
         tracker.enter("ingesting")
         with (
             closing(reader.jobs()) as jobs,
-            closing(tokenized(jobs, tree.tokenizer, workers)) as ready,
+            closing(tokenized(jobs, tree.tokenizer, workers, batch)) as ready,
         ):
             for job, encoded in ready:
                 with held:
@@ -212,9 +211,7 @@ def _remove_vanished(base: Snapshot, source: Source, reader: Reader, scribe: Scr
             name, number, record = entry
             if number in reader.seen or not source.covers(name) or (record.open and reader.is_foreign(name)):
                 continue
-            # With a document of a container its stamp goes: should the container come back as it was, it is read anew.
-            above = [name[:place] for place, byte in enumerate(name) if byte == ord("#")]
-            scribe.remove(number, [name, marker_name(name), *above])
+            scribe.remove(number, name)
 
 
 def _reading(*options: object) -> bytes:

@@ -9,6 +9,7 @@ Stamps are recorded with the documents that they speak of.  If nothing but stamp
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 
 from mctree.encoders import Encoded
@@ -44,6 +45,8 @@ class Scribe:
         self._document: OpenDocument | None = None
         self._marked = False
         self._resumable = False
+        self._began_ns = time.time_ns()
+        self._container = b""
 
     def write(self, job: Job, encoded: Sequence[Encoded]) -> None:
         """Write a job; wherever the batch is full, make a commit.
@@ -60,11 +63,19 @@ class Scribe:
             self._writer.stamp(name, stamp)
             self._weigh(_ENTRY_BYTES)
 
-    def remove(self, number: int, stamped: Sequence[bytes]) -> None:
-        """Remove a document, and forget the stamps of its inputs."""
+    def remove(self, number: int, name: bytes) -> None:
+        """Remove a document whose input is gone, and forget the input's stamps."""
         self._writer.remove(number)
-        for name in stamped:
-            self._writer.stamp(name, None)
+        self._writer.stamp(name, None)
+        self._writer.stamp(marker_name(name), None)
+        for place, byte in enumerate(name):
+            if byte == ord("#") and name[:place] != self._container:
+                self._container = name[:place]
+                stamp = self._writer.stamp_of(self._container)
+                # A container that was not read in this run is gone, too.  It may come back as it was: as a file system
+                # that is mounted again does.  Then a stamp would hide that its documents are not here any more.
+                if stamp is not None and stamp.seen_ns < self._began_ns:
+                    self._writer.stamp(self._container, None)
         self._tally.removed += 1
         self._changed = True
         self._weigh(_REMOVAL_BYTES)

@@ -235,6 +235,13 @@ class Writer:
         """Remember what was seen of an input, so that a sync can skip it (None: forget it)."""
         self._pending.stamps[source_digest(item)] = b"" if stamp is None else stamp.encode()
 
+    def stamp_of(self, item: bytes) -> Stamp | None:
+        """What is remembered of an input, or is about to be."""
+        pending = self._pending.stamps.get(source_digest(item))
+        if pending is None:
+            return self._snapshot.stamp(item)
+        return Stamp.decode(pending) if pending else None
+
     def keep_stamps(self) -> None:
         """Make the stamps given since the last commit durable without a commit: no snapshot depends on them."""
         if self._pending.stamps:

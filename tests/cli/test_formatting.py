@@ -63,6 +63,8 @@ def test_numbers_of_any_size_stay_short_and_near(value):
         (3600, "1 h 0 min"),
         (86399, "23 h 59 min"),
         (100_000, "1 d 3 h"),
+        (1e300, "over 100 years"),
+        (float("inf"), "over 100 years"),
     ],
 )
 def test_durations(seconds, text):

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mctree.cli import progress
@@ -23,6 +23,7 @@ def test_as_much_is_said_as_is_known(done, whole, unit, rate, text):
     assert status(done, whole, unit, rate) == text
 
 
+@example(0, 10, 5e-324)
 @given(st.integers(0, 2**63), st.none() | st.integers(0, 2**63), st.none() | st.floats(0, 1e18))
 def test_any_numbers_can_be_said(done, whole, rate):
     assert ("left" in status(done, whole, "bytes", rate)) == bool(rate and whole is not None and whole > done)

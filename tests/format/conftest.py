@@ -1,14 +1,25 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from story import tell
 
+from mctree.testing import scratch
+
 
 @pytest.fixture(scope="session")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def told() -> Iterator[Path]:
     """The store of the story; no test changes it."""
-    path = tmp_path_factory.mktemp("told") / "told.mctree"
-    tell(path)
-    return path
+    with scratch() as folder:
+        path = Path(folder) / "told.mctree"
+        tell(path)
+        yield path
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A temporary folder, in memory where there is one: what is tested here is no matter of disks."""
+    with scratch() as path:
+        yield Path(path)

@@ -110,9 +110,9 @@ def test_the_hierarchy_is_listed(told: Path) -> None:
     assert dict(zarr.open_group(told / "text", mode="r").members()).keys() == {"lod0", "count", "before"}
 
 
-def test_shapes_follow_while_a_writer_is_at_work(tmp_path: Path) -> None:
+def test_shapes_follow_while_a_writer_is_at_work(folder: Path) -> None:
     """Other readers never see rows that no commit has, and see all of them once the writer is done."""
-    path = tmp_path / "growing.mctree"
+    path = folder / "growing.mctree"
     with mctree.create(path, chunk_bytes=1 << 16) as tree:
         with tree.writer() as writer:
             for turn in range(70):
@@ -127,8 +127,8 @@ def test_shapes_follow_while_a_writer_is_at_work(tmp_path: Path) -> None:
             assert len(by_tensorstore(path, "text/lod0")) == snapshot.positions
 
 
-def test_cp_makes_a_good_copy_and_so_does_its_copy_after_more_appends(told: Path, tmp_path: Path) -> None:
-    first, second = tmp_path / "first.mctree", tmp_path / "second.mctree"
+def test_cp_makes_a_good_copy_and_so_does_its_copy_after_more_appends(told: Path, folder: Path) -> None:
+    first, second = folder / "first.mctree", folder / "second.mctree"
     subprocess.run(["cp", "-r", told, first], check=True)
     with mctree.open(told, writable=False, encoders=ENCODERS) as tree:
         commits = [commit.number for commit in tree.commits()]
@@ -174,8 +174,8 @@ def test_a_copy_of_any_store_goes_its_own_way(
             assert b"added to the copy" not in [document.source for document in snapshot.documents()]
 
 
-def test_a_copy_in_which_a_chunk_was_cut_off_is_refused(told: Path, tmp_path: Path) -> None:
-    path = shutil.copytree(told, tmp_path / "cut.mctree")
+def test_a_copy_in_which_a_chunk_was_cut_off_is_refused(told: Path, folder: Path) -> None:
+    path = shutil.copytree(told, folder / "cut.mctree")
     chunk = path / "text" / "lod0" / "c.1"
     chunk.write_bytes(chunk.read_bytes()[:-1])
     with mctree.open(path, writable=False) as tree, tree.snapshot() as snapshot:

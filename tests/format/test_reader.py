@@ -83,9 +83,9 @@ def test_every_commit_of_the_story_reads_the_same(told: Path) -> None:
         assert_agreement(tree)
 
 
-def test_every_document_of_the_story_is_what_was_put_in(tmp_path: Path) -> None:
-    contents = tell(tmp_path / "told.mctree")
-    store = Store(tmp_path / "told.mctree")
+def test_every_document_of_the_story_is_what_was_put_in(folder: Path) -> None:
+    contents = tell(folder / "told.mctree")
+    store = Store(folder / "told.mctree")
     assert store.commits == sorted(contents)
     for commit, documents in contents.items():
         snapshot = store.snapshot(commit)
@@ -93,8 +93,8 @@ def test_every_document_of_the_story_is_what_was_put_in(tmp_path: Path) -> None:
         assert read == documents
 
 
-def test_a_generation_that_is_not_published_yet_is_read(told: Path, tmp_path: Path) -> None:
-    path = shutil.copytree(told, tmp_path / "copy.mctree")
+def test_a_generation_that_is_not_published_yet_is_read(told: Path, folder: Path) -> None:
+    path = shutil.copytree(told, folder / "copy.mctree")
     with mctree.open(path, encoders=ENCODERS) as tree:
         newest = tree.commits()[-1].number
         with pytest.MonkeyPatch.context() as patch:
@@ -112,12 +112,12 @@ def test_a_generation_that_is_not_published_yet_is_read(told: Path, tmp_path: Pa
         assert_agreement(tree, [newest, refreshed])
 
 
-def test_commits_that_were_condemned_are_refused(tmp_path: Path) -> None:
-    with mctree.create(tmp_path / "few.mctree", chunk_bytes=1 << 16, keep=2) as tree, tree.writer() as writer:
+def test_commits_that_were_condemned_are_refused(folder: Path) -> None:
+    with mctree.create(folder / "few.mctree", chunk_bytes=1 << 16, keep=2) as tree, tree.writer() as writer:
         for turn in range(40):
             writer.add(f"{turn}", b"some bytes")
             writer.commit()
-    store = Store(tmp_path / "few.mctree")
+    store = Store(folder / "few.mctree")
     condemned = [int.from_bytes(key, "big") for key, _ in store.index.scan(b"v")]
     assert condemned
     assert 40 > len(store.commits) > 1
@@ -128,8 +128,8 @@ def test_commits_that_were_condemned_are_refused(tmp_path: Path) -> None:
         store.snapshot(commit).check()
 
 
-def test_an_older_index_is_refused(told: Path, tmp_path: Path) -> None:
-    path = shutil.copytree(told, tmp_path / "copy.mctree")
+def test_an_older_index_is_refused(told: Path, folder: Path) -> None:
+    path = shutil.copytree(told, folder / "copy.mctree")
     with mctree.open(path, encoders=ENCODERS) as tree, tree.writer() as writer:
         writer.add("new", b"text")
     shutil.copy(told / "index.lmdb" / "data.mdb", path / "index.lmdb" / "data.mdb")
@@ -158,8 +158,8 @@ def test_a_flip_in_committed_rows_is_found(told: Path, data: st.DataObject) -> N
 
 
 @pytest.mark.parametrize("change", ["flip", "move", "remove"])
-def test_a_change_in_the_index_is_found(told: Path, tmp_path: Path, change: str) -> None:
-    path = shutil.copytree(told, tmp_path / "copy.mctree")
+def test_a_change_in_the_index_is_found(told: Path, folder: Path, change: str) -> None:
+    path = shutil.copytree(told, folder / "copy.mctree")
     keys = [key for key in Store(path).index.keys if key[:1] == b"d"]
     with lmdb.open(str(path / "index.lmdb")) as environment, environment.begin(write=True) as transaction:
         value = transaction.get(keys[0])
@@ -201,7 +201,7 @@ def test_tokens_stand_for_the_bytes_that_the_page_says(blob: bytes, data: bytes)
     assert b"".join(pieces[token] for token in ids.tolist()) == theirs.decode(ids)
 
 
-def test_tokens_of_other_tokenizers_have_no_bytes_of_their_own(tmp_path: Path) -> None:
+def test_tokens_of_other_tokenizers_have_no_bytes_of_their_own(folder: Path) -> None:
     described = {
         "version": "1.0",
         "pre_tokenizer": {"type": "Whitespace"},
@@ -211,8 +211,8 @@ def test_tokens_of_other_tokenizers_have_no_bytes_of_their_own(tmp_path: Path) -
     words = HFTokenizer(json.dumps(described).encode())
     assert hugging_face_pieces(words.dump()) == {}
     text = b"harbour, \xff moon " * 30
-    with mctree.create(tmp_path / "words.mctree", tokenizer=words, chunk_bytes=1 << 16) as tree:
+    with mctree.create(folder / "words.mctree", tokenizer=words, chunk_bytes=1 << 16) as tree:
         with tree.writer() as writer:
             writer.add("text", text)
         assert_agreement(tree)
-    assert Store(tmp_path / "words.mctree").snapshot().read(1) == text
+    assert Store(folder / "words.mctree").snapshot().read(1) == text

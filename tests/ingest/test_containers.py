@@ -88,17 +88,16 @@ def test_a_container_comes_and_goes_and_comes_back(folder, clocks_are_fine):
 
 
 def test_another_field_makes_other_documents(folder, clocks_are_fine):
-    path, store = os.path.join(folder, "r.jsonl"), os.path.join(folder, "s")
-    with open(path, "wb") as file:
-        file.write(lines([{"text": "one", "title": "uno"}]))
-    sync(path, store)
-    sync(path, store, text_field="title")
-    assert texts(store) == {b"r.jsonl#1": b"uno"}
-    sync(path, store, format="text")
-    with open(path, "rb") as file:
-        assert texts(store) == {b"r.jsonl": file.read()}
-    sync(path, store)
-    assert texts(store) == {b"r.jsonl#1": b"one"}
+    root, store = os.path.join(folder, "t"), os.path.join(folder, "s")
+    content = lines([{"text": "one", "title": "uno"}])
+    write(root, {"r.jsonl": content})
+    sync(root, store)
+    sync(root, store, text_field="title")
+    assert texts(store) == {b"t/r.jsonl#1": b"uno"}
+    sync(root, store, format="text")
+    assert texts(store) == {b"t/r.jsonl": content}
+    sync(root, store)
+    assert texts(store) == {b"t/r.jsonl#1": b"one"}
 
 
 def test_bad_lines_are_counted_by_kind_and_the_rest_is_taken(folder):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 import pytest
 from corpora import PLAIN, ListedSource, held, sync, texts, write
@@ -78,10 +79,8 @@ def test_a_broken_run_is_gone_on_with(error, first, second, changed, batch_bytes
         plain = {**PLAIN, **options}
         fragments = {}
         for after, data, extra in ((first, first_text, plain), (second, text, options)):
-            try:
+            with suppress(KeyboardInterrupt):
                 ingest(ListedSource({b"t": broken(data, after, error)}), store, **extra)
-            except KeyboardInterrupt:
-                pass
             for name, one in held(store).items():
                 fragments[name] = one
                 assert one.open and (first_text.startswith(one.data) or text.startswith(one.data))

@@ -1,0 +1,48 @@
+"""What a run holds in memory does not grow with what it reads."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import resource, sys
+from mctree.ingest import ingest
+root, store, workers = sys.argv[1:]
+ingest([root], store, tokenizer="bytes", encoder="none", workers=int(workers), batch_bytes=1 << 19)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+MB = 1 << 20
+
+
+def peak(root: str, store: str, workers: int) -> int:
+    """The most memory, in bytes, that a process held while it ingested a folder."""
+    out = subprocess.run([sys.executable, "-c", SCRIPT, root, store, str(workers)], check=True, capture_output=True)
+    return int(out.stdout) * 1024
+
+
+@pytest.mark.skipif(not hasattr(resource, "RUSAGE_SELF"), reason="the system does not tell")
+@pytest.mark.parametrize(("kind", "workers"), [("files", 2), ("one file", 1), ("records", 2)])
+def test_eight_times_the_input_takes_no_more_memory(folder, kind, workers):
+    peaks = []
+    line = random.Random(1).randbytes(700).hex().encode() + b"\n"
+    for name, size in (("small", 4 * MB), ("large", 32 * MB)):
+        root = os.path.join(folder, name)
+        os.mkdir(root)
+        if kind == "files":
+            for i in range(size // (100 * len(line))):
+                with open(os.path.join(root, f"{i}.txt"), "wb") as file:
+                    file.write(line * 100)
+        else:
+            record = line if kind == "one file" else b'{"text": "' + line[:-1] + b'"}\n'
+            with open(os.path.join(root, "all.jsonl" if kind == "records" else "all.txt"), "wb") as file:
+                for _ in range(size // (100 * len(record))):
+                    file.write(record * 100)
+        peaks.append(peak(root, os.path.join(folder, f"{name}.mctree"), workers))
+    small, large = peaks
+    assert large < small + 16 * MB + small // 4
