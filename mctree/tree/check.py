@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,19 +48,28 @@ __all__ = ["Problem", "verify"]
 
 _BLOCKS_AT_ONCE = 1 << 13
 _MOST_PROBLEMS = 1000
+_PASSES = 3
+
+Progress = Callable[[int, int], None]
+"""(done, all): called now and then."""
 
 
-def verify(tree: Tree) -> Iterator[Problem]:
+def verify(tree: Tree, *, progress: Progress | None = None) -> Iterator[Problem]:
     """Check a tree at its newest commit, and whatever older commits that are kept need beside it.
+
+    Args:
+        tree: the tree.
+        progress: called now and then with (blocks looked at, all); tokens, gists and bytes are three looks at each.
 
     Yields:
         What is wrong, as it is found; at most a thousand problems of each kind of check.
     """
     with tree.snapshot() as snapshot:
+        looks = _Looks(_PASSES * snapshot.blocks, progress)
         for check in (_index, _arrays, _blocks, _gists, _documents, _counts):
             found = 0
             try:
-                for problem in check(snapshot):
+                for problem in check(snapshot, looks):
                     yield problem
                     found += 1
                     if found == _MOST_PROBLEMS:
@@ -71,7 +80,22 @@ def verify(tree: Tree) -> Iterator[Problem]:
                 yield Problem(check.__name__.strip("_"), str(error), "unreadable")
 
 
-def _index(snapshot: Snapshot) -> Iterator[Problem]:
+class _Looks:
+    """How many blocks were looked at, of how many."""
+
+    def __init__(self, whole: int, progress: Progress | None) -> None:
+        self._done = 0
+        self._whole = whole
+        self._progress = progress
+
+    def add(self, blocks: int) -> None:
+        """Say that so many more were."""
+        self._done += blocks
+        if self._progress is not None and blocks:
+            self._progress(min(self._done, self._whole), self._whole)
+
+
+def _index(snapshot: Snapshot, _: _Looks) -> Iterator[Problem]:
     """Records against their checksums, tables against their sums, blobs against their digests."""
     with snapshot.reading() as index:
         for key, what in bad_records(index):
@@ -91,7 +115,7 @@ def _index(snapshot: Snapshot) -> Iterator[Problem]:
                 yield Problem(f"blob {digest.hex()[:12]}", "is not what its digest says", "record")
 
 
-def _arrays(snapshot: Snapshot) -> Iterator[Problem]:
+def _arrays(snapshot: Snapshot, _: _Looks) -> Iterator[Problem]:
     """Files of chunks: every generation that the index knows is there, whole; metadata is what the index says."""
     for number, layout in _layouts(snapshot).items():
         rows = snapshot.state(number).rows
@@ -112,7 +136,7 @@ def _arrays(snapshot: Snapshot) -> Iterator[Problem]:
             yield Problem(f"chunk {chunk} of {layout.path}", "holds committed rows but is not in the index", "chunk")
 
 
-def _blocks(snapshot: Snapshot) -> Iterator[Problem]:
+def _blocks(snapshot: Snapshot, looks: _Looks) -> Iterator[Problem]:
     """LOD0 rows and counts against block records."""
     layouts = _layouts(snapshot)
     before = 0
@@ -143,9 +167,10 @@ def _blocks(snapshot: Snapshot) -> Iterator[Problem]:
             what = "the count of tokens before it is not what was committed"
             yield from _at_blocks(snapshot, groups[wrong], what, "count")
         before = int(sums[-1])
+        looks.add(stop - first)
 
 
-def _gists(snapshot: Snapshot) -> Iterator[Problem]:
+def _gists(snapshot: Snapshot, looks: _Looks) -> Iterator[Problem]:
     """Rows of gists, in every generation that is kept, against their checksums."""
     with snapshot.reading() as index:
         sets = gist_sets(index, snapshot.commit)
@@ -163,9 +188,10 @@ def _gists(snapshot: Snapshot) -> Iterator[Problem]:
                 if payload
             ]
         rows = snapshot.state(array).rows
+        newest = dict(generations)  # they come in order, so the last of each chunk stays
         for chunk, generation in generations:
             first = chunk * layout.rows_per_chunk
-            current = generation == max(g for c, g in generations if c == chunk)
+            current = generation == newest[chunk]
             sums = _sums(snapshot, array, chunk, generation)
             wanted = min(rows - first, layout.rows_per_chunk) if current else len(sums)
             if len(sums) < wanted:
@@ -182,9 +208,10 @@ def _gists(snapshot: Snapshot) -> Iterator[Problem]:
                 yield _at_node(
                     snapshot, level, row, f"its gist in set {name!r} is not the one that was committed", "gist"
                 )
+            looks.add(count if level == 1 and current else 0)
 
 
-def _documents(snapshot: Snapshot) -> Iterator[Problem]:
+def _documents(snapshot: Snapshot, looks: _Looks) -> Iterator[Problem]:
     """Documents against their blocks and digests."""
     for document in snapshot.documents():
         where = f"document {document.id}"
@@ -201,6 +228,7 @@ def _documents(snapshot: Snapshot) -> Iterator[Problem]:
                 yield Problem(where, "is alive, but some of its blocks are dead", "document", source=document.source)
             position = int(records["stop"][-1])
             placed += int(records["count"].sum(dtype=np.int64))
+        looks.add(document.blocks)
         if document.open:
             continue
         if placed != document.tokens:
@@ -220,7 +248,7 @@ def _documents(snapshot: Snapshot) -> Iterator[Problem]:
                 yield Problem(where, what, "document", source=document.source, stop=document.size)
 
 
-def _counts(snapshot: Snapshot) -> Iterator[Problem]:
+def _counts(snapshot: Snapshot, _: _Looks) -> Iterator[Problem]:
     """The commit's own counts against what is there."""
     commit: Commit = snapshot.record
     documents = tokens = 0

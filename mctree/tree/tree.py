@@ -166,9 +166,9 @@ class Tree:
         compact(self, progress=progress)
         drop_epochs(self.store.at)
 
-    def verify(self) -> Iterator[Problem]:
+    def verify(self, *, progress: Progress | None = None) -> Iterator[Problem]:
         """Look for anything that is not as it was committed; see `mctree.tree.check.verify`."""
-        return verify(self)
+        return verify(self, progress=progress)
 
     # Gist sets
 

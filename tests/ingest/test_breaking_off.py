@@ -113,7 +113,8 @@ class Striking(ToyEncoder):
     strikes = 0
 
     def encode(self, level: int, children: Any, mask: Any, span: Any = None) -> np.ndarray:
-        for _ in range(self.strikes):
+        while self.strikes:
+            self.strikes -= 1
             signal.raise_signal(signal.SIGINT)
         return super().encode(level, children, mask, span)
 

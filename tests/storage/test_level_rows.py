@@ -345,6 +345,21 @@ def test_stretches_of_cold_data(tmp_path: Path, kind: str, monkeypatch: pytest.M
             same(level.gather(rows, limit=limit), every[rows])
 
 
+@pytest.mark.parametrize("length", [10, 64, 300])
+def test_runs_into_a_chunk_that_has_no_slot_yet(tmp_path: Path, length: int) -> None:
+    """The slot behind that of the first chunk is not mapped: touching it would end the process."""
+    files = Files(tmp_path, paged_layout("uint16", (), 2))
+    for chunk in range(4):
+        files.write(chunk)
+    size = files.layout.rows_per_chunk
+    starts = np.array([size - length // 2, 2 * size - 1, 5])
+    for slots in (1, 2, 3):
+        with files.level("pooled", 4 * size, slots) as level:
+            expected = files.expected((starts[:, None] + np.arange(length)).ravel()).reshape(3, length)
+            same(level.runs(starts[:1], length, limit=4 * size), expected[:1])
+            same(level.runs(starts, length, limit=4 * size), expected)
+
+
 def test_encoded_chunks(tmp_path: Path) -> None:
     files = Files(tmp_path, paged_layout("uint16", (4,)))
     for chunk in (0, 1, 2, 4):

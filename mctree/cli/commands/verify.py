@@ -13,6 +13,7 @@ from mctree.cli.failures import FAILED
 from mctree.cli.formatting import duration, plural
 from mctree.cli.nodes import byte_range
 from mctree.cli.output import bold, dim, json_line, line, name
+from mctree.cli.progress import advancing
 from mctree.tree.check import Problem
 
 __all__ = ["command"]
@@ -20,25 +21,27 @@ __all__ = ["command"]
 
 @click.command("verify")
 @store_argument
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 @in_json
 @click.pass_context
-def command(ctx: click.Context, store: str, as_json: bool) -> None:
+def command(ctx: click.Context, store: str, quiet: bool, as_json: bool) -> None:
     """Check everything that is on disk against what was committed.
 
     Prints what is wrong, with the node, the document and the bytes of its source that are hit, and exits with 1 if
     anything is.  It changes nothing.  With --json, one problem a line: no line means that all is well.
     """
     began = time.monotonic()
-    problems = 0
     with mctree.open(store, writable=False) as tree:
         with tree.snapshot() as snapshot:
             commit, documents, blocks = snapshot.commit, snapshot.documents_count, snapshot.blocks
-        for problem in tree.verify():
-            problems += 1
-            if as_json:
-                json_line(_json(problem))
-            else:
-                _print(problem)
+        with advancing("verifying", "blocks", quiet=quiet) as progress:
+            found = list(tree.verify(progress=progress))
+    for problem in found:
+        if as_json:
+            json_line(_json(problem))
+        else:
+            _print(problem)
+    problems = len(found)
     if not as_json:
         looked = f"commit {commit}: {plural(documents, 'document')}, {plural(blocks, 'block')}"
         took = f"in {duration(time.monotonic() - began)}"
