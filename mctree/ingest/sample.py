@@ -2,10 +2,10 @@
 
 The walk through the source marks places at equal distances in the corpus, as if all inputs lay end to end.  How long
 it is shows only at the end, so the distance is doubled, and every second mark dropped, whenever there are too many;
-what is left depends on names and sizes alone.  At each mark a stretch of text is then read: of a plain file around the
-mark, of a JSONL file from the record that follows it.  Of inputs that only open at their start (Parquet, compressed
-JSONL) as much is read from there as all their marks stand for.  Standard input is sampled at its beginning, and handed
-on whole.
+what is left depends on names and sizes alone.  Each mark stands for an equal share of the sample.  An input that is no
+longer than its marks' shares is taken whole.  Of a longer one a stretch is read at each mark: of JSONL, the record
+that follows it.  An input that only opens at its start (Parquet, compressed JSONL) gives all shares from there.
+Standard input is sampled at its beginning, and handed on whole.
 
 A sample is only a sample: what cannot be read is passed over, and reported by the run itself when it comes to it.
 """
@@ -15,12 +15,11 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
+from itertools import chain, groupby
 from typing import BinaryIO
 
 from mctree.errors import SourceError
@@ -29,7 +28,6 @@ from mctree.sources import Item, Skipped, Source, cut_pieces
 __all__ = ["Sample", "SpooledInput", "draw"]
 
 _MARKS = 4096
-_FIRST_STRIDE = 1 << 12
 _LONGEST_LINE = 1 << 20
 _GROUP = 1 << 15
 _CHUNK = 1 << 20
@@ -121,7 +119,7 @@ def draw(source: Source, spooled: SpooledInput | None, *, size: int, text_field:
 def _marked(source: Source) -> tuple[list[_Mark], int, bool]:
     """Places at equal distances, bytes of all inputs, and whether some input has no size."""
     marks: list[_Mark] = []
-    stride, place, total, streamed = _FIRST_STRIDE, 0, 0, False
+    stride, place, total, streamed = 1, 0, 0, False
     for found in source:
         if isinstance(found, Skipped):
             continue
@@ -154,51 +152,52 @@ def _grouped(texts: Iterable[bytes]) -> Iterator[bytes]:
         yield b"\n".join(group)
 
 
-def _texts(source: Source, marks: list[_Mark], length: int, most: int, text_field: str) -> Iterator[bytes]:
-    """The texts at the marks, each of about `length` bytes, together at most `most`."""
-    counts = Counter(mark.item.name for mark in marks)
-    started: set[bytes] = set()
+def _texts(source: Source, marks: list[_Mark], share: int, most: int, text_field: str) -> Iterator[bytes]:
+    """The texts that the marks stand for, `share` bytes each, together at most `most`."""
     left = most
-    for mark in marks:
-        if left <= 0:
-            return
-        if mark.item.name in started:
-            continue
-        text = _at(source, mark, length, text_field)
-        if text is None:
-            # It opens only at its start: all that it is to give is taken now.
-            started.add(mark.item.name)
-            for part in _from_start(mark.item, min(counts[mark.item.name] * length, left)):
-                left -= len(part)
-                yield part
-        else:
+    for _, group in groupby(marks, lambda mark: mark.item.name):
+        for text in _of_item(source, list(group), share, text_field):
+            yield text[:left]
             left -= len(text)
-            yield text
+            if left <= 0:
+                return
 
 
-def _at(source: Source, mark: _Mark, length: int, text_field: str) -> bytes | None:
-    """The text at a mark (empty if it cannot be read); None if the input only opens at its start."""
-    path = _path(source, mark.item.name)
-    if path is None:
-        return None
-    try:
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), "rb", buffering=0) as file:
-            if not _is_seen(os.fstat(file.fileno()), mark.item):
-                return b""
-            return _record(file, mark, length, text_field) if mark.item.container else _window(file, mark, length)
-    except OSError:
-        return b""
+def _of_item(source: Source, marks: list[_Mark], share: int, text_field: str) -> Iterator[bytes]:
+    """The texts that the marks of one input stand for."""
+    item, path = marks[0].item, _path(source, marks[0].item.name)
+    assert item.stamp is not None, "marks lie in inputs that have a size"
+    if path is None or item.stamp.size <= share * len(marks) or _is_closed(path, item):
+        yield from _from_start(item, share * len(marks))
+        return
+    with suppress(OSError), _opened(path) as file:
+        if not _is_seen(file, item):
+            return
+        for mark in marks:
+            yield _record(file, mark, share, text_field) if item.container else _window(file, mark, share)
 
 
-def _is_seen(status: os.stat_result, item: Item) -> bool:
-    stamp = item.stamp
-    return stamp is not None and (status.st_ino, status.st_ctime_ns) == (stamp.inode, stamp.ctime_ns)
+def _opened(path: bytes) -> io.FileIO:
+    return open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), "rb", buffering=0)
 
 
-def _window(file: io.FileIO, mark: _Mark, length: int) -> bytes:
-    """A stretch of a plain file that holds the mark, all of it if it is short; empty if it is binary."""
-    size = os.fstat(file.fileno()).st_size
-    text = os.pread(file.fileno(), length, max(min(mark.offset, size - length), 0))
+def _is_closed(path: bytes, item: Item) -> bool:
+    """Whether a container only opens at its start."""
+    if item.container:
+        with suppress(OSError), _opened(path) as file:
+            return os.pread(file.fileno(), 4, 0).startswith(_CLOSED_FORMATS)
+    return False
+
+
+def _is_seen(file: io.FileIO, item: Item) -> bool:
+    status = os.fstat(file.fileno())
+    return item.stamp is not None and (status.st_ino, status.st_ctime_ns) == (item.stamp.inode, item.stamp.ctime_ns)
+
+
+def _window(file: io.FileIO, mark: _Mark, size: int) -> bytes:
+    """A stretch of a plain file from the mark on, or up to its end; nothing if it is binary."""
+    end = os.fstat(file.fileno()).st_size
+    text = os.pread(file.fileno(), size, max(min(mark.offset, end - size), 0))
     return b"" if b"\0" in text else text
 
 
@@ -210,15 +209,16 @@ def _path(source: Source, name: bytes) -> bytes | None:
     return None
 
 
-def _record(file: io.FileIO, mark: _Mark, length: int, text_field: str) -> bytes | None:
-    """The start of the text of the next record of a JSONL file; None if it is no such file."""
-    if os.pread(file.fileno(), 4, 0).startswith(_CLOSED_FORMATS):
-        return None
+def _record(file: io.FileIO, mark: _Mark, size: int, text_field: str) -> bytes:
+    """The start of the text of the next record of a JSONL file."""
     file.seek(mark.offset)
     lines = io.BufferedReader(file)
-    if mark.offset:
-        lines.readline(_LONGEST_LINE)
-    return _text_of(lines.readline(_LONGEST_LINE), text_field)[:length]
+    try:
+        if mark.offset:
+            lines.readline(_LONGEST_LINE)
+        return _text_of(lines.readline(_LONGEST_LINE), text_field)[:size]
+    finally:
+        lines.detach()
 
 
 def _text_of(line: bytes, text_field: str) -> bytes:

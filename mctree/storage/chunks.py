@@ -156,7 +156,7 @@ class ArrayWriter:
         self._new_entries.clear()
 
     def stage(self, chunk: int, generation: int, values: NDArray[np.generic]) -> None:
-        """Write a whole new generation of a committed chunk, where no reader looks before its commit; `sync` comes first.
+        """Write a whole new generation of a committed chunk where no reader looks before its commit; then `sync`.
 
         Args:
             chunk: which chunk.

@@ -222,7 +222,7 @@ class OpenDocument:
             self._hash = None  # whoever knows that it ends here knows the digest
         elif self._hash is not None:
             self._hash.update(piece)
-        if not encoded.exact:
+        if not encoded.exact and piece:
             original = Original(self._size + len(piece), self._tokens, len(encoded.ids), zlib.compress(piece))
             self._check_open()
             self.changes.originals.append((self._size, original))

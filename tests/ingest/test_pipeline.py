@@ -1,0 +1,76 @@
+"""Jobs come back in order, whoever works on them, and never too many are under way."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from mctree.encoders import BytesTokenizer, Encoded
+from mctree.ingest.jobs import Job, Part
+from mctree.ingest.pipeline import tokenized
+from mctree.ingest.plan import Verdict
+
+
+def job(number: int, size: int) -> Job:
+    part = Part(b"%d" % number, {}, Verdict.ADD, None, first=True, pieces=[b"%d " % number, b"x" * size])
+    return Job([part], size=size)
+
+
+class Uneven(BytesTokenizer):
+    """Takes longer for some jobs than for others, and counts who is at it."""
+
+    def __init__(self) -> None:
+        self.threads: set[str] = set()
+
+    def encode(self, pieces: list[bytes]) -> list[Encoded]:
+        self.threads.add(threading.current_thread().name)
+        time.sleep(random.Random(pieces[0]).random() / 300)
+        return super().encode(pieces)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_order_is_kept_and_the_queue_is_bounded(workers):
+    begun: list[int] = []
+    tokenizer = Uneven()
+
+    def jobs() -> Iterator[Job]:
+        for number in range(60):
+            begun.append(number)
+            yield job(number, 1 << 20)
+
+    for ended, (one, encoded) in enumerate(tokenized(jobs(), tokenizer, workers, 2 << 20)):
+        assert tokenizer.decode(encoded[0].ids) == one.parts[0].name + b" "
+        assert len(encoded[1].ids) == 1 << 20
+        assert one.parts[0].name == b"%d" % ended
+        assert len(begun) - ended <= (1 if workers == 1 else 2 + workers + 1)
+    assert len(begun) == 60
+    assert (threading.current_thread().name in tokenizer.threads) is (workers == 1)
+    assert len(tokenizer.threads) <= workers
+
+
+class Failing(BytesTokenizer):
+    def encode(self, pieces: list[bytes]) -> list[Encoded]:
+        if pieces[0] == b"7 ":
+            raise ZeroDivisionError
+        return super().encode(pieces)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_an_error_comes_out_where_it_belongs_and_leaves_no_thread(workers):
+    ended = []
+    with pytest.raises(ZeroDivisionError):
+        for one, _ in tokenized(iter([job(number, 10) for number in range(20)]), Failing(), workers, 1 << 20):
+            ended.append(one.parts[0].name)
+    assert ended == [b"%d" % number for number in range(7)]
+    assert threading.active_count() == 1
+
+
+def test_leaving_early_leaves_no_thread():
+    found = tokenized((job(number, 10) for number in range(10**9)), BytesTokenizer(), 2, 1 << 20)
+    next(found)
+    found.close()
+    assert threading.active_count() == 1
