@@ -199,12 +199,14 @@ class ArrayWriter:
             os.ftruncate(self._fd, self.layout.chunk_bytes)
             self._new_entries.add(self.layout.path)
             self.created.append(chunk)
-            if self.layout.fill:
+            # An array that has outgrown its first chunk gets whole files at once: the page cache then keeps them in
+            # huge pages, and appends allocate nothing.  A small store stays sparse.
+            if self.layout.fill or chunk:
                 pwrite_all(self._fd, _filled(self.layout, self.layout.chunk_bytes), 0)
             # Even if no row other than the fill value follows: the file itself is what the commit relies on.
             self._dirty.append(self._fd)
         self._chunk = chunk
-        self._ready = self.layout.chunk_bytes if self.layout.fill and fresh else 0
+        self._ready = self.layout.chunk_bytes if fresh and (self.layout.fill or chunk) else 0
 
     def _write(self, values: NDArray[np.generic], inside: int) -> None:
         assert self._fd is not None

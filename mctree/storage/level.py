@@ -11,7 +11,8 @@ from typing import Literal
 
 from mctree.errors import UsageError
 from mctree.format.arrays import ArrayLayout
-from mctree.storage.mapped import MappedLevel, PooledLevel
+from mctree.storage.mapped import MappedLevel
+from mctree.storage.pooled import PooledLevel
 from mctree.storage.portable import PortableLevel
 from mctree.storage.region import Region, maps_to_spare
 from mctree.storage.rows import Level, OpenChunk

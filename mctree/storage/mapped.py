@@ -1,10 +1,8 @@
 """How are rows read without copying files into memory first?  Through chunk files mapped into one region.
 
 `MappedLevel` gives every chunk a slot of its own, in order: then a level *is* one flat array, a row's number is its
-place, and a gather is one `take`, however many chunks it touches.  `PooledLevel` serves levels of more chunks than
-slots, or of a sparse set of chunk numbers, however large: a table says which chunk lies in which slot, and the chunk
-that was not used for longest makes room.  Chunks are mapped when first needed, so opening costs the same for any
-number of them.
+place, and a gather is one `take`, however many chunks it touches.  `mctree.storage.pooled` shares slots instead; both
+are a `RegionLevel`.  Chunks are mapped when first needed, so opening costs the same for any number of them.
 
 Where data is expected to stay in memory, the first touch of a page brings 2 MiB; where not, the kernel is told which
 pages a call needs before they are touched, for as long as that leads to reads from disk.
@@ -17,7 +15,6 @@ from __future__ import annotations
 import os
 import sys
 from abc import abstractmethod
-from collections import deque
 from typing import Any
 
 import numpy as np
@@ -30,7 +27,7 @@ from mctree.storage.rows import Level, OpenChunk, distinct
 if sys.platform == "linux":
     import resource
 
-__all__ = ["MappedLevel", "PooledLevel"]
+__all__ = ["MappedLevel", "RegionLevel"]
 
 _MOST_HINTED_CHUNKS = 1024  # a hint must not cost more than the wait that it saves
 _MOST_HINTED_BYTES = 64 << 20
@@ -40,7 +37,6 @@ _VIEWED_BYTES = 1 << 20  # how much of the start of a view the kernel is asked f
 _WIDEST_RUN = 64  # rows that are taken as one wide row, at most
 _LONG_RUN = 128  # pieces from which on one copy per run is cheaper than taking its pieces
 _NEVER = 1 << 62
-_HASH = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: spreads neighbouring chunk numbers
 
 
 def _disk_reads() -> int:
@@ -49,7 +45,7 @@ def _disk_reads() -> int:
     return usage.ru_inblock + usage.ru_majflt
 
 
-class _RegionLevel(Level):
+class RegionLevel(Level):
     """What both mapped levels share: a region, a flat array over it, and what is known of absent chunks."""
 
     def __init__(
@@ -201,7 +197,7 @@ class _RegionLevel(Level):
     def _hint(self, rows: NDArray[np.int64], limit: int) -> None: ...
 
 
-class MappedLevel(_RegionLevel):
+class MappedLevel(RegionLevel):
     """A level in which every chunk has its own slot: row numbers are places of the flat array."""
 
     def __init__(
@@ -269,197 +265,3 @@ class MappedLevel(_RegionLevel):
                 self._ready[chunk] = True
             self._first_gap += int(self._ready[self._first_gap :].argmin())
             self._complete = min(self._first_gap * self._rows_per_chunk, self._sure)
-
-
-class PooledLevel(_RegionLevel):
-    """A level whose chunks share slots: a table says which chunk lies where, and idle chunks make room.
-
-    A call takes a *ticket*, and stamps the slots that it uses with it.  The stamps are the order of use, and they pin:
-    a slot is replaced only if its stamp is older than every ticket that is still out.  A call that finds no such slot
-    waits in line, holding none.
-    """
-
-    def __init__(
-        self, layout: ArrayLayout, open_chunk: OpenChunk, capacity_rows: int, slots: int, *, resident: bool
-    ) -> None:
-        super().__init__(layout, open_chunk, capacity_rows, slots, resident=resident)
-        self._most_hinted = min(self._most_hinted, max(1, slots // 2))  # others shall not lose their slots to a hint
-        self._owner = np.full(slots, -1, np.int64)  # slot → the chunk that is mapped there
-        self._table: dict[int, int] = {}  # chunk → its slot: the inverse of `_owner`
-        # Hash of a chunk → the slot it was last seen in.  Only a guess: `_owner` tells whether it still holds.
-        bits = max(slots * 8 - 1, 1).bit_length()
-        self._guess = np.zeros(1 << bits, np.int64)
-        self._shift = np.uint64(64 - bits)
-        self._stamp = np.zeros(slots, np.int64)
-        self._ticket = 0
-        self._out: set[int] = set()
-        self._line: deque[object] = deque()
-
-    def _gather(self, rows: NDArray[np.int64], out: NDArray[Any], limit: int) -> None:
-        chunks = rows // self._rows_per_chunk
-        claim = self._claim(chunks, limit)
-        if claim is None:
-            self._gather_in_parts(rows, chunks, out, limit)
-            return
-        ticket, places = claim
-        try:
-            places -= chunks
-            places *= self._rows_per_chunk
-            places += rows
-            self._take(self._array(), places, out)
-        finally:
-            self._release(ticket)
-
-    def _gather_in_parts(
-        self, rows: NDArray[np.int64], chunks: NDArray[np.int64], out: NDArray[Any], limit: int
-    ) -> None:
-        order = np.argsort(chunks, kind="stable")
-        chunks = chunks[order]
-        ends = np.searchsorted(chunks, distinct(chunks)[self._slots :: self._slots])
-        for part in np.split(order, ends):
-            found = np.empty((part.size, *self._row), self._dtype)
-            self._gather(rows[part], found, limit)
-            out[part] = found
-
-    def _runs(self, starts: NDArray[np.int64], length: int, out: NDArray[Any], limit: int) -> None:
-        chunks = starts // self._rows_per_chunk
-        single = (starts + (length - 1)) // self._rows_per_chunk != chunks  # those that lie in several chunks
-        claim = self._claim(chunks, limit) if length <= self._rows_per_chunk else None
-        if claim is None:
-            single[:] = True
-        else:
-            ticket, slots = claim
-            try:
-                places = starts + (slots - chunks) * self._rows_per_chunk
-                # What would run over into the next slot copies other rows of its own, until it is put right below.
-                np.minimum(places, (slots + 1) * self._rows_per_chunk - length, out=places)
-                self._take_runs(self._array(), places, length, out)
-            finally:
-                self._release(ticket)
-        for i in np.flatnonzero(single).tolist():
-            start = int(starts[i])
-            self._read(start, start + length, out[i], limit)
-
-    def _read(self, start: int, stop: int, out: NDArray[Any], limit: int) -> None:
-        for chunk in range(start // self._rows_per_chunk, self.layout.chunks(stop)):
-            first, last = max(start, self._end(chunk - 1)), min(stop, self._end(chunk))
-            claim = self._claim(np.array([chunk]), limit)
-            assert claim is not None  # one chunk has room in any pool
-            ticket, slots = claim
-            try:
-                place = first + (int(slots[0]) - chunk) * self._rows_per_chunk
-                self._copy(self._array(), place, out[first - start : last - start])
-            finally:
-                self._release(ticket)
-
-    def _view(self, start: int, stop: int, limit: int) -> NDArray[Any]:
-        rows = np.empty((stop - start, *self._row), self._dtype)
-        self._read(start, stop, rows, limit)
-        rows.flags.writeable = False
-        return rows
-
-    def _hint(self, rows: NDArray[np.int64], limit: int) -> None:
-        chunks = rows // self._rows_per_chunk
-        claim = self._claim(chunks, limit, wait=False)
-        if claim is None:
-            return  # those who use the slots now need them more
-        ticket, slots = claim
-        try:
-            if not self._huge:
-                self._advise(rows + (slots - chunks) * self._rows_per_chunk, 1)
-        finally:
-            self._release(ticket)
-
-    def _unready(self, chunk: int) -> None:
-        slot = self._table.pop(chunk, None)
-        if slot is not None:
-            self._owner[slot] = -1  # its stamp stays: somebody may be reading there
-
-    def _forget_threads(self) -> None:
-        self._out.clear()
-        self._line.clear()
-        self._table = {chunk: slot for slot, chunk in enumerate(self._owner.tolist()) if chunk >= 0}
-
-    def _claim(
-        self, chunks: NDArray[np.int64], limit: int, *, wait: bool = True
-    ) -> tuple[int, NDArray[np.int64]] | None:
-        """Map chunks, and pin them until the ticket is given to `_release`.
-
-        Args:
-            chunks: numbers `int64 [n]`, duplicates allowed.
-            limit: how many rows the caller may see.
-            wait: whether to wait for slots that others use.
-
-        Returns:
-            The ticket, and the slot of each chunk, `int64 [n]`.  None if there are more different chunks than slots, or
-            if it would have to wait and shall not.
-        """
-        turn: object | None = None
-        lock = self._guarded()
-        with lock:
-            try:
-                while True:
-                    if not self._line or self._line[0] is turn:
-                        self._ticket += 1
-                        slots = self._place(chunks, limit, self._ticket)
-                        if slots is not None:
-                            self._out.add(self._ticket)
-                            return self._ticket, slots
-                    if not wait or (turn is None and distinct(chunks).size > self._slots):
-                        return None
-                    if turn is None:
-                        turn = object()
-                        self._line.append(turn)
-                    lock.wait()
-            finally:
-                if turn is not None:
-                    self._line.remove(turn)
-                    lock.notify_all()
-
-    def _release(self, ticket: int) -> None:
-        lock = self._guarded()
-        with lock:
-            self._out.discard(ticket)
-            if self._line:
-                lock.notify_all()
-
-    def _place(self, chunks: NDArray[np.int64], limit: int, ticket: int) -> NDArray[np.int64] | None:
-        """The slot of each chunk, all mapped and stamped; None if too few slots are free.  With the lock held."""
-        self._doubt(limit)
-        slots = self._guess.take(self._hashes(chunks))
-        wrong = self._owner.take(slots) != chunks
-        if np.count_nonzero(wrong):
-            asked = distinct(chunks[wrong])
-            found = np.array([self._table.get(chunk, -1) for chunk in asked.tolist()])
-            self._stamp[slots[~wrong]] = ticket
-            self._stamp[found[found >= 0]] = ticket
-            missing = np.flatnonzero(found < 0)
-            if missing.size > self._slots:
-                return None
-            if missing.size:
-                oldest = np.argpartition(self._stamp, missing.size - 1)[: missing.size]
-                if self._stamp[oldest].max() >= min(self._out, default=ticket):
-                    return None
-                for slot, chunk in zip(oldest.tolist(), asked[missing].tolist(), strict=True):
-                    self._replace(slot, chunk, limit)
-                found[missing] = oldest
-            self._guess[self._hashes(asked)] = found
-            slots[wrong] = found[np.searchsorted(asked, chunks[wrong])]
-        self._stamp[slots] = ticket
-        return slots
-
-    def _replace(self, slot: int, chunk: int, limit: int) -> None:
-        # In this order, so that at every moment (a fork may come at any) `_owner` names only what is mapped.
-        old = int(self._owner[slot])
-        if old >= 0:
-            self._owner[slot] = -1
-            del self._table[old]
-            self._absent.pop(old, None)
-        self._install(slot, chunk, limit)
-        self._owner[slot] = chunk
-        self._table[chunk] = slot
-
-    def _hashes(self, chunks: NDArray[np.int64]) -> NDArray[np.int64]:
-        hashes = chunks.view(np.uint64) * _HASH
-        hashes >>= self._shift
-        return hashes.view(np.int64)

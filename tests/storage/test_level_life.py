@@ -18,7 +18,8 @@ import pytest
 from level_files import KINDS, Files, paged_layout
 
 from mctree.storage.level import open_level
-from mctree.storage.mapped import MappedLevel, PooledLevel
+from mctree.storage.mapped import MappedLevel
+from mctree.storage.pooled import PooledLevel
 from mctree.storage.portable import PortableLevel
 from mctree.storage.region import maps_to_spare
 
@@ -306,7 +307,8 @@ def test_little_address_space(tmp_path: Path) -> None:
     script(
         tmp_path,
         """
-from mctree.storage.mapped import MappedLevel, PooledLevel
+from mctree.storage.mapped import MappedLevel
+from mctree.storage.pooled import PooledLevel
 from mctree.storage.portable import PortableLevel
 level = files.level("mapped", 12 * size)  # loads what there is to load
 check(level)()

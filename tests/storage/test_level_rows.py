@@ -17,7 +17,8 @@ from level_files import KINDS, Files, paged_layout
 from mctree.errors import CorruptError, NotFoundError, UsageError
 from mctree.format.arrays import ArrayLayout
 from mctree.storage.level import open_level
-from mctree.storage.mapped import MappedLevel, PooledLevel
+from mctree.storage.mapped import MappedLevel
+from mctree.storage.pooled import PooledLevel
 from mctree.storage.portable import PortableLevel
 
 DTYPES = ["uint8", "uint16", "uint32", "uint64", "int8", "float16", "float32"]

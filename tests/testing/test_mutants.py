@@ -24,7 +24,6 @@ from mctree.tree.placing import OpenDocument
 from mctree.tree.snapshot import COUNT, Snapshot
 from mctree.tree.tree import Tree
 from mctree.tree.world import Deaths, TimelineWorld
-from mctree.tree.writer import Writer
 
 Patch = pytest.MonkeyPatch
 MUTANTS: dict[str, Callable[[Patch], None]] = {}
@@ -153,8 +152,8 @@ def rows_are_written_behind_the_commit(patch: Patch) -> None:
 
 
 @mutant
-def a_refresh_is_forgotten(patch: Patch) -> None:
-    patch.setattr(Writer, "refreshed", lambda self, number, commit: None)
+def refreshed_gists_are_not_written(patch: Patch) -> None:
+    patch.setattr(sets, "_replace_rows", lambda writer, array, index, rows: None)
 
 
 @mutant
