@@ -1,9 +1,13 @@
-"""What all tests share: how long Hypothesis may take, and the switch for the long forms."""
+"""What all tests share: how long Hypothesis may take, the switch for the long forms, stores verified at the end."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import HealthCheck, settings
+
+from mctree.testing import Watch, watched
 
 # The machines that run this are shared, so no test depends on time.
 settings.register_profile("shared-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -20,3 +24,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if item.get_closest_marker("slow"):
                 item.add_marker(skip)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "damages: the test damages stores on purpose; they are not verified at its end")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def shared_stores() -> Iterator[Watch]:
+    """Stores made by fixtures that several tests share are verified when the last of these tests has ended."""
+    with watched() as watch:
+        yield watch
+
+
+@pytest.fixture(autouse=True)
+def stores(request: pytest.FixtureRequest, shared_stores: Watch) -> Iterator[Watch]:
+    """Every store that a test makes is verified when the test ends; `stores.forget` spares one damaged on purpose."""
+    with watched() as watch:
+        yield watch
+        if request.node.get_closest_marker("damages"):
+            watch.forget_all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mctree.encoders.lexical import LexicalEncoder
 from mctree.encoders.loading import load_encoder
+from mctree.encoders.mean import MeanEncoder
 from mctree.encoders.protocol import Encoded, Encoder, Tokenizer
 from mctree.encoders.tokenizers import BytesTokenizer, HFTokenizer, load_tokenizer
 from mctree.encoders.training import train_bpe
@@ -14,6 +15,7 @@ __all__ = [
     "Encoder",
     "HFTokenizer",
     "LexicalEncoder",
+    "MeanEncoder",
     "Tokenizer",
     "load_encoder",
     "load_tokenizer",

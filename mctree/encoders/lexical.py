@@ -1,63 +1,116 @@
-"""What does a block say, as a vector that can be searched without a model?
+"""What does a node say, as a vector that can be searched without a model?
 
-`LexicalEncoder` sums one fixed vector per term, weighted by how often the term stands in the block (sublinearly) and
-by how rare it is in a sample of the corpus; a question is summed in the same way and compared by dot product.  Terms
-are looked up by token in a table made once per vocabulary, so text is never parsed again.
+`LexicalEncoder` sums one fixed vector per term, weighted by how often the term stands in the node
+(sublinearly) and by how rare it is in a sample of the corpus; a question is summed in the same way and
+compared by dot product.
 
-All sums over terms are in integers, so a gist depends on its own row alone, to the last bit, and on no library's order
-of summation.  It does not assume a language, nor that the tokens are words: a word cut into several tokens is several
-terms, in the block and in the question alike.
+    level 1     Σ log2(1 + count)·rarity^0.75·signs[term]       over the terms of the block
+    level 2     Σ log2(1 + count)·rarity^0.75·context[term]     over the terms of the node's span
+    level 3 …   Σ gists of the children
+
+each divided by its norm.  `signs` are random, so that a block is found by its exact words; `context` is
+fitted to the sample (see `mctree.encoders.context`), because a sum over a thousand tokens needs it.  So
+blocks and the levels above live in two spaces, and a question is encoded for the level that it is asked of.
+
+A gist depends on its own row alone, to the last bit.  It does not assume a language, nor that tokens are
+words.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import struct
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mctree.encoders.context import RARITY_POWER, context_vectors, rarity_of
 from mctree.encoders.protocol import Tokenizer
-from mctree.encoders.table import TermTable
+from mctree.encoders.sums import unit_rows, weighted_sums
+from mctree.encoders.table import WIDTH, TermTable
 from mctree.encoders.terms import signs
 from mctree.errors import CorruptError, UsageError
 
-__all__ = ["LexicalEncoder"]
+__all__ = ["BLOCK", "LexicalEncoder"]
 
-_TILE: Final = 512
-_DAMPING: Final = 0.7
-_MAX_DIM: Final = 1 << 14
+BLOCK: Final = 32
+"""The most tokens of a block."""
+
+_SPAN: Final = 1024
+_BLOCKS_AT_ONCE: Final = 512
+_SPANS_AT_ONCE: Final = 256
+_MIN_DIM: Final = 8
+_MAX_DIM: Final = 1 << 13
+
+# Weights at level 1 are whole numbers: Σ log2(1 + count) ≤ Σ count ≤ BLOCK·WIDTH, so that no sum reaches 2^15.
+_WEIGHT_SCALE: Final = 64.0
+_MAX_RARITY: Final = 15.0
+assert _WEIGHT_SCALE * BLOCK * WIDTH * _MAX_RARITY**RARITY_POWER + BLOCK * WIDTH < 1 << 15
+
+_HEADER: Final = struct.Struct("<8sIII32s")
+_MAGIC: Final = b"mclexic1"
 
 
 class LexicalEncoder:
-    """The built-in encoder: random signs per term, sublinear counts, frozen rarity."""
+    """The built-in encoder: a vector per term, sublinear counts, frozen rarity.  Make one with `fit`.
 
-    kind = "lexical"
-    modalities = frozenset({"text"})
-    span_level = 0
+    Attributes:
+        dim: length of a gist.
+        table: the terms of the tokenizer's tokens.
+        rarity: `float32 [terms]`: how rare each term is in the sample.
+        fingerprint: hex digits over everything that the gists depend on.
+    """
 
-    def __init__(self, tokenizer: Tokenizer, table: TermTable, dim: int) -> None:
-        """Put an encoder together; `fit` makes one for a corpus.
+    kind: Final = "lexical"
+    modalities: Final = frozenset({"text"})
+    span_level: Final = 2
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        table: TermTable,
+        rarity: NDArray[np.float32],
+        steps: NDArray[np.float32],
+        context: NDArray[np.int8],
+    ) -> None:
+        """Put an encoder together from its parts, as `load` does.
 
         Args:
-            tokenizer: the one that the table was made for.
-            table: terms of tokens and their rarity.
-            dim: length of a gist, 8 … 16384.
+            tokenizer: the one whose tokens are encoded.
+            table: the terms of its tokens.
+            rarity: `float32 [terms]`, 0 … 15.
+            steps: `float32 [terms]`, 0 … 1: what one step of a term's row in `context` is worth.
+            context: `int8 [terms, dim]`.
 
         Raises:
-            UsageError: `dim` is out of range, or the table is of another tokenizer.
+            UsageError: the table is of another vocabulary.
         """
-        if not 8 <= dim <= _MAX_DIM:
-            raise UsageError(f"a lexical gist has 8 … {_MAX_DIM} dimensions, not {dim}")
-        if table.tokenizer != tokenizer.fingerprint:
-            raise UsageError("the encoder was fitted with another tokenizer: give it that one, or fit it anew")
-        self.dim = dim
+        if len(table.of_token) != tokenizer.vocabulary:
+            raise UsageError(
+                f"the encoder's table has {len(table.of_token)} tokens and the tokenizer {tokenizer.vocabulary}: "
+                "give the tokenizer that it was fitted with"
+            )
+        self.dim: Final = int(context.shape[1])
         self._tokenizer = tokenizer
-        self._table = table
-        self._dump = dim.to_bytes(4, "little") + table.dump()
-        self.fingerprint: str = hashlib.sha256(self.kind.encode() + b"\0" + self._dump).hexdigest()
-        self._signs = signs(table.hashes, dim).astype(np.int16)
+        self.table: Final = table
+        self.rarity: Final = rarity
+        self._weights = rarity ** np.float32(RARITY_POWER)
+        self._signs = signs(table.hashes, self.dim).astype(np.int16)
+        self._context = context.astype(np.float32) * steps[:, None]
+        self._dump = b"".join(
+            [
+                _HEADER.pack(_MAGIC, self.dim, *_sizes(table), bytes.fromhex(tokenizer.fingerprint)),
+                table.of_token.astype("<i4").tobytes(),
+                table.hashes.astype("<u8").tobytes(),
+                rarity.astype("<f4").tobytes(),
+                steps.astype("<f4").tobytes(),
+                context.tobytes(),
+            ]
+        )
+        self.fingerprint: Final = hashlib.sha256(self.kind.encode() + b"\0" + self._dump).hexdigest()
 
     @classmethod
     def fit(
@@ -65,24 +118,32 @@ class LexicalEncoder:
         tokenizer: Tokenizer,
         samples: Iterable[bytes],
         dim: int = 512,
-        sample_bytes: int = 64 * 1024 * 1024,
+        sample_bytes: int = 16 * 1024 * 1024,
     ) -> LexicalEncoder:
         """Make an encoder for a corpus.
 
         Args:
             tokenizer: what makes the blocks.
-            samples: pieces of the corpus, from which the rarity of terms is counted, block by block; read until
-                `sample_bytes` are had.
-            dim: length of a gist.
+            samples: pieces of the corpus, best drawn from all over it, since only the first `sample_bytes` are
+                read.  None at all gives an encoder that knows no rarity.
+            dim: length of a gist, 8 … 8192.
             sample_bytes: how much of the samples to use.
 
         Returns:
-            The encoder; equal inputs give an equal one.
+            The encoder; on one machine, equal inputs give an equal one.
 
         Raises:
             UsageError: `dim` is out of range.
         """
-        return cls(tokenizer, TermTable.count(tokenizer, samples, sample_bytes), dim)
+        if not _MIN_DIM <= dim <= _MAX_DIM:
+            raise UsageError(f"a lexical gist has {_MIN_DIM} … {_MAX_DIM} dimensions, not {dim}")
+        table = TermTable.of(tokenizer)
+        spans = table.pairs(*_spans_of(tokenizer, samples, sample_bytes))
+        rarity = np.minimum(rarity_of(spans), np.float32(_MAX_RARITY))
+        vectors = context_vectors(spans, rarity, table.hashes, dim)
+        steps = np.abs(vectors).max(axis=1, initial=0.0) / np.float32(127)
+        context = np.rint(vectors / np.where(steps > 0, steps, 1)[:, None]).astype(np.int8)
+        return cls(tokenizer, table, rarity, steps.astype(np.float32), context)
 
     def encode(
         self,
@@ -93,34 +154,51 @@ class LexicalEncoder:
     ) -> NDArray[np.float32]:
         """Encode nodes: see `mctree.encoders.Encoder.encode`.
 
-        At level 1 a gist is Σ log2(1 + count)·rarity·signs over the distinct terms of the block, divided by its norm
-        to the power 0.7.  Above, it is the sum of the children's gists, divided likewise.
+        Gists have norm 1, or 0 where there is nothing to be found: a block of signs and white space only.  At
+        level 2 the span alone counts, not the children.
 
         Raises:
-            UsageError: the shapes do not belong together, or a token is not of the vocabulary.
+            UsageError: the arrays do not belong together, a block has more than 32 tokens, a token is not of
+            the
+                vocabulary, or the span is missing.
         """
-        if level < 1 or children.shape[:2] != mask.shape or children.ndim != (2 if level == 1 else 3):
+        if level < 1 or children.ndim != (2 if level == 1 else 3) or mask.shape != children.shape[:2]:
             raise UsageError(
                 f"level {level} was given children of shape {children.shape} with a mask of shape {mask.shape}"
             )
         gists = np.zeros((len(children), self.dim), np.float32)
-        for start in range(0, len(children), _TILE):
-            rows = slice(start, start + _TILE)
-            if level == 1:
-                gists[rows] = self._blocks(children[rows], mask[rows])
-            else:
-                gists[rows] = _pooled(children[rows], mask[rows])
+        if level == 1:
+            if children.shape[1] > BLOCK:
+                raise UsageError(f"a block has at most {BLOCK} tokens, not {children.shape[1]}")
+            for rows in _slices(len(children), _BLOCKS_AT_ONCE):
+                gists[rows] = unit_rows(self._blocks(children[rows], mask[rows]))
+        elif level == 2:
+            if span is None or span[0].shape != span[1].shape or span[0].shape[:1] != children.shape[:1]:
+                raise UsageError("at level 2 this encoder wants the tokens of each node's span, with their mask")
+            for rows in _slices(len(children), _SPANS_AT_ONCE):
+                gists[rows] = unit_rows(self._spans(span[0][rows], span[1][rows]))
+        else:
+            if children.shape[2] != self.dim:
+                raise UsageError(f"the children's gists have {children.shape[2]} dimensions, not {self.dim}")
+            for rows in _slices(len(children), _BLOCKS_AT_ONCE):
+                gists[rows] = unit_rows(_pooled(children[rows], mask[rows]))
         return gists
 
-    def encode_query(self, text: str) -> NDArray[np.float32]:
-        """Encode a question: Σ rarity·signs over the distinct terms of its words, with norm 1 (0 if it has none)."""
-        terms = self._table.terms_of_query(self._tokenizer, text)
-        vector = self._table.rarity[terms].astype(np.float64) @ self._signs[terms].astype(np.float64)
-        norm = float(np.sqrt(vector @ vector))
-        return (vector / norm if norm else vector).astype(np.float32)
+    def encode_query(self, text: str, level: int = 1) -> NDArray[np.float32]:
+        """Encode a question: Σ rarity·(signs or context) over its distinct terms, with norm 1, or 0 without any.
+
+        Args:
+            text: the question.
+            level: the level with whose gists it will be compared.
+        """
+        terms = self.table.of_question(self._tokenizer, text)
+        vectors = self._signs if level == 1 else self._context
+        total = (self.rarity[terms, None] * vectors[terms].astype(np.float32)).sum(axis=0, dtype=np.float64)
+        gist: NDArray[np.float32] = unit_rows(total.astype(np.float32)[None])[0]
+        return gist
 
     def dump(self) -> bytes:
-        """The dimension, and for each token its terms, for each term its hash and rarity."""
+        """A header with sizes, then the arrays, little-endian; about `dim` bytes per term of the vocabulary."""
         return self._dump
 
     @classmethod
@@ -131,46 +209,80 @@ class LexicalEncoder:
             CorruptError: the bytes are no dump of a lexical encoder.
             UsageError: it was fitted with another tokenizer.
         """
-        if len(dump) < 4:
+        if len(dump) < _HEADER.size:
             raise CorruptError("the stored lexical encoder is cut short")
-        dim = int.from_bytes(dump[:4], "little")
-        if not 8 <= dim <= _MAX_DIM:
-            raise CorruptError(f"the stored lexical encoder claims {dim} dimensions")
-        return cls(tokenizer, TermTable.load(dump[4:]), dim)
+        magic, dim, vocabulary, terms, fingerprint = _HEADER.unpack_from(dump)
+        if magic != _MAGIC or not _MIN_DIM <= dim <= _MAX_DIM:
+            raise CorruptError("the stored bytes are no lexical encoder that this release can read")
+        sizes = [vocabulary * WIDTH * 4, terms * 8, terms * 4, terms * 4, terms * dim]
+        if len(dump) != _HEADER.size + sum(sizes):
+            raise CorruptError("the stored lexical encoder does not have the size that its header says")
+        if fingerprint.hex() != tokenizer.fingerprint:
+            raise UsageError("the encoder was fitted with another tokenizer: give it that one, or fit it anew")
+        ends = np.cumsum([_HEADER.size, *sizes]).tolist()
+        parts = [dump[start:stop] for start, stop in pairwise(ends)]
+        of_token = np.frombuffer(parts[0], "<i4").astype(np.int32).reshape(vocabulary, WIDTH)
+        hashes = np.frombuffer(parts[1], "<u8").astype(np.uint64)
+        rarity = np.frombuffer(parts[2], "<f4").astype(np.float32)
+        steps = np.frombuffer(parts[3], "<f4").astype(np.float32)
+        context = np.frombuffer(parts[4], np.int8).reshape(terms, dim)
+        if not (
+            np.all((of_token >= -1) & (of_token < terms))
+            and np.all((rarity >= 0) & (rarity <= _MAX_RARITY))
+            and np.all((steps >= 0) & (steps <= 1))
+        ):
+            raise CorruptError("the stored lexical encoder holds values that no sample can give")
+        return cls(tokenizer, TermTable(of_token, hashes), rarity, steps, context)
 
     def __repr__(self) -> str:
         return f"LexicalEncoder(dim={self.dim}, fingerprint={self.fingerprint[:12]})"
 
-    def _blocks(self, tokens: NDArray[np.generic], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-        rows, terms, weights = self._table.weights(tokens, mask)
-        sums = np.zeros((len(tokens), self.dim), np.int16)
-        counts = np.bincount(rows, minlength=len(tokens))
-        order = np.argsort(-counts, kind="stable")
-        starts = (np.cumsum(counts) - counts)[order]
-        counts = counts[order]
-        scratch = np.empty_like(sums)
-        # Position by position over the rows that have so many terms: few calls, and memory read in a row.
-        for position in range(int(counts[0]) if len(counts) else 0):
-            live = int(np.searchsorted(-counts, -position, side="left"))
-            at = starts[:live] + position
-            part = np.take(self._signs, terms[at], axis=0, out=scratch[:live], mode="clip")
-            part *= weights[at, None]
-            sums[:live] += part
-        gists = np.empty((len(tokens), self.dim), np.float32)
-        gists[order] = _damped(sums)
-        return gists
+    def _blocks(self, tokens: NDArray[np.generic], mask: NDArray[np.bool_]) -> NDArray[np.int16]:
+        pairs = self.table.pairs(self._checked(tokens, mask), mask)
+        weights = np.rint(_WEIGHT_SCALE * np.log2(1.0 + pairs.counts) * self._weights[pairs.terms])
+        return weighted_sums(pairs.rows, pairs.terms, weights.astype(np.int16), self._signs, len(tokens))
+
+    def _spans(self, tokens: NDArray[np.generic], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+        pairs = self.table.pairs(self._checked(tokens, mask), mask)
+        weights = np.log2(1.0 + pairs.counts).astype(np.float32) * self._weights[pairs.terms]
+        return weighted_sums(pairs.rows, pairs.terms, weights, self._context, len(tokens))
+
+    def _checked(self, tokens: NDArray[np.generic], mask: NDArray[np.bool_]) -> NDArray[np.generic]:
+        largest = int(np.max(tokens, initial=0, where=mask))
+        if tokens.dtype.kind not in "ui" or largest >= len(self.table.of_token):
+            raise UsageError(f"the token {largest} is not of the vocabulary: were these made by another tokenizer?")
+        return tokens
+
+
+def _sizes(table: TermTable) -> tuple[int, int]:
+    return len(table.of_token), table.terms
+
+
+def _spans_of(
+    tokenizer: Tokenizer, samples: Iterable[bytes], limit: int
+) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
+    """The tokens of the samples and their mask, `[spans, 1024]` each; no span has tokens of two samples."""
+    left = limit
+    found = [np.zeros((0, _SPAN), np.uint32)]
+    masks = [np.zeros((0, _SPAN), np.bool_)]
+    for sample in samples:
+        if left <= 0:
+            break
+        ids = tokenizer.encode([sample[:left]])[0].ids
+        left -= len(sample)
+        padded = np.zeros(-(-len(ids) // _SPAN) * _SPAN, np.uint32)
+        padded[: len(ids)] = ids
+        found.append(padded.reshape(-1, _SPAN))
+        masks.append((np.arange(len(padded)) < len(ids)).reshape(-1, _SPAN))
+    return np.concatenate(found), np.concatenate(masks)
+
+
+def _slices(count: int, size: int) -> Iterator[slice]:
+    return (slice(start, start + size) for start in range(0, count, size))
 
 
 def _pooled(children: NDArray[np.generic], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-    total = np.zeros((len(children), children.shape[2]), np.float64)
+    total = np.zeros((len(children), children.shape[2]), np.float32)
     for position in range(children.shape[1]):
-        total += np.where(mask[:, position, None], children[:, position], 0)
-    norms = np.sqrt(np.array([row @ row for row in total], np.float64))
-    return (total / np.maximum(norms, np.finfo(np.float32).tiny)[:, None] ** _DAMPING).astype(np.float32)
-
-
-def _damped(sums: NDArray[np.int16]) -> NDArray[np.float32]:
-    wide = sums.astype(np.int64)
-    squares = np.einsum("nd,nd->n", wide, wide).astype(np.float64)
-    scale = np.maximum(squares, 1.0) ** (-_DAMPING / 2)
-    return (sums * scale[:, None]).astype(np.float32)
+        np.add(total, children[:, position], out=total, where=mask[:, position, None])
+    return total

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mctree.encoders.lexical import LexicalEncoder
+from mctree.encoders.mean import MeanEncoder
 from mctree.encoders.protocol import Encoder, Tokenizer
 from mctree.errors import UsageError
 
@@ -21,6 +22,10 @@ def load_encoder(kind: str, dump: bytes, tokenizer: Tokenizer | None) -> Encoder
         UsageError: mctree has no encoder of this kind, or it needs another tokenizer.
         CorruptError: the bytes are not a dump of this kind.
     """
-    if kind == LexicalEncoder.kind and tokenizer is not None:
-        return LexicalEncoder.load(dump, tokenizer)
-    raise UsageError(f"mctree has no encoder of kind {kind!r}; pass yours to `mctree.open(…, encoders=[…])`")
+    made_here: dict[str, type[LexicalEncoder] | type[MeanEncoder]] = {
+        LexicalEncoder.kind: LexicalEncoder,
+        MeanEncoder.kind: MeanEncoder,
+    }
+    if kind in made_here and tokenizer is not None:
+        return made_here[kind].load(dump, tokenizer)
+    raise UsageError(f"mctree has no encoder of kind {kind[:40]!r}; pass yours to `mctree.open(…, encoders=[…])`")

@@ -69,8 +69,13 @@ class Encoder(Protocol):
         """
         ...
 
-    def encode_query(self, text: str) -> NDArray[np.float32]:
-        """Encode a question as `float32 [dim]`, to be compared with gists by dot product."""
+    def encode_query(self, text: str, level: int = 1) -> NDArray[np.float32]:
+        """Encode a question as `float32 [dim]`, to be compared with the gists of one level by dot product.
+
+        Args:
+            text: the question.
+            level: the level of those gists, since an encoder need not keep all levels in one space.
+        """
         ...
 
     def dump(self) -> bytes:

@@ -110,7 +110,7 @@ def draw(source: Source, spooled: SpooledInput | None, *, size: int, text_field:
     """
     marks, total, streamed = _marked(source)
     wanted = size // 2 if marks and streamed else size
-    texts = _texts(source, marks, -(-wanted // max(len(marks), 1)), wanted, text_field)
+    texts = _texts(source, marks, max(wanted // max(len(marks), 1), 1), wanted, text_field)
     if streamed and spooled is not None:
         texts = chain(texts, _of_stream(spooled.peek(wanted), text_field))
     return Sample(list(_grouped(texts)), None if streamed else total)

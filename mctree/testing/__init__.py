@@ -1,4 +1,4 @@
-"""Test your own encoder, tokenizer or source on a real store: Hypothesis strategies, and a machine that tries everything.
+"""Test an encoder, a tokenizer or a source of your own on real stores: strategies, and a machine that tries everything.
 
     strategies   what to put into stores: `documents`, `edits`, `plans`, `trees`, `cuts` …
     machine      a real store and a model of it, driven through appends, commits, crashes, compactions …
@@ -20,7 +20,7 @@ from mctree.testing import strategies
 from mctree.testing.checks import Expected, check_node, check_range, check_snapshot
 from mctree.testing.edits import Edit, Scribe
 from mctree.testing.machine import TreeMachine, tree_machine
-from mctree.testing.model import Model, Refused, State
+from mctree.testing.model import Model, RefusedError, State
 from mctree.testing.stores import Plan, Sample, Watch, apply, assert_whole, made, scratch, verified, watched
 from mctree.testing.toys import ToyEncoder
 
@@ -29,7 +29,7 @@ __all__ = [
     "Expected",
     "Model",
     "Plan",
-    "Refused",
+    "RefusedError",
     "Sample",
     "Scribe",
     "State",

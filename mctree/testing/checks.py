@@ -72,23 +72,28 @@ class Expected:
 
     def nodes(self, level: int) -> int:
         """How many nodes of a level from 1 up are complete."""
-        return self.blocks // BLOCK ** (level - 1)
+        return self.blocks // _width(level)
 
     def exists(self, level: int) -> NDArray[np.bool_]:
         """Which complete nodes of a level have something alive, `bool [nodes]`."""
-        n, width = self.nodes(level), BLOCK ** (level - 1)
-        return self.alive[: n * width].reshape(n, width).any(axis=1)
+        found: NDArray[np.bool_] = np.logical_or.reduce(self._under(self.alive, level), axis=1)
+        return found
 
     def tokens(self, level: int) -> NDArray[np.int64]:
         """Live real tokens under each complete node, `int64 [nodes]`."""
-        n, width = self.nodes(level), BLOCK ** (level - 1)
-        return self.real.sum(axis=1)[: n * width].reshape(n, width).sum(axis=1)
+        found: NDArray[np.int64] = self._under(self.real.sum(axis=1), level).sum(axis=1)
+        return found
 
     def died_after(self, level: int, commit: int) -> NDArray[np.bool_]:
         """Under which complete nodes something died after a commit, `bool [nodes]`."""
-        n, width = self.nodes(level), BLOCK ** (level - 1)
         died = np.array([self.state.dead.get(block, 0) > commit for block in range(self.blocks)], np.bool_)
-        return died[: n * width].reshape(n, width).any(axis=1)
+        found: NDArray[np.bool_] = np.logical_or.reduce(self._under(died, level), axis=1)
+        return found
+
+    def _under(self, values: NDArray[Any], level: int) -> NDArray[Any]:
+        """Values of blocks as rows, one for each complete node."""
+        n, width = self.nodes(level), _width(level)
+        return values[: n * width].reshape(n, width)
 
     def gists(self, one: ModelSet) -> list[NDArray[Any]]:
         """The gists of all complete nodes at each level from 1 up, made from what lives, as they are stored."""
@@ -104,7 +109,7 @@ class Expected:
                 mask = self.exists(level - 1)[: n * BLOCK].reshape(n, BLOCK)
                 span = None
                 if level <= one.encoder.span_level:
-                    blocks = n * BLOCK ** (level - 1)
+                    blocks = n * _width(level)
                     span = (self.grid[:blocks].reshape(n, -1), self.real[:blocks].reshape(n, -1))
                 vectors = one.encoder.encode(level, children, mask, span)
             made.append(np.clip(vectors, -limit, limit).astype(one.dtype))
@@ -129,6 +134,11 @@ class Expected:
                 source = self.state.documents[one.document].source
                 found.append(Provenance(one.document, source, one.start, one.stop))
         return found
+
+
+def _width(level: int) -> int:
+    """Blocks under one node."""
+    return int(BLOCK ** (level - 1))
 
 
 def check_snapshot(snapshot: Snapshot, expected: Expected) -> None:
@@ -318,7 +328,7 @@ def _check_gists(snapshot: Snapshot, expected: Expected) -> None:
         assert (view.name, view.dim) == (name, one.encoder.dim)
         assert view.record.fingerprint == one.encoder.fingerprint
         level = 1
-        while n := one.rows // BLOCK ** (level - 1):
+        while n := one.rows // _width(level):
             assert view.rows(level) == n, f"set {name!r} has {view.rows(level)} gists at level {level}, not {n}"
             _check_gist_level(view, one, expected, level)
             level += 1

@@ -32,7 +32,7 @@ from mctree.sources.protocol import Skipped, Source
 from mctree.testing import strategies
 from mctree.testing.checks import Expected, check_node, check_range, check_snapshot
 from mctree.testing.edits import Action, Edit, Scribe
-from mctree.testing.model import Model, ModelLink, ModelSet, Refused
+from mctree.testing.model import Model, ModelLink, ModelSet, RefusedError
 from mctree.testing.processes import FAILED, KILLED, in_child, kill_after, kill_after_transaction
 from mctree.testing.stores import apply, assert_whole, scratch
 from mctree.testing.toys import ToyEncoder
@@ -176,49 +176,42 @@ class TreeMachine(RuleBasedStateMachine):
 
     # Links, and what no snapshot sees
 
-    @precondition(lambda self: self.model.now.blocks)
-    @rule(data=st.data(), kind=st.sampled_from(["caption", "ocr", ""]), score=st.sampled_from([0.0, 0.5, 1.0]))
-    def link(self, data: st.DataObject, kind: str, score: float) -> None:
-        """Link two spans of positions."""
-        spans = strategies.ranges(32 * len(self.model.now.blocks)).filter(lambda span: span[0] < span[1])
-        link = ModelLink(data.draw(spans), data.draw(spans), kind, score)
-        assert self._scribe().writer.link(link.source, link.target, kind=kind, score=score) == self.model.link(link)
-
-    @rule(data=st.data())
-    def unlink(self, data: st.DataObject) -> None:
-        """End a link, or one that is not there."""
-        number = data.draw(st.sampled_from([*self.model.now.links, 77]))
-        writer = self._scribe().writer
-        self._both(lambda: self.model.unlink(number), lambda: writer.unlink(number))
-
-    @rule(item=st.binary(max_size=3), size=st.none() | st.integers(0, 9))
-    def stamp(self, item: bytes, size: int | None) -> None:
-        """Remember, or forget, what an input looked like."""
-        self._scribe().writer.stamp(item, None if size is None else Stamp(size, -1, 2, 3, 4, b"digest"))
-        self.model.touch()
+    @rule(data=st.data(), what=st.sampled_from(["link", "unlink", "stamp"]))
+    def relate(self, data: st.DataObject, what: str) -> None:
+        """Link two spans of positions, end a link, or remember what an input looked like."""
+        writer, model = self._scribe().writer, self.model
+        if what == "link" and model.now.blocks:
+            spans = strategies.ranges(32 * len(model.now.blocks)).filter(lambda span: span[0] < span[1])
+            kind = data.draw(st.sampled_from(["caption", "ocr", ""]))
+            link = ModelLink(data.draw(spans), data.draw(spans), kind, data.draw(st.sampled_from([0.0, 0.5, 1.0])))
+            number = writer.link(link.source, link.target, kind=link.kind, score=link.score)
+            assert number == model.link(link)
+        elif what == "unlink":
+            number = data.draw(st.sampled_from([*model.now.links, 77]))
+            self._both(lambda: model.unlink(number), lambda: writer.unlink(number))
+        else:
+            item, size = data.draw(st.binary(max_size=3)), data.draw(st.none() | st.integers(0, 9))
+            stamp = None if size is None else Stamp(size, -1, 2, 3, 4, b"digest")
+            writer.stamp(item, stamp)
+            assert writer.stamp_of(item) == stamp
+            model.touch()
 
     # Commits
 
     @precondition(lambda self: self.scribe is not None)
-    @rule(gists=st.sampled_from([None, True, False]))
-    def commit(self, gists: bool | None) -> None:
-        """Commit, and go on with the same writer."""
-        self._commit(gists)
-
-    @precondition(lambda self: self.scribe is not None)
-    @rule()
-    def finish(self) -> None:
-        """Leave the writer's block, which commits with gists."""
-        self._finish()
-
-    @precondition(lambda self: self.scribe is not None)
-    @rule(error=st.booleans())
-    def abandon(self, error: bool) -> None:
-        """End the writer without a commit."""
-        if error:
+    @rule(how=st.sampled_from(["commit", "with gists", "without gists", "finish", "close", "raise"]))
+    def end(self, how: str) -> None:
+        """Commit and go on with the same writer, leave its block, or end it without a commit."""
+        if how == "finish":
+            self._finish()
+        elif how == "close":
+            self._drop_writer()
+        elif how == "raise":
             with suppress(KeyError), self._scribe().writer:
                 raise KeyError
-        self._drop_writer()
+            self._drop_writer()
+        else:
+            self._commit({"commit": None, "with gists": True, "without gists": False}[how])
 
     @precondition(lambda self: self.scribe is None)
     @rule(commits=st.integers(17, 48))
@@ -260,9 +253,11 @@ class TreeMachine(RuleBasedStateMachine):
         _raises(UsageError, lambda: snapshot.tokens(0, 0))
 
     @precondition(lambda self: self.held)
-    @rule(data=st.data())
-    def look(self, data: st.DataObject) -> None:
-        """Compare a held snapshot: as a whole, a stretch of it, a node, a cut of it."""
+    @rule(data=st.data(), verify=st.booleans())
+    def look(self, data: st.DataObject, verify: bool) -> None:
+        """Compare a held snapshot: as a whole, a stretch of it, a node, a cut of it; verify, whoever is writing."""
+        if verify:
+            assert_whole(self.tree)
         snapshot, expected = data.draw(st.sampled_from(self.held))
         check_snapshot(snapshot, expected)
         check_range(snapshot, expected, *data.draw(strategies.ranges(snapshot.positions)))
@@ -304,12 +299,6 @@ class TreeMachine(RuleBasedStateMachine):
         with self.tree.snapshot() as snapshot:
             assert snapshot.commit == self.model.newest
             check_snapshot(snapshot, self.expected[snapshot.commit])
-
-    @precondition(lambda self: self.model.newest > 1)
-    @rule()
-    def verify(self) -> None:
-        """Verify the store as it is, whoever writes to it."""
-        assert_whole(self.tree)
 
     # Gist sets and compaction
 
@@ -384,7 +373,7 @@ class TreeMachine(RuleBasedStateMachine):
         before = self.model.newest
         done: list[Edit] = []
         for edit in data.draw(self._whole_edits):
-            with suppress(Refused):
+            with suppress(RefusedError):
                 self.model.do(edit)
                 done.append(edit)
         if gists:
@@ -397,31 +386,27 @@ class TreeMachine(RuleBasedStateMachine):
         self.model.abandon()
         self._compare_newest()
 
-    @precondition(lambda self: self.crashes and self.model.now.sets and self.model.now.dead)
-    @rule(data=st.data(), calls=st.integers(0, 60))
-    def crash_in_refresh(self, data: st.DataObject, calls: int) -> None:
-        """Another process refreshes a gist set, and dies."""
+    @precondition(lambda self: self.crashes and self.model.now.dead)
+    @rule(calls=st.integers(0, 60), compact=st.booleans())
+    def crash_in_upkeep(self, calls: int, compact: bool) -> None:
+        """Another process compacts the store, or refreshes a gist set, and dies."""
         self._finish()
-        name = data.draw(st.sampled_from(sorted(self.model.now.sets)))
-        before = self.model.newest
-        self._crash(lambda tree: tree.refresh_gists(name), calls)
+        before, names = self.model.newest, sorted(self.model.now.sets)
+        if compact or not names:
+            # A compaction makes some hundred changes; those at its end are the ones that matter to others.
+            self._crash(lambda tree: tree.compact(), calls * 5)
+            if self.tree.epoch != self.model.now.epoch:
+                self._compacted()
+            self._compare_newest()
+            # The next writer puts the old epoch where snapshots that travel look for it.
+            self.tree.writer().close()
+            return
+        self._crash(lambda tree: tree.refresh_gists(names[0]), calls)
         newest = self.tree.commits()[-1].number
         if newest != before:
-            self.model.now.sets[name] = replace(self.model.now.sets[name], refreshed=before)
+            self.model.now.sets[names[0]] = replace(self.model.now.sets[names[0]], refreshed=before)
             self._record(newest)
         self._compare_newest()
-
-    @precondition(lambda self: self.crashes and self.model.now.dead)
-    @rule(calls=st.integers(0, 400))
-    def crash_in_compaction(self, calls: int) -> None:
-        """Another process compacts the store, and dies."""
-        self._finish()
-        self._crash(lambda tree: tree.compact(), calls)
-        if self.tree.epoch != self.model.now.epoch:
-            self._compacted()
-        self._compare_newest()
-        # The next writer puts the old epoch where snapshots that travel look for it.
-        self.tree.writer().close()
 
     # What always holds
 
@@ -516,7 +501,7 @@ class TreeMachine(RuleBasedStateMachine):
         """Do the same to both; where the model refuses, the store must."""
         try:
             model()
-        except Refused as refused:
+        except RefusedError as refused:
             _raises(refused.error, store)
         else:
             store()

@@ -17,12 +17,12 @@ from mctree.encoders import Encoder, Tokenizer
 from mctree.errors import MctreeError, NotFoundError, UsageError
 from mctree.testing.edits import Edit
 
-__all__ = ["Model", "ModelBlock", "ModelDocument", "ModelLink", "ModelSet", "Refused", "State"]
+__all__ = ["Model", "ModelBlock", "ModelDocument", "ModelLink", "ModelSet", "RefusedError", "State"]
 
 BLOCK = 32
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The model cannot do it; the store must raise `error`."""
 
     def __init__(self, error: type[MctreeError], why: str) -> None:
@@ -183,7 +183,7 @@ class Model:
         """Do what `Scribe.do` does.
 
         Raises:
-            Refused: it cannot be done, and nothing was.
+            RefusedError: it cannot be done, and nothing was.
         """
         match edit.action:
             case "begin":
@@ -226,7 +226,7 @@ class Model:
     def unlink(self, number: int) -> None:
         """End a link."""
         if number not in self.now.links:
-            raise Refused(NotFoundError, f"no link {number}")
+            raise RefusedError(NotFoundError, f"no link {number}")
         del self.now.links[number]
 
     def touch(self) -> None:
@@ -285,7 +285,7 @@ class Model:
     def _begin(self, source: bytes, superseding: bool) -> int:
         live = self.now.live(source)
         if live is not None and not superseding:
-            raise Refused(UsageError, "the source is taken")
+            raise RefusedError(UsageError, "the source is taken")
         if live is not None:
             self._remove(source)
         number = self._next["document"]
@@ -298,9 +298,9 @@ class Model:
     def _reopen(self, source: bytes) -> int:
         live = self.now.live(source)
         if live is None:
-            raise Refused(NotFoundError, "no such document")
+            raise RefusedError(NotFoundError, "no such document")
         if live.id in self._closed:
-            raise Refused(UsageError, "it was closed since the last commit")
+            raise RefusedError(UsageError, "it was closed since the last commit")
         if live.id not in self._writable:
             if not live.open:
                 self._dirty.add(live.id)
@@ -315,20 +315,20 @@ class Model:
 
     def _document(self, number: int) -> ModelDocument:
         if number not in self._writable:
-            raise Refused(UsageError, "it is closed, or gone")
+            raise RefusedError(UsageError, "it is closed, or gone")
         return self.now.documents[number]
 
     def _write(self, number: int, data: bytes) -> None:
         document = self._document(number)
         if self.tokenizer is None:
-            raise Refused(UsageError, "the store has no tokenizer")
+            raise RefusedError(UsageError, "the store has no tokenizer")
         if data:
             encoded = self.tokenizer.encode([data])[0]
             self._append(document, encoded.ids, encoded.stops, data)
 
     def _extend(self, number: int, tokens: tuple[int, ...]) -> None:
         if any(not 0 <= token < self.vocabulary for token in tokens):
-            raise Refused(UsageError, "a token is not in the vocabulary")
+            raise RefusedError(UsageError, "a token is not in the vocabulary")
         document = replace(self._document(number), hashed=False)
         self.now.documents[number] = document
         if not tokens:
@@ -372,9 +372,9 @@ class Model:
     def _remove(self, source: bytes) -> None:
         live = self.now.live(source)
         if live is None:
-            raise Refused(NotFoundError, "no such document")
+            raise RefusedError(NotFoundError, "no such document")
         if live.id in self._dirty:
-            raise Refused(UsageError, "it has changes that are not committed")
+            raise RefusedError(UsageError, "it has changes that are not committed")
         del self.now.documents[live.id]
         # Nought stands for the commit that is not yet made.
         self.now.dead.update(dict.fromkeys(live.blocks, 0))

@@ -12,12 +12,13 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from mctree.encoders import BytesTokenizer, Encoder
 from mctree.errors import MctreeError
 from mctree.testing.checks import Expected, check_snapshot
 from mctree.testing.edits import Edit, Scribe
-from mctree.testing.model import Model, ModelSet, Refused
+from mctree.testing.model import Model, ModelSet, RefusedError
 from mctree.testing.toys import ToyEncoder
 from mctree.tree import Tree, create
 from mctree.tree import open as open_tree
@@ -26,6 +27,7 @@ from mctree.tree import tree as making
 __all__ = ["Plan", "Sample", "Watch", "apply", "assert_whole", "made", "scratch", "verified", "watched"]
 
 _CHUNK_BYTES = 1 << 16
+_make_epoch = making.make_epoch
 
 
 @contextmanager
@@ -77,6 +79,10 @@ class Watch:
         gone = os.path.abspath(os.fspath(path))
         self._paths = [known for known in self._paths if known != gone]
 
+    def forget_all(self) -> None:
+        """Verify none of the stores made so far."""
+        self._paths.clear()
+
     def verify(self) -> None:
         """Verify all stores that are still there.
 
@@ -95,18 +101,21 @@ class Watch:
 
 @contextmanager
 def watched() -> Iterator[Watch]:
-    """Verify every store that was made in the block, by this process, when it ends well."""
-    watch, real = Watch(), making.make_epoch
+    """Verify every store that was made in the block, by this process, when it ends well.
 
-    def make_epoch(path: str, *args: object, **options: object) -> None:
-        real(path, *args, **options)  # type: ignore[arg-type]
+    Blocks may be nested: a store belongs to the innermost.
+    """
+    watch, outer = Watch(), making.make_epoch
+
+    def make_epoch(path: str, *args: Any, **options: Any) -> None:
+        _make_epoch(path, *args, **options)
         watch.saw(path)
 
     making.make_epoch = make_epoch
     try:
         yield watch
     finally:
-        making.make_epoch = real
+        making.make_epoch = outer
     watch.verify()
 
 
@@ -152,7 +161,7 @@ def apply(scribe: Scribe, model: Model, edit: Edit) -> bool:
     """
     try:
         model.do(edit)
-    except Refused as refused:
+    except RefusedError as refused:
         try:
             scribe.do(edit)
         except refused.error:

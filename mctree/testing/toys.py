@@ -76,8 +76,8 @@ class ToyEncoder:
         numbers = (wide >> np.uint64(53)).astype(np.float32) - _LEVELS
         return (numbers / _LEVELS).astype(np.float32)
 
-    def encode_query(self, text: str) -> NDArray[np.float32]:
-        """The gist of a block that holds the text's first 32 bytes."""
+    def encode_query(self, text: str, level: int = 1) -> NDArray[np.float32]:
+        """The gist of a block that holds the text's first 32 bytes, whatever the level it is compared with."""
         data = np.frombuffer(text.encode("utf-8", "surrogatepass")[:32], np.uint8)
         block = np.zeros((1, 32), np.uint32)
         block[0, : len(data)] = data

@@ -121,6 +121,7 @@ def test_what_is_no_store_is_named_as_such(tmp_path: Path) -> None:
         mctree.open(tmp_path / "file")
 
 
+@pytest.mark.damages
 @pytest.mark.parametrize("size", [0, 100, 4096, 8192, 12288])
 def test_a_cut_off_index_is_an_error_and_no_signal(tmp_path: Path, size: int) -> None:
     path = tmp_path / "t.mctree"
@@ -131,6 +132,7 @@ def test_a_cut_off_index_is_an_error_and_no_signal(tmp_path: Path, size: int) ->
         mctree.open(path)
 
 
+@pytest.mark.damages
 def test_an_older_index_in_the_place_of_the_newest_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "t.mctree"
     data = path / "index.lmdb/data.mdb"

@@ -182,7 +182,7 @@ def snapshots_travel_to_the_newest_commit(patch: Patch) -> None:
 def test_the_machine_finds(name: str, monkeypatch: Patch) -> None:
     MUTANTS[name](monkeypatch)
     hunting = settings(
-        max_examples=200,
+        max_examples=500,
         stateful_step_count=25,
         derandomize=True,
         database=None,

@@ -43,19 +43,22 @@ class Question:
     offset: int
 
 
-def documents(folders: Iterable[Path], limit: int) -> list[Document]:
-    """Read files below the folders, in order of path, until `limit` bytes of text are had.
+def documents(folders: Iterable[Path], limit: int, without: Iterable[str] = ()) -> list[Document]:
+    """Read files below the folders, in order of path, until `limit` bytes of text are had from each.
 
     A file is left out if its content or its name below a package folder was seen before (another version's copy), if
-    it is larger than 4 MB, or if it is no text.
+    it is larger than 4 MB, if it is no text, or if it lies in a folder with a name in `without`.
     """
     found: list[Document] = []
     seen: set[bytes] = set()
-    left = limit
+    unwanted = set(without)
     for folder in folders:
+        left = limit
         for path in sorted(folder.rglob("*")):
             if left <= 0:
-                return found
+                break
+            if unwanted & set(path.relative_to(folder).parts):
+                continue
             raw = _content(path)
             if raw is None:
                 continue

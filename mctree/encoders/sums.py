@@ -1,0 +1,84 @@
+"""How are many short weighted sums of rows of one table made fast, and always alike?
+
+`weighted_sums` is a product of a sparse and a dense matrix.  Each sum is taken over its own pairs, one after
+the other in their order, element by element: the result does not depend on which other sums are made beside
+it, nor on a library's way of splitting a reduction.  Positions go outermost, so that every step is one pass
+over whole rows.
+"""
+
+from __future__ import annotations
+
+from typing import Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["unit_rows", "weighted_sums"]
+
+Number = TypeVar("Number", np.int16, np.float32)
+
+_TILE: Final = 512
+_STEPS: Final = float(1 << 19)
+
+
+def weighted_sums(
+    rows: NDArray[np.int64],
+    columns: NDArray[np.integer],
+    weights: NDArray[Number],
+    table: NDArray[Number],
+    count: int,
+) -> NDArray[Number]:
+    """Σ `weights`·`table[columns]` over the pairs of each row.
+
+    Args:
+        rows: `int64 [pairs]`, ascending, below `count`.
+        columns: integers `[pairs]`, rows of the table.
+        weights: `[pairs]`, of the table's dtype; with integers, the caller sees to it that no sum overflows.
+        table: `[any, dim]`.
+        count: number of sums.
+
+    Returns:
+        `[count, dim]`, of the table's dtype; 0 for a row without pairs.
+    """
+    lengths = np.bincount(rows, minlength=count)
+    starts = np.cumsum(lengths) - lengths
+    order = np.argsort(-lengths, kind="stable")
+    sums = np.zeros((count, table.shape[1]), table.dtype)
+    scratch = np.empty((min(count, _TILE), table.shape[1]), table.dtype)
+    total = np.empty_like(scratch)
+    for tile in range(0, count, _TILE):
+        members = order[tile : tile + _TILE]
+        longest_first = lengths[members]
+        first = starts[members]
+        part = total[: len(members)]
+        part[:] = 0
+        # How many of these rows have a pair at each position.
+        alive = np.searchsorted(-longest_first, -np.arange(longest_first[0]), side="left")
+        for position, live in enumerate(alive.tolist()):
+            at = first[:live] + position
+            taken = np.take(table, columns[at], axis=0, out=scratch[:live], mode="clip")
+            np.multiply(taken, weights[at, None], out=taken)
+            np.add(part[:live], taken, out=part[:live])
+        sums[members] = part
+    return sums
+
+
+def unit_rows(sums: NDArray[np.generic]) -> NDArray[np.float32]:
+    """Each row divided by its Euclidean norm, as `float32`; a row of zeros stays.
+
+    Norms are sums of squares of whole numbers below 2^53, which are exact whatever the order of summation:
+    floats count in steps of 2^-19 of the largest in their row.
+
+    Args:
+        sums: `[n, dim]`, finite; integers of a magnitude below 2^15.
+    """
+    whole = sums.astype(np.float64)
+    unit = np.ones(len(sums))
+    if sums.dtype.kind == "f":
+        unit = np.abs(whole).max(axis=1, initial=0.0) / _STEPS
+        unit[unit == 0] = 1.0
+        whole = np.rint(whole / unit[:, None])
+    norms = np.sqrt(np.einsum("nd,nd->n", whole, whole)) * unit
+    norms[norms == 0] = 1.0
+    units: NDArray[np.float32] = (sums / norms[:, None]).astype(np.float32)
+    return units
