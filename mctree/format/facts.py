@@ -30,6 +30,9 @@ __all__ = [
 FORMAT = 1
 """Version of the format that this release reads and writes."""
 
+_MOST_BLOCKS = 1 << 53
+"""As many as geometry can address."""
+
 T = TypeVar("T")
 
 
@@ -52,14 +55,15 @@ class _Fields:
             raise CorruptError(f"{self.what}: field {name!r} is out of range")
         return value
 
-    def optional(self, name: str, kind: type[T]) -> T | None:
-        return None if self.map.get(name) is None else self.get(name, kind)
-
     def counts(self, name: str, items: int) -> dict[Any, tuple[int, ...]]:
         """A map of keys to `items` counts each."""
         found: dict[Any, tuple[int, ...]] = {}
         for key, value in self.get(name, dict).items():
-            if not isinstance(value, list) or len(value) != items or any(type(n) is not int or n < 0 for n in value):
+            if (
+                not isinstance(value, list)
+                or len(value) != items
+                or any(type(n) is not int or not 0 <= n < 1 << 64 for n in value)
+            ):
                 raise CorruptError(f"{self.what}: field {name!r} is damaged at {key!r}")
             found[key] = tuple(value)
         return found
@@ -166,6 +170,9 @@ class Commit:
     def decode(cls, number: int, payload: bytes) -> Commit:
         """The record of commit `number`."""
         f = _Fields(payload, f"commit {number}")
+        numbers = {k: n for k, (n,) in f.counts("next", 1).items()}
+        if not {"document", "array", "gist_set", "link"} <= numbers.keys() or f.count("blocks") > _MOST_BLOCKS:
+            raise CorruptError(f"commit {number}: it names no next numbers, or more blocks than there can be")
         return cls(
             number=number,
             parent=f.count("parent"),
@@ -176,7 +183,7 @@ class Commit:
             dead_blocks=f.count("dead_blocks"),
             arrays={k: ArrayState(rows, refreshed) for k, (rows, refreshed) in f.counts("arrays", 2).items()},
             refreshed={k: commit for k, (commit,) in f.counts("refreshed", 1).items()},
-            next={k: n for k, (n,) in f.counts("next", 1).items()},
+            next=numbers,
             tables={k: (n, total) for k, (n, total) in f.counts("tables", 2).items()},
         )
 

@@ -23,7 +23,6 @@ __all__ = [
     "PLAIN",
     "VERSIONED",
     "Table",
-    "blob_key",
     "block_page_key",
     "checksum_key",
     "commit_key",
@@ -120,11 +119,6 @@ def death_key(commit: int, start: int) -> bytes:
 def checksum_key(array: int, chunk: int, generation: int, page: int) -> bytes:
     """The key of a page of row checksums of one generation of a chunk."""
     return Table.CHECKSUMS + _CHECKSUM.pack(array, chunk, generation, page)
-
-
-def blob_key(digest: bytes) -> bytes:
-    """The key of a blob: its own BLAKE2b-256 digest."""
-    return Table.BLOB + digest
 
 
 def link_node_key(space: int, level: int, index: int, link: int) -> bytes:

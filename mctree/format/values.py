@@ -34,13 +34,13 @@ def unframe(key: bytes, value: bytes) -> bytes:
     """
     payload = value[_CRC_BYTES:]
     if len(value) < _CRC_BYTES or crc32c(key + payload) != int.from_bytes(value[:_CRC_BYTES], "little"):
-        raise CorruptError(f"index record {describe(key)} fails its checksum; run `mctree verify` on the store")
+        raise CorruptError(f"index record {describe(key)} fails its checksum; restore the store from a copy")
     return payload
 
 
 def describe(key: bytes) -> str:
     """A short printable form of a key, for messages."""
-    return f"{key[:1]!r}{key[1:].hex()[:48]}"[1:]
+    return f"{key[:1].decode('latin-1')!r} {key[1:].hex()[:48]}"
 
 
 def checked_text(value: object, what: str) -> str:

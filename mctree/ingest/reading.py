@@ -287,10 +287,14 @@ def _is_document(stamp: Stamp | None, known: Known | None) -> bool:
 
 
 def _behind(pieces: Iterable[bytes], size: int, dropped: Digest) -> Iterator[bytes]:
-    """What follows the first `size` bytes; the digest takes those."""
+    """What follows the first `size` bytes; the digest takes those, before anything comes out."""
+    left = size
     for piece in pieces:
-        inside = min(size - dropped.size, len(piece))
-        if inside:
+        if left:
+            inside = min(left, len(piece))
             dropped.update(piece[:inside])
-        if inside < len(piece):
-            yield piece[inside:]
+            left -= inside
+            if inside < len(piece):
+                yield piece[inside:]
+        else:
+            yield piece

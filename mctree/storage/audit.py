@@ -17,7 +17,7 @@ from mctree.storage.files import read_small
 from mctree.storage.index import Reading
 from mctree.storage.store import Store
 
-__all__ = ["bad_records", "committed_rows", "metadata_bytes"]
+__all__ = ["bad_records", "committed_rows", "small_file"]
 
 _TAGS = frozenset(table.value for table in Table)
 
@@ -34,9 +34,9 @@ def bad_records(index: Reading) -> Iterator[tuple[str, str]]:
             yield describe(key), "fails its checksum"
 
 
-def metadata_bytes(store: Store, layout: ArrayLayout) -> bytes:
-    """The content of an array's `zarr.json`."""
-    return read_small(f"{layout.path}/zarr.json", store.at)
+def small_file(store: Store, name: str) -> bytes:
+    """The content of a small file of the store, such as a `zarr.json`."""
+    return read_small(name, store.at)
 
 
 def committed_rows(

@@ -146,11 +146,11 @@ class ArrayWriter:
 
     def sync(self) -> None:
         """Make all appended rows, and the names of new files, durable."""
-        for fd in self._dirty:
-            os.fdatasync(fd)
+        while self._dirty:
+            os.fdatasync(self._dirty[-1])
+            fd = self._dirty.pop()
             if fd != self._fd:
                 os.close(fd)
-        self._dirty.clear()
         for folder in sorted(self._new_entries):
             sync_directory(folder, self._at)
         self._new_entries.clear()
@@ -164,12 +164,14 @@ class ArrayWriter:
             values: its committed rows, `[n, *row]`; the rest holds the fill value.
         """
         name = generation_name(self.number, chunk, generation)
-        data = np.full((self.layout.rows_per_chunk, *self.layout.row), self.layout.fill, self.layout.numpy)
-        data[: len(values)] = values
+        data = np.ascontiguousarray(values, self.layout.numpy).tobytes()
+        if self.layout.fill:
+            data += _filled(self.layout, self.layout.chunk_bytes - len(data))
         # The folder may be missing: some ways of copying leave empty ones out.
         self._new_entries.update([*make_directory(GENERATIONS_NAME, self._at), GENERATIONS_NAME])
         with opened(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, self._at) as fd:
-            pwrite_all(fd, data.tobytes(), 0)
+            os.ftruncate(fd, self.layout.chunk_bytes)
+            pwrite_all(fd, data, 0)
             os.fsync(fd)
         if chunk == self._chunk:
             self.close()
@@ -187,7 +189,7 @@ class ArrayWriter:
         self._fd, self._chunk = None, -1
         name = f"{self.layout.path}/{self.layout.chunk_key(chunk)}"
         fresh = inside == 0
-        flags = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+        flags = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         if not fresh:
             self._fd = os.open(name, flags, dir_fd=self._at)
             if (size := os.fstat(self._fd).st_size) != self.layout.chunk_bytes:
@@ -235,6 +237,9 @@ def publish(at: int, array: int, layout: ArrayLayout, chunk: int, old: int, new:
     try:
         os.stat(staged, dir_fd=at)
     except FileNotFoundError:
+        # Done by a session that may have died before the new names were durable.
+        sync_directory(layout.path, at)
+        sync_directory(GENERATIONS_NAME, at)
         return
     try:
         os.link(key, kept, src_dir_fd=at, dst_dir_fd=at, follow_symlinks=False)

@@ -155,7 +155,8 @@ def write_group_metadata(at: int, path: str, *, sync: bool = True) -> None:
         except FileNotFoundError:
             replace_file(f"{folder}/zarr.json", group_metadata(), at, sync=sync)
         if sync:
-            for name in changed:
+            # Also where the folder was there: whoever made it may have died before its name was durable.
+            for name in {*changed, folder.rpartition("/")[0] or "."}:
                 sync_directory(name, at)
 
 
@@ -164,5 +165,5 @@ def write_array_metadata(at: int, layout: ArrayLayout, rows: int, *, sync: bool 
     changed = make_directory(layout.path, at)
     replace_file(f"{layout.path}/zarr.json", array_metadata(layout, rows), at, sync=sync)
     if sync:
-        for name in changed:
+        for name in {*changed, layout.path.rpartition("/")[0]}:
             sync_directory(name, at)

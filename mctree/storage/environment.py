@@ -68,6 +68,8 @@ class Environment:
         try:
             with self._begin_read() as txn:
                 yield txn
+        except lmdb.Error as error:
+            raise CorruptError(f"the index cannot be read ({error}); restore the store from a copy") from error
         finally:
             with self._resize:
                 self._readers -= 1
@@ -105,15 +107,6 @@ class Environment:
         self._check_process()
         self._env.reader_check()
 
-    def copy(self, path: str) -> None:
-        """Write a consistent copy of the index into the directory `path`, while others go on."""
-        self._check_process()
-        self._env.copy(path)
-
-    def entries(self) -> int:
-        """How many records the index holds."""
-        return int(self._env.stat()["entries"])
-
     def size(self) -> int:
         """Bytes of the index in use, free pages included."""
         info, stat = self._env.info(), self._env.stat()
@@ -149,8 +142,11 @@ class Environment:
         except lmdb.MapResizedError:
             with self._resize:
                 # Another process grew the map; following it moves the map, which only this process's readers mind.
-                self._resize.wait_for(lambda: self._readers == 1)
+                self._readers -= 1
+                self._resize.notify_all()
+                self._resize.wait_for(lambda: self._readers == 0)
                 self._env.set_mapsize(0)
+                self._readers += 1
             return self._env.begin()
         except lmdb.ReadersFullError:
             self._env.reader_check()

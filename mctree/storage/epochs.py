@@ -42,9 +42,6 @@ def replace_epoch(store: Store) -> None:
     at = open_directory(store.path)
     try:
         _keep_epoch(store.path, at, store.meta.epoch)
-        # Older epochs that are still in use move along, so that they are found from the path.
-        for epoch in list_names(EPOCHS_NAME, store.at):
-            os.rename(f"{EPOCHS_NAME}/{epoch}", f"{EPOCHS_NAME}/{epoch}", src_dir_fd=store.at, dst_dir_fd=at)
         drop_epochs(at)
     finally:
         os.close(at)
@@ -67,7 +64,14 @@ def settle(store: Store) -> None:
 
 
 def drop_epochs(at: int) -> None:
-    """Remove the epochs that nobody holds a snapshot of from the store whose directory is open as `at`."""
+    """Remove the epochs that nobody holds a snapshot of from the store whose directory is open as `at`.
+
+    An epoch that was compacted brings the older ones that it kept: they move up first, to where they are looked for.
+    """
+    for epoch in list_names(EPOCHS_NAME, at):
+        older = f"{EPOCHS_NAME}/{epoch}/{EPOCHS_NAME}"
+        for name in list_names(older, at):
+            os.rename(f"{older}/{name}", f"{EPOCHS_NAME}/{name}", src_dir_fd=at, dst_dir_fd=at)
     for epoch in list_names(EPOCHS_NAME, at):
         folder = f"{EPOCHS_NAME}/{epoch}"
         with suppress(FileNotFoundError, NotADirectoryError):

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from mctree.errors import CorruptError
 
 __all__ = [
+    "check_plain",
     "exchange",
     "exists",
     "list_names",
@@ -72,22 +73,17 @@ def list_names(name: str, at: int) -> list[str]:
 
 
 def exchange(one: str, other: str, at: int) -> None:
-    """Let two names below the directory `at` change places, in one step where the system can do that.
+    """Let two names below the directory `at` change places in one step.
 
-    Where it cannot, there is a moment in which `other` does not stand under either name.
+    Raises:
+        OSError: the system or the file system cannot do that.
     """
     renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if renameat2 is not None:
-        names = (os.fsencode(one), os.fsencode(other))
-        if renameat2(at, names[0], at, names[1], _RENAME_EXCHANGE) == 0:
-            return
+    if renameat2 is None:
+        raise OSError(errno.ENOSYS, "this system cannot exchange two names in one step", other)
+    if renameat2(at, os.fsencode(one), at, os.fsencode(other), _RENAME_EXCHANGE):
         code = ctypes.get_errno()
-        if code not in (errno.ENOSYS, errno.EINVAL):
-            raise OSError(code, os.strerror(code), other)
-    aside = f"{one}.aside"
-    os.rename(other, aside, src_dir_fd=at, dst_dir_fd=at)
-    os.rename(one, other, src_dir_fd=at, dst_dir_fd=at)
-    os.rename(aside, one, src_dir_fd=at, dst_dir_fd=at)
+        raise OSError(code, os.strerror(code), other)
 
 
 def pwrite_all(fd: int, data: bytes | memoryview, offset: int) -> None:
@@ -121,12 +117,27 @@ def sync_directory(name: str, at: int) -> None:
         os.close(fd)
 
 
+def check_plain(path: str, at: int) -> None:
+    """Make sure that no part of the path `path` below the directory `at` is a symbolic link.
+
+    Raises:
+        CorruptError: one is: it might lead out of the store.
+    """
+    parts = path.split("/")
+    for i in range(len(parts)):
+        part = "/".join(parts[: i + 1])
+        with suppress(FileNotFoundError):
+            if stat.S_ISLNK(os.stat(part, dir_fd=at, follow_symlinks=False).st_mode):
+                raise CorruptError(f"{part!r} in the store is a symbolic link; remove it, or restore the store")
+
+
 def make_directory(path: str, at: int) -> list[str]:
     """Make the directory `path` and those above it.
 
     Returns:
         The directories whose entries changed, for the caller to sync.
     """
+    check_plain(path, at)
     changed: list[str] = []
     parts = path.split("/")
     for i in range(len(parts)):
@@ -173,6 +184,7 @@ def sync_tree(at: int) -> None:
 
 def remove_tree(name: str, at: int) -> None:
     """Remove the directory `name` and all below it; links are removed, never followed; absence is no error."""
+    check_plain(name.rpartition("/")[0] or ".", at)
     if not exists(name, at):
         return
     for _, folders, names, folder in os.fwalk(name, topdown=False, dir_fd=at, follow_symlinks=False):

@@ -118,6 +118,10 @@ class Reading:
         payload = self.get(commit_key(Table.COMMIT, number)) if 0 <= number < 1 << 64 else None
         return None if payload is None else Commit.decode(number, payload)
 
+    def holds(self, number: int) -> bool:
+        """Whether what a commit needs is still there: it may be opened, or is condemned but not freed."""
+        return any(self.get(commit_key(table, number)) is not None for table in (Table.COMMIT, Table.CONDEMNED))
+
     def commit_numbers(self, table: Table = Table.COMMIT) -> list[int]:
         """The numbers of all commits of a table, ascending, without reading their records."""
         with self._txn.cursor() as cursor:

@@ -5,9 +5,8 @@ still be opened.  A writer that collects a commit first makes it unopenable, and
 looked at the leases.  Whichever comes first, a commit in use is never freed.
 
 The file is locked with `flock`, so the lease of a process that was killed is free at once: its file is found unlocked
-and removed.  A forked child shares its parent's lock, so what the parent held stays held until the child has ended or
-has taken leases of its own.  On a medium that cannot be written to nothing can be collected either, and no lease is
-taken.
+and removed.  A forked child takes a lease of its own for all that its parent held, before anything else runs in it.
+Who may not write to the folder of leases takes none, and must look whether the commit is still there at every look-up.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ import fcntl
 import os
 import secrets
 import threading
+import weakref
 from collections import Counter
 from contextlib import suppress
 
@@ -46,13 +46,18 @@ class Leases:
         # Reentrant: a snapshot that the garbage collector finds gives its lease up wherever the collector was called.
         self._lock = threading.RLock()
         self.writable = True
+        _open.add(self)
 
     def acquire(self, commit: int) -> None:
         """Hold `commit` once more; the caller then checks that it is still there."""
         with self._lock:
             self._counts[commit] += 1
             if self._counts[commit] == 1:
-                self._publish()
+                try:
+                    self._publish()
+                except BaseException:
+                    del self._counts[commit]
+                    raise
 
     def release(self, commit: int) -> None:
         """Hold `commit` once less."""
@@ -65,11 +70,16 @@ class Leases:
     def exchange(self, old: int, new: int) -> None:
         """Hold `new` once more and `old` once less, in one step."""
         with self._lock:
+            before = self._counts.copy()
             self._counts[new] += 1
             self._counts[old] -= 1
             if self._counts[old] <= 0:
                 del self._counts[old]
-            self._publish()
+            try:
+                self._publish()
+            except BaseException:
+                self._counts = before
+                raise
 
     def close(self) -> None:
         """Hold nothing any more."""
@@ -81,6 +91,20 @@ class Leases:
                     with suppress(OSError):
                         os.unlink(f"{LEASES_NAME}/{self._name}", dir_fd=self._at)
                 os.close(fd)
+
+    def renew(self) -> None:
+        """In a forked child: hold in a file of its own what the parent held."""
+        self._lock = threading.Lock()
+        inherited, self._fd = self._fd, None
+        self._pid = os.getpid()
+        if inherited is not None:
+            try:
+                if self._counts:
+                    self._publish()
+            except OSError:
+                # Better the parent's file, which counts for as long as this process has it open, than none.
+                self._fd = os.dup(inherited)
+            os.close(inherited)
 
     def _publish(self) -> None:
         if not self.writable:
@@ -111,11 +135,22 @@ class Leases:
             os.close(fd)
 
 
+_open: weakref.WeakSet[Leases] = weakref.WeakSet()
+
+
+def _renew_in_child() -> None:
+    for leases in list(_open):
+        leases.renew()
+
+
+os.register_at_fork(after_in_child=_renew_in_child)
+
+
 def held_commits(at: int) -> set[int] | None:
     """The commits that living processes hold, after sweeping away the leases of dead ones.
 
     Returns:
-        The commits, or None if a lease was just being written, so that everything must be taken as held.
+        The commits, or None if a lease could not be read, so that everything must be taken as held.
     """
     held: set[int] = set()
     for name in list_names(LEASES_NAME, at):
@@ -130,9 +165,12 @@ def held_commits(at: int) -> set[int] | None:
                         return None
                     held |= found
                 else:
-                    os.unlink(path, dir_fd=at)
+                    with suppress(OSError):
+                        os.unlink(path, dir_fd=at)
         except FileNotFoundError:
             continue
+        except OSError:
+            return None  # somebody's lease, which this user may not look into
     return held
 
 

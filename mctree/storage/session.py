@@ -11,8 +11,8 @@ could not write.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from mctree.errors import BusyError, MctreeError, ReadOnlyError, UsageError, WriterFailedError
 from mctree.format.arrays import ArrayLayout
-from mctree.format.facts import ArrayState, Commit
+from mctree.format.facts import ArrayState, Commit, array_layout
 from mctree.format.keys import Table, checksum_key, commit_key, u32, u64
 from mctree.format.records import SUMS_PER_PAGE
 from mctree.format.values import crc32c
@@ -112,10 +112,16 @@ class Session:
         if writer is not None:
             writer.close()
 
-    def free_name(self, folder: str, name: str) -> str:
-        """A name that nothing in a folder of the store has yet: `name`, or that with a number behind it."""
+    def free_name(self, folder: str, name: str, taken: set[str]) -> str:
+        """A name that nothing in a folder of the store has yet: `name`, or that with a number behind it.
+
+        Args:
+            folder: the folder.
+            name: the wished name.
+            taken: names, in lower case, that are promised to others though they are not on disk yet.
+        """
         candidate, n = name, 1
-        while exists(f"{folder}/{candidate}", self.store.at):
+        while candidate.lower() in taken or exists(f"{folder}/{candidate}", self.store.at):
             n += 1
             candidate = f"{name}.{n}"
         return candidate
@@ -225,15 +231,27 @@ class Session:
             arrays: paths of arrays, without their chunks still being needed.
         """
         for generation in generations:
-            with suppress(FileNotFoundError):
+            with suppress(OSError):
                 os.unlink(generation_name(*generation), dir_fd=self.store.at)
         for path in arrays:
-            remove_tree(path, self.store.at)
+            with suppress(OSError):
+                remove_tree(path, self.store.at)
             # A gist set whose last level went leaves groups behind that hold nothing but their own metadata.
             folder = path.rpartition("/")[0]
             while folder.count("/") and list_names(folder, self.store.at) == ["zarr.json"]:
                 remove_tree(folder, self.store.at)
                 folder = folder.rpartition("/")[0]
+
+    @contextmanager
+    def whole(self, what: str) -> Iterator[None]:
+        """Let what is done in the block be done as a whole, or nothing be done with this session any more."""
+        try:
+            yield
+        except OSError as error:
+            self._fail(error)
+        except BaseException as error:
+            self._failed = self._failed or f"{what} was broken off ({type(error).__name__})"
+            raise
 
     def check(self) -> None:
         """Refuse work after a failure, after `close`, and in a forked child."""
@@ -261,6 +279,11 @@ class Session:
             try:
                 with self.store.environment.writing() as txn:
                     index = Writing(txn, self.number, dict(self.newest.tables))
+                    last = index.last(Table.COMMIT)
+                    if last is None or u64.unpack(last[0])[0] != self.newest.number:
+                        raise WriterFailedError(
+                            f"somebody else has written to {self.store.path}: its lock file was removed or replaced"
+                        )
                     commit = record(index)
                     for number, writer in self._arrays.items():
                         for chunk in writer.created:
@@ -325,6 +348,11 @@ class Session:
             for name in list_names(GENERATIONS_NAME, at):
                 if not _is_known(index, name):
                     os.unlink(f"{GENERATIONS_NAME}/{name}", dir_fd=at)
+            paths = {array_layout(payload).path for _, payload in index.scan(Table.ARRAY) if payload}
+            used = {"/".join(path.split("/")[:2]) for path in paths}
+            for name in list_names("gists", at):
+                if name != "zarr.json" and f"gists/{name}" not in used:
+                    remove_tree(f"gists/{name}", at)
 
     def _advise(self, *, every: bool = False) -> None:
         """Leave hints for others: the newest commit's number, and the shapes that other Zarr readers see.

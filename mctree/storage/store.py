@@ -51,7 +51,7 @@ class Store:
     """
 
     def __init__(self, path: str, *, writable: bool = True, identity: tuple[bytes, int] | None = None) -> None:
-        self.path = os.path.abspath(path)
+        self.path = os.path.realpath(path)
         try:
             at = open_directory(self.path)
         except (FileNotFoundError, NotADirectoryError):
@@ -103,12 +103,24 @@ class Store:
         return (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino)
 
     @contextmanager
-    def reading(self) -> Iterator[Reading]:
-        """Look things up in one short transaction."""
+    def reading(self, commit: int | None = None) -> Iterator[Reading]:
+        """Look things up in one short transaction.
+
+        Args:
+            commit: one that must still be there, for a reader whom no lease protects.
+
+        Raises:
+            CommitGoneError: it was collected.
+        """
         if self.closed:
             raise UsageError(f"{self.path} was closed; open it again")
         with self.environment.reading() as txn:
-            yield Reading(txn)
+            index = Reading(txn)
+            if commit is not None and not index.holds(commit):
+                raise CommitGoneError(
+                    f"commit {commit} was collected: in {self.path} this user cannot hold one; take a newer snapshot"
+                )
+            yield index
 
     def hold(self, number: int | None) -> Commit:
         """Hold a commit (the newest if no number is given) so that it is not collected, until `unhold`.
@@ -178,14 +190,17 @@ class _SharedLevel:
         self.capacity = max(layout.chunks(2 * rows), _LEAST_CHUNKS) * layout.rows_per_chunk
         owner = weakref.ref(store)
 
-        def open_chunk(chunk: int) -> int | None:
+        def open_chunk(chunk: int) -> int:
             store = owner()
             if store is None or store.closed:
                 raise UsageError("the store that this level belongs to was closed; open it again")
             with store.reading() as index:
                 found = index.floor(Table.CHUNK + u32.pack(number) + u64.pack(chunk), u64.pack(self.commit))
             if found is None or not found[1]:
-                return None
+                # Every array of this format is dense: whoever may see rows of a chunk finds its record.
+                raise CorruptError(
+                    f"chunk {chunk} of {layout.path} holds committed rows but is not in the index; run `mctree verify`"
+                )
             return open_generation(store.at, number, layout, chunk, u64.unpack(found[0])[0])
 
         self.level = open_level(layout, open_chunk, capacity_rows=self.capacity, portable=portable)

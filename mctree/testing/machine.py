@@ -13,97 +13,38 @@ store is verified.
 
 from __future__ import annotations
 
-import os
 import pickle
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
-from typing import Any, ClassVar, cast
+from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from mctree.encoders import BytesTokenizer, Encoder, Tokenizer
-from mctree.errors import CommitGoneError, LockedError, MctreeError, NotFoundError, UsageError
+from mctree.errors import LockedError, NotFoundError, UsageError
 from mctree.format.facts import Stamp
 from mctree.geometry import check
 from mctree.sources.protocol import Skipped, Source
 from mctree.testing import strategies
-from mctree.testing.checks import Expected, check_node, check_range, check_snapshot
-from mctree.testing.edits import Action, Edit, Scribe
-from mctree.testing.model import Model, ModelLink, ModelSet, RefusedError
-from mctree.testing.processes import FAILED, KILLED, in_child, kill_after, kill_after_transaction
-from mctree.testing.stores import apply, assert_whole, scratch
-from mctree.testing.toys import ToyEncoder
-from mctree.tree import Snapshot, Tree, create
-from mctree.tree import open as open_tree
+from mctree.testing.checks import check_node, check_range, check_snapshot
+from mctree.testing.driver import NAMES, Driver, raises
+from mctree.testing.edits import Edit
+from mctree.testing.model import ModelLink, ModelSet, RefusedError
+from mctree.testing.processes import in_child
+from mctree.testing.stores import assert_whole
 
 __all__ = ["TreeMachine", "tree_machine"]
 
-NAMES = (b"a", b"b/c.txt", b"\xff\xfe.bin", b"x" * 600)
 SETS = ("one", "two", "three")
 _MOST_BLOCKS = 4000
 _MOST_HELD = 4
 
 
-class TreeMachine(RuleBasedStateMachine):
-    """A store and its model; `tree_machine` makes classes with other parameters.
-
-    Attributes:
-        tokenizer: the store's tokenizer, or None for a store of bare tokens.
-        vocabulary: for a store of bare tokens.
-        encoders: those of the gist sets "one", "two" and "three", in this order.
-        chunk_bytes: wished size of chunk files.
-        keep: how many commits the store keeps at first.
-        tolerance: by how much a gist may differ when it is made again in another batch.
-        extends: whether tokens may be appended one by one, which wants a tokenizer that decodes them so.
-        inputs: documents to add whole: (source, pieces, locator).
-        crashes: whether children are forked that die.
-    """
-
-    tokenizer: ClassVar[Tokenizer | None] = BytesTokenizer()
-    vocabulary: ClassVar[int | None] = None
-    encoders: ClassVar[tuple[Encoder, ...]] = (
-        ToyEncoder(),
-        ToyEncoder(64, seed=1, span_level=2),
-        ToyEncoder(5, seed=2),
-    )
-    chunk_bytes: ClassVar[int] = 1 << 16
-    keep: ClassVar[int] = 3
-    tolerance: ClassVar[float] = 0.0
-    extends: ClassVar[bool] = True
-    inputs: ClassVar[Sequence[tuple[bytes, tuple[bytes, ...], dict[str, int | str]]]] = ()
-    crashes: ClassVar[bool] = hasattr(os, "fork")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._stack = ExitStack()
-        self.path = os.path.join(self._stack.enter_context(scratch()), "store.mctree")
-        self.tree: Tree = create(
-            self.path,
-            tokenizer=self.tokenizer,
-            vocabulary=self.vocabulary,
-            chunk_bytes=self.chunk_bytes,
-            keep=self.keep,
-            encoders=self.encoders,
-        )
-        self.kept, self.kept_from = self.keep, 0
-        text = self.tokenizer is not None
-        names, most = st.sampled_from(NAMES), 3000
-        actions: tuple[Action, ...] = ("begin", "write", "close", "add", "remove", "reopen")
-        self._edits = strategies.edits(text=text, most=most, names=names, actions=actions)
-        self._whole_edits = st.lists(
-            strategies.edits(text=text, most=most, names=names, actions=("begin", "add", "remove", "write")),
-            min_size=1,
-            max_size=4,
-        )
-        self._tokens = strategies.tokens(self.tree.vocabulary, 1500)
-        newest = self.tree.commits()[-1].number
-        self.model = Model(self.tokenizer, self.tree.vocabulary, newest)
-        self.expected = {newest: self._expect(newest)}
-        self.scribe: Scribe | None = None
-        self.held: list[tuple[Snapshot, Expected]] = []
+class TreeMachine(Driver):
+    """A store and its model, driven by rules; `tree_machine` makes classes with other parameters."""
 
     @initialize(
         blocks=st.sampled_from([0, 3, 40, 70, 70, 1030]),
@@ -250,7 +191,7 @@ class TreeMachine(RuleBasedStateMachine):
         """Let go of a snapshot; it says so when it is used."""
         snapshot, _ = self.held.pop(data.draw(st.integers(0, len(self.held) - 1)))
         snapshot.close()
-        _raises(UsageError, lambda: snapshot.tokens(0, 0))
+        raises(UsageError, lambda: snapshot.tokens(0, 0))
 
     @precondition(lambda self: self.held)
     @rule(data=st.data(), verify=st.booleans())
@@ -294,7 +235,7 @@ class TreeMachine(RuleBasedStateMachine):
             snapshot.close()
         self.held.clear()
         self.tree.close()
-        _raises(UsageError, self.tree.commits)
+        raises(UsageError, self.tree.commits)
         self._open(portable=portable)
         with self.tree.snapshot() as snapshot:
             assert snapshot.commit == self.model.newest
@@ -344,7 +285,7 @@ class TreeMachine(RuleBasedStateMachine):
         name, now = data.draw(st.sampled_from([*self.model.now.sets, "none"])), self.model.now
         act = self.tree.drop_gists if drop else self.tree.set_default_gists
         if self.scribe is None and name not in now.sets:
-            _raises(NotFoundError, lambda: act(name))
+            raises(NotFoundError, lambda: act(name))
             return
         if self._locked(lambda: act(name)):
             return
@@ -378,7 +319,7 @@ class TreeMachine(RuleBasedStateMachine):
                 done.append(edit)
         if gists:
             self.model.gists_made()
-        self._crash(lambda tree: _write_and_die(tree, done, gists, calls, durable), None)
+        self._crash_while_writing(done, gists, calls, durable)
         newest = self.tree.commits()[-1].number
         assert newest in (before, before + 1)
         assert newest > before or not (durable and self.model.changed), "a durable commit is lost"
@@ -420,184 +361,7 @@ class TreeMachine(RuleBasedStateMachine):
             assert snapshot.documents_count == len(newest.documents)
         if self.scribe is not None:
             assert self.scribe.writer.pending_blocks == self.model.pending_blocks
-            _raises(LockedError, self.tree.writer)
-
-    def teardown(self) -> None:
-        """Compare everything once more, verify the store, and remove it."""
-        try:
-            self._drop_writer()
-            self._openable()
-            for snapshot, expected in self.held:
-                check_snapshot(snapshot, expected)
-                snapshot.close()
-            self.tree.close()
-            self._open(portable=False)
-            self._compare_newest()
-            assert_whole(self.tree)
-        finally:
-            self.tree.close()
-            self._stack.close()
-
-    # Means
-
-    def _open(self, *, portable: bool) -> None:
-        self.tree = open_tree(self.path, encoders=self.encoders, portable=portable)
-
-    def _expect(self, number: int) -> Expected:
-        return Expected(self.model.commits[number], self.tolerance)
-
-    def _scribe(self) -> Scribe:
-        if self.scribe is None:
-            self.scribe = Scribe(self.tree.writer())
-        return self.scribe
-
-    def _hold(self, number: int | None) -> None:
-        snapshot = self.tree.snapshot(number)
-        self.held.append((snapshot, self.expected[snapshot.commit]))
-        check_snapshot(*self.held[-1])
-
-    def _possible_edits(self) -> st.SearchStrategy[Edit]:
-        """Edits that can be done now."""
-        model, text = self.model, self.tokenizer is not None
-        live = {document.source: document for document in model.now.documents.values()}
-        quiet = [source for source in live if model.removable(source)]
-        growing = [source for source, document in live.items() if document.open]
-        grown = [source for source in live if model.reopenable(source)]
-        free = sorted({*NAMES} - {*live})
-        choices = []
-        for names, actions in (
-            (free, ("begin", "add")),
-            (growing, ("write", "extend", "close") if self.extends else ("write", "close")),
-            (grown, ("reopen",)),
-            (quiet, ("remove",)),
-        ):
-            usable = cast("tuple[Action, ...]", [a for a in actions if text or a not in ("write", "add")])
-            if names and usable:
-                who = st.sampled_from(names)
-                choices.append(
-                    strategies.edits(vocabulary=self.tree.vocabulary, most=2000, names=who, actions=usable, text=text)
-                )
-        if quiet and text:
-            choices.append(
-                st.builds(
-                    Edit, st.just("add"), st.sampled_from(quiet), strategies.contents(2000), replace=st.just(True)
-                )
-            )
-        return st.one_of(choices)
-
-    def _add_long(self, name: bytes, seed: int, size: int) -> None:
-        if self.tokenizer is None:
-            tokens = strategies.patterned(seed, size, self.tree.vocabulary)
-            self._apply(Edit("begin", name, replace=True))
-            self._apply(Edit("extend", name, tokens=tuple(tokens.tolist())))
-            self._apply(Edit("close", name))
-        else:
-            self._apply(Edit("add", name, data=_text(seed, size), replace=True))
-
-    def _apply(self, edit: Edit) -> None:
-        apply(self._scribe(), self.model, edit)
-
-    def _both(self, model: Callable[[], object], store: Callable[[], object]) -> None:
-        """Do the same to both; where the model refuses, the store must."""
-        try:
-            model()
-        except RefusedError as refused:
-            _raises(refused.error, store)
-        else:
-            store()
-
-    def _locked(self, act: Callable[[], object]) -> bool:
-        """Do something that needs the writer's lock; True if it was, rightly, refused because somebody has it."""
-        if self.scribe is not None:
-            _raises(LockedError, act)
-            return True
-        act()
-        return False
-
-    def _finish(self) -> None:
-        """Leave the writer's block, if there is one: it commits with gists."""
-        if self.scribe is None:
-            return
-        behind = any(one.rows < len(self.model.now.blocks) for one in self.model.now.sets.values())
-        changed = self.model.changed or behind
-        self.scribe.writer.__exit__(None, None, None)
-        self.scribe = None
-        self.model.gists_made()
-        if changed:
-            assert self.tree.commits()[-1].number == self.model.newest + 1
-            self._record(self.model.newest + 1)
-        self.model.abandon()
-
-    def _commit(self, gists: bool | None) -> None:
-        model, scribe = self.model, self._scribe()
-        blocks = len(model.now.blocks)
-        behind = [name for name, one in model.now.sets.items() if one.rows < blocks]
-        number = scribe.writer.commit(gists=gists)
-        if gists:
-            model.gists_made()
-        elif gists is None:
-            # Whether many wait for their gists is the writer's business; but none or all of them are made.
-            with self.tree.snapshot() as snapshot:
-                for name in behind:
-                    rows = snapshot.gists(name).rows(1)
-                    assert rows in (model.now.sets[name].rows, blocks)
-                    model.now.sets[name] = replace(model.now.sets[name], rows=rows)
-        if number == model.newest:
-            assert not model.changed, "there was something to commit, but no commit was made"
-            assert not (gists and behind), "gists were to be made, but no commit was"
-        else:
-            self._record(number)
-
-    def _record(self, number: int) -> None:
-        """Remember what the store's newest commit is expected to hold."""
-        if number == self.model.newest:
-            return
-        assert number > self.model.newest
-        for between in range(self.model.newest + 1, number):
-            # Batches of a longer job; what they hold is not promised.
-            self.expected.pop(between, None)
-        self.model.commit(number)
-        self.expected[number] = self._expect(number)
-
-    def _openable(self) -> list[int]:
-        """Commits that can be opened and of which is known what they hold."""
-        found = {commit.number for commit in self.tree.commits()}
-        first = max(self.kept_from, self.model.newest - self.kept + 1 if self.kept else 0)
-        here = self.tree.store.identity
-        promised = {number for number in self.expected if number >= first}
-        promised |= {snapshot.commit for snapshot, _ in self.held if snapshot.store.identity == here}
-        assert promised <= found, f"commits {sorted(promised - found)} are gone, but were to be kept"
-        gone = [number for number in self.expected if number not in found]
-        if gone:
-            _raises(CommitGoneError, lambda: self.tree.snapshot(gone[0]))
-        return sorted(found & set(self.expected))
-
-    def _compare_newest(self) -> None:
-        with self.tree.snapshot() as snapshot:
-            assert snapshot.commit == self.model.newest
-            check_snapshot(snapshot, self.expected[snapshot.commit])
-
-    def _drop_writer(self) -> None:
-        if self.scribe is not None:
-            self.scribe.writer.close()
-            self.scribe = None
-            self.model.abandon()
-
-    def _compacted(self) -> None:
-        self.model.compact(self.tree.commits()[-1].number)
-        self.kept_from = self.model.newest
-        self.expected = {self.model.newest: self._expect(self.model.newest)}
-
-    def _crash(self, work: Callable[[Tree], object], calls: int | None) -> None:
-        path, encoders = self.path, self.encoders
-
-        def child() -> None:
-            with open_tree(path, encoders=encoders) as tree:
-                if calls is not None:
-                    kill_after(calls)
-                work(tree)
-
-        assert in_child(child) in (0, KILLED), f"a child failed (status {FAILED}; see its traceback)"
+            raises(LockedError, self.tree.writer)
 
 
 def tree_machine(
@@ -642,30 +406,6 @@ def tree_machine(
         "inputs": inputs,
     }
     return type("TreeMachineOfOnesOwn", (TreeMachine,), attributes)
-
-
-def _raises(error: type[MctreeError], act: Callable[[], object]) -> None:
-    try:
-        act()
-    except error:
-        return
-    raise AssertionError(f"{error.__name__} was to be raised, but was not")
-
-
-def _text(seed: int, size: int) -> bytes:
-    return (strategies.patterned(seed, size, 95) + 32).astype("u1").tobytes()
-
-
-def _write_and_die(tree: Tree, edits: list[Edit], gists: bool, calls: int, durable: bool) -> None:
-    scribe = Scribe(tree.writer())
-    for edit in edits:
-        scribe.do(edit)
-    if durable:
-        kill_after_transaction(calls // 4)
-    else:
-        kill_after(calls)
-    scribe.writer.commit(gists=gists)
-    os._exit(KILLED)
 
 
 def _inputs(source: Source) -> Iterator[tuple[bytes, tuple[bytes, ...], dict[str, int | str]]]:

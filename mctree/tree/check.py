@@ -32,9 +32,9 @@ from mctree.format.arrays import ArrayLayout
 from mctree.format.facts import Commit, array_layout
 from mctree.format.keys import Table, checksum_key, parse_grave, u32, u64
 from mctree.format.records import BLOCK, BLOCKS_PER_PAGE, SUMS_PER_PAGE, decode_sums
-from mctree.format.zarr import array_metadata
+from mctree.format.zarr import array_metadata, group_metadata, root_metadata
 from mctree.geometry import TEXT, Address
-from mctree.storage.audit import bad_records, committed_rows, metadata_bytes
+from mctree.storage.audit import bad_records, committed_rows, small_file
 from mctree.storage.chunks import row_sums
 from mctree.storage.index import table_sums
 from mctree.tree.gists import gist_sets
@@ -116,11 +116,20 @@ def _index(snapshot: Snapshot, _: _Looks) -> Iterator[Problem]:
 
 
 def _arrays(snapshot: Snapshot, _: _Looks) -> Iterator[Problem]:
-    """Files of chunks: every generation that the index knows is there, whole; metadata is what the index says."""
+    """Metadata that other readers go by, and whether every chunk that holds committed rows is in the index."""
+    groups = {parent for layout in _layouts(snapshot).values() for parent in _parents(layout.path)}
+    for path in sorted(groups):
+        group = group_metadata() if path else root_metadata(*snapshot.store.identity)
+        name = f"{path}/zarr.json" if path else "zarr.json"
+        try:
+            if json.loads(small_file(snapshot.store, name)) != json.loads(group):
+                yield Problem(name, "is not the metadata of the group that the index has", "metadata")
+        except (OSError, ValueError, MctreeError) as error:
+            yield Problem(name, f"cannot be read: {error}", "metadata")
     for number, layout in _layouts(snapshot).items():
         rows = snapshot.state(number).rows
         try:
-            metadata = json.loads(metadata_bytes(snapshot.store, layout))
+            metadata = json.loads(small_file(snapshot.store, f"{layout.path}/zarr.json"))
             shape = metadata.get("shape", [0]) if isinstance(metadata, dict) else [0]
             length = shape[0] if isinstance(shape, list) and shape and type(shape[0]) is int else -1
             wanted = json.loads(array_metadata(layout, length)) if length >= 0 else None
@@ -251,15 +260,17 @@ def _documents(snapshot: Snapshot, looks: _Looks) -> Iterator[Problem]:
 def _counts(snapshot: Snapshot, _: _Looks) -> Iterator[Problem]:
     """The commit's own counts against what is there."""
     commit: Commit = snapshot.record
-    documents = tokens = 0
+    documents = tokens = blocks = 0
     for document in snapshot.documents():
         documents += 1
         tokens += document.tokens
+        blocks += document.blocks
     dead = sum(int(run["stop"]) - int(run["start"]) for run in snapshot.world.deaths.runs)
     for what, said, found in (
         ("live documents", commit.documents, documents),
         ("real tokens", commit.tokens, tokens),
         ("dead blocks", commit.dead_blocks, dead),
+        ("live blocks", commit.blocks - commit.dead_blocks, blocks),
     ):
         if said != found:
             yield Problem(f"commit {commit.number}", f"says {said} {what}, but there are {found}", "commit")
@@ -271,6 +282,12 @@ def _counts(snapshot: Snapshot, _: _Looks) -> Iterator[Problem]:
         yield Problem(f"commit {commit.number}", f"has {commit.blocks} blocks, but {pages} pages of records", "commit")
     if missing:
         yield Problem("index", f"{missing} graves name versions that are not there", "record")
+
+
+def _parents(path: str) -> list[str]:
+    """The groups above an array, the root as the empty path."""
+    parts = path.split("/")
+    return ["/".join(parts[:i]) for i in range(len(parts))]
 
 
 def _layouts(snapshot: Snapshot) -> dict[int, ArrayLayout]:

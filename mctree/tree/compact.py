@@ -35,6 +35,7 @@ __all__ = ["compact"]
 
 Progress = Callable[[int, int], None]
 _BLOCKS_AT_ONCE = 1 << 14
+_FAR = 1 << 57
 
 
 def compact(tree: Tree, *, progress: Progress | None = None) -> None:
@@ -110,6 +111,10 @@ def _copy_blocks(snapshot: Snapshot, writer: Writer, progress: Progress | None) 
                 writer.commit(gists=False)
                 if progress is not None:
                     progress(done, live)
+    # What is not placed yet keeps its distance from what is.
+    old_starts.append(snapshot.blocks)
+    new_starts.append(writer.snapshot.blocks + writer.pending_blocks)
+    lengths.append(_FAR)
     return _Moved(*(np.array(column, np.int64) for column in (old_starts, new_starts, lengths)))
 
 
@@ -125,7 +130,7 @@ def _finish(snapshot: Snapshot, writer: Writer, document: OpenDocument, number: 
 
 
 def _copy_links(snapshot: Snapshot, writer: Writer, moved: _Moved) -> None:
-    for link in snapshot.links(0, snapshot.positions):
+    for link in snapshot.all_links():
         spans = []
         for space, start, stop in (link.source, link.target):
             span = (start, stop) if space else moved.span(start, stop)

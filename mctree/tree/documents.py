@@ -129,9 +129,8 @@ class Document:
         """Real tokens so far."""
         if not self._record.open:
             return self._record.tokens
-        placed = sum(
-            int(self._snapshot.block_records(run.block, run.blocks)["count"].sum(dtype=np.int64)) for run in self._runs
-        )
+        world = self._snapshot.world
+        placed = sum(world.placed(run.block, run.block + run.blocks) for run in self._runs)
         return placed + (0 if self._tail is None else len(self._tail.tokens))
 
     def pieces(self) -> Iterator[NDArray[np.generic]]:

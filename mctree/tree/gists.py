@@ -117,7 +117,7 @@ class GistView:
         Raises:
             CorruptError: its dump is missing or damaged, or gives another fingerprint.
         """
-        return self._snapshot.tree.encoder(self.record)
+        return self._snapshot.tree.encoder(self.record, self._snapshot.store)
 
 
 def check_encoder(record: GistSetRecord, encoder: Encoder) -> None:

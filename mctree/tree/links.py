@@ -18,7 +18,7 @@ from mctree.geometry.address import SPACE_LIMIT
 from mctree.geometry.integers import whole
 from mctree.storage.index import Reading, Writing
 
-__all__ = ["Link", "checked_link", "end_link", "has_link", "links_in", "put_link"]
+__all__ = ["Link", "all_links", "checked_link", "end_link", "has_link", "links_in", "put_link"]
 
 _LEVELS = range(TEXT.max_level + 1)
 
@@ -118,6 +118,14 @@ def links_in(index: Reading, commit: int, space: int, start: int, stop: int) -> 
         if link is not None and link.meets(space, start, stop):
             found.append(link)
     return found
+
+
+def all_links(index: Reading, commit: int) -> list[Link]:
+    """All links at a commit, in order of their numbers."""
+    records = (
+        (u64.unpack(key)[0], LinkRecord.decode(payload)) for key, _, payload in index.versions(Table.LINK, commit)
+    )
+    return [Link(number, r.source, r.target, r.kind, r.score) for number, r in records]
 
 
 def _read(index: Reading, number: int, commit: int) -> Link | None:

@@ -66,6 +66,11 @@ class Timeline:
         self._placed = stop
         return first
 
+    def truncate(self, blocks: int) -> None:
+        """Take back the blocks placed last, so that `blocks` are left; none of them may be committed."""
+        self._placed -= self.blocks - blocks
+        self.blocks = blocks
+
     def placed(self) -> tuple[NDArray[np.uint32], NDArray[np.void]]:
         """All blocks placed since the last commit: their tokens `uint32 [n, 32]` and records `[n]`."""
         return self._grid[: self._placed], self._records[: self._placed]

@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import islice, pairwise
 
-from mctree.format.facts import array_layout
+from mctree.format.facts import GistSetRecord, array_layout
 from mctree.format.keys import (
     Table,
     checksum_key,
@@ -67,6 +67,10 @@ def collect(index: Writing, keep: int, held: set[int] | None) -> Freed:
     freed = Freed()
     if held is None:
         return freed
+    for number in index.commit_numbers(Table.CONDEMNED):
+        if number in held:
+            # Taken between the look at the leases and its condemnation: it may be opened again.
+            _move(index, number, Table.CONDEMNED, Table.COMMIT)
     openable = index.commit_numbers()
     condemned = index.commit_numbers(Table.CONDEMNED)
     gone = [number for number in condemned if number not in held]
@@ -79,12 +83,15 @@ def collect(index: Writing, keep: int, held: set[int] | None) -> Freed:
         # The one being made is not in the list yet.
         for number in openable[: max(len(openable) - keep + 1, 0)]:
             if number not in held:
-                key = commit_key(Table.COMMIT, number)
-                payload = index.get(key)
-                assert payload is not None, "the number was just read"
-                index.put(commit_key(Table.CONDEMNED, number), payload)
-                index.delete(key)
+                _move(index, number, Table.COMMIT, Table.CONDEMNED)
     return freed
+
+
+def _move(index: Writing, number: int, source: Table, target: Table) -> None:
+    payload = index.get(commit_key(source, number))
+    assert payload is not None, "the number was just read"
+    index.put(commit_key(target, number), payload)
+    index.delete(commit_key(source, number))
 
 
 def _gaps(gone: Iterable[int], kept: list[int]) -> list[tuple[int, int, int]]:
@@ -123,6 +130,11 @@ def _after_version(index: Writing, version: bytes, payload: bytes, freed: Freed)
         for rest, _ in list(index.scan(prefix)):
             index.delete(prefix + rest)
         freed.generations.append((array, chunk, born))
+    elif table is Table.GIST_SET:
+        blob = GistSetRecord.decode(payload).blob
+        others = (other for _, other in index.scan(Table.GIST_SET) if other)
+        if all(GistSetRecord.decode(other).blob != blob for other in others):
+            index.delete(Table.BLOB + blob)
     elif table is Table.ARRAY:
         number = u32.unpack(fact)[0]
         chunks = [rest for rest, _ in index.scan(Table.CHUNK + fact)]

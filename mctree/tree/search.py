@@ -73,6 +73,8 @@ def search(
         raise UsageError("top and beam must be at least 1")
     gists = snapshot.gists(gist_set)
     vector = np.asarray(gists.encoder().encode_query(query), np.float32)
+    if not vector.any():
+        raise UsageError(f"the question {query!r} says nothing that gist set {gists.name!r} can be searched for")
     if flat:
         blocks, scores, visited = _scan(gists, snapshot, vector, top)
     else:

@@ -20,7 +20,7 @@ from mctree.encoders import Encoder
 from mctree.errors import NotFoundError, UsageError
 from mctree.format.arrays import ArrayLayout
 from mctree.format.facts import GistSetRecord
-from mctree.format.keys import u32
+from mctree.format.keys import Table, u32
 from mctree.geometry import TEXT
 from mctree.tree.building import encode_nodes, stored
 from mctree.tree.gists import DEFAULT_SET, GistView, gist_sets
@@ -67,7 +67,7 @@ def build_gists(
     Raises:
         UsageError: the name cannot be one, or the set was made by another encoder.
     """
-    if not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(name) or name.lower() == "zarr.json":
         raise UsageError(f"gist set name {name!r} must be 1 to 64 letters, digits, '_', '.' or '-'")
     if dtype not in _DTYPES:
         raise UsageError(f"gists are stored as float16 or float32, not {dtype!r}")
@@ -213,6 +213,8 @@ def _find_or_begin(writer: Writer, encoder: Encoder, name: str, dtype: str) -> i
                     "choose another name, or drop it first"
                 )
             return number
+    with writer.snapshot.reading() as index:
+        taken = {GistSetRecord.decode(payload).folder.lower() for _, payload in index.scan(Table.GIST_SET) if payload}
     dump = encoder.dump()
     digest = hashlib.blake2b(dump, digest_size=32).digest()
     writer.put_blob(digest, dump)
@@ -220,7 +222,7 @@ def _find_or_begin(writer: Writer, encoder: Encoder, name: str, dtype: str) -> i
         None,
         GistSetRecord(
             name=name,
-            folder=writer.session.free_name("gists", name),
+            folder=writer.session.free_name("gists", name, taken),
             kind=encoder.kind,
             fingerprint=encoder.fingerprint,
             blob=digest,

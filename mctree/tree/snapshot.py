@@ -26,7 +26,7 @@ from mctree.storage.index import Reading
 from mctree.storage.store import Store
 from mctree.tree.documents import Document
 from mctree.tree.gists import GistView, default_set, gist_set_named, gist_sets
-from mctree.tree.links import Link, links_in
+from mctree.tree.links import Link, all_links, links_in
 from mctree.tree.node import Node, Provenance
 from mctree.tree.rows import Rows
 from mctree.tree.world import TimelineWorld
@@ -88,7 +88,7 @@ class Snapshot:
             self.close()
 
     def __reduce__(self) -> tuple[object, tuple[object, ...]]:
-        return _reopen, (self.tree.path, self._store.identity, self.commit)
+        return _reopen, (self.tree.path, self._store.identity, self.commit, self.tree.portable)
 
     def close(self) -> None:
         """Let the commit be collected once nobody else holds it."""
@@ -166,8 +166,13 @@ class Snapshot:
         return self._world
 
     def reading(self) -> AbstractContextManager[Reading]:
-        """Look things up in the index; keep the block short."""
-        return self.store.reading()
+        """Look things up in the index; keep the block short.
+
+        Raises:
+            CommitGoneError: this user may not take leases, and the commit was collected meanwhile.
+        """
+        store = self.store
+        return store.reading() if store.leases.writable else store.reading(self.commit)
 
     # Tokens
 
@@ -422,6 +427,11 @@ class Snapshot:
         with self.reading() as index:
             return links_in(index, self.commit, space, start, stop)
 
+    def all_links(self) -> list[Link]:
+        """All links, in order of their numbers."""
+        with self.reading() as index:
+            return all_links(index, self.commit)
+
     # Within the room
 
     def rows(self, array: int) -> Rows:
@@ -487,7 +497,7 @@ def as_source(source: bytes | str) -> bytes:
         raise UsageError(f"source {ascii(source)[:80]} is no name: give its bytes instead") from None
 
 
-def _reopen(path: str, identity: tuple[bytes, int], commit: int) -> Snapshot:
+def _reopen(path: str, identity: tuple[bytes, int], commit: int, portable: bool) -> Snapshot:
     from mctree.tree.tree import Tree  # noqa: PLC0415  # trees make snapshots; one that travelled makes its tree
 
-    return Tree(path, writable=False, identity=identity).snapshot(commit)
+    return Tree(path, writable=False, identity=identity, portable=portable).snapshot(commit)

@@ -43,6 +43,7 @@ __all__ = ["CHUNK_BYTES", "Tree", "create", "open"]
 CHUNK_BYTES = 4 << 20
 """Wished size of chunk files: large enough to be few, small enough that a small store is small."""
 
+_COUNT_CHUNK_BYTES = 256 << 10
 _TOKENIZER = b"tokenizer"
 
 
@@ -66,7 +67,7 @@ class Tree:
         encoders: Iterable[Encoder] = (),
         portable: bool = False,
     ) -> None:
-        self.path = os.path.abspath(os.fspath(path))
+        self.path = os.path.realpath(path)
         self.portable = portable
         self._writable = writable
         self._lock = threading.Lock()
@@ -125,8 +126,13 @@ class Tree:
         Raises:
             CommitGoneError: it was collected, or never made.
         """
-        store = self.store
-        return Snapshot(self, store, store.hold(commit))
+        while True:
+            store = self.store
+            record = store.hold(commit)
+            if self._pinned or not store.moved:
+                return Snapshot(self, store, record)
+            # A compaction came between, which may not have seen the lease: take one of the new epoch.
+            store.unhold(record.number)
 
     def writer(self) -> Writer:
         """The tree's one writer.
@@ -215,8 +221,8 @@ class Tree:
                 self._deaths = (store, commit, runs)
         return Deaths.sorted(runs[runs["commit"] <= commit])
 
-    def encoder(self, record: GistSetRecord) -> Encoder:
-        """The encoder of a gist set.
+    def encoder(self, record: GistSetRecord, store: Store | None = None) -> Encoder:
+        """The encoder of a gist set, read from a store that has it (the newest epoch if none is given).
 
         Raises:
             UsageError: it is one that mctree cannot make by itself, and it was not passed to `mctree.open`.
@@ -224,7 +230,7 @@ class Tree:
         """
         known = self._encoders.get(record.fingerprint)
         if known is None:
-            with self.store.reading() as index:
+            with (store or self.store).reading() as index:
                 dump = index.get(Table.BLOB + record.blob)
             if dump is None:
                 raise CorruptError(f"the encoder of gist set {record.name!r} is missing; run `mctree verify`")
@@ -323,12 +329,15 @@ def text_arrays(vocabulary: int, meta: Meta) -> list[ArrayLayout]:
     """The arrays that every store has: tokens, real tokens per block, real tokens before every 32nd block."""
     token = next(name for name, bits in (("uint8", 8), ("uint16", 16), ("uint32", 32)) if vocabulary <= 1 << bits)
 
-    def array(path: str, dtype: str, fill: int = 0) -> ArrayLayout:
+    def array(path: str, dtype: str) -> ArrayLayout:
         row_bytes = ArrayLayout(path, dtype, (), 1).row_bytes
-        return ArrayLayout(path, dtype, (), rows_per_chunk(row_bytes, meta.chunk_bytes), fill)
+        return ArrayLayout(path, dtype, (), rows_per_chunk(row_bytes, meta.chunk_bytes))
 
     # Most blocks are full, so the fill value of the counts is that of a full block: appending one writes nothing.
-    return [array("text/lod0", token), array("text/count", "uint8", BLOCK), array("text/before", "uint64")]
+    # For that their files are written whole, so they are kept small.
+    small = min(meta.chunk_bytes, _COUNT_CHUNK_BYTES)
+    count = ArrayLayout("text/count", "uint8", (), rows_per_chunk(1, small), BLOCK)
+    return [array("text/lod0", token), count, array("text/before", "uint64")]
 
 
 def open(  # noqa: A001  # as in `gzip.open`: it is called `mctree.open`

@@ -54,10 +54,6 @@ class Deaths:
         """Dead tokens in the first n runs: `int64 [runs + 1]`."""
         return np.concatenate([[0], np.cumsum(self.runs["tokens"].astype(np.int64))])
 
-    def until(self, commit: int) -> Deaths:
-        """The deaths of commits up to and including `commit`."""
-        return Deaths(self.runs[self.runs["commit"] <= commit])
-
     def after(self, commit: int) -> Deaths:
         """The deaths of commits after `commit`."""
         return Deaths(self.runs[self.runs["commit"] > commit])
@@ -116,6 +112,11 @@ class TimelineWorld:
         width = BLOCK ** (level - 1)
         first = index * width
         return self.tokens_before(np.minimum(first + width, self.blocks)) - self.tokens_before(first)
+
+    def placed(self, start: int, stop: int) -> int:
+        """Real tokens of the blocks [start, stop), dead ones included."""
+        before = self._placed_before(np.array([start, stop]))
+        return int(before[1] - before[0])
 
     def _placed_before(self, block: NDArray[np.int64]) -> NDArray[np.int64]:
         flat = block.reshape(-1)

@@ -96,13 +96,13 @@ class Writer:
         """
         name = as_source(source)
         previous = self._live(name)
+        record = new_record(name, locator, media, previous)
         if previous and not replace:
             shown = name.decode("utf-8", "backslashreplace")
             raise UsageError(f"source {shown!r} has a live document already; reopen it, or replace it")
         if previous:
             self.remove(previous)
         number = self._take_number("document")
-        record = new_record(name, locator, media, previous)
         document = OpenDocument(
             number, record, self._timeline, self.tree.tokenizer, self.tree.vocabulary, finished=self._finished
         )
@@ -164,10 +164,15 @@ class Writer:
         Returns:
             Its number.
         """
+        before = self._timeline.blocks
         document = self.begin(source, locator=locator, replace=replace)
-        for piece in [data] if isinstance(data, bytes | str) else data:
-            document.write(piece)
-        document.close()
+        try:
+            for piece in [data] if isinstance(data, bytes | str) else data:
+                document.write(piece)
+            document.close()
+        except BaseException:
+            self._abandon(document, before)
+            raise
         return document.id
 
     def remove(self, which: int | bytes | str) -> None:
@@ -183,9 +188,7 @@ class Writer:
             raise UsageError(f"document {number} has changes that are not committed; commit before removing it")
         found = self._snapshot.document(number)
         runs = [(run.block, run.block + run.blocks) for run in found.runs]
-        tokens = [
-            int(self._snapshot.block_records(start, stop - start)["count"].sum(dtype=np.int64)) for start, stop in runs
-        ]
+        tokens = [self._snapshot.world.placed(start, stop) for start, stop in runs]
         tail = found.tail
         self._pending.removed[found.id] = Removed(
             found.source, runs, tokens, has_tail=tail is not None, tail_tokens=0 if tail is None else len(tail.tokens)
@@ -269,6 +272,10 @@ class Writer:
             WriterFailedError: it could not be made; reopen the tree to see what was committed.
         """
         self._session.check()
+        with self._session.whole("a commit"):
+            return self._commit(gists)
+
+    def _commit(self, gists: bool | None) -> int:
         self._make_gists(gists)
         if not self._has_changes():
             return self._snapshot.commit
@@ -351,7 +358,8 @@ class Writer:
         builder = self.builder(number)
         if builder is None:
             raise UsageError("the gist set's encoder is not known here; pass it to `mctree.open(…, encoders=[…])`")
-        builder.append(min(stop, self._timeline.blocks), self.world(), self.block_tokens)
+        with self._session.whole("making gists"):
+            builder.append(min(stop, self._timeline.blocks), self.world(), self.block_tokens)
         return builder.blocks
 
     @property
@@ -501,6 +509,15 @@ class Writer:
             shown = which if isinstance(which, int) else as_source(which).decode("utf-8", "backslashreplace")
             raise NotFoundError(f"there is no live document {shown!r}; `mctree docs` lists them")
         return number
+
+    def _abandon(self, document: OpenDocument, blocks: int) -> None:
+        """Forget a document that was begun since the last commit, and the blocks placed since; nobody saw them."""
+        document.discard()
+        self._timeline.truncate(blocks)
+        self._documents.pop(document.id, None)
+        self._changed.pop(document.id, None)
+        self._sources.pop(document.source, None)
+        self._pending.removed.pop(document.record.previous, None)
 
     def _finished(self, document: OpenDocument) -> None:
         self._changed[document.id] = document

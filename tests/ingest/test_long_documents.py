@@ -26,7 +26,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def long_text(seed: int, count: int) -> bytes:
-    return b"".join(b"%d %d " % (seed, i) + LINE for i in range(count))
+    return b"".join(b"%d %d " % (seed, i) + LINE[i * i % 29 :] for i in range(count))
 
 
 def pieces(data: bytes) -> list[bytes | BaseException]:

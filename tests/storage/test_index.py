@@ -117,5 +117,5 @@ def test_the_newest_commit_is_the_last_one(env: lmdb.Environment) -> None:
 def test_a_damaged_index_is_one_error(tmp_path: Path) -> None:
     with pytest.raises(CorruptError, match="commit 3"):
         Commit.decode(3, b"\xc1")
-    with pytest.raises(CorruptError, match="parent"):
+    with pytest.raises(CorruptError, match="next"):
         Commit.decode(3, b"\x80")

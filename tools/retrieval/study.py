@@ -1,7 +1,8 @@
 """What is measured on one corpus, and with which encoders?
 
-The encoder is fitted on documents that no question is asked of, and on 16 MB of them at most, so that neither its
-rarities nor its vectors have seen what they are asked to find.
+Encoders are fitted as a store fits them, on a sample of at most 16 MB of the corpus; the one named "fitted elsewhere"
+on documents that no question is asked of, so that neither its rarities nor its vectors have seen what they are asked
+to find.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ class Study:
     questions: int
     nodes: dict[int, int]
     bytes_per_block: float
-    fitted_on: float
+    sample_megabytes: float
+    elsewhere_megabytes: float
     contenders: list[Contender]
 
 
@@ -70,9 +72,10 @@ def study(name: str, corpus: list[Document], asked: list[Question], dims: list[i
     tokenizer = train_bpe(_sample(corpus), _VOCABULARY)
     timeline, answers = lay_out(corpus, asked, tokenizer, threads)
     with_question = {question.document for question in asked}
-    sample = list(_sample([one for number, one in enumerate(corpus) if number not in with_question]))
+    elsewhere = [document for number, document in enumerate(corpus) if number not in with_question]
     contenders = []
-    for label, make in _contenders(timeline, tokenizer, sample, [question.text for question in asked], dims):
+    samples = list(_sample(corpus)), list(_sample(elsewhere))
+    for label, make in _contenders(timeline, tokenizer, samples, [question.text for question in asked], dims):
         began = time.perf_counter()
         scores = make()
         seconds = time.perf_counter() - began
@@ -95,27 +98,36 @@ def study(name: str, corpus: list[Document], asked: list[Question], dims: list[i
         questions=len(asked),
         nodes={level: timeline.nodes(level) for level in range(1, levels_of(timeline) + 1)},
         bytes_per_block=timeline.text_bytes / timeline.blocks,
-        fitted_on=sum(map(len, sample)) / 1e6,
+        sample_megabytes=sum(map(len, samples[0])) / 1e6,
+        elsewhere_megabytes=sum(map(len, samples[1])) / 1e6,
         contenders=contenders,
     )
 
 
 def _contenders(
-    timeline: Timeline, tokenizer: HFTokenizer, sample: list[bytes], texts: list[str], dims: Iterable[int]
+    timeline: Timeline,
+    tokenizer: HFTokenizer,
+    samples: tuple[list[bytes], list[bytes]],
+    texts: list[str],
+    dims: Iterable[int],
 ) -> Iterator[tuple[str, Callable[[], Scores]]]:
     """Every way of scoring that is compared, by name."""
-    default = LexicalEncoder.fit(tokenizer, sample, sample_bytes=_SAMPLE_BYTES)
+
+    def fitted(sample: list[bytes], dim: int) -> LexicalEncoder:
+        return LexicalEncoder.fit(tokenizer, sample, dim, _SAMPLE_BYTES)
+
+    def scored(encoder: LexicalEncoder, pooled: bool = False) -> Callable[[], Scores]:
+        return lambda: gist_scores(timeline, encoder, texts, pooled)
+
+    default = LexicalEncoder.fit(tokenizer, samples[0], sample_bytes=_SAMPLE_BYTES)
     dim = default.dim
     yield BM25, lambda: bm25_scores(timeline, default.table, tokenizer, texts)
-    yield f"random signs, {dim}, children added up", lambda: gist_scores(timeline, default, texts, pooled=True)
-    yield (
-        f"random signs, {dim}, of the span's terms",
-        lambda: gist_scores(timeline, _unfitted(default, tokenizer), texts),
-    )
-    yield DEFAULT, lambda: gist_scores(timeline, default, texts)
+    yield f"random signs, {dim}, children added up", scored(default, pooled=True)
+    yield f"random signs, {dim}, of the span's terms", scored(_unfitted(default, tokenizer))
+    yield DEFAULT, scored(default)
+    yield f"lexical, {dim}, fitted elsewhere", scored(fitted(samples[1], dim))
     for other in dims:
-        encoder = LexicalEncoder.fit(tokenizer, sample, other, _SAMPLE_BYTES)
-        yield f"lexical, {other}", lambda encoder=encoder: gist_scores(timeline, encoder, texts)  # type: ignore[misc]
+        yield f"lexical, {other}", scored(fitted(samples[0], other))
 
 
 def _unfitted(fitted: LexicalEncoder, tokenizer: Tokenizer) -> LexicalEncoder:
