@@ -37,6 +37,7 @@ class WriterLock:
 
     def __init__(self, at: int, where: str) -> None:
         self._pid = os.getpid()
+        self._at = at
         try:
             fd = os.open(LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666, dir_fd=at)
         except OSError as error:
@@ -66,6 +67,16 @@ class WriterLock:
     def held(self) -> bool:
         """Whether this process still holds the lock."""
         return self._fd is not None and self._pid == os.getpid()
+
+    @property
+    def replaced(self) -> bool:
+        """Whether the lock file was removed or replaced, so that somebody else may hold another lock."""
+        assert self._fd is not None, "asked of a lock that is held"
+        try:
+            there, mine = os.stat(LOCK_NAME, dir_fd=self._at, follow_symlinks=False), os.fstat(self._fd)
+        except FileNotFoundError:
+            return True
+        return (there.st_dev, there.st_ino) != (mine.st_dev, mine.st_ino)
 
     def release(self) -> None:
         """Give the lock back; a second call does nothing."""

@@ -259,6 +259,9 @@ class Session:
             raise WriterFailedError(f"{self._failed}; reopen {self.store.path} to see what was committed")
         if not self._lock.held:
             raise UsageError("this writer was closed, or belongs to another process; open a new one")
+        if self._lock.replaced:
+            self._failed = "the lock file was removed, so somebody else may be writing"
+            raise WriterFailedError(f"{self._failed}; reopen {self.store.path} to see what was committed")
 
     def close(self) -> None:
         """Give the lock back; what was not committed is forgotten."""

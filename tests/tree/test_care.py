@@ -1,0 +1,256 @@
+"""Faults that were found by reading, each with the promise that it broke."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mctree
+from mctree.errors import CommitGoneError, UsageError, WriterFailedError
+from mctree.testing.toys import ToyEncoder
+from mctree.tree import writer as writers
+
+SMALL = 65536
+
+
+def new(path: Path, **options: int) -> mctree.Tree:
+    return mctree.create(path, chunk_bytes=SMALL, encoders=[ToyEncoder()], **options)
+
+
+def names(tree: mctree.Tree) -> list[str]:
+    return [document.name for document in tree.snapshot().documents()]
+
+
+@pytest.mark.parametrize("where", ["held_commits", "row_sums"])
+def test_a_commit_that_is_broken_off_is_not_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    tree = new(tmp_path / "t.mctree")
+    monkeypatch.setattr(writers, "_COLLECT_EVERY", 1)
+    with tree.writer() as writer:
+        writer.add("A", b"A" * 100)
+    writer = tree.writer()
+    writer.add("B", b"B" * 100)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writers, where, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            writer.commit()
+    with pytest.raises(WriterFailedError, match="broken off"):
+        writer.commit()
+    writer.close()
+    with tree.writer() as writer:
+        writer.add("C", b"C" * 100)
+    assert {d.name: d.read() for d in tree.snapshot().documents()} == {"A": b"A" * 100, "C": b"C" * 100}
+    assert list(tree.verify()) == []
+
+
+def test_a_lease_that_fails_after_a_commit_ends_the_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree = new(tmp_path / "t.mctree")
+    writer = tree.writer()
+    writer.add("A", b"A" * 100)
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "no space")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mctree.storage.leases.pwrite_all", fail)
+        with pytest.raises(WriterFailedError):
+            writer.commit()
+    with pytest.raises(WriterFailedError):
+        writer.commit()
+    writer.close()
+    assert names(tree) == ["A"]
+    assert list(tree.verify()) == []
+
+
+def test_a_bad_vector_shifts_no_other_gist(tmp_path: Path) -> None:
+    class Fragile(ToyEncoder):
+        broken = False
+
+        def encode(self, level: int, *arguments: object, **options: object) -> np.ndarray:
+            made = super().encode(level, *arguments, **options)
+            return made * np.nan if self.broken and level == 2 else made
+
+    encoder = Fragile()
+    tree = mctree.create(tmp_path / "t.mctree", chunk_bytes=SMALL, encoders=[encoder])
+    tree.build_gists(encoder, "toy")
+    writer = tree.writer()
+    encoder.broken = True
+    writer.add("A", np.random.default_rng(0).bytes(1500))
+    with pytest.raises(UsageError, match="not finite"):
+        writer.commit(gists=True)
+    encoder.broken = False
+    with pytest.raises(WriterFailedError):
+        writer.commit(gists=True)
+    writer.close()
+    with tree.writer() as writer:
+        writer.add("B", np.random.default_rng(1).bytes(3000))
+    snapshot = tree.snapshot()
+    grid = snapshot.tokens(0, 1024).reshape(32, 32)
+    blocks = encoder.encode(1, grid, np.ones((32, 32), bool))
+    expected = encoder.encode(2, blocks[None], np.ones((1, 32), bool))
+    assert np.array_equal(snapshot.gists().gather(2, np.array([0])), expected.astype(np.float16))
+
+
+def test_a_writer_behind_a_removed_lock_file_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "t.mctree"
+    first = new(path)
+    one = first.writer()
+    one.add("one", b"1")
+    (path / "lock").unlink()
+    two = mctree.open(path).writer()
+    two.add("two", b"2")
+    two.commit()
+    with pytest.raises(WriterFailedError, match="lock file"):
+        one.commit()
+    one.close()
+    two.close()
+    assert names(first) == ["two"]
+    assert list(first.verify()) == []
+
+
+def test_an_epoch_in_use_survives_two_compactions_and_a_crash_in_the_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = new(tmp_path / "t.mctree")
+    for name in ("A", "B", "C"):
+        with tree.writer() as writer:
+            writer.add(name, name.encode() * 100)
+    held = tree.snapshot()
+    with tree.writer() as writer:
+        writer.remove("A")
+    tree.compact()
+
+    def crash(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mctree.storage.epochs._keep_epoch", crash)
+        with pytest.raises(KeyboardInterrupt):
+            tree.compact()
+    tree = mctree.open(tmp_path / "t.mctree")
+    for _ in range(2):
+        tree.writer().close()
+    assert [d.read()[:1] for d in held.documents()] == [b"A", b"B", b"C"]
+    sent = pickle.loads(pickle.dumps(held))
+    assert [d.read()[:1] for d in sent.documents()] == [b"A", b"B", b"C"]
+    sent.close()
+    held.close()
+    tree.writer().close()
+    assert list((tmp_path / "t.mctree" / "epochs").iterdir()) == []
+    assert names(tree) == ["B", "C"]
+
+
+def test_compacting_through_a_link_compacts_what_it_leads_to(tmp_path: Path) -> None:
+    new(tmp_path / "real.mctree").close()
+    (tmp_path / "link.mctree").symlink_to("real.mctree")
+    tree = mctree.open(tmp_path / "link.mctree")
+    with tree.writer() as writer:
+        writer.add("A", b"A")
+    tree.compact()
+    assert (tmp_path / "link.mctree").is_symlink()
+    assert names(mctree.open(tmp_path / "real.mctree")) == ["A"]
+    assert mctree.open(tmp_path / "real.mctree").epoch == 1
+
+
+def test_two_gist_sets_never_share_a_folder(tmp_path: Path) -> None:
+    tree = new(tmp_path / "t.mctree")
+    with tree.writer() as writer:
+        writer.add("A", bytes(range(200)))
+    held = []
+    for seed, name in enumerate(("x", "x.2")):
+        tree.build_gists(ToyEncoder(seed=seed), name)
+        held.append(tree.snapshot())
+        tree.drop_gists(name)
+    tree.build_gists(ToyEncoder(seed=3), "x")
+    tree.build_gists(ToyEncoder(seed=4), "x.2")
+    folders = [view.record.folder for snapshot in (*held, tree.snapshot()) for view in snapshot.gist_sets()]
+    assert len(set(folders)) == len(folders)
+    assert list(tree.verify()) == []
+    with pytest.raises(UsageError, match="must be"):
+        tree.build_gists(ToyEncoder(seed=5), "zarr.json")
+
+
+def test_a_replacement_that_fails_leaves_the_old_document(tmp_path: Path) -> None:
+    tree = new(tmp_path / "t.mctree")
+    with tree.writer() as writer:
+        writer.add("A", b"old")
+
+    def pieces() -> object:
+        yield b"x" * 1000
+        raise RuntimeError("the network is gone")
+
+    with tree.writer() as writer:
+        writer.add("B", b"before")
+        with pytest.raises(RuntimeError):
+            writer.add("A", pieces(), replace=True)
+        with pytest.raises(UsageError):
+            writer.begin("A", locator={"x": 1.5}, replace=True)
+        writer.add("C", b"after")
+    assert {d.name: d.read() for d in tree.snapshot().documents()} == {"A": b"old", "B": b"before", "C": b"after"}
+    assert list(tree.verify()) == []
+
+
+def test_a_compaction_keeps_links_to_what_is_not_placed_and_to_other_spaces(tmp_path: Path) -> None:
+    tree = new(tmp_path / "t.mctree")
+    with tree.writer() as writer:
+        writer.add("dead", b"x" * 320)
+        writer.add("alive", b"y" * 320)
+        writer.link((320, 352), (1000, 1032), kind="later")
+        writer.link((5, 9), (5, 9), kind="elsewhere", spaces=(1, 2))
+        writer.link((0, 32), (320, 352), kind="of the dead")
+    with tree.writer() as writer:
+        writer.remove("dead")
+    tree.compact()
+    links = {link.kind: (link.source, link.target) for link in tree.snapshot().all_links()}
+    assert links == {"later": ((0, 0, 32), (0, 680, 712)), "elsewhere": ((1, 5, 9), (2, 5, 9))}
+
+
+def test_a_forked_child_keeps_what_its_parent_lets_go(tmp_path: Path) -> None:
+    tree = new(tmp_path / "t.mctree", keep=1)
+    with tree.writer() as writer:
+        writer.add("A", b"A" * 100)
+    snapshot = tree.snapshot()
+    forked, go = os.pipe(), os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            os.write(forked[1], b".")
+            os.read(go[0], 1)
+            status = 0 if snapshot.document("A").read() == b"A" * 100 else 2
+        except CommitGoneError:
+            status = 3
+        finally:
+            os._exit(status)
+    os.read(forked[0], 1)
+    snapshot.close()
+    with tree.writer() as writer:
+        writer.add("A", b"B" * 100, replace=True)
+        for i in range(70):
+            writer.add(f"{i}", b"x")
+            writer.commit()
+    os.write(go[1], b".")
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    for fd in (*forked, *go):
+        os.close(fd)
+
+
+def test_folders_that_a_killed_session_left_are_removed(tmp_path: Path) -> None:
+    tree = new(tmp_path / "t.mctree")
+    with tree.writer() as writer:
+        writer.add("A", bytes(range(200)))
+    tree.build_gists(ToyEncoder(), "kept")
+    left = tmp_path / "t.mctree" / "gists" / "left"
+    (left / "text" / "lod1").mkdir(parents=True)
+    tree.writer().close()
+    assert not left.exists()
+    assert tree.snapshot().gists("kept").rows(1) == tree.snapshot().blocks
