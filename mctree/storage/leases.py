@@ -94,7 +94,7 @@ class Leases:
 
     def renew(self) -> None:
         """In a forked child: hold in a file of its own what the parent held."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         inherited, self._fd = self._fd, None
         self._pid = os.getpid()
         if inherited is not None:

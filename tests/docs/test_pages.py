@@ -1,7 +1,7 @@
 """Every command and code block of the README and the guide does what it says.
 
-Blocks run in the order of the page: shell blocks in one folder, Python blocks in one interpreter.  A block behind a comment
-`<!-- not run: reason -->` is left out.
+Blocks run in the order of the page: shell blocks in one folder, Python blocks in one interpreter.  A block behind a
+comment `<!-- not run: reason -->` is left out.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def pieces() -> st.SearchStrategy[bytes]:
 @cache
 def bpe() -> HFTokenizer:
     """A tokenizer trained by this room."""
-    return train_bpe([PROSE * 4], 400)
+    return train_bpe([PROSE * 4], 2000)
 
 
 @cache
