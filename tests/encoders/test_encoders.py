@@ -161,7 +161,7 @@ def test_a_question_finds_the_block_that_answers_it(level: int) -> None:
     tokens, mask = _laid_out(texts)
     children, _, span = _inputs(encoder, level, tokens, mask)
     gists = encoder.encode(level, children, mask, span)
-    for question, answer in (("Readers of chunks", 0), ("gathering a row", 1), ("parse the date", 2)):
+    for question, answer in (("Readers of chunks", 0), ("gathering a row", 1), ("parse dates", 2)):
         assert int(np.argmax(gists @ encoder.encode_query(question, level))) == answer
 
 

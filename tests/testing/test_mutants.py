@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, settings
-from hypothesis.stateful import run_state_machine_as_test
+from hypothesis import strategies as st
+from hypothesis.stateful import initialize, run_state_machine_as_test
 
 from mctree.format.records import Tail
 from mctree.geometry import World
@@ -178,6 +179,14 @@ def snapshots_travel_to_the_newest_commit(patch: Patch) -> None:
     wrapped(patch, Snapshot, "__reduce__", reduce)
 
 
+class Aged(TreeMachine):
+    """The machine, always begun with a store that has gists, dead blocks, a tail, and an old snapshot that is held."""
+
+    @initialize(blocks=st.sampled_from([40, 70]))
+    def begin_with(self, blocks: int) -> None:
+        TreeMachine.begin_with(self, blocks, build=True, aged=True, hold=True)
+
+
 @pytest.mark.parametrize("name", MUTANTS)
 def test_the_machine_finds(name: str, monkeypatch: Patch) -> None:
     MUTANTS[name](monkeypatch)
@@ -192,4 +201,4 @@ def test_the_machine_finds(name: str, monkeypatch: Patch) -> None:
         suppress_health_check=list(HealthCheck),
     )
     with pytest.raises(Exception):  # noqa: B017  # whatever it is that gives the fault away
-        run_state_machine_as_test(TreeMachine, settings=hunting)
+        run_state_machine_as_test(Aged, settings=hunting)

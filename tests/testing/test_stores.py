@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import find, given, settings
+from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
 import mctree
@@ -23,6 +23,9 @@ from mctree.testing import (
     verified,
     watched,
 )
+
+
+FIRST = settings(max_examples=3000, derandomize=True, database=None, phases=[Phase.generate])
 
 
 def damage(path: Path) -> None:
@@ -53,10 +56,12 @@ def test_trees_with_dead_blocks_tails_and_coarse_levels_are_drawn() -> None:
     plan = find(
         strategies.plans(most=2000),
         lambda plan: made_of(plan, lambda state: state.dead and any(d.open for d in state.documents.values())),
-        settings=settings(max_examples=3000, derandomize=True),
+        settings=FIRST,
     )
     assert len(plan.rounds) >= 2
-    assert find(strategies.plans(most=2000), lambda plan: made_of(plan, lambda state: len(state.blocks) >= 32))
+    assert find(
+        strategies.plans(most=2000), lambda plan: made_of(plan, lambda state: len(state.blocks) >= 32), settings=FIRST
+    )
 
 
 def made_of(plan: Plan, wanted) -> bool:  # type: ignore[no-untyped-def]
