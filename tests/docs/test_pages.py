@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-BLOCK = re.compile(r"^(?P<skip><!-- not run: .* -->\n+)?```(?P<kind>sh|python)\n(?P<body>.*?)^```$", re.M | re.S)
+BLOCK = re.compile(r"^(?P<skip><!-- not run: [^\n]* -->\n+)?```(?P<kind>sh|python)\n(?P<body>.*?)^```$", re.M | re.S)
 
 
 @dataclass(frozen=True)
