@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tools.retrieval.study import BM25, DEFAULT, INHERITED, RECALLS, SHARES, Contender, Study
+from tools.retrieval.study import INHERITED, RECALLS, Contender, Study
 
 __all__ = ["page"]
 
