@@ -24,7 +24,6 @@ from mctree.testing import (
     watched,
 )
 
-
 FIRST = settings(max_examples=3000, derandomize=True, database=None, phases=[Phase.generate])
 
 
