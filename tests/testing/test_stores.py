@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import Phase, find, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 import mctree
@@ -23,8 +23,6 @@ from mctree.testing import (
     verified,
     watched,
 )
-
-FIRST = settings(max_examples=3000, derandomize=True, database=None, phases=[Phase.generate])
 
 
 def damage(path: Path) -> None:
@@ -52,20 +50,20 @@ def test_a_drawn_tree_holds_what_its_model_says(data: st.DataObject) -> None:
 
 
 def test_trees_with_dead_blocks_tails_and_coarse_levels_are_drawn() -> None:
-    plan = find(
-        strategies.plans(most=2000),
-        lambda plan: made_of(plan, lambda state: state.dead and any(d.open for d in state.documents.values())),
-        settings=FIRST,
-    )
-    assert len(plan.rounds) >= 2
-    assert find(
-        strategies.plans(most=2000), lambda plan: made_of(plan, lambda state: len(state.blocks) >= 32), settings=FIRST
-    )
+    seen: set[str] = set()
 
+    @given(plan=strategies.plans(most=2000))
+    @settings(max_examples=60, derandomize=True, database=None, phases=[Phase.generate])
+    def draw(plan: Plan) -> None:
+        with made(plan) as sample:
+            state = sample.expected.state
+            documents = state.documents.values()
+            seen.update({"dead"} if state.dead else ())
+            seen.update({"tail"} if any(d.open and d.placed < len(d.tokens) for d in documents) else ())
+            seen.update({"level 2"} if len(state.blocks) >= 32 else ())
 
-def made_of(plan: Plan, wanted) -> bool:  # type: ignore[no-untyped-def]
-    with made(plan) as sample:
-        return bool(wanted(sample.expected.state))
+    draw()
+    assert seen == {"dead", "tail", "level 2"}
 
 
 @given(data=st.data(), blocks=st.integers(1, 200))
