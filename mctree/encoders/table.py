@@ -21,7 +21,7 @@ __all__ = ["WIDTH", "Pairs", "TermTable"]
 WIDTH: Final = 2
 """The most terms that one token has; a longer token counts with its first ones."""
 
-_AT_ONCE: Final = 4096
+_LONGEST_QUESTION: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +95,17 @@ class TermTable:
     def of_question(self, tokenizer: Tokenizer, text: str) -> NDArray[np.int32]:
         """The distinct terms of a question, `int32 [terms]`, ascending.
 
-        Each of its words is tokenized by itself, as it stands and in small letters, with a space before it
-        and without one, since a vocabulary may cut these differently; the first 4,096 words count.
+        Each of its words is tokenized by itself, as it stands and in small letters, with a space before it and
+        without one, since a vocabulary may cut these differently; those that take the fewest tokens count.  Beyond
+        4,096 words, what follows does not.
         """
-        forms = {form for word in split(text)[:_AT_ONCE] for form in (word, word.lower())}
-        pieces = [(space + form).encode("utf-8", "replace") for form in sorted(forms) for space in (" ", "")]
-        if not pieces:
-            return np.zeros(0, np.int32)
-        found = self.of_token[np.concatenate([encoded.ids for encoded in tokenizer.encode(pieces)])]
-        return np.unique(found[found >= 0])
+        words = split(text)[:_LONGEST_QUESTION]
+        forms = [[space + form for form in (word, word.lower()) for space in (" ", "")] for word in words]
+        pieces = [form.encode("utf-8", "replace") for four in forms for form in four]
+        ids = [encoded.ids for encoded in tokenizer.encode(pieces)]
+        found = [np.zeros(0, np.uint32)]
+        for start in range(0, len(ids), 4):
+            fewest = min(map(len, ids[start : start + 4]))
+            found += [one for one in ids[start : start + 4] if len(one) == fewest]
+        terms = self.of_token[np.concatenate(found)]
+        return np.unique(terms[terms >= 0])

@@ -22,15 +22,15 @@ from mctree.ingest.sample import Sample
 from mctree.tree import Tree, create
 from mctree.tree import open as open_tree
 
-__all__ = ["LARGEST_SAMPLE", "EncoderChoice", "TokenizerChoice", "prepare", "read_tokenizer"]
+__all__ = ["EncoderChoice", "TokenizerChoice", "prepare", "read_tokenizer"]
 
 TokenizerChoice = Tokenizer | str | os.PathLike[str] | None
 EncoderChoice = Encoder | Literal["lexical", "none"] | None
 
-LARGEST_SAMPLE = 16 << 20
-_TRAINING_SHARE, _TRAINING_LEAST = 4, 4 << 20
-_FITTING_SHARE, _FITTING_LEAST, _FITTING_MOST = 32, 256 << 10, 4 << 20
-"""Of how much of the corpus, as a divisor and in bytes, the tokenizer and the encoder are made."""
+_TRAINING_SHARE, _TRAINING_LEAST, _TRAINING_MOST = 4, 4 << 20, 16 << 20
+_FITTING_SHARE, _FITTING_LEAST, _FITTING_MOST = 32, 512 << 10, 8 << 20
+"""Of how much of the corpus, as a divisor and in bytes, the tokenizer and the encoder are made: enough to be of use,
+and little beside what ingesting the corpus takes."""
 
 _SET_NAME = "default"
 _NO_GISTS = b"\0no gists"
@@ -41,7 +41,7 @@ def prepare(
     store: str | os.PathLike[str],
     tokenizer: TokenizerChoice,
     encoder: EncoderChoice,
-    sample: Callable[[], Sample],
+    sample: Callable[[int], Sample],
     *,
     chunk_bytes: int,
 ) -> Tree:
@@ -51,7 +51,7 @@ def prepare(
         store: its path.
         tokenizer: an object, "bytes", the path of a `tokenizer.json`, or None for the store's own or a trained one.
         encoder: an object, "lexical", "none", or None for the store's own or a lexical one.
-        sample: draws a sample of the corpus; called at most once, and only if something is to be made of it.
+        sample: draws a sample of so many bytes; called at most once, and only if something is to be made of it.
         chunk_bytes: wished size of chunk files of a new store.
 
     Raises:
@@ -64,16 +64,16 @@ def prepare(
     given = read_tokenizer(tokenizer)
     drawn: list[Sample] = []
 
-    def once() -> Sample:
+    def once(size: int) -> Sample:
         if not drawn:
-            drawn.append(sample())
+            drawn.append(sample(size))
         return drawn[0]
 
     if os.path.lexists(store):
         own = () if encoder is None or isinstance(encoder, str) else (encoder,)
         tree = open_tree(store, encoders=own)
     else:
-        tree = create(store, tokenizer=given or _trained(once()), chunk_bytes=chunk_bytes)
+        tree = create(store, tokenizer=given or _trained(once(_TRAINING_MOST)), chunk_bytes=chunk_bytes)
     try:
         _check_tokenizer(tree, given)
         if not _is_new(tree):
@@ -83,7 +83,7 @@ def prepare(
                 writer.stamp(_NO_GISTS, Stamp(0, 0, 0, 0, 0, b""))
                 writer.keep_stamps()
         else:
-            made = _fitted(tree, once()) if encoder is None or isinstance(encoder, str) else encoder
+            made = _fitted(tree, once(_FITTING_MOST)) if encoder is None or isinstance(encoder, str) else encoder
             tree.build_gists(made, _SET_NAME, default=True)
     except BaseException:
         tree.close()
@@ -120,8 +120,8 @@ def _is_new(tree: Tree) -> bool:
 def _trained(sample: Sample) -> Tokenizer:
     if not sample.texts:
         raise SourceError("there is no text to train a tokenizer on: add some, or choose one with tokenizer=")
-    share = LARGEST_SAMPLE if sample.total is None else max(sample.total // _TRAINING_SHARE, _TRAINING_LEAST)
-    size = min(share, LARGEST_SAMPLE)
+    share = _TRAINING_MOST if sample.total is None else max(sample.total // _TRAINING_SHARE, _TRAINING_LEAST)
+    size = min(share, _TRAINING_MOST)
     return train_bpe(sample.thinned(size), sample_bytes=size)
 
 

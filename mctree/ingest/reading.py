@@ -6,7 +6,7 @@ it.  So memory holds `hold` bytes of one document and one job, whatever is read.
 
 Of two documents of one name the first one counts; the other is reported.
 
-It does not assume that a source ends: nothing is concluded from what did not come up before `finished` is set.
+It does not assume that a source ends: nothing follows from what did not come up before `jobs` is exhausted.
 """
 
 from __future__ import annotations
@@ -60,7 +60,6 @@ class Reader:
 
     Attributes:
         seen: the documents of `base` whose inputs came up.
-        finished: everything was enumerated.
     """
 
     def __init__(
@@ -75,7 +74,6 @@ class Reader:
         hold: int,
     ) -> None:
         self.seen = Numbers()
-        self.finished = False
         self._source = source
         self._base = base
         self._tally = tally
@@ -99,7 +97,6 @@ class Reader:
             self._handle(self._left or 0)
         if self._job:
             yield self._taken()
-        self.finished = True
 
     def is_foreign(self, name: bytes) -> bool:
         """Whether the document of this name is being written to by somebody else."""

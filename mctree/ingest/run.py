@@ -19,7 +19,7 @@ from typing import BinaryIO, cast
 from mctree.errors import UsageError
 from mctree.ingest.interrupts import Interrupts
 from mctree.ingest.pipeline import tokenized
-from mctree.ingest.preparing import LARGEST_SAMPLE, EncoderChoice, TokenizerChoice, prepare
+from mctree.ingest.preparing import EncoderChoice, TokenizerChoice, prepare
 from mctree.ingest.progress import Progress, SizeScan, Tracker
 from mctree.ingest.reading import Reader
 from mctree.ingest.report import Report, Tally
@@ -52,9 +52,9 @@ class _Input:
     spooled: SpooledInput | None
     text_field: str
 
-    def sample(self) -> Sample:
-        """A sample of it."""
-        return draw(self.open(), self.spooled, size=LARGEST_SAMPLE, text_field=self.text_field)
+    def sample(self, size: int) -> Sample:
+        """A sample of it, of so many bytes."""
+        return draw(self.open(), self.spooled, size=size, text_field=self.text_field)
 
 
 def ingest(
@@ -144,17 +144,18 @@ def ingest(
     with ExitStack() as stack:
         interrupts = stack.enter_context(Interrupts())
         existed = os.path.lexists(store)
-        drawn: list[Sample] = []
+        totals: list[int | None] = []
 
-        def sample() -> Sample:
+        def sample(size: int) -> Sample:
             tracker.enter("sampling")
-            drawn.append(given.sample())
+            drawn = given.sample(size)
+            totals.append(drawn.total)
             tracker.enter("training")
-            return drawn[0]
+            return drawn
 
         tree = stack.enter_context(prepare(store, tokenizer, encoder, sample, chunk_bytes=chunk_bytes))
-        if drawn:
-            tracker.total = lambda: drawn[0].total
+        if totals:
+            tracker.total = lambda: totals[0]
         elif on_event is not None and given.again:
             scan = SizeScan(given.open())
             scan.start()
@@ -192,7 +193,7 @@ def _sync(
                 with held:
                     scribe.write(job, encoded)
                 tracker.advance(job.handled)
-        if reader.finished and not keep_vanished and len(reader.seen) < base.documents_count:
+        if not keep_vanished and len(reader.seen) < base.documents_count:
             tracker.enter("removing")
             _remove_vanished(base, source, reader, scribe, interrupts)
         tracker.enter("finishing")

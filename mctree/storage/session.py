@@ -62,7 +62,10 @@ class Session:
         if not store.writable:
             raise ReadOnlyError(f"{store.path} was opened for reading, or cannot be written to")
         self.store = store
-        self._lock = WriterLock(store.at, store.path)
+        try:
+            self._lock = WriterLock(store.at, store.path)
+        except FileNotFoundError:
+            raise BusyError(f"{store.path} was removed or compacted meanwhile; open it again") from None
         if store.moved:
             self._lock.release()
             raise BusyError(f"{store.path} was moved or compacted meanwhile; open it again")
@@ -259,6 +262,8 @@ class Session:
             raise WriterFailedError(f"{self._failed}; reopen {self.store.path} to see what was committed")
         if not self._lock.held:
             raise UsageError("this writer was closed, or belongs to another process; open a new one")
+        if self.store.closed:
+            raise UsageError(f"{self.store.path} was closed; open it again")
         if self._lock.replaced:
             self._failed = "the lock file was removed, so somebody else may be writing"
             raise WriterFailedError(f"{self._failed}; reopen {self.store.path} to see what was committed")
@@ -269,7 +274,7 @@ class Session:
             try:
                 for writer in self._arrays.values():
                     writer.close()
-                if self._failed is None:
+                if self._failed is None and not self.store.closed:
                     self._advise(every=True)
                 if self._head is not None:
                     os.close(self._head)

@@ -73,7 +73,7 @@ class Store:
         except BaseException:
             os.close(at)
             raise
-        self.at = at
+        self._at = at
         self.meta = meta
         self.environment = environment
         self.writable = writable and environment.writable
@@ -87,6 +87,17 @@ class Store:
     def identity(self) -> tuple[bytes, int]:
         """(store id, epoch)."""
         return self.meta.store, self.meta.epoch
+
+    @property
+    def at(self) -> int:
+        """Descriptor of the store's directory.
+
+        Raises:
+            UsageError: the store was closed, and the number may be another file's by now.
+        """
+        if self.closed:
+            raise self._refuse_closed()
+        return self._at
 
     @property
     def closed(self) -> bool:
@@ -113,7 +124,7 @@ class Store:
             CommitGoneError: it was collected.
         """
         if self.closed:
-            raise UsageError(f"{self.path} was closed; open it again")
+            raise self._refuse_closed()
         with self.environment.reading() as txn:
             index = Reading(txn)
             if commit is not None and not index.holds(commit):
@@ -175,6 +186,9 @@ class Store:
                     del self._levels[other]
             shared.commit = max(shared.commit, commit)
             return shared.level
+
+    def _refuse_closed(self) -> UsageError:
+        return UsageError(f"{self.path} was closed; open it again")
 
     def close(self) -> None:
         """Close files and give up leases; arrays already handed out stay readable while somebody refers to them."""

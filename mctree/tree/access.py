@@ -65,7 +65,7 @@ class AccessCounts:
         with self._lock:
             waiting, self._waiting, self._recorded = self._waiting, {}, 0
         store = self._tree.store
-        if not store.writable:
+        if store.closed or not store.writable:
             return
         for level, parts in waiting.items():
             add_counts(store.at, _name(level), np.concatenate(parts))

@@ -29,6 +29,8 @@ BlockTokens = Callable[[int, int], tuple[NDArray[np.uint32], NDArray[np.int64]]]
 
 _FANOUT = TEXT.fanout(0)
 _BATCH_BLOCKS = 1 << 13
+_SPAN_BLOCKS = 1 << 13
+"""Blocks whose tokens an encoder that wants spans is given at once, if one node does not have more."""
 
 
 def level_layout(record: GistSetRecord, level: int, chunk_bytes: int) -> ArrayLayout:
@@ -78,16 +80,25 @@ def encode_nodes(
     mask = world.exists(TEXT, level - 1, below.reshape(-1)).reshape(below.shape)
     if level > encoder.span_level:
         return encoder.encode(level, children.astype(np.float32), mask)
-    # The span's own tokens are large at high levels: one node at a time bounds memory to one span.
+    # The spans' own tokens are many at high levels: so many nodes at a time as bounds memory.
     width = TEXT.width(level) // BLOCK
+    at_once = max(_SPAN_BLOCKS // width, 1)
     made = []
-    for i, node in enumerate(first.tolist()):
-        grid, counts = tokens(node * width, (node + 1) * width)
-        alive = world.exists(TEXT, 1, np.arange(node * width, (node + 1) * width))
-        real = (np.arange(BLOCK) < counts[:, None]) & alive[:, None]
-        span = (grid.reshape(1, -1), real.reshape(1, -1))
-        made.append(encoder.encode(level, children[i : i + 1].astype(np.float32), mask[i : i + 1], span))
+    for start in range(0, len(first), at_once):
+        nodes = slice(start, start + at_once)
+        span = _spans(first[nodes], width, world, tokens)
+        made.append(encoder.encode(level, children[nodes].astype(np.float32), mask[nodes], span))
     return np.concatenate(made)
+
+
+def _spans(
+    nodes: NDArray[np.int64], width: int, world: World, tokens: BlockTokens
+) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
+    """The tokens of the `width` blocks under each node, and which of them are real and live: `[n, positions]`."""
+    grids, counts = zip(*(tokens(node * width, (node + 1) * width) for node in nodes.tolist()), strict=True)
+    alive = world.exists(TEXT, 1, (nodes[:, None] * width + np.arange(width)).reshape(-1))
+    real = (np.arange(BLOCK) < np.concatenate(counts)[:, None]) & alive[:, None]
+    return np.concatenate(grids).reshape(len(nodes), -1), real.reshape(len(nodes), -1)
 
 
 class GistBuilder:

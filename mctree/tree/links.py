@@ -15,12 +15,14 @@ from mctree.format.keys import Table, link_node_key, u64
 from mctree.format.values import checked_text
 from mctree.geometry import TEXT, World, cover
 from mctree.geometry.address import SPACE_LIMIT
-from mctree.geometry.integers import whole
+from mctree.geometry.integers import LIMIT, whole
 from mctree.storage.index import Reading, Writing
 
 __all__ = ["Link", "all_links", "checked_link", "end_link", "has_link", "links_in", "put_link"]
 
 _LEVELS = range(TEXT.max_level + 1)
+_END = LIMIT // TEXT.block * TEXT.block
+"""The position behind the last that a block can have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ def checked_link(
     """
     spans = []
     for space, (start, stop) in zip(spaces, (source, target), strict=True):
-        first, last = int(whole(start, "the start of a link")), int(whole(stop, "the stop of a link"))
+        first, last = int(whole(start, "the start of a link", _END)), int(whole(stop, "the stop of a link", _END + 1))
         if first >= last:
             raise UsageError(f"a link needs spans of at least one position, not {first}..{last}")
         spans.append((int(whole(space, "the space of a link", SPACE_LIMIT)), first, last))

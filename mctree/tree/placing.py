@@ -312,6 +312,8 @@ class OpenDocument:
             self._place(len(self._ids), self._size)
         elif full := len(self._ids) // BLOCK * BLOCK:
             self._place(full, int(self._stops[full - 1]))
+        elif self._ids is ids:
+            self._ids = ids.copy()  # the caller may use the array again
 
     def _place(self, count: int, stop: int) -> None:
         """Place the first `count` waiting tokens, which end at source byte `stop`."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import islice, pairwise
+from itertools import chain, islice, pairwise
 
 from mctree.format.facts import GistSetRecord, array_layout
 from mctree.format.keys import (
@@ -132,8 +132,9 @@ def _after_version(index: Writing, version: bytes, payload: bytes, freed: Freed)
         freed.generations.append((array, chunk, born))
     elif table is Table.GIST_SET:
         blob = GistSetRecord.decode(payload).blob
-        others = (other for _, other in index.scan(Table.GIST_SET) if other)
-        if all(GistSetRecord.decode(other).blob != blob for other in others):
+        # Blobs are kept by their content, so other sets may use it, and so may a setting, such as the tokenizer's.
+        others = chain(index.scan(Table.GIST_SET), index.scan(Table.SETTING))
+        if not any(blob in other for _, other in others):
             index.delete(Table.BLOB + blob)
     elif table is Table.ARRAY:
         number = u32.unpack(fact)[0]

@@ -3,7 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from command_lines import make_store
+
+from tests.cli.command_lines import make_store
 
 
 @pytest.fixture(scope="session")

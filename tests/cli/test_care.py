@@ -6,9 +6,9 @@ import os
 import shutil
 
 import pytest
-from command_lines import assert_printable, book, good, objects, run
 
 import mctree
+from tests.cli.command_lines import assert_printable, book, good, objects, run
 
 
 @pytest.fixture

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import pytest
-from command_lines import HOSTILE, assert_printable
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mctree.cli.escaping import escape, one_line, unescape, visible
 from mctree.errors import UsageError
+from tests.cli.command_lines import HOSTILE, assert_printable
 
 NAMES = st.one_of(
     st.binary(max_size=40),

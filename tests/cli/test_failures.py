@@ -7,12 +7,12 @@ import shutil
 
 import click
 import pytest
-from command_lines import assert_printable, bad, good, make_store, objects, run
 
 import mctree
 from mctree.cli import failures
 from mctree.cli.failures import report
 from mctree.errors import CorruptError, LockedError, UsageError
+from tests.cli.command_lines import assert_printable, bad, good, make_store, objects, run
 
 WITH_A_STORE = (
     ["info"],

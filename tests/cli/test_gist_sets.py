@@ -6,10 +6,10 @@ import shutil
 
 import numpy as np
 import pytest
-from command_lines import bad, book, good, objects, run
 
 import mctree
 from mctree.tree.search import search
+from tests.cli.command_lines import bad, book, good, objects, run
 
 
 @pytest.fixture(scope="module")

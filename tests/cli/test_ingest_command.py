@@ -11,13 +11,13 @@ import time
 from pathlib import Path
 
 import pytest
-from command_lines import HOSTILE, assert_printable, bad, book, environment, good, objects, process, run
 
 import mctree
 from mctree.cli.commands.ingest import default_store
 from mctree.cli.escaping import escape
 from mctree.encoders import train_bpe
 from mctree.errors import MctreeError
+from tests.cli.command_lines import HOSTILE, assert_printable, bad, book, environment, good, objects, process, run
 
 RAW = ("--tokenizer", "bytes", "--encoder", "none")
 

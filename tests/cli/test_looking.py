@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 
 import pytest
-from command_lines import HOSTILE, assert_printable, bad, book, good, objects, process, run
 
 import mctree
 from mctree.cli.escaping import escape
 from mctree.cli.formatting import cells
 from mctree.geometry import Address
+from tests.cli.command_lines import HOSTILE, assert_printable, bad, book, good, objects, process, run
 
 READERS = (["info"], ["docs"], ["show"], ["show", "1:0"], ["show", "0:5"], ["show", "2:1"], ["cat", "diary"], ["log"])
 

@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_lines import environment, process
 
 import mctree
+from tests.cli.command_lines import environment, process
 
 COMMAND = [sys.executable, "-m", "mctree"]
 

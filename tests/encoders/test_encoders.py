@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mctree.encoders import BytesTokenizer, Encoder, LexicalEncoder, MeanEncoder, load_encoder
 from mctree.errors import CorruptError, UsageError
-from tests.encoders.strategies import PROSE, bpe
+from tests.encoders.strategies import PROSE, bpe, wordpiece
 
 DIM = 24
 
@@ -127,6 +127,17 @@ def test_nothing_gives_zeros(name: str) -> None:
         children, _, span = _inputs(encoder, level, np.zeros((3, 32), np.uint32), nothing)
         assert not encoder.encode(level, children, nothing, span).any()
     assert encoder.encode(1, np.zeros((0, 32), np.uint32), np.zeros((0, 32), np.bool_)).shape == (0, DIM)
+
+
+def test_masked_tokens_do_not_count_as_the_first_token_of_the_vocabulary() -> None:
+    encoder = LexicalEncoder.fit(wordpiece(), [b"level"], DIM)
+    assert encoder.table.of_token[0].max() >= 0
+    assert not encoder.encode(1, np.zeros((2, 32), np.uint32), np.zeros((2, 32), np.bool_)).any()
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_questions_without_words_are_legal(name: str) -> None:
+    encoder = ENCODERS[name]()
     assert np.isfinite(encoder.encode_query("")).all() and np.isfinite(encoder.encode_query("?! \n")).all()
 
 
@@ -165,9 +176,20 @@ def test_a_question_finds_the_block_that_answers_it(level: int) -> None:
         assert int(np.argmax(gists @ encoder.encode_query(question, level))) == answer
 
 
-def test_case_identifiers_and_endings_are_taken_off_questions() -> None:
-    for one, other in (("HTTPServer", "http server"), ("Chunks", "chunk"), ("parse_date", "date parse")):
-        assert lexical().encode_query(one) @ lexical().encode_query(other) > 0.7
+@pytest.mark.parametrize("level", [1, 2])
+def test_a_question_is_encoded_for_the_level_that_it_is_asked_of(level: int) -> None:
+    encoder = LexicalEncoder.fit(bpe(), [PROSE[start : start + 90] for start in range(0, 300, 7)], 64)
+    tokens, mask = _laid_out([b" reader reader", b" chunk chunk"])
+    children, _, span = _inputs(encoder, level, tokens, mask)
+    gists = encoder.encode(level, children, mask, span)
+    for gist, word in zip(gists, ("reader", "chunk"), strict=True):
+        right, wrong = (gist @ encoder.encode_query(word, asked) for asked in (level, 3 - level))
+        assert right > 0.999 and wrong < 0.95, (right, wrong)
+
+
+def test_case_and_the_style_of_identifiers_are_taken_off_questions() -> None:
+    for one, other in (("READER", "reader"), ("readerLevel", "level, reader!"), ("parse_date", "date parse")):
+        assert lexical().encode_query(one) @ lexical().encode_query(other) > 0.999
 
 
 def _laid_out(texts: list[bytes]) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:

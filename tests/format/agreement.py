@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from reader import BLOCK, FAN, Snapshot, Store
 
 from mctree.geometry import Address
 from mctree.tree import Snapshot as Theirs
 from mctree.tree import Tree
+from tests.format.reader import BLOCK, FAN, Snapshot, Store
 
 EVERYWHERE = (0, 1 << 62)
 

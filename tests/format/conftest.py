@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from story import tell
 
 from mctree.testing import scratch
+from tests.format.story import tell
 
 
 @pytest.fixture(scope="session")

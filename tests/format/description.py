@@ -9,9 +9,9 @@ import hashlib
 from typing import Any
 
 import numpy as np
-import reader
 
 from mctree.tree import Snapshot
+from tests.format import reader
 
 SHORT = 200
 """Bytes of documents up to which they are written out."""

@@ -11,7 +11,7 @@ import json
 import struct
 from pathlib import Path
 
-from reader import BLOCK, LOD0, Store, crc32c, u32, u64, unpack
+from tests.format.reader import BLOCK, LOD0, Store, crc32c, u32, u64, unpack
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "format.md"

@@ -1,6 +1,6 @@
 """Write the store of the story to tests/fixtures, for later versions to open, and what it holds beside it.
 
-    python tests/format/make_fixture.py FORMAT
+    python -m tests.format.make_fixture FORMAT
 
 It is done once for each version of the format.  Clocks and random numbers are held still, so that doing it again
 with the same version of mctree makes the same records.
@@ -16,11 +16,10 @@ import tempfile
 from pathlib import Path
 from unittest import mock
 
-from description import told
-from examples import PAGE, rendered, with_examples
-from story import ENCODERS, tell
-
 import mctree
+from tests.format.description import told
+from tests.format.examples import PAGE, rendered, with_examples
+from tests.format.story import ENCODERS, tell
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
 ADVISORY = ("lock", "leases", "telemetry", "epochs", "index.lmdb/lock.mdb")

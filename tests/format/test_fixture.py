@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from agreement import assert_agreement
-from description import told as told_of
-from description import told_by_reader
-from examples import FIXTURE, PAGE, rendered, with_examples
-from reader import Store
-from story import ENCODERS
 
 import mctree
 from mctree.tree.search import search
+from tests.format.agreement import assert_agreement
+from tests.format.description import told as told_of
+from tests.format.description import told_by_reader
+from tests.format.examples import FIXTURE, PAGE, rendered, with_examples
+from tests.format.reader import Store
+from tests.format.story import ENCODERS
 
 FIXTURES = sorted(FIXTURE.parent.glob("v*.mctree"))
 

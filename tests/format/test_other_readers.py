@@ -13,18 +13,18 @@ import numpy as np
 import pytest
 import tensorstore
 import zarr
-from agreement import assert_agreement
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from reader import Store
-from story import ENCODERS
 from zarr.errors import ZarrUserWarning
 
 import mctree
 from mctree.errors import CorruptError
 from mctree.testing import Sample, strategies
 from mctree.tree import Snapshot
+from tests.format.agreement import assert_agreement
+from tests.format.reader import Store
+from tests.format.story import ENCODERS
 
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 OURS = {"index.lmdb", "head", "generations", "leases", "lock", "epochs"}

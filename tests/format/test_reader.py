@@ -11,18 +11,18 @@ from pathlib import Path
 
 import lmdb
 import pytest
-import reader
-from agreement import assert_agreement, copied
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
-from reader import DamagedError, Store, hugging_face_pieces
-from story import ENCODERS, tell, tokenizer
 
 import mctree
 from mctree.encoders import HFTokenizer
 from mctree.storage import session
 from mctree.testing import Sample, TreeMachine, strategies
+from tests.format import reader
+from tests.format.agreement import assert_agreement, copied
+from tests.format.reader import DamagedError, Store, hugging_face_pieces
+from tests.format.story import ENCODERS, tell, tokenizer
 
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 BRIEF = settings(max_examples=5, stateful_step_count=12, deadline=None, suppress_health_check=SLOW)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -27,3 +28,11 @@ def folder() -> Iterator[str]:
 def clocks_are_fine(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that has just been written is settled at once; its reader waits for the clock to go on."""
     monkeypatch.setattr(plan, "RACY_NS", 0)
+
+
+@pytest.fixture
+def no_thread_stays() -> Iterator[None]:
+    """Threads that the test starts, whoever else has some in this process, end with it."""
+    before = set(threading.enumerate())
+    yield
+    assert set(threading.enumerate()) <= before

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import mctree
 from mctree.ingest import Report, ingest
-from mctree.sources import Item, RawDocument, Root, Skipped
+from mctree.sources import Item, RawDocument, Root, Skipped, Stamp
 from mctree.testing import assert_whole
 
 PLAIN: dict[str, Any] = {"tokenizer": "bytes", "encoder": "none", "chunk_bytes": 1 << 16, "workers": 1}
@@ -90,19 +90,35 @@ class ListedSource:
 
     Args:
         documents: pieces of each document, by name; what is an exception is raised there.
+        stamps: what a `stat` of an input would tell; by default it cannot be looked at, like standard input.
+        containers: inputs that are containers with one document each.
     """
-
-    def __init__(self, documents: Mapping[bytes, list[bytes | BaseException]]) -> None:
-        self.documents = documents
-        self.walked = False
 
     roots = (Root(b"t", None),)
 
+    def __init__(
+        self,
+        documents: Mapping[bytes, list[bytes | BaseException]],
+        stamps: Mapping[bytes, Stamp] | None = None,
+        containers: Collection[bytes] = (),
+    ) -> None:
+        self.documents = documents
+        self.stamps = stamps or {}
+        self.containers = containers
+        self.walked = False
+        self.unread: set[bytes] = set()
+
     def __iter__(self) -> Iterator[Item | Skipped]:
         self.walked = False
+        self.unread = {name for name in self.documents if name in self.containers}
         for name in self.documents:
-            yield Item(name, None, False, lambda name=name: iter([RawDocument(name, {}, lambda: self._read(name))]))
+            yield Item(name, self.stamps.get(name), name in self.containers, lambda name=name: self._open(name))
         self.walked = True
+
+    def _open(self, name: bytes) -> Iterator[RawDocument | Skipped]:
+        called = name + b"#1" if name in self.containers else name
+        yield RawDocument(called, {"line": 1} if called != name else {}, lambda: self._read(name))
+        self.unread.discard(name)
 
     def _read(self, name: bytes) -> Iterator[bytes]:
         for piece in self.documents[name]:
@@ -111,7 +127,7 @@ class ListedSource:
             yield piece
 
     def covers(self, name: bytes) -> bool:
-        return self.walked and name.startswith(b"t/")
+        return self.walked and name.startswith(b"t/") and name.partition(b"#")[0] not in self.unread
 
 
 names = st.sampled_from(["a", "b", "c.txt", "d#1", "é"])

@@ -5,15 +5,17 @@ from __future__ import annotations
 import io
 import json
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from corpora import PLAIN, commits, held, sync, texts, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mctree.ingest import Report, ingest
+from mctree.sources import RawDocument, Skipped, Stamp
 from mctree.testing import scratch
+from tests.ingest.corpora import PLAIN, ListedSource, commits, held, sync, texts, write
 
 
 def lines(records: list[dict[str, Any]]) -> bytes:
@@ -85,6 +87,40 @@ def test_a_container_comes_and_goes_and_comes_back(folder, clocks_are_fine):
     os.rename(os.path.join(folder, "away"), os.path.join(root, "r.jsonl"))
     assert sync(root, store).added == 2
     assert len(texts(store)) == 3
+
+
+def test_a_container_that_comes_back_just_as_it_was_is_read_again(folder):
+    """As one does whose file system was not mounted for a while."""
+    store = os.path.join(folder, "s")
+    here = ListedSource({b"t/a": [b"other"], b"t/r": [b"text"]}, {b"t/r": Stamp(4, 1, 1, 1)}, {b"t/r"})
+    ingest(here, store, **PLAIN)
+    assert ingest(here, store).bytes_read == len(b"other")
+    assert ingest(ListedSource({b"t/a": [b"other"]}), store).removed == 1
+    assert ingest(here, store).added == 1
+    assert texts(store) == {b"t/a": b"other", b"t/r#1": b"text"}
+
+
+def test_of_two_records_of_one_id_the_first_counts(folder):
+    path, store = os.path.join(folder, "r.jsonl"), os.path.join(folder, "s")
+    with open(path, "wb") as file:
+        file.write(lines([{"id": "a", "text": "first"}, {"id": "b", "text": "x"}, {"id": "a", "text": "second"}]))
+    for _ in range(3):
+        report = sync(path, store, id_field="id")
+        assert (report.superseded, report.skipped_count) == (0, 1)
+        assert texts(store) == {b"r.jsonl#a": b"first", b"r.jsonl#b": b"x"}
+
+
+def test_a_container_that_could_not_be_opened_is_tried_again(folder):
+    store = os.path.join(folder, "s")
+
+    class Closed(ListedSource):
+        def _open(self, name: bytes) -> Iterator[RawDocument | Skipped]:
+            yield Skipped(name, "cannot be opened", certain=False)
+
+    arguments = ({b"t/r": [b"text"]}, {b"t/r": Stamp(4, 1, 1, 1)}, {b"t/r"})
+    ingest(ListedSource({b"t/a": [b"other"]}), store, **PLAIN)
+    assert ingest(Closed(*arguments), store, keep_vanished=True).skipped_count == 1
+    assert ingest(ListedSource(*arguments), store, keep_vanished=True).added == 1
 
 
 def test_another_field_makes_other_documents(folder, clocks_are_fine):

@@ -10,13 +10,13 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from corpora import PLAIN, texts, write
 
 import mctree
 from mctree.encoders import BytesTokenizer, HFTokenizer, train_bpe
 from mctree.errors import NotAStoreError, SourceError, UsageError
 from mctree.ingest import Progress, ingest
 from mctree.testing import ToyEncoder, assert_whole
+from tests.ingest.corpora import PLAIN, texts, write
 
 WORDS = ["the", "whale", "ship", "sea", "captain", "white", "harpoon", "storm", "deck", "and", "of", "海", "émigré"]
 
@@ -129,6 +129,8 @@ def test_without_text_no_tokenizer_is_trained(folder):
     ingest([root], store, tokenizer="bytes")
     write(root, {"a": b"text"})
     assert ingest([root], store).added == 1
+    with mctree.open(store) as tree, tree.snapshot() as snapshot:
+        assert snapshot.gists().rows(1) == snapshot.blocks == 1
 
 
 def test_what_is_no_store_is_not_written_to(root, folder):

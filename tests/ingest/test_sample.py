@@ -9,13 +9,13 @@ import os
 import random
 
 import pytest
-from corpora import write
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mctree.ingest import sample as sampling
 from mctree.ingest.sample import SpooledInput, draw
 from mctree.sources import open_source
+from tests.ingest.corpora import write
 
 
 def drawn(root: str, size: int, **options: object) -> bytes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 import pytest
-from corpora import ListedSource, commits, contents, folders, held, names, sync, texts, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +12,7 @@ import mctree
 from mctree.errors import LockedError, SourceError, UsageError
 from mctree.ingest import ingest
 from mctree.testing import scratch
+from tests.ingest.corpora import ListedSource, commits, contents, folders, held, names, sync, texts, write
 
 
 def named(files: dict[str, bytes]) -> dict[bytes, bytes]:

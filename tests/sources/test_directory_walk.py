@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
-from source_trees import contents, file_trees, items, names, reasons, tree, write
 
 from mctree.sources import Item, Skipped, open_source
 from mctree.sources.directory import DEEPEST
+from tests.sources.source_trees import contents, file_trees, items, names, reasons, tree, write
 
 
 def walked_naively(root: str) -> list[bytes]:

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from source_trees import contents, items, reasons, tree
 
 from mctree.errors import SourceError
 from mctree.sources import Item, RawDocument, Skipped, open_source
 from mctree.sources.files import CHUNK, HEAD
+from tests.sources.source_trees import contents, items, reasons, tree
 
 LARGE = b"line of text\n" * (3 * CHUNK // 13)
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from source_trees import names, write
 
 from mctree.sources import open_source
 from mctree.sources.patterns import Rules
+from tests.sources.source_trees import names, write
 
 GIT = shutil.which("git")
 

@@ -4,10 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
-from source_trees import names, reasons, write
 
 from mctree.errors import UsageError
 from mctree.sources import open_source
+from tests.sources.source_trees import names, reasons, write
 
 
 def found(root: Path, **options: object) -> list[str]:

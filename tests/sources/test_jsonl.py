@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from source_trees import contents, items
 
 from mctree.errors import SourceError
 from mctree.sources import RawDocument, Skipped, open_source
 from mctree.sources.jsonl import jsonl_documents, split_lines
 from mctree.sources.records import Fields
+from tests.sources.source_trees import contents, items
 
 PLAIN = Fields()
 

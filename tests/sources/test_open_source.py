@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from source_trees import contents, items, names, write
 
 from mctree.errors import MctreeError, SourceError, UsageError
 from mctree.sources import Item, RawDocument, Root, Skipped, Source, open_source
+from tests.sources.source_trees import contents, items, names, write
 
 
 def refused(kind: type[MctreeError], *paths: object, **options: object) -> str:

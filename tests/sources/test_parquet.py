@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from source_trees import contents, items, tree
 
 from mctree.errors import SourceError, UsageError
 from mctree.sources import Item, RawDocument, Skipped, open_source
+from tests.sources.source_trees import contents, items, tree
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from source_trees import entry_names, file_trees, items, names, tree, write
 
 from mctree.errors import SourceError
 from mctree.sources import Item, open_source
+from tests.sources.source_trees import entry_names, file_trees, items, names, tree, write
 
 
 @settings(deadline=None)

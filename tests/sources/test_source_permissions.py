@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from source_trees import write
+
+from tests.sources.source_trees import write
 
 PROGRAM = """
 import os, sys

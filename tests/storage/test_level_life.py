@@ -15,13 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from level_files import KINDS, Files, paged_layout
 
 from mctree.storage.level import open_level
 from mctree.storage.mapped import MappedLevel
 from mctree.storage.pooled import PooledLevel
 from mctree.storage.portable import PortableLevel
 from mctree.storage.region import maps_to_spare
+from tests.storage.level_files import KINDS, Files, paged_layout
 
 CHUNKS = 12
 
@@ -210,7 +210,7 @@ import os, resource, signal, sys, threading, time
 import numpy as np
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from level_files import Files, paged_layout
+from tests.storage.level_files import Files, paged_layout
 files = Files(Path({folder!r}), paged_layout("uint32", (16,), fill=5))
 for chunk in range(0, 12, 2):
     files.write(chunk)

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from level_files import KINDS, Files, paged_layout
 
 from mctree.errors import CorruptError, NotFoundError, UsageError
 from mctree.format.arrays import ArrayLayout
@@ -20,6 +19,7 @@ from mctree.storage.level import open_level
 from mctree.storage.mapped import MappedLevel
 from mctree.storage.pooled import PooledLevel
 from mctree.storage.portable import PortableLevel
+from tests.storage.level_files import KINDS, Files, paged_layout
 
 DTYPES = ["uint8", "uint16", "uint32", "uint64", "int8", "float16", "float32"]
 CLASSES = {"mapped": MappedLevel, "pooled": PooledLevel, "portable": PortableLevel}

@@ -25,8 +25,8 @@ _TILE = FANOUT * 256
 
 
 def levels_of(timeline: Timeline) -> int:
-    """The coarsest level that still has something to choose from."""
-    level = 1
+    """The coarsest level that still has something to choose from, at least 2."""
+    level = 2
     while timeline.nodes(level + 1) >= 8:
         level += 1
     return level
@@ -46,13 +46,13 @@ def gist_scores(timeline: Timeline, encoder: Encoder, questions: list[str], pool
         level: np.stack([encoder.encode_query(text, 1 if pooled else level) for text in questions]).T
         for level in range(1, top + 1)
     }
-    found: dict[int, list[NDArray[np.float32]]] = {1: [], 2: []}
+    scores = {level: np.empty((timeline.nodes(level), len(questions)), np.float32) for level in asked}
     gists: list[NDArray[np.float16]] = []
     for start in range(0, timeline.blocks, _TILE):
         stop = min(start + _TILE, timeline.blocks)
         mask = timeline.mask(start, stop)
         blocks = encoder.encode(1, timeline.tokens[start:stop], mask).astype(np.float16).astype(np.float32)
-        found[1].append(blocks @ asked[1])
+        scores[1][start:stop] = blocks @ asked[1]
         children, there = _in_runs(blocks)
         if pooled:
             made = unit_rows(children.sum(axis=1))
@@ -60,14 +60,13 @@ def gist_scores(timeline: Timeline, encoder: Encoder, questions: list[str], pool
             tokens, real = _in_runs(timeline.tokens[start:stop])[0], _in_runs(mask)[0]
             made = encoder.encode(2, children, there, (tokens.reshape(len(tokens), -1), real.reshape(len(real), -1)))
         gists.append(made.astype(np.float16))
-        found[2].append(gists[-1].astype(np.float32) @ asked[2])
-    scores = {level: np.concatenate(parts) for level, parts in found.items()}
     below = np.concatenate(gists).astype(np.float32)
+    scores[2][:] = below @ asked[2]
     for level in range(3, top + 1):
         children, there = _in_runs(below)
         made = unit_rows(children.sum(axis=1)) if pooled else encoder.encode(level, children, there)
         below = made.astype(np.float16).astype(np.float32)
-        scores[level] = below @ asked[level]
+        scores[level][:] = below @ asked[level]
     return scores
 
 

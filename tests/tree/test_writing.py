@@ -1,0 +1,276 @@
+"""What a writer refuses, and what it must not do to documents, each found as a fault once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tokenizers
+from hypothesis import given
+from hypothesis import strategies as st
+
+import mctree
+from mctree.encoders import Encoded, HFTokenizer
+from mctree.errors import NotFoundError, UsageError, WriterFailedError
+from mctree.testing import ToyEncoder, scratch
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Iterator[mctree.Tree]:
+    with mctree.create(tmp_path / "t.mctree", chunk_bytes=65536, encoders=[ToyEncoder()]) as tree:
+        yield tree
+
+
+def read(tree: mctree.Tree, source: str) -> bytes:
+    with tree.snapshot() as snapshot:
+        return snapshot.document(source).read()
+
+
+def test_a_document_goes_on_after_a_commit_of_nothing(tree: mctree.Tree) -> None:
+    """Found by reading: a commit that had nothing to do forgot the documents that were open."""
+    with tree.writer() as writer:
+        document = writer.begin("a")
+        writer.commit()
+        number = writer.commit()
+        assert writer.commit() == number, "there was nothing to commit"
+        document.write(b"x" * 100)
+    assert read(tree, "a") == b"x" * 100
+
+
+@pytest.mark.parametrize("how", ["remove", "replace"])
+def test_a_handle_of_a_removed_document_takes_nothing_more(tree: mctree.Tree, how: str) -> None:
+    """Found by reading: its tokens went to the timeline, and belonged to nobody."""
+    with tree.writer() as writer:
+        document = writer.begin("a")
+        document.write(b"x" * 40)
+        writer.commit()
+        if how == "remove":
+            writer.remove("a")
+        else:
+            writer.add("a", b"new", replace=True)
+        for act in (lambda: document.write(b"y" * 40), lambda: document.extend([1]), document.close):
+            with pytest.raises(UsageError, match="closed or removed"):
+                act()
+        assert not document.open
+    with tree.snapshot() as snapshot:
+        assert snapshot.documents_count == (how == "replace")
+
+
+@pytest.mark.parametrize("act", ["remove", "reopen"])
+def test_a_removed_document_is_not_found_by_its_name(tree: mctree.Tree, act: str) -> None:
+    """Found by reading: it was looked up in the commit before, and came back to life without its blocks."""
+    with tree.writer() as writer:
+        number = writer.add("a", b"x" * 100)
+        writer.commit()
+        writer.remove("a")
+        for which in ("a", b"a", number, 0, -1, 1 << 64):
+            with pytest.raises(NotFoundError):
+                getattr(writer, act)(which)
+    with tree.snapshot() as snapshot:
+        assert (snapshot.documents_count, snapshot.tokens_count) == (0, 0)
+
+
+def test_a_link_that_is_not_there_does_no_harm(tree: mctree.Tree) -> None:
+    """Found by reading: the commit broke off, and took everything else in it along."""
+    with tree.writer() as writer:
+        writer.add("a", b"x" * 100)
+        first = writer.link((0, 10), (40, 50), kind="caption")
+        second = writer.link((0, 1), (2, 3), kind="caption")
+        writer.unlink(second)
+        for number in (second, 99, 0, -1, 1 << 64):
+            with pytest.raises(NotFoundError, match="no link"):
+                writer.unlink(number)
+        writer.commit()
+        writer.unlink(first)
+        with pytest.raises(NotFoundError):
+            writer.unlink(first)
+        writer.link((0, 5), (5, 9), kind="ocr", score=0.25)
+    with tree.snapshot() as snapshot:
+        assert [(link.kind, link.score) for link in snapshot.links(0, 1)] == [("ocr", 0.25)]
+
+
+SPAN = st.tuples(st.integers(-5, 2**66), st.integers(-5, 2**66)) | st.sampled_from([(0, 1), (0, 2**63 - 1), (5, 5)])
+
+
+@given(
+    source=SPAN,
+    target=SPAN,
+    kind=st.text(st.characters(exclude_categories=())) | st.integers() | st.none(),
+    score=st.floats() | st.integers(-1, 2),
+    spaces=st.tuples(st.integers(-1, 2**33), st.just(0)),
+)
+def test_a_link_that_can_be_made_can_be_committed_and_read(
+    source: Any, target: Any, kind: Any, score: float, spaces: tuple[int, int]
+) -> None:
+    """Found by reading: kinds, scores and spaces that cannot be stored broke the commit, or whoever read it."""
+    with scratch() as folder, mctree.create(f"{folder}/t") as tree:
+        with tree.writer() as writer:
+            try:
+                number = writer.link(source, target, kind=kind, score=score, spaces=spaces)
+            except UsageError:
+                return
+        with tree.snapshot() as snapshot:
+            (link,) = snapshot.links(*source, space=spaces[0])
+            assert (link.id, link.source, link.target) == (number, (spaces[0], *source), (0, *target))
+            assert (link.kind, link.score) == (kind, score)
+
+
+@given(
+    locator=st.dictionaries(
+        st.text(st.characters(exclude_categories=()), max_size=3) | st.integers(),
+        st.integers(-(2**66), 2**66) | st.text(st.characters(exclude_categories=())) | st.floats() | st.booleans(),
+        max_size=2,
+    ),
+    media=st.text(st.characters(exclude_categories=()), max_size=5) | st.none(),
+    source=st.text(st.characters(exclude_categories=()), max_size=5) | st.binary(max_size=5),
+)
+def test_a_document_that_can_be_begun_can_be_committed_and_read(locator: Any, media: Any, source: Any) -> None:
+    """Found by reading: locators were stored as they came, and made their document unreadable."""
+    with scratch() as folder, mctree.create(f"{folder}/t") as tree:
+        with tree.writer() as writer:
+            try:
+                document = writer.begin(source, locator=locator, media=media)
+                document.write(b"text")
+                document.close()
+            except UsageError:
+                return
+        with tree.snapshot() as snapshot:
+            assert snapshot.document(source).locator == locator
+            with pytest.raises(UsageError), tree.writer() as writer:
+                writer.reopen(source, locator={"number": 1.5})  # type: ignore[dict-item]
+
+
+def words() -> HFTokenizer:
+    """A tokenizer that has no token for blanks."""
+    engine = tokenizers.Tokenizer(tokenizers.models.WordLevel({"[UNK]": 0, "a": 1}, unk_token="[UNK]"))
+    engine.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    return HFTokenizer(engine.to_str().encode())
+
+
+@pytest.mark.parametrize("begin", [b"a " * 40, b"a ", b"a " * 32, b""])
+def test_bytes_without_a_token_are_not_lost(tmp_path: Path, begin: bytes) -> None:
+    """Found by reading: an open document ended with its last token, and what was appended came at a wrong place."""
+    with mctree.create(tmp_path / "t", tokenizer=words()) as tree:
+        whole = begin
+        with tree.writer() as writer:
+            writer.begin("a").write(begin)
+        for piece in (b"  \n", b"\n\n", b"a a a", b"   ", b"a"):
+            with tree.writer() as writer:
+                writer.reopen("a").write(piece)
+            whole += piece
+            assert read(tree, "a") == whole
+            with tree.snapshot() as snapshot:
+                assert snapshot.document("a").size == len(whole)
+        with tree.writer() as writer:
+            document = writer.reopen("a")
+            document.write(b"\n")
+            document.close()
+        assert read(tree, "a") == whole + b"\n"
+        with tree.writer() as writer:
+            writer.reopen("a").write(b"a\n")
+        assert read(tree, "a") == whole + b"\na\n"
+        with tree.snapshot() as snapshot:
+            ends = [(int(r["start"]), int(r["stop"])) for r in snapshot.block_records(0, snapshot.blocks)]
+        assert all(before[1] == after[0] for before, after in pairwise(ends)), "a gap of bytes"
+
+
+def test_a_piece_is_what_it_was_when_it_was_appended(tree: mctree.Tree) -> None:
+    """Found by reading: what waited for its block was the caller's own array, and changed with it."""
+    ids, stops = np.arange(5, dtype=np.uint32), np.arange(1, 6, dtype=np.int64)
+    with tree.writer() as writer:
+        document = writer.begin("a")
+        document.append(Encoded(ids, stops, True), bytes(range(5)))
+        ids[:] = 99
+        stops[:] = 0
+        document.append(Encoded(ids[:0], stops[:0], True), b"")
+    assert read(tree, "a") == bytes(range(5))
+    with tree.snapshot() as snapshot:
+        assert snapshot.document("a").size == 5
+
+
+@pytest.mark.parametrize("tokens", [[-1], [256], [1 << 70], [0.5], [[1, 2]], ["a"], [True], [None]])
+def test_what_is_no_token_is_refused(tree: mctree.Tree, tokens: list[Any]) -> None:
+    with tree.writer() as writer:
+        document = writer.begin("a")
+        document.extend(b"ok"[:1][0])
+        with pytest.raises(UsageError, match="tokens"):
+            document.extend(tokens)
+        document.extend([])
+    with tree.snapshot() as snapshot:
+        assert snapshot.document("a").tokens == 1
+
+
+def test_text_is_refused_where_there_is_no_tokenizer(tmp_path: Path) -> None:
+    with mctree.create(tmp_path / "t", vocabulary=10) as tree, tree.writer() as writer:
+        document = writer.begin("a")
+        with pytest.raises(UsageError, match="no tokenizer"):
+            document.write("text")
+        document.extend([9, 0])
+        with pytest.raises(UsageError, match=r"0\.\.9"):
+            document.extend([10])
+        writer.commit()
+        with tree.snapshot() as snapshot, pytest.raises(UsageError, match="no tokenizer"):
+            snapshot.text(0, 0)
+
+
+def test_a_closed_document_takes_nothing_more(tree: mctree.Tree) -> None:
+    with tree.writer() as writer:
+        document = writer.begin("a")
+        document.close()
+        for act in (lambda: document.write(b""), lambda: document.extend([]), document.close):
+            with pytest.raises(UsageError, match="closed"):
+                act()
+        with pytest.raises(UsageError, match="commit before reopening"):
+            writer.reopen("a")
+        with pytest.raises(UsageError, match="has a live document"):
+            writer.begin("a")
+        with pytest.raises(UsageError, match="commit before removing"):
+            writer.remove("a")
+    with pytest.raises(UsageError, match="closed"):
+        writer.commit()
+
+
+@given(text=st.text(st.characters(exclude_categories=())))
+def test_any_string_comes_back(text: str) -> None:
+    with scratch() as folder, mctree.create(f"{folder}/t") as tree:
+        with tree.writer() as writer:
+            writer.add("a", text)
+        assert read(tree, "a") == text.encode("utf-8", "surrogatepass")
+
+
+def test_long_pieces_are_cut_between_characters_and_lines(tree: mctree.Tree) -> None:
+    data = "é".encode() * 600_000 + b"\n" + b"x" * 1_200_000
+    with tree.writer() as writer:
+        writer.add("a", [data, data[1:]])
+    assert read(tree, "a") == data + data[1:]
+
+
+def test_an_encoder_that_fails_ends_the_writer_and_nothing_else(tree: mctree.Tree) -> None:
+    class Failing(ToyEncoder):
+        def encode(self, level: int, *rest: Any) -> Any:
+            if level == 2:
+                raise ZeroDivisionError
+            return super().encode(level, *rest)
+
+    tree.build_gists(Failing())
+    tree.add_encoder(Failing())
+    with pytest.raises(ZeroDivisionError), tree.writer() as writer:
+        writer.add("a", b"x" * 32 * 40)
+    writer = tree.writer()
+    writer.add("a", b"x" * 32 * 40)
+    writer.commit(gists=False)
+    with pytest.raises(ZeroDivisionError):
+        writer.commit(gists=True)
+    with pytest.raises(WriterFailedError):
+        writer.commit(gists=False)
+    writer.close()
+    assert read(tree, "a") == b"x" * 32 * 40
+    tree.add_encoder(ToyEncoder())
+    with tree.writer():
+        pass
+    with tree.snapshot() as snapshot:
+        assert [snapshot.gists().rows(level) for level in (1, 2, 3)] == [40, 1, 0]
