@@ -119,7 +119,7 @@ def _is_new(tree: Tree) -> bool:
 
 def _trained(sample: Sample) -> Tokenizer:
     if not sample.texts:
-        raise SourceError("there is no text to train a tokenizer on: add some, or choose one with tokenizer=")
+        raise SourceError("there is no text to train a tokenizer on: add some, or choose a tokenizer, such as 'bytes'")
     share = _TRAINING_MOST if sample.total is None else max(sample.total // _TRAINING_SHARE, _TRAINING_LEAST)
     size = min(share, _TRAINING_MOST)
     return train_bpe(sample.thinned(size), sample_bytes=size)

@@ -5,6 +5,7 @@ it is shows only at the end, so the distance is doubled, and every second mark d
 what is left depends on names and sizes alone.  Each mark stands for an equal share of the sample.  An input that is no
 longer than its marks' shares is taken whole.  Of a longer one a stretch is read at each mark: of JSONL, the record
 that follows it.  An input that only opens at its start (Parquet, compressed JSONL) gives all shares from there.
+Where most bytes are no text, most marks miss it; then the inputs give their starts instead, each as much as any other.
 Standard input is sampled at its beginning, and handed on whole.
 
 A sample is only a sample: what cannot be read is passed over, and reported by the run itself when it comes to it.
@@ -19,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain, groupby
+from itertools import groupby
 from typing import BinaryIO
 
 from mctree.errors import SourceError
@@ -32,6 +33,9 @@ _LONGEST_LINE = 1 << 20
 _GROUP = 1 << 15
 _CHUNK = 1 << 20
 _CLOSED_FORMATS = (b"\x1f\x8b", b"PAR1")
+_MISSED = 4
+"""The marks count as having missed the text if they find less than this part of what is wanted."""
+_SHORTEST_START = 1 << 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +104,7 @@ def draw(source: Source, spooled: SpooledInput | None, *, size: int, text_field:
     """Draw a sample.
 
     Args:
-        source: walked once, to its end; standard input is not touched.
+        source: walked to its end, up to three times; standard input is not touched.
         spooled: standard input, where the source reads it.
         size: how many bytes of text are wanted; a small corpus gives fewer.
         text_field: the field of a JSONL record that holds its text.
@@ -110,10 +114,12 @@ def draw(source: Source, spooled: SpooledInput | None, *, size: int, text_field:
     """
     marks, total, streamed = _marked(source)
     wanted = size // 2 if marks and streamed else size
-    texts = _texts(source, marks, max(wanted // max(len(marks), 1), 1), wanted, text_field)
+    texts = list(_grouped(_texts(source, marks, max(wanted // max(len(marks), 1), 1), wanted, text_field)))
+    if sum(map(len, texts)) < min(wanted, total) // _MISSED:
+        texts = list(_grouped(_starts(source, wanted)))
     if streamed and spooled is not None:
-        texts = chain(texts, _of_stream(spooled.peek(wanted), text_field))
-    return Sample(list(_grouped(texts)), None if streamed else total)
+        texts += _grouped(_of_stream(spooled.peek(wanted), text_field))
+    return Sample(texts, None if streamed else total)
 
 
 def _marked(source: Source) -> tuple[list[_Mark], int, bool]:
@@ -161,6 +167,20 @@ def _texts(source: Source, marks: list[_Mark], share: int, most: int, text_field
             left -= len(text)
             if left <= 0:
                 return
+
+
+def _starts(source: Source, most: int) -> Iterator[bytes]:
+    """The starts of all inputs that have a size, together at most `most` bytes."""
+    items = sum(not isinstance(found, Skipped) and found.stamp is not None for found in source)
+    share, left = max(most // max(items, 1), _SHORTEST_START), most
+    for found in source:
+        if isinstance(found, Skipped) or found.stamp is None:
+            continue
+        for text in _from_start(found, min(share, left)):
+            yield text
+            left -= len(text)
+        if left <= 0:
+            return
 
 
 def _of_item(source: Source, marks: list[_Mark], share: int, text_field: str) -> Iterator[bytes]:

@@ -74,6 +74,17 @@ def test_what_cannot_be_read_is_passed_over(folder):
     assert drawn(root, 1000) == b"text"
 
 
+def test_little_text_among_much_that_is_none_is_found(folder, monkeypatch):
+    monkeypatch.setattr(sampling, "_MARKS", 8)
+    root = os.path.join(folder, "t")
+    images = {f"{i}.png": b"\x89PNG\0" * 5000 for i in range(9)}
+    write(root, {**images, "a.txt": b"a text", "z.txt": b"long " * 3000})
+    found = drawn(root, 10_000)
+    assert found.startswith(b"a text")
+    assert b"long" in found
+    assert len(found) <= 10_001
+
+
 @given(st.binary(max_size=60), st.lists(st.tuples(st.booleans(), st.integers(1, 30)), max_size=6))
 def test_looking_at_a_stream_takes_nothing_from_it(data, steps):
     stream = SpooledInput(lambda: io.BytesIO(data))
