@@ -5,14 +5,14 @@ Vectors that are random for each term suit a block, which has a dozen terms.  A 
 their direction, so the vectors are fitted to a sample of spans:
 
     A  [spans, terms]   log2(1 + count)·rarity^0.75, rows of norm 1
-    Q = orthonormal basis of A·S, with S the random signs of the terms      (Halko, Martinsson, Tropp 2011)
-    B = AᵀQ,  P = B·(BᵀB)^(−3/4)            latent semantic analysis (Deerwester et al. 1990), half whitened
+    A·S = U·Σ·Wᵀ, with S the random signs of the terms: a basis U of the spans (Halko, Martinsson, Tropp 2011)
+    B = AᵀU,  P = B·(BᵀB)^(−3/4)·Wᵀ         latent semantic analysis (Deerwester et al. 1990), half whitened
     P[t] ← P[t] / |P[t]|^0.5                rare terms are lifted
 
-and each row that is still shorter than the mean is brought up to it with its term's random signs, so that a
-term which the sample hardly knew, or did not know, can still be found.  The steps and exponents were chosen
-by measurement (`docs/retrieval.md`).  Nothing is assumed of the sample's size: with fewer spans than
-dimensions the fit has lower rank, with none it is the random signs alone.
+and each row that is still shorter than the mean is brought up to it with its term's random signs, which Wᵀ
+has turned the rest towards, so that a term which the sample hardly knew, or did not know, can still be found.
+The steps and exponents were chosen by measurement (`docs/retrieval.md`).  Nothing is assumed of the sample's
+size: with fewer spans than dimensions the fit has lower rank, with none it is the random signs alone.
 """
 
 from __future__ import annotations
@@ -61,11 +61,11 @@ def context_vectors(
     weights = (np.log2(1.0 + spans.counts) * rarity[spans.terms] ** RARITY_POWER).astype(np.float32)
     norms = np.sqrt(np.bincount(spans.rows, weights.astype(np.float64) ** 2, spans.shape[0]))
     weights /= norms[spans.rows].astype(np.float32)
-    basis = _orthonormal(weighted_sums(spans.rows, spans.terms, weights, random, spans.shape[0]))
+    basis, frame = _basis(weighted_sums(spans.rows, spans.terms, weights, random, spans.shape[0]))
     by_term = np.argsort(spans.terms, kind="stable")
     terms = spans.terms[by_term].astype(np.int64)
     fitted = weighted_sums(terms, spans.rows[by_term], weights[by_term], basis, spans.shape[1])
-    fitted = _times_power_of_gram(fitted, -(1 + _WHITENING) / 2)
+    fitted = _times_power_of_gram(fitted, -(1 + _WHITENING) / 2) @ frame
     lengths = np.sqrt(np.square(fitted, dtype=np.float64).sum(axis=1))
     known = lengths > 0
     fitted[known] /= (lengths[known] ** _LIFT)[:, None].astype(np.float32)
@@ -76,15 +76,17 @@ def context_vectors(
     return vectors
 
 
-def _orthonormal(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
-    """An orthonormal basis of the columns' span, in as many columns; twice, for the precision of float32."""
-    return _times_power_of_gram(_times_power_of_gram(matrix, -0.5), -0.5)
+def _basis(matrix: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """U `[n, rank]` and Wᵀ `[rank, dim]` of `matrix` = U·Σ·Wᵀ, leaving out directions in which there is nothing."""
+    left, values, right = np.linalg.svd(matrix, full_matrices=False)
+    kept = values > values.max(initial=0.0) * np.sqrt(_SMALLEST_EIGENVALUE)
+    return np.ascontiguousarray(left[:, kept]), right[kept]
 
 
 def _times_power_of_gram(matrix: NDArray[np.float32], power: float) -> NDArray[np.float32]:
     """`matrix`·(`matrix`ᵀ·`matrix`)^`power`, leaving out directions in which there is nothing."""
     values, vectors = np.linalg.eigh((matrix.T @ matrix).astype(np.float64))
-    kept = values > max(float(values[-1]), 0.0) * _SMALLEST_EIGENVALUE
+    kept = values > values.max(initial=0.0) * _SMALLEST_EIGENVALUE
     scaled = vectors[:, kept] * values[kept] ** power
     result: NDArray[np.float32] = matrix @ (scaled @ vectors[:, kept].T).astype(np.float32)
     return result

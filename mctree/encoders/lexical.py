@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Final
 
@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mctree.encoders.context import RARITY_POWER, context_vectors, rarity_of
+from mctree.encoders.cores import at_once, in_slices
 from mctree.encoders.protocol import Tokenizer
 from mctree.encoders.sums import unit_rows, weighted_sums
 from mctree.encoders.table import WIDTH, TermTable
@@ -41,7 +42,7 @@ BLOCK: Final = 32
 
 _SPAN: Final = 1024
 _BLOCKS_AT_ONCE: Final = 512
-_SPANS_AT_ONCE: Final = 256
+_SPANS_AT_ONCE: Final = 128
 _MIN_DIM: Final = 8
 _MAX_DIM: Final = 1 << 13
 
@@ -170,18 +171,26 @@ class LexicalEncoder:
         if level == 1:
             if children.shape[1] > BLOCK:
                 raise UsageError(f"a block has at most {BLOCK} tokens, not {children.shape[1]}")
-            for rows in _slices(len(children), _BLOCKS_AT_ONCE):
+
+            def fill(rows: slice) -> None:
                 gists[rows] = unit_rows(self._blocks(children[rows], mask[rows]))
+
         elif level == 2:
             if span is None or span[0].shape != span[1].shape or span[0].shape[:1] != children.shape[:1]:
                 raise UsageError("at level 2 this encoder wants the tokens of each node's span, with their mask")
-            for rows in _slices(len(children), _SPANS_AT_ONCE):
-                gists[rows] = unit_rows(self._spans(span[0][rows], span[1][rows]))
+            ids, real = span
+
+            def fill(rows: slice) -> None:
+                gists[rows] = unit_rows(self._spans(ids[rows], real[rows]))
+
         else:
             if children.shape[2] != self.dim:
                 raise UsageError(f"the children's gists have {children.shape[2]} dimensions, not {self.dim}")
-            for rows in _slices(len(children), _BLOCKS_AT_ONCE):
+
+            def fill(rows: slice) -> None:
                 gists[rows] = unit_rows(_pooled(children[rows], mask[rows]))
+
+        in_slices(fill, len(children), _SPANS_AT_ONCE if level == 2 else _BLOCKS_AT_ONCE)
         return gists
 
     def encode_query(self, text: str, level: int = 1) -> NDArray[np.float32]:
@@ -262,23 +271,22 @@ def _spans_of(
     tokenizer: Tokenizer, samples: Iterable[bytes], limit: int
 ) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
     """The tokens of the samples and their mask, `[spans, 1024]` each; no span has tokens of two samples."""
+    pieces: list[bytes] = []
     left = limit
-    found = [np.zeros((0, _SPAN), np.uint32)]
-    masks = [np.zeros((0, _SPAN), np.bool_)]
     for sample in samples:
         if left <= 0:
             break
-        ids = tokenizer.encode([sample[:left]])[0].ids
+        pieces.append(sample[:left])
         left -= len(sample)
+    found = [np.zeros((0, _SPAN), np.uint32)]
+    masks = [np.zeros((0, _SPAN), np.bool_)]
+    for encoded in at_once(lambda piece: tokenizer.encode([piece])[0], pieces):
+        ids = encoded.ids
         padded = np.zeros(-(-len(ids) // _SPAN) * _SPAN, np.uint32)
         padded[: len(ids)] = ids
         found.append(padded.reshape(-1, _SPAN))
         masks.append((np.arange(len(padded)) < len(ids)).reshape(-1, _SPAN))
     return np.concatenate(found), np.concatenate(masks)
-
-
-def _slices(count: int, size: int) -> Iterator[slice]:
-    return (slice(start, start + size) for start in range(0, count, size))
 
 
 def _pooled(children: NDArray[np.generic], mask: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -80,5 +80,6 @@ def unit_rows(sums: NDArray[np.generic]) -> NDArray[np.float32]:
         whole = np.rint(whole / unit[:, None])
     norms = np.sqrt(np.einsum("nd,nd->n", whole, whole)) * unit
     norms[norms == 0] = 1.0
-    units: NDArray[np.float32] = (sums / norms[:, None]).astype(np.float32)
+    units = sums.astype(np.float32)
+    units /= norms.astype(np.float32)[:, None]
     return units

@@ -8,6 +8,7 @@ gist is the same whether it was made while its blocks arrived, or later from the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -49,10 +50,11 @@ def stored(vectors: NDArray[np.float32], dtype: np.dtype[np.generic], encoder: E
     vectors = np.asarray(vectors)
     if vectors.ndim != 2 or vectors.shape[1] != encoder.dim:
         raise UsageError(f"encoder {encoder.kind!r} returned {vectors.shape}, not [n, {encoder.dim}]")
-    if not np.isfinite(vectors).all():
+    largest = max(-float(vectors.min(initial=0.0)), float(vectors.max(initial=0.0)))  # NaN or infinite if any is
+    if not math.isfinite(largest):
         raise UsageError(f"encoder {encoder.kind!r} returned values that are not finite")
     limit = float(np.finfo(np.dtype(dtype.str)).max)
-    return np.clip(vectors, -limit, limit).astype(dtype)
+    return (np.clip(vectors, -limit, limit) if largest > limit else vectors).astype(dtype)
 
 
 def encode_nodes(

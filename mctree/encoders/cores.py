@@ -1,0 +1,39 @@
+"""How does array work that falls into independent parts use all cores?  Threads, for the length of one call.
+
+NumPy and tokenizers release the interpreter lock for most of their time.  Results come in the order of the parts, and
+no part depends on another, so they are the same for any number of threads.  No thread outlives the call, since threads
+that wait would be lost in a forked process.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar
+
+__all__ = ["at_once", "in_slices"]
+
+_MOST_THREADS: Final = 8
+
+Part = TypeVar("Part")
+Made = TypeVar("Made")
+
+
+def at_once(work: Callable[[Part], Made], parts: Sequence[Part]) -> Iterable[Made]:
+    """`work` of each part, in their order."""
+    threads = min(_cores(), len(parts), _MOST_THREADS)
+    if threads < 2:
+        return [work(part) for part in parts]
+    with ThreadPoolExecutor(threads, thread_name_prefix="mctree-encode") as pool:
+        return list(pool.map(work, parts))
+
+
+def in_slices(work: Callable[[slice], None], count: int, size: int) -> None:
+    """`work` on all of `count` rows, `size` at a time."""
+    at_once(work, [slice(start, start + size) for start in range(0, count, size)])
+
+
+def _cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
