@@ -20,8 +20,8 @@ def _corpus(study: Study) -> str:
         f"### {study.name}",
         "",
         f"{study.documents:,} files, {study.megabytes:.0f} MB without docstrings, {study.questions} questions; "
-        f"{counts}; {study.bytes_per_block:.0f} bytes of text to a block. Fitted on {study.sample_megabytes:.0f} MB; "
-        f"elsewhere: on {study.elsewhere_megabytes:.0f} MB of files that no question is asked of.",
+        f"{counts}; {study.bytes_per_block:.0f} bytes of text to a block. Fitted on {study.sample_megabytes:.1f} MB; "
+        f"elsewhere: on {study.elsewhere_megabytes:.1f} MB of files that no question is asked of.",
         "",
     ]
     for level in study.nodes:

@@ -1,6 +1,6 @@
 """What is measured on one corpus, and with which encoders?
 
-Encoders are fitted as a store fits them, on a sample of at most 16 MB of the corpus; the one named "fitted elsewhere"
+Encoders are fitted as ingest fits them, on a small sample of the corpus; the one named "fitted elsewhere"
 on documents that no question is asked of, so that neither its rarities nor its vectors have seen what they are asked
 to find.
 """
@@ -16,6 +16,7 @@ import numpy as np
 
 from mctree.encoders import HFTokenizer, LexicalEncoder, Tokenizer, train_bpe
 from mctree.encoders.terms import signs
+from mctree.ingest.preparing import fitting_bytes
 from tools.retrieval.corpus import Document, Question
 from tools.retrieval.measures import Descent, descend, ranks, widest_beams
 from tools.retrieval.scoring import Scores, bm25_scores, gist_scores, levels_of
@@ -28,7 +29,7 @@ SHARES = (0.01, 0.02, 0.05)
 INHERITED = (0.0, 0.3)
 BM25 = "BM25"
 DEFAULT = "lexical, 512 (default)"
-_SAMPLE_BYTES = 16_000_000
+_TRAINING_BYTES = 16_000_000
 _VOCABULARY = 32768
 
 
@@ -69,12 +70,13 @@ class Study:
 
 def study(name: str, corpus: list[Document], asked: list[Question], dims: list[int], threads: int) -> Study:
     """Measure everything on one corpus."""
-    tokenizer = train_bpe(_sample(corpus), _VOCABULARY)
+    tokenizer = train_bpe(_sample(corpus, _TRAINING_BYTES), _VOCABULARY)
+    fitting = fitting_bytes(sum(len(document.text) for document in corpus))
     timeline, answers = lay_out(corpus, asked, tokenizer, threads)
     with_question = {question.document for question in asked}
     elsewhere = [document for number, document in enumerate(corpus) if number not in with_question]
     contenders = []
-    samples = list(_sample(corpus)), list(_sample(elsewhere))
+    samples = list(_sample(corpus, fitting)), list(_sample(elsewhere, fitting))
     for label, make in _contenders(timeline, tokenizer, samples, [question.text for question in asked], dims):
         began = time.perf_counter()
         scores = make()
@@ -114,12 +116,12 @@ def _contenders(
     """Every way of scoring that is compared, by name."""
 
     def fitted(sample: list[bytes], dim: int) -> LexicalEncoder:
-        return LexicalEncoder.fit(tokenizer, sample, dim, _SAMPLE_BYTES)
+        return LexicalEncoder.fit(tokenizer, sample, dim)
 
     def scored(encoder: LexicalEncoder, pooled: bool = False) -> Callable[[], Scores]:
         return lambda: gist_scores(timeline, encoder, texts, pooled)
 
-    default = LexicalEncoder.fit(tokenizer, samples[0], sample_bytes=_SAMPLE_BYTES)
+    default = LexicalEncoder.fit(tokenizer, samples[0])
     dim = default.dim
     yield BM25, lambda: bm25_scores(timeline, default.table, tokenizer, texts)
     yield f"random signs, {dim}, children added up", scored(default, pooled=True)
@@ -136,9 +138,9 @@ def _unfitted(fitted: LexicalEncoder, tokenizer: Tokenizer) -> LexicalEncoder:
     return LexicalEncoder(tokenizer, fitted.table, fitted.rarity, steps, signs(fitted.table.hashes, fitted.dim))
 
 
-def _sample(corpus: list[Document]) -> Iterator[bytes]:
-    """Documents drawn by chance, of 16 MB together."""
-    left = _SAMPLE_BYTES
+def _sample(corpus: list[Document], size: int) -> Iterator[bytes]:
+    """Documents drawn by chance, of so many bytes together."""
+    left = size
     for document in random.Random(1).sample(corpus, len(corpus)):
         if left <= 0:
             return
