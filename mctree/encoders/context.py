@@ -11,8 +11,9 @@ their direction, so the vectors are fitted to a sample of spans:
 
 and each row that is still shorter than the mean is brought up to it with its term's random signs, which Wᵀ
 has turned the rest towards, so that a term which the sample hardly knew, or did not know, can still be found.
-The steps and exponents were chosen by measurement (`docs/retrieval.md`).  Nothing is assumed of the sample's
-size: with fewer spans than dimensions the fit has lower rank, with none it is the random signs alone.
+Nothing is assumed of the sample's size: with fewer spans than dimensions the fit has lower rank, and is shortened
+as much, since vectors of low rank alone do worse than random signs; with no spans the signs are all there is.  The
+steps and exponents were chosen by measurement (`docs/retrieval.md`).
 """
 
 from __future__ import annotations
@@ -71,6 +72,9 @@ def context_vectors(
     fitted[known] /= (lengths[known] ** _LIFT)[:, None].astype(np.float32)
     lengths **= 1 - _LIFT
     wanted = float(lengths[known].mean()) if known.any() else 1.0
+    trust = min(basis.shape[1] / dim, 1.0)
+    fitted *= np.float32(trust)
+    lengths *= trust
     missing = np.sqrt(np.maximum(wanted**2 - lengths**2, 0.0)).astype(np.float32)
     vectors: NDArray[np.float32] = (fitted + missing[:, None] * random) / np.float32(wanted)
     return vectors

@@ -4,14 +4,60 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tools.retrieval.study import INHERITED, RECALLS, Contender, Study
+from tools.retrieval.study import BM25, DEFAULT, INHERITED, RECALLS, Contender, Study
 
 __all__ = ["page"]
+
+_INTRODUCTION = """\
+# How well can the tree be descended?
+
+Written by `python -m tools.retrieval`; do not edit.
+
+A search that goes down the tree is only as good as its gists: if the right block's ancestor is not among the nodes
+that a level keeps, the block is not found, however well its own gist would have answered. So before the encoder
+protocol and the default encoder were settled, this was measured on real text:
+
+- **Questions** are first sentences of Python docstrings, which are cut out of the text before it is stored. The right
+  block is the one where the docstring stood. A sentence counts as a question if it has at least five words, does not
+  name its module, and opens no other docstring. That is hard on purpose: nothing but the code around it is left.
+- **The right file** is found if any of its blocks is. An answer from the same file, a few lines off, serves a reader
+  nearly as well, so both figures are given, the right block's in brackets.
+- **Among the best k** means that at most k nodes of the whole level, which are scanned, score as well or better.
+- The tokenizer and the encoder are made of the corpus as `mctree ingest` makes them, the encoder from a sample (its size is given below);
+  "fitted elsewhere" has seen none of the files that a question is asked of.
+- **BM25** scores a node by the same terms with their exact counts in its whole span: an inverted index's answer, which
+  no vector of fixed length can be expected to reach. It bounds what these questions allow.
+"""
 
 
 def page(studies: list[Study]) -> str:
     """The whole page."""
-    return "\n".join(_corpus(study) for study in studies)
+    return "\n".join([_INTRODUCTION, *_summary(studies), *(_corpus(study) for study in studies)])
+
+
+def _summary(studies: Iterable[Study]) -> list[str]:
+    """How often the default encoder has the right ancestor among the best few of each level."""
+    chosen = [k for k in RECALLS if k in (8, 24, 64, 256)]
+    rows = []
+    for study in studies:
+        for level, count in study.nodes.items():
+            for one in study.contenders:
+                if one.name in (BM25, DEFAULT):
+                    cells = (
+                        _both(one.file[level][RECALLS.index(k)], one.block[level][RECALLS.index(k)])
+                        if k < count
+                        else "–"
+                        for k in chosen
+                    )
+                    rows.append([study.name, f"LOD{level}, {count:,}", one.name, *cells])
+    return [
+        "## The right ancestor among the best k of its level",
+        "",
+        *_table(["corpus", "level, nodes", "", *(f"k = {k}" for k in chosen)], rows),
+        "",
+        "## In full",
+        "",
+    ]
 
 
 def _corpus(study: Study) -> str:
