@@ -178,7 +178,7 @@ def test_a_question_finds_the_block_that_answers_it(level: int) -> None:
 
 @pytest.mark.parametrize("level", [1, 2])
 def test_a_question_is_encoded_for_the_level_that_it_is_asked_of(level: int) -> None:
-    encoder = LexicalEncoder.fit(bpe(), [PROSE[start : start + 90] for start in range(0, 300, 7)], 64)
+    encoder = LexicalEncoder.fit(bpe(), [PROSE[start : start + 90] for start in range(0, 300, 7)], 32)
     tokens, mask = _laid_out([b" reader reader", b" chunk chunk"])
     children, _, span = _inputs(encoder, level, tokens, mask)
     gists = encoder.encode(level, children, mask, span)

@@ -23,8 +23,8 @@ protocol and the default encoder were settled, this was measured on real text:
 - **The right file** is found if any of its blocks is. An answer from the same file, a few lines off, serves a reader
   nearly as well, so both figures are given, the right block's in brackets.
 - **Among the best k** means that at most k nodes of the whole level, which are scanned, score as well or better.
-- The tokenizer and the encoder are made of the corpus as `mctree ingest` makes them, the encoder from a sample (its size is given below);
-  "fitted elsewhere" has seen none of the files that a question is asked of.
+- The tokenizer and the encoder are made of the corpus as `mctree ingest` makes them, from samples of the sizes given
+  below; "fitted elsewhere" has seen none of the files that a question is asked of.
 - **BM25** scores a node by the same terms with their exact counts in its whole span: an inverted index's answer, which
   no vector of fixed length can be expected to reach. It bounds what these questions allow.
 """
