@@ -3,6 +3,7 @@
     main          the entry point
     program       the group of commands
     failures      what becomes of errors; exit codes
+    interruption  Ctrl-C in the middle of a long step
     commands/     one small module per command, imported only when it is called
     arguments     what commands take alike: stores, commits, sources
     escaping      names from outside, made safe for a terminal and read back

@@ -7,15 +7,30 @@ character takes two, a combining accent none.
 from __future__ import annotations
 
 import math
+import re
 import time
 import unicodedata
 
 from mctree.cli.escaping import visible
 
-__all__ = ["cells", "clip", "compact", "duration", "excerpt", "number", "plural", "share", "size", "when", "wrapped"]
+__all__ = [
+    "cells",
+    "clip",
+    "compact",
+    "duration",
+    "excerpt",
+    "folded",
+    "number",
+    "plural",
+    "share",
+    "size",
+    "when",
+    "wrapped",
+]
 
 _SIZES = ("kB", "MB", "GB", "TB", "PB", "EB")
 _COUNTS = ("K", "M", "G", "T", "P", "E")
+_STYLE = re.compile("(\x1b\\[[0-9;]*m)")
 _LIFETIME = 100 * 365 * 86400
 _TIMES: tuple[tuple[float, int, int, tuple[str, str]], ...] = (
     (3600, 60, 1, ("min", "s")),
@@ -116,6 +131,53 @@ def wrapped(text: str, width: int, limit: int) -> list[str]:
             return lines
         current = word
     return [*lines, clip(current, width)] if current else lines
+
+
+def folded(text: str, width: int, indent: int = 0) -> list[str]:
+    """A line as lines of at most so many cells, broken between words, or in a word that is too long for a line.
+
+    Args:
+        text: one line, printable but for colours, which take no room.
+        width: cells of a line, at least two more than `indent`.
+        indent: spaces before each line but the first.
+
+    Returns:
+        One line at least, with nothing left out but the spaces that were broken at.
+    """
+    lines: list[str] = []
+    current: str | None = None
+    # A dot stands at the end of a line rather than at the start of one.
+    for word in text.replace(" · ", "\0· ").split(" "):
+        joined = word if current is None else f"{current} {word}"
+        if _bare_cells(joined) <= (width - indent if lines else width):
+            current = joined
+            continue
+        if current is not None:
+            lines.append(current)
+        current = word
+        while _bare_cells(current) > (room := width - indent if lines else width):
+            line, current = _cut(current, room)
+            lines.append(line)
+    lines.append(current or "")
+    return [(" " * indent if i else "") + line.replace("\0", " ") for i, line in enumerate(lines)]
+
+
+def _cut(word: str, width: int) -> tuple[str, str]:
+    """As much of a word as goes into so many cells, of a path as many whole parts as do, and the rest."""
+    used = place = whole = 0
+    for part in _STYLE.split(word):
+        for letter in [part] if part.startswith("\x1b") else part:
+            used += 0 if part.startswith("\x1b") else _cells(letter)
+            if used > width:
+                place = whole or place
+                return word[:place], word[place:]
+            place += len(letter)
+            whole = place if letter == "/" else whole
+    return word, ""
+
+
+def _bare_cells(text: str) -> int:
+    return cells(_STYLE.sub("", text) if "\x1b" in text else text)
 
 
 def _cells(letter: str) -> int:

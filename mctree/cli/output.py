@@ -14,12 +14,27 @@ import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 
-from mctree.cli.formatting import cells
+from mctree.cli.formatting import cells, folded
 
-__all__ = ["bold", "dim", "draw", "fields", "json_line", "line", "name", "raw", "table", "warn", "width"]
+__all__ = [
+    "bold",
+    "dim",
+    "draw",
+    "fields",
+    "fits",
+    "json_line",
+    "line",
+    "name",
+    "prose",
+    "raw",
+    "table",
+    "warn",
+    "width",
+]
 
 Row = Sequence[str]
 
+_LEAST_VALUE = 16
 _SIGNS = "█├└─│…·×–“”"
 _IN_ASCII = str.maketrans(_SIGNS, '#|`-|.-x-""')
 
@@ -61,6 +76,12 @@ def width() -> int:
     return max(shutil.get_terminal_size((80, 24)).columns, 40)
 
 
+def prose(text: str, indent: int = 0) -> None:
+    """Print words, in as many lines as they need; those but the first are indented."""
+    for part in folded(text, width(), indent):
+        line(part)
+
+
 def draw(text: str) -> None:
     """Print a line of a picture, in ASCII where the terminal has nothing else."""
     try:
@@ -86,11 +107,20 @@ def name(text: str) -> str:
 
 
 def fields(pairs: Iterable[tuple[str, str]]) -> None:
-    """Print labels and values, one pair a line, the values below each other; an empty label continues the last."""
+    """Print labels and values, the values below each other, folded; an empty label continues the last."""
     rows = list(pairs)
     column = max((cells(label) for label, _ in rows), default=0) + 2
     for label, value in rows:
-        line(f"{dim(label) if label else ''}{' ' * (column - cells(label))}{value}")
+        first, *more = folded(value, max(width() - column, _LEAST_VALUE))
+        line(f"{dim(label) if label else ''}{' ' * (column - cells(label))}{first}".rstrip())
+        for part in more:
+            line(" " * column + part)
+
+
+def fits(head: Row, rows: Iterable[Row]) -> bool:
+    """Whether rows have room on the terminal as a table."""
+    columns = zip(head, *rows, strict=True)
+    return sum(max(map(cells, column)) + 2 for column in columns) - 2 <= width()
 
 
 def table(head: Row, rows: Iterable[Row], *, align: str, at_once: int = 1000) -> None:

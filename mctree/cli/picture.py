@@ -7,7 +7,7 @@ way down starts at the nodes of the smallest cover and follows the first of them
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mctree import Node, Snapshot
@@ -42,17 +42,16 @@ def draw_tree(snapshot: Snapshot) -> None:
 
 def draw_numbers(summary: Summary) -> None:
     """Print what a store holds."""
-    documents = plural(summary.documents, "document")
+    documents = number(summary.documents)
     if summary.source_bytes is not None:
         documents += f" · {size(summary.source_bytes)}"
-    blocks = plural(summary.blocks, "block")
+    blocks = number(summary.blocks)
     if summary.dead_blocks:
         blocks += f", {number(summary.dead_blocks)} of them dead ({share(summary.dead_blocks, summary.blocks)})"
     tokens = number(summary.tokens)
     if waiting := summary.tokens - summary.placed_tokens:
         tokens += f", {number(waiting)} of them in unfinished blocks"
-    made = f"a {summary.tokenizer} tokenizer" if summary.tokenizer else "no tokenizer: given as tokens"
-    made += f", vocabulary of {number(summary.vocabulary)}"
+    made = f"{_tokenizer(summary.tokenizer)}, vocabulary of {number(summary.vocabulary)}"
     disk = size(summary.disk)
     if summary.source_bytes is not None and summary.source_bytes >= _WORTH_A_RATIO:
         disk += f" ({summary.disk / summary.source_bytes:.2f} × the sources)"
@@ -71,11 +70,10 @@ def draw_numbers(summary: Summary) -> None:
 
 def draw_levels(levels: list[LevelCount]) -> None:
     """Print a bar for each level, the coarsest on top."""
-    columns = [["level", "nodes", "each spans"]]
-    columns += [[str(at.level), number(at.nodes), number(at.width)] for at in levels]
-    widths = [max(map(len, column)) for column in zip(*columns, strict=True)]
-    texts = ["  ".join(f"{text:>{wide}}" for text, wide in zip(row, widths, strict=True)) for row in columns]
-    room = min(_LONGEST_BAR, width() - len(texts[0]) - 4)
+    texts = _level_rows(levels, number)
+    if len(texts[0]) > width():
+        texts = _level_rows(levels, compact)
+    room = min(_LONGEST_BAR, max(width() - len(texts[0]) - 4, 0))
     longest = max(math.log(max(at.nodes, 1)) for at in levels) + _FANOUT_DIGITS
     line(dim(texts[0]))
     for at, text in zip(levels, texts[1:], strict=True):
@@ -142,7 +140,7 @@ def _draw(snapshot: Snapshot, rows: Sequence[_Row]) -> None:
     column = min(max(map(cells, origins.values())), room)
     for i, row in enumerate(rows):
         if row.node is None:
-            draw(dim(row.indent + row.text))
+            draw(dim(clip(row.indent + row.text, width())))
             continue
         left = dim(row.indent) + name(row.text) + " " * (addresses - cells(row.indent + row.text))
         where = clip(origins[i], room)
@@ -152,6 +150,21 @@ def _draw(snapshot: Snapshot, rows: Sequence[_Row]) -> None:
             text = excerpt(beginning(snapshot, row.node, 4 * rest)[0], rest)
             drawn += " " * (column - cells(where)) + f"  {dim('“')}{text}{dim('”')}"
         draw(drawn)
+
+
+def _level_rows(levels: list[LevelCount], written: Callable[[int], str]) -> list[str]:
+    """A head and a line for each level, in columns."""
+    rows = [["level", "nodes", "each spans"]]
+    rows += [[str(at.level), written(at.nodes), written(at.width)] for at in levels]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(f"{text:>{wide}}" for text, wide in zip(row, widths, strict=True)) for row in rows]
+
+
+def _tokenizer(kind: str | None) -> str:
+    """What a tokenizer is called."""
+    if kind is None:
+        return "no tokenizer: given as tokens"
+    return {"hf": "a Hugging Face tokenizer", "bytes": "bytes as tokens"}.get(kind, f"a tokenizer of the kind {kind}")
 
 
 def _openable(summary: Summary) -> str:

@@ -16,6 +16,7 @@ import click
 
 import mctree
 from mctree.cli.failures import DONE, FAILED, PIPE, reason, report, say
+from mctree.cli.interruption import heeded
 
 __all__ = ["cli"]
 
@@ -79,7 +80,7 @@ def cli() -> None:
 def _guarded(group: click.Group, args: list[str], extra: dict[str, Any]) -> int:
     """Run a command line; its exit code."""
     try:
-        with group.make_context("mctree", args, **extra) as ctx:
+        with heeded(say), group.make_context("mctree", args, **extra) as ctx:
             group.invoke(ctx)
         return DONE
     except click.exceptions.Exit as ended:

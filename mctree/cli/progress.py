@@ -109,6 +109,8 @@ class _Reckoned:
         seconds = self.clock() - self._began
         if rate is None and seconds >= 1:
             rate = done / seconds
+        if not done and whole is None and note:
+            return note
         return status(done, whole, self._unit, rate) + (f" · {note}" if note else "")
 
 

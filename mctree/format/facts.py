@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
 
 from mctree.errors import CorruptError, NotAStoreError
 from mctree.format.arrays import ArrayLayout
-from mctree.format.values import pack, unpack
+from mctree.format.fields import Fields
+from mctree.format.values import pack
 
 __all__ = [
     "FORMAT",
@@ -32,41 +32,6 @@ FORMAT = 1
 
 _MOST_BLOCKS = 1 << 53
 """As many as geometry can address."""
-
-T = TypeVar("T")
-
-
-class _Fields:
-    """Typed access to a decoded map; every miss is one clear error."""
-
-    def __init__(self, payload: bytes, what: str) -> None:
-        self.what = what
-        self.map = unpack(payload, what)
-
-    def get(self, name: str, kind: type[T]) -> T:
-        value = self.map.get(name)
-        if type(value) is not kind:
-            raise CorruptError(f"{self.what}: field {name!r} is missing or no {kind.__name__}")
-        return value
-
-    def count(self, name: str) -> int:
-        value = self.get(name, int)
-        if not 0 <= value < 1 << 64:
-            raise CorruptError(f"{self.what}: field {name!r} is out of range")
-        return value
-
-    def counts(self, name: str, items: int) -> dict[Any, tuple[int, ...]]:
-        """A map of keys to `items` counts each."""
-        found: dict[Any, tuple[int, ...]] = {}
-        for key, value in self.get(name, dict).items():
-            if (
-                not isinstance(value, list)
-                or len(value) != items
-                or any(type(n) is not int or not 0 <= n < 1 << 64 for n in value)
-            ):
-                raise CorruptError(f"{self.what}: field {name!r} is damaged at {key!r}")
-            found[key] = tuple(value)
-        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +65,7 @@ class Meta:
     @classmethod
     def decode(cls, payload: bytes) -> Meta:
         """The record of these bytes."""
-        f = _Fields(payload, "the store's own record")
+        f = Fields(payload, "the store's own record")
         if (version := f.count("format")) != FORMAT:
             raise NotAStoreError(f"the store has format {version}; this release of mctree reads format {FORMAT}")
         return cls(f.get("store", bytes), f.count("epoch"), f.count("created_ns"), f.count("chunk_bytes"))
@@ -169,7 +134,7 @@ class Commit:
     @classmethod
     def decode(cls, number: int, payload: bytes) -> Commit:
         """The record of commit `number`."""
-        f = _Fields(payload, f"commit {number}")
+        f = Fields(payload, f"commit {number}")
         numbers = {k: n for k, (n,) in f.counts("next", 1).items()}
         if not {"document", "array", "gist_set", "link"} <= numbers.keys() or f.count("blocks") > _MOST_BLOCKS:
             raise CorruptError(f"commit {number}: it names no next numbers, or more blocks than there can be")
@@ -203,7 +168,7 @@ def array_fact(layout: ArrayLayout) -> bytes:
 
 def array_layout(payload: bytes) -> ArrayLayout:
     """The layout that an array's record describes."""
-    f = _Fields(payload, "an array's record")
+    f = Fields(payload, "an array's record")
     row = f.get("row", list)
     if any(type(n) is not int for n in row):
         raise CorruptError("an array's record: its row shape is damaged")
@@ -252,7 +217,7 @@ class DocumentRecord:
     @classmethod
     def decode(cls, payload: bytes) -> DocumentRecord:
         """The record of these bytes."""
-        f = _Fields(payload, "a document's record")
+        f = Fields(payload, "a document's record")
         locator = f.get("locator", dict)
         if any(type(k) is not str or type(v) not in (int, str) for k, v in locator.items()):
             raise CorruptError("a document's record: its locator is damaged")
@@ -317,7 +282,7 @@ class GistSetRecord:
     @classmethod
     def decode(cls, payload: bytes) -> GistSetRecord:
         """The record of these bytes."""
-        f = _Fields(payload, "a gist set's record")
+        f = Fields(payload, "a gist set's record")
         levels, modalities = f.get("levels", list), f.get("modalities", list)
         if any(type(n) is not int for n in levels) or any(type(m) is not str for m in modalities):
             raise CorruptError("a gist set's record: its levels or modalities are damaged")
@@ -357,7 +322,7 @@ class LinkRecord:
     @classmethod
     def decode(cls, payload: bytes) -> LinkRecord:
         """The record of these bytes."""
-        f = _Fields(payload, "a link's record")
+        f = Fields(payload, "a link's record")
         spans = []
         for name in ("source", "target"):
             span = f.get(name, list)
@@ -394,7 +359,7 @@ class Stamp:
     @classmethod
     def decode(cls, payload: bytes) -> Stamp:
         """The record of these bytes."""
-        f = _Fields(payload, "a sync stamp")
+        f = Fields(payload, "a sync stamp")
         return cls(
             f.count("size"),
             f.get("mtime_ns", int),

@@ -25,7 +25,7 @@ __all__ = [
     "Run",
     "Tail",
     "decode_blocks",
-    "decode_death",
+    "decode_deaths",
     "decode_sums",
     "encode_death",
 ]
@@ -76,12 +76,13 @@ def encode_death(stop: int, tokens: int) -> bytes:
     return _DEATH.pack(stop, tokens)
 
 
-def decode_death(payload: bytes) -> tuple[int, int]:
-    """The (stop, tokens) of a death."""
-    if len(payload) != _DEATH.size:
-        raise CorruptError(f"a death record has {len(payload)} bytes, not {_DEATH.size}")
-    stop, tokens = _DEATH.unpack(payload)
-    return stop, tokens
+def decode_deaths(keys: NDArray[np.uint8], payloads: NDArray[np.uint8]) -> NDArray[np.void]:
+    """Deaths from the 16 bytes of each key behind its tag and the 16 of each payload: `DEATH_DTYPE [n]`."""
+    runs = np.empty(len(keys), DEATH_DTYPE)
+    found, said = np.ascontiguousarray(keys).view(">u8"), np.ascontiguousarray(payloads).view("<u8")
+    runs["commit"], runs["start"] = found[:, 0], found[:, 1]
+    runs["stop"], runs["tokens"] = said[:, 0], said[:, 1]
+    return runs
 
 
 @dataclass(frozen=True, slots=True)

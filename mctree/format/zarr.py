@@ -13,7 +13,12 @@ from typing import Any
 from mctree.format.arrays import ArrayLayout
 from mctree.format.facts import FORMAT
 
-__all__ = ["array_metadata", "group_metadata", "root_metadata"]
+__all__ = ["array_metadata", "group_metadata", "root_metadata", "rows_field"]
+
+_BEGIN = '{"zarr_format": 3, "node_type": "array", "shape": ['
+_FIELD = slice(64, 96)
+"""Where the number of an array's rows stands in its file, blanks before it: always in the same bytes, so that it can
+change without the file being written anew."""
 
 
 def _dump(metadata: dict[str, Any]) -> bytes:
@@ -31,12 +36,9 @@ def root_metadata(store: bytes, epoch: int) -> bytes:
 
 
 def array_metadata(layout: ArrayLayout, rows: int) -> bytes:
-    """The `zarr.json` of an array of `rows` rows."""
-    return _dump(
+    """The `zarr.json` of an array of `rows` rows; its length does not depend on how many."""
+    rest = _dump(
         {
-            "zarr_format": 3,
-            "node_type": "array",
-            "shape": [rows, *layout.row],
             "data_type": layout.dtype,
             "chunk_grid": {
                 "name": "regular",
@@ -50,3 +52,11 @@ def array_metadata(layout: ArrayLayout, rows: int) -> bytes:
             "attributes": {},
         }
     )
+    start, field = rows_field(rows)
+    shape = b"".join(b", %d" % n for n in layout.row)
+    return _BEGIN.encode().ljust(start) + field + shape + b"], " + rest[1:]
+
+
+def rows_field(rows: int) -> tuple[int, bytes]:
+    """What says how many rows there are: its offset in an array's `zarr.json`, and its bytes."""
+    return _FIELD.start, b"%*d" % (_FIELD.stop - _FIELD.start, rows)

@@ -22,13 +22,13 @@ from mctree.ingest.sample import Sample
 from mctree.tree import Tree, create
 from mctree.tree import open as open_tree
 
-__all__ = ["EncoderChoice", "TokenizerChoice", "prepare", "read_tokenizer"]
+__all__ = ["EncoderChoice", "TokenizerChoice", "fitting_bytes", "prepare", "read_tokenizer"]
 
 TokenizerChoice = Tokenizer | str | os.PathLike[str] | None
 EncoderChoice = Encoder | Literal["lexical", "none"] | None
 
 _TRAINING_SHARE, _TRAINING_LEAST, _TRAINING_MOST = 4, 4 << 20, 16 << 20
-_FITTING_SHARE, _FITTING_LEAST, _FITTING_MOST = 32, 512 << 10, 8 << 20
+_FITTING_SHARE, _FITTING_LEAST, _FITTING_MOST = 32, 1 << 20, 8 << 20
 """Of how much of the corpus, as a divisor and in bytes, the tokenizer and the encoder are made: enough to be of use,
 and little beside what ingesting the corpus takes."""
 
@@ -106,8 +106,13 @@ def read_tokenizer(choice: TokenizerChoice) -> Tokenizer | None:
             dump = file.read()
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise SourceError(f"the tokenizer {os.fspath(choice)!r} cannot be read: {reason}") from error
-    return HFTokenizer(dump)
+        raise SourceError(
+            f"the tokenizer {os.fspath(choice)!r} cannot be read ({reason}): give bytes or a tokenizer.json"
+        ) from error
+    try:
+        return HFTokenizer(dump)
+    except SourceError as error:
+        raise SourceError(f"{os.fspath(choice)!r}: {error}") from error
 
 
 def _is_new(tree: Tree) -> bool:
@@ -117,9 +122,14 @@ def _is_new(tree: Tree) -> bool:
         return empty and snapshot.stamp(_NO_GISTS) is None
 
 
+def fitting_bytes(total: int) -> int:
+    """How many bytes of a corpus of `total` bytes the encoder is fitted to."""
+    return min(max(total // _FITTING_SHARE, _FITTING_LEAST), _FITTING_MOST)
+
+
 def _trained(sample: Sample) -> Tokenizer:
     if not sample.texts:
-        raise SourceError("there is no text to train a tokenizer on: add some, or choose a tokenizer, such as 'bytes'")
+        raise SourceError("no text was found, so no store was made: check the paths, and what is left out of them")
     share = _TRAINING_MOST if sample.total is None else max(sample.total // _TRAINING_SHARE, _TRAINING_LEAST)
     size = min(share, _TRAINING_MOST)
     return train_bpe(sample.thinned(size), sample_bytes=size)
@@ -130,7 +140,7 @@ def _fitted(tree: Tree, sample: Sample) -> Encoder:
     if tokenizer is None:
         raise UsageError("the store has no tokenizer, so text cannot be ingested into it")
     total = sum(map(len, sample.texts)) if sample.total is None else sample.total
-    size = min(max(total // _FITTING_SHARE, _FITTING_LEAST), _FITTING_MOST)
+    size = fitting_bytes(total)
     return LexicalEncoder.fit(tokenizer, sample.thinned(size), sample_bytes=size)
 
 
@@ -139,8 +149,8 @@ def _check_tokenizer(tree: Tree, given: Tokenizer | None) -> None:
         raise UsageError(f"{tree.path} takes bare tokens, so text cannot be ingested into it")
     if given is not None and given.fingerprint != tree.tokenizer.fingerprint:
         raise UsageError(
-            f"{tree.path} has another tokenizer ({tree.tokenizer.kind} {tree.tokenizer.fingerprint[:12]}, not "
-            f"{given.kind} {given.fingerprint[:12]}): leave tokenizer out to go on with it, or ingest into a new store"
+            f"{tree.path} has another tokenizer ({tree.tokenizer.fingerprint[:12]}, not "
+            f"{given.fingerprint[:12]}): choose none to go on with it, or ingest into a new store"
         )
 
 
@@ -152,15 +162,15 @@ def _check_encoder(tree: Tree, wanted: EncoderChoice) -> None:
         if wanted == "none":
             if sets:
                 raise UsageError(
-                    f"{tree.path} has gists ({sets[0].name!r}), which grow with it: leave encoder out, or drop them"
+                    f"{tree.path} has gists ({sets[0].name!r}), which grow with it: choose no encoder, or drop them"
                 )
         elif isinstance(wanted, str):
             if not any(view.record.kind == wanted for view in sets):
                 raise UsageError(
-                    f"{tree.path} has no {wanted} gists: leave encoder out, and build them with build_gists"
+                    f"{tree.path} has no {wanted} gists: choose no encoder here, and build them (`mctree gist build`)"
                 )
         elif not any(view.record.fingerprint == wanted.fingerprint for view in sets):
             raise UsageError(
                 f"{tree.path} has no gists of encoder {wanted.fingerprint[:12]}: "
-                "leave encoder out, and build them with build_gists"
+                "choose no encoder here, and build them (`Tree.build_gists`)"
             )

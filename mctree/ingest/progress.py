@@ -1,8 +1,10 @@
 """How far is a run, how fast, and how long will it take?  Told to whoever asks, at most ten times a second.
 
-What counts is bytes of input that are dealt with, read or passed over.  The rate is that of the last seconds, so that
-it follows when a stretch of unchanged files ends.  How many bytes there are in all is found by a walk of its own in the
-background, which looks at sizes only; until it ends, and with standard input for ever, the time left is not known.
+What counts is bytes of text, ingested or found unchanged.  How many bytes there are in all is found by a walk of its
+own in the background, which looks at sizes only; whatever turns out to be no text is taken off that, so that a run ends
+with all of it.  The rate is that of the last seconds, so that it follows when a stretch of unchanged files ends, and of
+nothing but ingesting: while a tokenizer is trained there is none.  Until the walk ends, and with standard input for
+ever, the time left is not known.
 """
 
 from __future__ import annotations
@@ -34,10 +36,10 @@ class Progress:
         phase: what it is doing.
         documents: how many were dealt with, unchanged ones included.
         tokens: how many were written.
-        bytes: of input that are dealt with, unchanged ones included.
-        total_bytes: of all input; None if that is not known, or not yet.
-        rate: bytes per second over the last seconds.
-        seconds_left: None if that cannot be told.
+        bytes: of text that are dealt with, unchanged ones included.
+        total_bytes: of all input but for what was found to be no text; None if that is not known, or not yet.
+        rate: bytes per second over the last seconds; 0 unless the phase is `ingesting`.
+        seconds_left: until all is ingested; None if that cannot be told.
     """
 
     phase: Phase
@@ -108,17 +110,29 @@ class Tracker:
         self._clock = clock
         self._phase: Phase = "ingesting"
         self._bytes = 0
+        self._passed = 0
         self._told = clock()
         self._history: deque[tuple[float, int]] = deque([(self._told, 0)], _REMEMBERED)
 
     def enter(self, phase: Phase) -> None:
-        """Begin another phase."""
+        """Begin another phase; the rate is one of this phase alone."""
         self._phase = phase
-        self._say(self._clock())
+        now = self._clock()
+        self._history.clear()
+        self._history.append((now, self._bytes))
+        self._say(now)
 
     def advance(self, size: int) -> None:
-        """So many more bytes of input are dealt with."""
+        """So many more bytes of text are dealt with."""
         self._bytes += size
+        self._tick()
+
+    def pass_over(self, size: int) -> None:
+        """So many more bytes of input are no text."""
+        self._passed += size
+        self._tick()
+
+    def _tick(self) -> None:
         now = self._clock()
         if now - self._told >= _BETWEEN:
             self._say(now)
@@ -131,5 +145,8 @@ class Tracker:
         self._history.append((now, self._bytes))
         rate = (self._bytes - before) / (now - then) if now > then else 0.0
         total = self.total()
-        left = max(total - self._bytes, 0) / rate if total is not None and rate > 0 else None
+        if total is not None:
+            # What grew after it was counted is counted now.
+            total = max(total - self._passed, self._bytes)
+        left = (total - self._bytes) / rate if total is not None and rate > 0 else None
         self._tell(Progress(self._phase, self._tally.documents, self._tally.tokens, self._bytes, total, rate, left))

@@ -25,6 +25,7 @@ from mctree.ingest.plan import Digest, Known, Verdict, judge, marker_name, settl
 from mctree.ingest.report import TAKEN, Tally
 from mctree.sources import Item, RawDocument, Skipped, Source, cut_pieces
 from mctree.sources import Stamp as Seen
+from mctree.sources.names import shown
 from mctree.tree import Snapshot
 
 __all__ = ["Reader"]
@@ -54,6 +55,7 @@ class Reader:
         base: the store as it was before the run.
         tally: counts what needs no job.
         advance: told of bytes of input that are dealt with without a job.
+        passed: told of bytes of input that are passed over because they give no document.
         held: a block that looks into the store runs in it.
         reading: 16 bytes that stand for how containers are read.
         hold: a document with more bytes than this is long.
@@ -68,6 +70,7 @@ class Reader:
         base: Snapshot,
         tally: Tally,
         advance: Callable[[int], None],
+        passed: Callable[[int], None],
         held: AbstractContextManager[None],
         *,
         reading: bytes,
@@ -78,6 +81,7 @@ class Reader:
         self._base = base
         self._tally = tally
         self._advance = advance
+        self._pass = passed
         self._held = held
         self._reading = reading
         self._hold = hold
@@ -93,8 +97,11 @@ class Reader:
                 self._tally.skip(found)
                 continue
             self._left = None if found.stamp is None else found.stamp.size
-            yield from self._container(found) if found.container else self._plain(found)
-            self._handle(self._left or 0)
+            fruitful = yield from self._container(found) if found.container else self._plain(found)
+            if fruitful:
+                self._handle(self._left or 0)
+            elif self._left:
+                self._pass(self._left)
         if self._job:
             yield self._taken()
 
@@ -105,32 +112,36 @@ class Reader:
 
     # Items
 
-    def _plain(self, item: Item) -> Iterator[Job]:
+    def _plain(self, item: Item) -> Generator[Job, None, bool]:
+        """Read a file, if it must be read; whether it is a document of the store."""
         before, known = self._recall(item.name)
         if known is not None and known.locator and self._is_in_passed(item.name):
             self._tally.skip(Skipped(item.name, TAKEN))
-            return
+            return False
         if _is_document(before, known) and settled(before, item.stamp):
             assert known is not None
             if self.seen.add(known.number):
                 self._tally.unchanged += 1
-            return
+            return True
         sighting = None if item.stamp is None else _Sighting(item.stamp, time.time_ns(), before)
+        fruitful = False
         try:
             for found in item.documents():
                 if isinstance(found, Skipped):
                     self._tally.skip(found)
                 else:
-                    yield from self._document(found, known, sighting)
+                    fruitful = yield from self._document(found, known, sighting)
         except SourceError as error:
-            self._tally.skip(Skipped(item.name, str(error), certain=False))
+            self._tally.skip(_failed(item.name, error))
+        return fruitful
 
-    def _container(self, item: Item) -> Iterator[Job]:
+    def _container(self, item: Item) -> Generator[Job, None, bool]:
+        """Read a container, if it must be read; whether documents of the store lie in it."""
         before = self._recall(item.name)[0]
         if before is not None and before.digest[:-_COUNT_BYTES] == self._reading and settled(before, item.stamp):
             self._tally.unchanged += int.from_bytes(before.digest[-_COUNT_BYTES:], "big")
             self._passed.append(item.name)
-            return
+            return True
         seen_ns = time.time_ns()
         documents, readable = 0, True
         try:
@@ -142,11 +153,12 @@ class Reader:
                     documents += yield from self._document(found, self._recall(found.name)[1], None)
         except SourceError as error:
             # Each document was whole when it was read, so what came before stays; without a stamp it is read again.
-            self._tally.skip(Skipped(item.name, str(error), certain=False))
-            return
+            self._tally.skip(_failed(item.name, error))
+            return documents > 0
         if readable and item.stamp is not None:
             digest = self._reading + documents.to_bytes(_COUNT_BYTES, "big")
             self._restamp(item.name, stamp_of(item.stamp, seen_ns, digest, before))
+        return documents > 0
 
     # Documents
 
@@ -172,7 +184,7 @@ class Reader:
                 for piece in pieces:
                     digest.update(piece)
         except SourceError as error:
-            self._tally.skip(Skipped(raw.name, str(error), certain=False))
+            self._tally.skip(_failed(raw.name, error))
             return False
         if long and known is not None and not again:
             verdict = Verdict.SUPERSEDE  # it comes only once, and cannot be held: there is nothing to compare
@@ -210,7 +222,7 @@ class Reader:
                 if whole is None:
                     written.update(piece)
         except SourceError as error:
-            self._tally.skip(Skipped(part.name, str(error), certain=False))
+            self._tally.skip(_failed(part.name, error))
             if part.first:
                 self._job.size -= sum(map(len, part.pieces))
                 return
@@ -274,6 +286,11 @@ class Reader:
     def _taken(self) -> Job:
         job, self._job = self._job, Job()
         return job
+
+
+def _failed(name: bytes, error: SourceError) -> Skipped:
+    """What could not be read, and why; the name, which most such errors begin with, is not said twice."""
+    return Skipped(name, str(error).removeprefix(shown(name)).lstrip(": "), certain=False)
 
 
 def _is_document(stamp: Stamp | None, known: Known | None) -> bool:

@@ -17,7 +17,8 @@ TAKEN = "another document of this run has the same name"
 _MOST_SKIPPED = 100
 _MOST_REASONS = 50
 _OTHER = "other reasons"
-_PARTICULARS = re.compile(r"^(line|row) \d+: |\d+|'[^']*'")
+_PLACES = re.compile(r"^(line|row) \d+: | at byte \d+ of the line$| at column \d+$| \(\d+\)$")
+"""What tells where in an input, or of what size, and nothing of the kind of reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +35,10 @@ class Report:
         tokens: tokens written.
         skipped: the first 100 of the inputs that gave nothing, each with its reason.
         skipped_count: how many there were.
-        skipped_reasons: how many of each kind; numbers and names in a reason are left out.
+        skipped_reasons: how many of each kind, the most frequent first: reasons without line, row, column and size;
+            what differs too much is counted together.
         seconds: how long it took.
+        preparing_seconds: how much of that went before the first input was ingested: sampling, training, opening.
         commit_before: the newest commit when the run began; None if it made the store.
         commit_after: the newest commit when it ended; the same as before if nothing had changed.
     """
@@ -51,6 +54,7 @@ class Report:
     skipped_count: int
     skipped_reasons: Mapping[str, int]
     seconds: float
+    preparing_seconds: float
     commit_before: int | None
     commit_after: int
 
@@ -83,10 +87,12 @@ class Tally:
         """Count something that gives no document."""
         if len(self._skipped) < _MOST_SKIPPED:
             self._skipped.append(found)
-        kind = _PARTICULARS.sub("", found.reason).strip() or _OTHER
+        kind = _PLACES.sub("", found.reason).strip() or _OTHER
         self._reasons[kind if kind in self._reasons or len(self._reasons) < _MOST_REASONS else _OTHER] += 1
 
-    def report(self, seconds: float, commit_before: int | None, commit_after: int) -> Report:
+    def report(
+        self, seconds: float, commit_before: int | None, commit_after: int, *, preparing_seconds: float = 0.0
+    ) -> Report:
         """What the run did."""
         return Report(
             added=self.added,
@@ -100,6 +106,7 @@ class Tally:
             skipped_count=self._reasons.total(),
             skipped_reasons=dict(self._reasons.most_common()),
             seconds=seconds,
+            preparing_seconds=preparing_seconds,
             commit_before=commit_before,
             commit_after=commit_after,
         )

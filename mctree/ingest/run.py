@@ -16,6 +16,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
+from mctree.encoders import Encoder, Tokenizer
 from mctree.errors import UsageError
 from mctree.ingest.interrupts import Interrupts
 from mctree.ingest.pipeline import tokenized
@@ -117,6 +118,10 @@ def ingest(
     began = time.monotonic()
     if batch_bytes < 1 or (workers is not None and workers < 1):
         raise UsageError("batch_bytes and workers are 1 or more")
+    if not (tokenizer is None or isinstance(tokenizer, str | os.PathLike | Tokenizer)):
+        raise UsageError(f"a tokenizer is an object with the members of Tokenizer, or a path, not {_kind(tokenizer)}")
+    if not (encoder is None or isinstance(encoder, str | Encoder)):
+        raise UsageError(f"an encoder is an object with the members of Encoder, or a word, not {_kind(encoder)}")
     if isinstance(paths, Source):
         given = _Input(lambda: paths, False, _reading("source"), None, text_field)
     else:
@@ -161,10 +166,12 @@ def ingest(
             scan.start()
             stack.callback(scan.stop)
             tracker.total = lambda: scan.total
+        prepared = time.monotonic()
         before, after = _sync(
             tree, source, given.reading, tally, tracker, interrupts, workers or _cores(), batch_bytes, keep_vanished
         )
-    return tally.report(time.monotonic() - began, before if existed else None, after)
+    seconds = time.monotonic() - began
+    return tally.report(seconds, before if existed else None, after, preparing_seconds=prepared - began)
 
 
 def _sync(
@@ -183,7 +190,7 @@ def _sync(
     with closing(tree.writer()) as writer, tree.snapshot() as base:
         held = interrupts.held
         scribe = Scribe(writer, tally, batch)
-        reader = Reader(source, base, tally, tracker.advance, held, reading=reading, hold=batch)
+        reader = Reader(source, base, tally, tracker.advance, tracker.pass_over, held, reading=reading, hold=batch)
         tracker.enter("ingesting")
         with (
             closing(reader.jobs()) as jobs,
@@ -213,6 +220,10 @@ def _remove_vanished(base: Snapshot, source: Source, reader: Reader, scribe: Scr
             if number in reader.seen or not source.covers(name) or (record.open and reader.is_foreign(name)):
                 continue
             scribe.remove(number, name)
+
+
+def _kind(value: object) -> str:
+    return f"of type {type(value).__name__}"
 
 
 def _reading(*options: object) -> bytes:

@@ -139,7 +139,9 @@ def _parsed(data: bytes) -> dict[str, object]:
     except UnicodeDecodeError as error:
         raise _BadRecordError(f"not UTF-8 at byte {error.start} of the line") from error
     except json.JSONDecodeError as error:
-        raise _BadRecordError(f"not JSON: {error.msg} at column {error.colno}") from error
+        # Some of its messages end in "at" or a colon already.
+        what = error.msg.rstrip(": ").removesuffix(" at")
+        raise _BadRecordError(f"not JSON: {what} at column {error.colno}") from error
     except RecursionError as error:
         raise _BadRecordError("nested too deeply") from error
     except ValueError as error:

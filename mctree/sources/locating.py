@@ -57,7 +57,9 @@ def locate(path: bytes, name: bytes | None) -> Located:
     absolute = os.path.realpath(path) if b".." in path.split(b"/") else os.path.abspath(path)
     chosen = name or os.path.basename(absolute)
     if not chosen:
-        raise UsageError(f"{shown(path)} has no name of its own: give one with names=")
+        raise UsageError(
+            f"{shown(path)} has no name to call its documents by: give the folders in it, or, from Python, a name"
+        )
     folder = stat.S_ISDIR(status.st_mode)
     if folder:
         _reject_closed(absolute)
@@ -79,7 +81,7 @@ def reject_clashes(roots: Sequence[Located]) -> None:
         if other is not root and other.path != root.path:
             raise UsageError(
                 f"{_called(other)} and {_called(root)} would both be named '{shown(root.name)}': "
-                "name them apart with names=, or give the folder that holds both"
+                "give the folder that holds both, or, from Python, names of your own"
             )
         real = root.path and os.path.realpath(root.path)
         if by_path.setdefault(real, root) is not root:

@@ -58,6 +58,8 @@ def open_source(
         raise UsageError("paths is a list of paths, not one path: put it in brackets")
     if not paths:
         raise UsageError("no input is given: name a file or a folder, or - for standard input")
+    if isinstance(names, str | bytes):
+        raise UsageError("names is a list of names, not one name: put it in brackets")
     if names is not None and len(names) != len(paths):
         raise UsageError(f"{len(names)} names are given for {len(paths)} paths: give one each")
     if format not in get_args(Format):

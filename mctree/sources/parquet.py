@@ -1,7 +1,7 @@
 """Which documents does a Parquet file hold?  One per row, from one column of strings or bytes.
 
 Needs pyarrow, which is asked for only when a Parquet file is met.  The bytes are the cell's own.  A document is named
-by its row, counted from 0, or by an id column of strings or integers.  Rows whose text or id is null are skipped.
+by its row, counted from 1, or by an id column of strings or integers.  Rows whose text or id is null are skipped.
 
 Memory: a page of the columns that are read, and a few cells, whatever the file's size.  The file is read through its
 descriptor and not mapped, so that a file that is cut short while it is read is an error and not a crash.
@@ -75,16 +75,18 @@ def _documents(
             )
     shared = any(arrow.types.is_dictionary(schema.field(column).type) for column in columns)
     rows = _ROWS_OF_DICTIONARY if shared else _ROWS
-    row = 0
+    row = 1
     for batch in table.iter_batches(batch_size=rows, columns=columns, use_threads=False):
         opened.confirm()
         keys = _cells(arrow, batch.column(fields.id)) if fields.id is not None else iter(range(row, row + len(batch)))
         for cell, key in zip(_cells(arrow, batch.column(fields.text)), keys, strict=True):
             yield _document(name, row, key, cell, fields)
             row += 1
-    if row != table.metadata.num_rows:
+    if row - 1 != table.metadata.num_rows:
         opened.confirm()
-        raise SourceError(f"{shown(name)} is damaged: it has {row} of its {table.metadata.num_rows} rows; restore it")
+        raise SourceError(
+            f"{shown(name)} is damaged: it has {row - 1} of its {table.metadata.num_rows} rows; restore it"
+        )
 
 
 def _document(container: bytes, row: int, key: bytes | int | None, cell: Any, fields: Fields) -> RawDocument | Skipped:

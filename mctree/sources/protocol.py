@@ -67,7 +67,7 @@ class RawDocument:
     Attributes:
         name: within the store.
         locator: where it lies in its item: `line`, `offset`, `length` for JSONL (the line counted from 1, the
-            JSON text's first byte and number of bytes), `row` for Parquet (counted from 0), nothing for plain files.
+            JSON text's first byte and number of bytes), `row` for Parquet (counted from 1), nothing for plain files.
     """
 
     name: bytes

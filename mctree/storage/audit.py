@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from mctree.storage.files import read_small
 from mctree.storage.index import Reading
 from mctree.storage.store import Store
 
-__all__ = ["bad_records", "committed_rows", "small_file"]
+__all__ = ["bad_records", "committed_rows", "small_file", "sound_records"]
 
 _TAGS = frozenset(table.value for table in Table)
 
@@ -32,6 +33,13 @@ def bad_records(index: Reading) -> Iterator[tuple[str, str]]:
             unframe(key, value)
         except CorruptError:
             yield describe(key), "fails its checksum"
+
+
+def sound_records(index: Reading, table: Table) -> Iterator[tuple[bytes, bytes]]:
+    """The records of a table that pass their checksum: the key behind the tag, and the payload."""
+    for key, value in index.raw(table):
+        with suppress(CorruptError):
+            yield key[1:], unframe(key, value)
 
 
 def small_file(store: Store, name: str) -> bytes:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mctree.storage.files import make_directory, opened, pwrite_all
+from mctree.storage.rows import distinct
 
 __all__ = ["TELEMETRY_NAME", "add_counts", "read_counts"]
 
@@ -31,15 +33,16 @@ def add_counts(at: int, name: str, index: NDArray[np.int64]) -> None:
         index: which counters, `int64 [n]`, not negative.
     """
     make_directory(TELEMETRY_NAME, at)
-    distinct, counts = np.unique(index, return_counts=True)
+    index = np.asarray(index, np.int64)
+    counted = distinct(index)
+    counts = np.bincount(np.searchsorted(counted, index), minlength=len(counted))
+    pages = distinct(counted // _PER_PAGE)
+    bounds = np.searchsorted(counted, np.append(pages, pages[-1:] + 1) * _PER_PAGE).tolist()
     with opened(f"{TELEMETRY_NAME}/{name}", os.O_RDWR | os.O_CREAT, at) as fd:
         fcntl.flock(fd, fcntl.LOCK_EX)
-        pages, starts = np.unique(distinct // _PER_PAGE, return_index=True)
-        for page, start, stop in zip(
-            pages.tolist(), starts.tolist(), [*starts.tolist()[1:], len(distinct)], strict=True
-        ):
+        for page, (start, stop) in zip(pages.tolist(), pairwise(bounds), strict=True):
             values = _page(fd, page)
-            inside = distinct[start:stop] - page * _PER_PAGE
+            inside = counted[start:stop] - page * _PER_PAGE
             values[inside] = np.minimum(values[inside] + counts[start:stop].astype(np.uint64), _LIMIT)
             pwrite_all(fd, values.astype(_DTYPE).tobytes(), page * _PER_PAGE * _DTYPE.itemsize)
 

@@ -2,14 +2,21 @@
 
 Everything is made in a sibling folder, made durable, and then renamed into place: LMDB does not sync its own
 directory, and a folder that is half a store must never stand under the wanted name.
+
+    .NAME.XXXXXXXX.creating   locked by the process that makes it; whoever can lock it knows that nobody does
+
+So what a killed creation leaves is swept away by the next one of that name, and stands in nobody's way until then.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import re
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 import lmdb
 
@@ -17,12 +24,15 @@ from mctree.errors import StoreExistsError
 from mctree.format.arrays import ArrayLayout
 from mctree.format.facts import ArrayState, Commit, Meta, array_fact
 from mctree.format.keys import Table, commit_key, u32, version_key
-from mctree.format.zarr import array_metadata, group_metadata, root_metadata
+from mctree.format.zarr import array_metadata, group_metadata, root_metadata, rows_field
 from mctree.storage.chunks import GENERATIONS_NAME
 from mctree.storage.environment import INDEX_NAME
 from mctree.storage.files import (
+    exists,
     make_directory,
     open_directory,
+    opened,
+    pwrite_all,
     remove_tree,
     replace_file,
     sync_directory,
@@ -31,7 +41,14 @@ from mctree.storage.files import (
 from mctree.storage.index import Writing
 from mctree.storage.leases import LEASES_NAME
 
-__all__ = ["build_store", "create_store", "remove_store", "write_array_metadata", "write_group_metadata"]
+__all__ = [
+    "build_store",
+    "create_store",
+    "remove_store",
+    "write_array_metadata",
+    "write_array_rows",
+    "write_group_metadata",
+]
 
 _MAP_BYTES = 1 << 30
 """Enough for the first commit; whoever opens the store maps more."""
@@ -45,6 +62,7 @@ def create_store(
     time_ns: int,
     arrays: Sequence[ArrayLayout],
     facts: Mapping[bytes, bytes],
+    alone: bool = False,
 ) -> None:
     """Make a store at `path`, whose first commit holds empty arrays and some facts.
 
@@ -55,6 +73,8 @@ def create_store(
         time_ns: when, for the commit's record.
         arrays: layouts of arrays 0, 1, 2 …
         facts: more records, as (table and fact key without commit) → payload for versioned tables, or whole keys.
+        alone: a lock of the caller's keeps everybody else away from `path`: whatever stands there half made is seen
+            and removed by those who take that lock, so that the store may be made in its place at once.
 
     Raises:
         StoreExistsError: something is at `path`.
@@ -62,12 +82,12 @@ def create_store(
     parent, name = os.path.split(os.path.abspath(path))
     os.makedirs(parent, exist_ok=True)
     above = open_directory(parent)
-    temporary = f".{name}.{secrets.token_hex(4)}.creating"
     try:
-        if os.path.lexists(path):
+        if exists(name, above):
             raise StoreExistsError(f"{path} exists already; open it, or choose another name")
-        os.mkdir(temporary, dir_fd=above)
-        at = open_directory(temporary, above)
+        if not alone:
+            _sweep(name, above)
+        temporary, at = _make_folder(name, above, alone=alone)
         try:
             build_store(
                 at,
@@ -79,19 +99,14 @@ def create_store(
                 facts=facts,
             )
             sync_tree(at)
+            if temporary != name:
+                _rename(temporary, name, above)
+            sync_directory(".", above)
+        except BaseException:
+            remove_tree(temporary, above)
+            raise
         finally:
             os.close(at)
-        try:
-            # Renaming onto an empty folder would succeed: that is somebody's folder, but an empty one.
-            os.rename(temporary, name, src_dir_fd=above, dst_dir_fd=above)
-        except OSError as error:
-            if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
-                raise StoreExistsError(f"{path} exists already; open it, or choose another name") from None
-            raise
-        sync_directory(".", above)
-    except BaseException:
-        remove_tree(temporary, above)
-        raise
     finally:
         os.close(above)
 
@@ -103,6 +118,47 @@ def remove_store(path: str) -> None:
         remove_tree(os.path.basename(path), above)
     finally:
         os.close(above)
+
+
+def _make_folder(name: str, above: int, *, alone: bool) -> tuple[str, int]:
+    """Make the folder in which a store is made: its name, and a descriptor that keeps it locked until it is closed."""
+    while True:
+        temporary = name if alone else f".{name}.{secrets.token_hex(4)}.creating"
+        os.mkdir(temporary, dir_fd=above)
+        try:
+            at = open_directory(temporary, above)
+        except FileNotFoundError:
+            continue  # swept away before it was locked
+        with suppress(OSError):  # without locks nobody sweeps either
+            fcntl.flock(at, fcntl.LOCK_EX)
+        with suppress(FileNotFoundError):
+            there, here = os.stat(temporary, dir_fd=above, follow_symlinks=False), os.fstat(at)
+            if (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino):
+                return temporary, at
+        os.close(at)
+
+
+def _sweep(name: str, above: int) -> None:
+    """Remove what creations of a store of this name have left that were killed."""
+    left = re.compile(rf"\.{re.escape(name)}\.[0-9a-f]{{8}}\.creating")
+    for entry in filter(left.fullmatch, os.listdir(above)):
+        with suppress(OSError):
+            at = open_directory(entry, above)
+            try:
+                fcntl.flock(at, fcntl.LOCK_EX | fcntl.LOCK_NB)  # an error: somebody is making it
+                remove_tree(entry, above)
+            finally:
+                os.close(at)
+
+
+def _rename(temporary: str, name: str, above: int) -> None:
+    try:
+        # Renaming onto an empty folder would succeed: that is somebody's folder, but an empty one.
+        os.rename(temporary, name, src_dir_fd=above, dst_dir_fd=above)
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            raise StoreExistsError(f"{name!r} exists already; open it, or choose another name") from None
+        raise
 
 
 def build_store(
@@ -161,9 +217,33 @@ def write_group_metadata(at: int, path: str, *, sync: bool = True) -> None:
 
 
 def write_array_metadata(at: int, layout: ArrayLayout, rows: int, *, sync: bool = True) -> None:
-    """Write an array's `zarr.json` with so many rows.  Its shape is advisory: for readers other than mctree."""
+    """Write an array's `zarr.json` with so many rows.
+
+    Args:
+        at: descriptor of the store's directory.
+        layout: the array.
+        rows: what its shape says; advisory, for readers other than mctree.
+        sync: make it durable, as the commit that names the array needs it; without it the caller does.
+    """
     changed = make_directory(layout.path, at)
     replace_file(f"{layout.path}/zarr.json", array_metadata(layout, rows), at, sync=sync)
     if sync:
         for name in {*changed, layout.path.rpartition("/")[0]}:
             sync_directory(name, at)
+
+
+def write_array_rows(at: int, layout: ArrayLayout, rows: int) -> None:
+    """Let an array's `zarr.json` show so many rows.
+
+    Only the bytes that say so are overwritten, and not synced: after a power cut they say this, or what they said
+    before.  A file that is not as it was made (another's, or damaged) is replaced, durably.
+    """
+    name, wanted = f"{layout.path}/zarr.json", array_metadata(layout, rows)
+    start, field = rows_field(rows)
+    stop = start + len(field)
+    with suppress(FileNotFoundError), opened(name, os.O_RDWR | os.O_NONBLOCK, at) as fd:
+        found = os.pread(fd, len(wanted) + 1, 0)
+        if len(found) == len(wanted) and found[:start] == wanted[:start] and found[stop:] == wanted[stop:]:
+            pwrite_all(fd, field, start)
+            return
+    write_array_metadata(at, layout, rows)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import struct
 import threading
 from collections.abc import Iterator
@@ -34,6 +35,7 @@ _MAX_READERS = 1024
 _FORK_WAIT = 1.0
 _MAGIC = 0xBEEFC0DE
 _PAGE_HEADER = 16
+_SMALLEST_PAGE, _LARGEST_PAGE = 1 << 9, 1 << 16
 _META = struct.Struct("<IIQQ")  # magic, version, fixed address, map size
 
 _shared: dict[tuple[int, int], Environment] = {}
@@ -178,8 +180,8 @@ def open_environment(at: int, where: str, *, writable: bool) -> Environment:
         writable: whether its owner may ever write; a reader of a medium that cannot be written to needs False.
 
     Raises:
-        NotAStoreError: there is no index, or it is no LMDB file.
-        CorruptError: the index is shorter than its own header says.
+        NotAStoreError: there is no index.
+        CorruptError: the index is no LMDB file, or shorter than its own header says.
     """
     folder = f"/proc/self/fd/{at}/{INDEX_NAME}" if os.path.exists("/proc/self/fd") else os.path.join(where, INDEX_NAME)
     data = f"{INDEX_NAME}/data.mdb"
@@ -200,7 +202,8 @@ def open_environment(at: int, where: str, *, writable: bool) -> Environment:
             f"{where} holds no index, so it is no mctree store; name a folder made by mctree"
         ) from None
     except lmdb.Error as error:
-        raise CorruptError(f"the index of {where} does not open: {error}; restore it from a copy") from error
+        name = os.path.join(where, INDEX_NAME, "data.mdb")
+        raise CorruptError(f"the index file {name} does not open ({error}); restore the store from a copy") from error
 
 
 def _open(path: str, writable: bool) -> lmdb.Environment:
@@ -227,25 +230,39 @@ def _open(path: str, writable: bool) -> lmdb.Environment:
 
 
 def _check_size(fd: int, where: str) -> None:
-    head = os.pread(fd, 1 << 17, 0)
+    """Make sure that the data file is LMDB's and as long as its header says: LMDB maps it without looking.
+
+    Raises:
+        CorruptError: it is not; the message names the file.
+    """
+    name = os.path.join(where, INDEX_NAME, "data.mdb")
+
+    def refused(what: str) -> CorruptError:
+        return CorruptError(f"the index file {name} {what}; restore the store from a copy")
+
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        raise refused("is no regular file")
+    head = os.pread(fd, 2 * _LARGEST_PAGE, 0)
     # In this order, for a writer elsewhere makes the file longer before its header says so.
     size = os.fstat(fd).st_size
-    if len(head) < _PAGE_HEADER + 136:
-        raise CorruptError(f"the index of {where} is cut off after {size} bytes; restore it from a copy")
-    magic, _, _, _ = _META.unpack_from(head, _PAGE_HEADER)
-    if magic != _MAGIC:
-        raise CorruptError(f"the index of {where} is no LMDB file; restore it from a copy")
+    cut_off = f"is cut off: it has {size} bytes"
+    if len(head) < _SMALLEST_PAGE:
+        raise refused(cut_off)
     # A meta page: page header, magic, version, address, map size, two B-tree records of 48 bytes (the first starts
-    # with the page size), last page number, transaction number.
-    page = struct.unpack_from("<I", head, _PAGE_HEADER + 24)[0]
-    if page < 512 or page > 1 << 16 or page & (page - 1) or len(head) < 2 * page:
-        raise CorruptError(f"the index of {where} names a page size of {page}; restore it from a copy")
-    metas = [struct.unpack_from("<QQ", head, i * page + _PAGE_HEADER + 24 + 96) for i in range(2)]
+    # with the page size), last page number, transaction number.  There are two, written in turns.
+    page = struct.unpack_from("<I", head, _PAGE_HEADER + _META.size)[0]
+    if _META.unpack_from(head, _PAGE_HEADER)[0] != _MAGIC:
+        raise refused("is damaged: it does not begin as LMDB's files do")
+    if not _SMALLEST_PAGE <= page <= _LARGEST_PAGE or page & (page - 1):
+        raise refused(f"is damaged: it says that its pages have {page} bytes")
+    if len(head) < 2 * page:
+        raise refused(f"{cut_off}, and its header alone needs {2 * page}")
+    if _META.unpack_from(head, page + _PAGE_HEADER)[0] != _MAGIC:
+        raise refused("is damaged: its second page is not as LMDB's are")
+    metas = [struct.unpack_from("<QQ", head, i * page + _PAGE_HEADER + _META.size + 96) for i in range(2)]
     last, _ = max(metas, key=lambda meta: meta[1])
     if size < (last + 1) * page:
-        raise CorruptError(
-            f"the index of {where} has {size} bytes where its header needs {(last + 1) * page}; restore it from a copy"
-        )
+        raise refused(f"{cut_off} where its header needs {(last + 1) * page}")
 
 
 def _preallocate(name: str, at: int) -> None:

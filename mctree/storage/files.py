@@ -19,6 +19,7 @@ __all__ = [
     "check_plain",
     "exchange",
     "exists",
+    "leftover_name",
     "list_names",
     "make_directory",
     "open_directory",
@@ -152,13 +153,16 @@ def make_directory(path: str, at: int) -> list[str]:
 def replace_file(name: str, data: bytes, at: int, *, sync: bool = True) -> None:
     """Put `data` under `name` in one step: whoever opens it sees the old content or the new.
 
+    One process at a time may do so: what a killed one leaves half-written stands in the next one's way only to be
+    overwritten.
+
     Args:
         name: the file; it may exist.
         data: its content.
         at: directory descriptor.
         sync: make content and name durable.  Without it a power cut may leave the old content, or none.
     """
-    temporary = f"{name}.{os.getpid()}.new"
+    temporary = leftover_name(name)
     try:
         with opened(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, at) as fd:
             pwrite_all(fd, data, 0)
@@ -171,6 +175,11 @@ def replace_file(name: str, data: bytes, at: int, *, sync: bool = True) -> None:
         raise
     if sync:
         sync_directory(name.rpartition("/")[0] or ".", at)
+
+
+def leftover_name(name: str) -> str:
+    """Where `replace_file` makes the new content of a file, and leaves it if it is killed."""
+    return f"{name}.new"
 
 
 def sync_tree(at: int) -> None:

@@ -8,8 +8,12 @@ the sum of their checksums, which the commit it writes will carry.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice, takewhile
+from typing import cast
 
 import lmdb
+import numpy as np
+from numpy.typing import NDArray
 
 from mctree.errors import CorruptError
 from mctree.format.facts import Commit
@@ -23,12 +27,14 @@ from mctree.format.keys import (
     u64,
     version_key,
 )
-from mctree.format.values import frame, unframe
+from mctree.format.values import frame, unframe, unframe_fixed
 
 __all__ = ["Reading", "Writing", "table_sums"]
 
 SUMMED = VERSIONED | GROWING | {Table.META}
 """Tables whose records a commit counts and sums: all that a committed read depends on."""
+
+_RECORDS_AT_ONCE = 1 << 16
 
 
 class Reading:
@@ -63,12 +69,38 @@ class Reading:
                 yield key[n:], unframe(key, value)
                 found = cursor.next()
 
-    def raw(self) -> Iterator[tuple[bytes, bytes]]:
-        """Every key and value of the index as they are, unchecked, in order."""
+    def fixed(
+        self, prefix: bytes, key_bytes: int, payload_bytes: int, start: bytes, stop: bytes
+    ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+        """Records of one size whose keys begin with `prefix`, many at a time, in order.
+
+        Args:
+            prefix: what all keys begin with.
+            key_bytes: how long the rest of each key is.
+            payload_bytes: how long each payload is.
+            start: skip keys below `prefix + start`.
+            stop: end at keys from `prefix + stop` on.
+
+        Yields:
+            The rests of the keys, `uint8 [n, key_bytes]`, and the payloads, `uint8 [n, payload_bytes]`.
+
+        Raises:
+            CorruptError: one has another size, or fails its checksum.
+        """
+        end = prefix + stop
         with self._txn.cursor() as cursor:
-            found = cursor.first()
-            while found:
-                yield bytes(cursor.key()), bytes(cursor.value())
+            # Without `buffers` a transaction gives copies.
+            found = cast("Iterator[tuple[bytes, bytes]]", cursor.iternext() if cursor.set_range(prefix + start) else ())
+            records = takewhile(lambda record: record[0] < end, found)
+            while batch := list(islice(records, _RECORDS_AT_ONCE)):
+                yield unframe_fixed(batch, len(prefix), key_bytes, payload_bytes)
+
+    def raw(self, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """Every key that begins with `prefix`, and its value, as they are, unchecked, in order."""
+        with self._txn.cursor() as cursor:
+            found = cursor.set_range(prefix) if prefix else cursor.first()
+            while found and (key := bytes(cursor.key())).startswith(prefix):
+                yield key, bytes(cursor.value())
                 found = cursor.next()
 
     def floor(self, prefix: bytes, suffix: bytes) -> tuple[bytes, bytes] | None:

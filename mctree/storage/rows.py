@@ -16,7 +16,7 @@ import stat
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,7 @@ OpenChunk = Callable[[int], int | None]
 May be called with the level's lock held, from any thread: it must not call back into the level.  Errors pass through.
 """
 
+_Whole = TypeVar("_Whole", np.int64, np.uint32)
 _SIGNED, _UNSIGNED = np.dtype(np.int64), np.dtype(np.uint64)
 
 _ALIGNMENT, _ALIGNED_FROM = 64, 1 << 16
@@ -50,7 +51,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_count_fork)
 
 
-def distinct(values: NDArray[np.int64]) -> NDArray[np.int64]:
+def distinct(values: NDArray[_Whole]) -> NDArray[_Whole]:
     """The different values, ascending.
 
     `np.unique` imports a module when first called; a child forked at that moment by another thread would wait for the

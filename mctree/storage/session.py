@@ -20,30 +20,20 @@ from numpy.typing import NDArray
 
 from mctree.errors import BusyError, MctreeError, ReadOnlyError, UsageError, WriterFailedError
 from mctree.format.arrays import ArrayLayout
-from mctree.format.facts import ArrayState, Commit, array_layout
+from mctree.format.facts import ArrayState, Commit
 from mctree.format.keys import Table, checksum_key, commit_key, u32, u64
 from mctree.format.records import SUMS_PER_PAGE
-from mctree.format.values import crc32c
-from mctree.storage.chunks import (
-    GENERATIONS_NAME,
-    ArrayWriter,
-    generation_name,
-    open_generation,
-    publish,
-    read_chunk,
-    row_sums,
-)
+from mctree.storage.chunks import ArrayWriter, generation_name, open_generation, publish, read_chunk, row_sums
 from mctree.storage.creation import write_array_metadata, write_group_metadata
 from mctree.storage.environment import MapFull
-from mctree.storage.epochs import drop_epochs, settle
-from mctree.storage.files import exists, list_names, pwrite_all, remove_tree
-from mctree.storage.index import Reading, Writing
+from mctree.storage.files import exists, list_names, remove_tree
+from mctree.storage.hints import Hints
+from mctree.storage.index import Writing
 from mctree.storage.lock import WriterLock
-from mctree.storage.store import HEAD_NAME, Store
+from mctree.storage.recovery import recover
+from mctree.storage.store import Store
 
 __all__ = ["Session"]
-
-_ADVISE_EVERY = 64
 
 
 class Session:
@@ -73,15 +63,13 @@ class Session:
         self._arrays: dict[int, ArrayWriter] = {}
         self._staged: dict[tuple[int, int], int] = {}
         self._sums: list[_Sums] = []
-        self._advised: dict[int, int] = {}
-        self._commits_since_advice = 0
-        self._head: int | None = None
+        self._hints = Hints(store.at)
         try:
             with store.reading() as index:
                 newest = index.commit()
             assert newest is not None, "a store has a commit from its creation on"
             self.newest = newest
-            self._recover()
+            recover(store, newest.number)
             store.environment.reader_check()
         except BaseException:
             self._lock.release()
@@ -169,8 +157,7 @@ class Session:
 
         Args:
             record: puts the commit's facts and returns its record; lengths and sums are filled in here.  It may be
-            called
-                again if the index had to grow, so it must not change anything but what it is given.
+                called again if the index had to grow, so it must not change anything but what it is given.
 
         Returns:
             The commit, durable and visible.
@@ -276,10 +263,8 @@ class Session:
                     writer.close()
                 if self._failed is None and not self.store.closed:
                     self._advise(every=True)
-                if self._head is not None:
-                    os.close(self._head)
-                    self._head = None
             finally:
+                self._hints.close()
                 self._lock.release()
 
     def _transact(self, record: Callable[[Writing], Commit]) -> Commit:
@@ -340,51 +325,9 @@ class Session:
             raise MctreeError(f"chunk {chunk} of array {number} is not committed")
         return int(u64.unpack(found[0])[0])
 
-    def _recover(self) -> None:
-        """Finish what a crash interrupted: publish committed generations, drop staged ones that were not committed."""
-        at = self.store.at
-        settle(self.store)
-        drop_epochs(at)
-        with self.store.reading() as index:
-            wanted = [(key, u64.unpack(payload)[0]) for key, payload in index.scan(Table.PUBLISH)]
-            for key, generation in wanted:
-                number, chunk = u32.unpack(key[:4])[0], u64.unpack(key[4:])[0]
-                before = index.floor(Table.CHUNK + key, u64.pack(generation - 1))
-                if before is not None:
-                    layout = self.store.array(number, self.newest.number)
-                    publish(at, number, layout, chunk, u64.unpack(before[0])[0], generation)
-            for name in list_names(GENERATIONS_NAME, at):
-                if not _is_known(index, name):
-                    os.unlink(f"{GENERATIONS_NAME}/{name}", dir_fd=at)
-            paths = {array_layout(payload).path for _, payload in index.scan(Table.ARRAY) if payload}
-            used = {"/".join(path.split("/")[:2]) for path in paths}
-            for name in list_names("gists", at):
-                if name != "zarr.json" and f"gists/{name}" not in used:
-                    remove_tree(f"gists/{name}", at)
-
     def _advise(self, *, every: bool = False) -> None:
-        """Leave hints for others: the newest commit's number, and the shapes that other Zarr readers see.
-
-        The commit is durable by now, so a hint that cannot be written is no failure.
-        """
-        with suppress(OSError):
-            self._write_hints(every=every)
-
-    def _write_hints(self, *, every: bool) -> None:
-        body = self.newest.number.to_bytes(8, "little")
-        if self._head is None:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-            self._head = os.open(HEAD_NAME, flags, 0o666, dir_fd=self.store.at)
-        pwrite_all(self._head, body + crc32c(body).to_bytes(4, "little"), 0)
-        self._commits_since_advice += 1
-        if not every and self._commits_since_advice < _ADVISE_EVERY:
-            return
-        self._commits_since_advice = 0
-        for number, writer in self._arrays.items():
-            rows = self.newest.arrays[number].rows if number in self.newest.arrays else 0
-            if self._advised.get(number) != rows:
-                write_array_metadata(self.store.at, writer.layout, rows, sync=False)
-                self._advised[number] = rows
+        """Leave hints for others."""
+        self._hints.leave(self.newest, [(n, writer.layout) for n, writer in self._arrays.items()], shapes=every)
 
     def _guard(self, what: str) -> _Guard:
         return _Guard(self, what)
@@ -418,14 +361,3 @@ class _Guard:
             self._session._fail(error)
         elif error is not None:
             self._session._failed = f"writing {self._what} was broken off ({type(error).__name__})"
-
-
-def _is_known(index: Reading, name: str) -> bool:
-    """Whether a file among the generations is one that a commit needs."""
-    parts = name.split(".")
-    if len(parts) != 3 or not all(part.isdecimal() for part in parts):
-        return False
-    array, chunk, generation = (int(part) for part in parts)
-    if array >= 1 << 32 or chunk >= 1 << 64 or generation >= 1 << 64:
-        return False
-    return index.get(Table.CHUNK + u32.pack(array) + u64.pack(chunk) + u64.pack(generation)) is not None

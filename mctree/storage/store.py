@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,22 +15,19 @@ from contextlib import contextmanager
 from mctree.errors import CommitGoneError, CorruptError, NotAStoreError, UsageError
 from mctree.format.arrays import ArrayLayout
 from mctree.format.facts import ArrayState, Commit, Meta, array_layout
-from mctree.format.keys import Table, u32, u64
+from mctree.format.keys import Table, u32
 from mctree.format.values import crc32c
-from mctree.storage.chunks import open_generation
 from mctree.storage.environment import INDEX_NAME, Environment, open_environment
 from mctree.storage.files import exists, open_directory, read_small
 from mctree.storage.index import Reading
 from mctree.storage.leases import Leases
-from mctree.storage.level import Level, open_level
+from mctree.storage.level import Level
+from mctree.storage.open_levels import OpenLevels
 
 __all__ = ["EPOCHS_NAME", "HEAD_NAME", "Store"]
 
 HEAD_NAME = "head"
 EPOCHS_NAME = "epochs"
-
-_LEAST_CHUNKS = 256
-"""Chunks that a level's reserved addresses can hold at least, so that small levels may grow."""
 
 
 class Store:
@@ -41,8 +37,7 @@ class Store:
         path: the store's folder.
         writable: whether a writer may ever be opened on it.
         identity: (store id, epoch) that it must have, or None for whichever is there; an epoch that was compacted
-        away is
-            looked for among those kept.
+            away is looked for among those kept.
 
     Raises:
         NotAStoreError: there is no store of a format that this release reads.
@@ -79,8 +74,7 @@ class Store:
         self.writable = writable and environment.writable
         self.leases = Leases(at)
         self.pid = os.getpid()
-        self._levels: dict[tuple[int, int, bool], _SharedLevel] = {}
-        self._levels_lock = threading.Lock()
+        self._levels = OpenLevels(self)
         self._finalizer = weakref.finalize(self, _close, at, self.leases, environment)
 
     @property
@@ -150,6 +144,7 @@ class Store:
             # The lease must stand before the check that counts: from then on no writer frees what the commit needs.
             with self.reading() as index:
                 if index.commit(commit.number) is not None:
+                    self.follow(commit)
                     return commit
             self.leases.release(commit.number)
 
@@ -175,17 +170,11 @@ class Store:
             commit: a commit that the caller holds.
             portable: do not map files, read them.
         """
-        key = (number, state.refreshed, portable)
-        with self._levels_lock:
-            shared = self._levels.get(key)
-            if shared is None or shared.capacity < state.rows:
-                layout = self.array(number, commit) if shared is None else shared.level.layout
-                shared = self._levels[key] = _SharedLevel(self, number, layout, state.rows, commit, portable)
-                for other in [k for k in self._levels if k[0] == number and k[1] < state.refreshed]:
-                    # Snapshots that use an older mapping keep it alive; nobody else has to find it.
-                    del self._levels[other]
-            shared.commit = max(shared.commit, commit)
-            return shared.level
+        return self._levels.level(number, state, commit, lambda: self.array(number, commit), portable=portable)
+
+    def follow(self, newest: Commit) -> None:
+        """Keep levels of the newest commit open between snapshots, and let go of those that only older ones saw."""
+        self._levels.follow(newest)
 
     def _refuse_closed(self) -> UsageError:
         return UsageError(f"{self.path} was closed; open it again")
@@ -194,30 +183,6 @@ class Store:
         """Close files and give up leases; arrays already handed out stay readable while somebody refers to them."""
         self._levels.clear()
         self._finalizer()
-
-
-class _SharedLevel:
-    """A level, and the newest commit at which its chunks may be looked up."""
-
-    def __init__(self, store: Store, number: int, layout: ArrayLayout, rows: int, commit: int, portable: bool) -> None:
-        self.commit = commit
-        self.capacity = max(layout.chunks(2 * rows), _LEAST_CHUNKS) * layout.rows_per_chunk
-        owner = weakref.ref(store)
-
-        def open_chunk(chunk: int) -> int:
-            store = owner()
-            if store is None or store.closed:
-                raise UsageError("the store that this level belongs to was closed; open it again")
-            with store.reading() as index:
-                found = index.floor(Table.CHUNK + u32.pack(number) + u64.pack(chunk), u64.pack(self.commit))
-            if found is None or not found[1]:
-                # Every array of this format is dense: whoever may see rows of a chunk finds its record.
-                raise CorruptError(
-                    f"chunk {chunk} of {layout.path} holds committed rows but is not in the index; run `mctree verify`"
-                )
-            return open_generation(store.at, number, layout, chunk, u64.unpack(found[0])[0])
-
-        self.level = open_level(layout, open_chunk, capacity_rows=self.capacity, portable=portable)
 
 
 def _open_index(at: int, path: str) -> tuple[Environment, Meta]:

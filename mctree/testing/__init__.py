@@ -2,6 +2,7 @@
 
     strategies   what to put into stores: `documents`, `edits`, `plans`, `trees`, `cuts` …
     machine      a real store and a model of it, driven through appends, commits, crashes, compactions …
+    tailoring    the machine for something of your own
     checks       compare any snapshot with the model
     stores       scratch folders, and stores that are verified when a test ends
 
@@ -19,9 +20,10 @@ from __future__ import annotations
 from mctree.testing import strategies
 from mctree.testing.checks import Expected, check_node, check_range, check_snapshot
 from mctree.testing.edits import Edit, Scribe
-from mctree.testing.machine import TreeMachine, tree_machine
+from mctree.testing.machine import TreeMachine
 from mctree.testing.model import Model, RefusedError, State
 from mctree.testing.stores import Plan, Sample, Watch, apply, assert_whole, made, scratch, verified, watched
+from mctree.testing.tailoring import tree_machine
 from mctree.testing.toys import ToyEncoder
 
 __all__ = [

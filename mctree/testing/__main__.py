@@ -13,7 +13,8 @@ import traceback
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from mctree.testing.machine import TreeMachine, tree_machine
+from mctree.testing.machine import TreeMachine
+from mctree.testing.tailoring import tree_machine
 
 
 def main(arguments: list[str] | None = None) -> int:

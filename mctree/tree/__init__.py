@@ -5,9 +5,11 @@ from __future__ import annotations
 from mctree.tree.documents import Document
 from mctree.tree.gists import GistView
 from mctree.tree.links import Link
-from mctree.tree.node import Node, Provenance
+from mctree.tree.node import Node
+from mctree.tree.packing import Packed
 from mctree.tree.placing import OpenDocument
-from mctree.tree.snapshot import Packed, Snapshot
+from mctree.tree.provenance import Provenance
+from mctree.tree.snapshot import Snapshot
 from mctree.tree.tree import Tree, create, open  # noqa: A004  # as in gzip.open
 from mctree.tree.writer import Writer
 

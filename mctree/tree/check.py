@@ -4,17 +4,17 @@ Each check yields problems as (where, what, kind), with the node, the source and
 are any; the command line only prints them.  Files are read with `pread`, never mapped.  What is looked at:
 
 * every index record against its checksum, every table against the counts and sums of the newest commit, every blob
-against
-  its digest;
+  against its digest;
+* the tokenizer and the encoders: whether they can be made again;
 * every chunk of every generation that a commit may need: there, of the right size, and every committed row in it
-against its
-  checksum;
+  against its checksum;
 * the real tokens of each block, and those before it, against its record;
 * blocks, runs, documents and deaths against each other, and the newest commit's counts against all of them;
 * the bytes of every live document against its digest;
 * the shapes and types that other Zarr readers see.
 
-It assumes that LMDB can walk its own pages; what LMDB itself reports is passed on as a problem.  It changes nothing.
+First of all the pages of the index are looked at: where one is damaged nothing else can be, for a scan that came upon
+it would end the process.  What LMDB itself reports is passed on as a problem.  Nothing is changed.
 """
 
 from __future__ import annotations
@@ -27,16 +27,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mctree.errors import CorruptError, MctreeError
+from mctree.errors import CorruptError, MctreeError, UsageError
 from mctree.format.arrays import ArrayLayout
 from mctree.format.facts import Commit, array_layout
 from mctree.format.keys import Table, checksum_key, parse_grave, u32, u64
 from mctree.format.records import BLOCK, BLOCKS_PER_PAGE, SUMS_PER_PAGE, decode_sums
 from mctree.format.zarr import array_metadata, group_metadata, root_metadata
 from mctree.geometry import TEXT, Address
-from mctree.storage.audit import bad_records, committed_rows, small_file
+from mctree.storage.audit import bad_records, committed_rows, small_file, sound_records
 from mctree.storage.chunks import row_sums
 from mctree.storage.index import table_sums
+from mctree.storage.pages import damaged_pages
 from mctree.tree.gists import gist_sets
 from mctree.tree.problem import Problem
 from mctree.tree.snapshot import BEFORE, COUNT, LOD0, Snapshot
@@ -64,9 +65,15 @@ def verify(tree: Tree, *, progress: Progress | None = None) -> Iterator[Problem]
     Yields:
         What is wrong, as it is found; at most a thousand problems of each kind of check.
     """
+    lost = False
+    for page, what in damaged_pages(tree.store):
+        lost = True
+        yield Problem(f"page {page} of the index", f"{what}, so that nothing that depends on it can be read", "record")
+    if lost:
+        return
     with tree.snapshot() as snapshot:
         looks = _Looks(_PASSES * snapshot.blocks, progress)
-        for check in (_index, _arrays, _blocks, _gists, _documents, _counts):
+        for check in (_index, _codecs, _arrays, _blocks, _gists, _documents, _counts):
             found = 0
             try:
                 for problem in check(snapshot, looks):
@@ -110,9 +117,25 @@ def _index(snapshot: Snapshot, _: _Looks) -> Iterator[Problem]:
                     if count == wanted[0]:
                         what = f"does not hold the records that commit {newest.number} summed up"
                     yield Problem(f"index table {tag!r}", what, "table")
-        for digest, payload in index.scan(Table.BLOB):
+        for digest, payload in sound_records(index, Table.BLOB):
             if hashlib.blake2b(payload, digest_size=32).digest() != digest:
                 yield Problem(f"blob {digest.hex()[:12]}", "is not what its digest says", "record")
+
+
+def _codecs(snapshot: Snapshot, _: _Looks) -> Iterator[Problem]:
+    """Whether the tokenizer, and the encoders that mctree knows, can be made of what the store holds of them."""
+    try:
+        _made = snapshot.tree.tokenizer
+    except MctreeError as error:
+        yield Problem("tokenizer", f"cannot be made: {error}", "record")
+    for view in snapshot.gist_sets():
+        where = f"encoder of gist set {view.name!r}"
+        try:
+            view.encoder()
+        except CorruptError as error:
+            yield Problem(where, f"cannot be made: {error}", "record")
+        except UsageError:
+            pass  # the caller's own
 
 
 def _arrays(snapshot: Snapshot, _: _Looks) -> Iterator[Problem]:
@@ -222,6 +245,7 @@ def _gists(snapshot: Snapshot, looks: _Looks) -> Iterator[Problem]:
 
 def _documents(snapshot: Snapshot, looks: _Looks) -> Iterator[Problem]:
     """Documents against their blocks and digests."""
+    readable = _is_readable(snapshot)
     for document in snapshot.documents():
         where = f"document {document.id}"
         position = 0
@@ -243,7 +267,7 @@ def _documents(snapshot: Snapshot, looks: _Looks) -> Iterator[Problem]:
         if placed != document.tokens:
             what = f"says {document.tokens} tokens, but its blocks hold {placed}"
             yield Problem(where, what, "document", source=document.source)
-        if document.digest and snapshot.tree.tokenizer is not None:
+        if document.digest and readable:
             digest, size = hashlib.blake2b(digest_size=32), 0
             try:
                 for piece in document.stream():
@@ -255,6 +279,13 @@ def _documents(snapshot: Snapshot, looks: _Looks) -> Iterator[Problem]:
             if digest.digest() != document.digest or size != document.size:
                 what = "does not read as the bytes that were ingested"
                 yield Problem(where, what, "document", source=document.source, stop=document.size)
+
+
+def _is_readable(snapshot: Snapshot) -> bool:
+    try:
+        return snapshot.tree.tokenizer is not None
+    except MctreeError:
+        return False  # which was said already
 
 
 def _counts(snapshot: Snapshot, _: _Looks) -> Iterator[Problem]:

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from mctree.errors import UsageError
 from mctree.format.facts import GistSetRecord, LinkRecord, Meta
-from mctree.format.keys import Table, u64
-from mctree.format.records import BLOCK, Original
+from mctree.format.keys import Table
+from mctree.format.records import BLOCK
 from mctree.storage.creation import remove_store
 from mctree.storage.epochs import compacting_path, replace_epoch
 from mctree.tree.gists import DEFAULT_SET, default_set, gist_sets
@@ -35,6 +35,8 @@ __all__ = ["compact"]
 
 Progress = Callable[[int, int], None]
 _BLOCKS_AT_ONCE = 1 << 14
+_ORIGINALS_AT_ONCE = 16 << 20
+"""Bytes of originals, compressed, that may wait for a commit."""
 _FAR = 1 << 57
 
 
@@ -89,12 +91,13 @@ def _copy_blocks(snapshot: Snapshot, writer: Writer, progress: Progress | None) 
         last[document.id] = max((run.block for run in document.runs), default=-1)
     live = sum(blocks for _, blocks, _ in runs)
     writer.reserve(snapshot.record.next)
+    finisher = _Finisher(snapshot, writer)
     opened: dict[int, OpenDocument] = {}
     done = 0
     old_starts, new_starts, lengths = [], [], []
     for number, block in last.items():
         if block < 0:
-            _finish(snapshot, writer, writer.adopt(snapshot.document(number).record, number), number)
+            finisher.finish(writer.adopt(snapshot.document(number).record, number))
     for block, blocks, number in sorted(runs):
         if number not in opened:
             opened[number] = writer.adopt(snapshot.document(number).record, number)
@@ -106,7 +109,7 @@ def _copy_blocks(snapshot: Snapshot, writer: Writer, progress: Progress | None) 
             lengths.append(n)
             done += n
             if last[number] == block and first + n == block + blocks:
-                _finish(snapshot, writer, opened.pop(number), number)
+                finisher.finish(opened.pop(number))
             if writer.pending_blocks >= _BLOCKS_AT_ONCE:
                 writer.commit(gists=False)
                 if progress is not None:
@@ -118,15 +121,26 @@ def _copy_blocks(snapshot: Snapshot, writer: Writer, progress: Progress | None) 
     return _Moved(*(np.array(column, np.int64) for column in (old_starts, new_starts, lengths)))
 
 
-def _finish(snapshot: Snapshot, writer: Writer, document: OpenDocument, number: int) -> None:
-    """Give a copied document what it has beside its blocks: its record, tail and original bytes."""
-    old = snapshot.document(number)
-    with snapshot.reading() as index:
-        originals = [
-            (u64.unpack(key)[0], Original.decode(payload))
-            for key, payload in index.scan(Table.ORIGINAL + u64.pack(number))
-        ]
-    document.finish_adoption(old.record, old.tail, [(at, kept) for at, kept in originals if kept.stop <= old.size])
+class _Finisher:
+    """Gives copied documents what they have beside their blocks: records, tails and original bytes.
+
+    Original bytes are committed whenever a certain amount of them waits, as all that waits is held in memory.
+    """
+
+    def __init__(self, snapshot: Snapshot, writer: Writer) -> None:
+        self._snapshot = snapshot
+        self._writer = writer
+        self._waiting = 0
+
+    def finish(self, document: OpenDocument) -> None:
+        old = self._snapshot.document(document.id)
+        for start, original in old.originals():
+            document.adopt_original(start, original)
+            self._waiting += len(original.packed)
+            if self._waiting >= _ORIGINALS_AT_ONCE:
+                self._writer.commit(gists=False)
+                self._waiting = 0
+        document.finish_adoption(old.record, old.tail)
 
 
 def _copy_links(snapshot: Snapshot, writer: Writer, moved: _Moved) -> None:

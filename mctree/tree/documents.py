@@ -161,31 +161,29 @@ class Document:
         if tokenizer is None:
             raise UsageError("the store has no tokenizer: read the document's tokens")
         tokens = _Tokens(self.pieces())
-        for start, original in self._originals():
+        for start, original in self.originals():
             for part in tokens.take(original.token - tokens.position):
                 yield tokenizer.decode(part)
-            yield self._original(start)
+            yield self._unpacked(start, original)
             for _ in tokens.take(original.tokens):
                 pass
         for part in tokens.take(None):
             yield tokenizer.decode(part)
 
-    def _originals(self) -> list[tuple[int, Original]]:
-        """Where the bytes are kept as they were: (first byte, record without them), in order."""
-        with self._snapshot.reading() as index:
-            heads = [
-                (u64.unpack(key)[0], Original.decode(payload[: Original.HEAD]))
-                for key, payload in index.scan(Table.ORIGINAL + u64.pack(self.id))
-            ]
-        # What stands behind this version's end came with a later one.
-        return [(start, head) for start, head in heads if head.stop <= self.size]
+    def originals(self) -> Iterator[tuple[int, Original]]:
+        """Where its bytes are kept as they were: (first byte, record), in order, one of them in memory at a time."""
+        size, prefix, start = self.size, Table.ORIGINAL + u64.pack(self.id), 0
+        while start < size:  # what stands behind this version's end came with a later one
+            with self._snapshot.reading() as index:
+                found = next(index.scan(prefix, u64.pack(start)), None)
+            if found is None:
+                return
+            start, original = u64.unpack(found[0])[0], Original.decode(found[1])
+            if original.stop <= size:
+                yield start, original
+            start += 1
 
-    def _original(self, start: int) -> bytes:
-        with self._snapshot.reading() as index:
-            payload = index.get(Table.ORIGINAL + u64.pack(self.id) + u64.pack(start))
-        if payload is None:
-            raise CorruptError(f"document {self.id}: the original bytes at {start} are missing; run `mctree verify`")
-        original = Original.decode(payload)
+    def _unpacked(self, start: int, original: Original) -> bytes:
         size = original.stop - start
         if not 0 <= size <= _MAX_ORIGINAL:
             raise CorruptError(f"document {self.id}: original bytes of length {size} at {start} cannot be")

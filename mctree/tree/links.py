@@ -6,8 +6,11 @@ that meet a range are found by one range scan per level, without looking at all 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+import numpy as np
 
 from mctree.errors import CorruptError, NotFoundError, UsageError
 from mctree.format.facts import LinkRecord
@@ -60,14 +63,21 @@ def checked_link(
         UsageError: a span is empty or out of range, the score is no number in [0, 1], or the kind is no text.
     """
     spans = []
-    for space, (start, stop) in zip(spaces, (source, target), strict=True):
+    ends = (_pair(source, "the source of a link"), _pair(target, "the target of a link"))
+    for space, (start, stop) in zip(_pair(spaces, "the spaces of a link"), ends, strict=True):
         first, last = int(whole(start, "the start of a link", _END)), int(whole(stop, "the stop of a link", _END + 1))
         if first >= last:
             raise UsageError(f"a link needs spans of at least one position, not {first}..{last}")
         spans.append((int(whole(space, "the space of a link", SPACE_LIMIT)), first, last))
-    if not 0.0 <= float(score) <= 1.0:
-        raise UsageError(f"a link's score lies in 0..1; {score} does not")
+    if not isinstance(score, int | float | np.integer | np.floating) or not 0.0 <= score <= 1.0:
+        raise UsageError(f"a link's score is a number in 0..1; {score!r} is not")
     return LinkRecord(spans[0], spans[1], checked_text(kind, "the kind of a link"), float(score))
+
+
+def _pair(value: object, what: str) -> tuple[object, object]:
+    if not isinstance(value, Sequence | np.ndarray) or isinstance(value, str | bytes) or len(value) != 2:
+        raise UsageError(f"{what} must be two integers, not {value!r:.60}")
+    return value[0], value[1]
 
 
 def put_link(index: Writing, number: int, record: LinkRecord) -> None:

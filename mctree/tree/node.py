@@ -5,7 +5,6 @@ Use it to look around; code that handles thousands of nodes asks the snapshot fo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,24 +15,10 @@ from mctree.geometry import TEXT, Address
 
 if TYPE_CHECKING:
     from mctree.tree.documents import Document
+    from mctree.tree.provenance import Provenance
     from mctree.tree.snapshot import Snapshot
 
-__all__ = ["Node", "Provenance"]
-
-
-@dataclass(frozen=True, slots=True)
-class Provenance:
-    """Where a stretch of tokens came from: bytes [start, stop) of a document's source."""
-
-    document: int
-    source: bytes
-    start: int
-    stop: int
-
-    @property
-    def name(self) -> str:
-        """The source's name; bytes that are no UTF-8 are escaped as `os.fsdecode` does."""
-        return self.source.decode("utf-8", "surrogateescape")
+__all__ = ["Node"]
 
 
 class Node:

@@ -23,6 +23,8 @@ from mctree.errors import UsageError
 from mctree.format.facts import DocumentRecord
 from mctree.format.records import BLOCK, BLOCK_DTYPE, Original, Run, Tail
 from mctree.format.values import checked_text
+from mctree.storage.rows import distinct
+from mctree.tree.arguments import as_locator, as_piece
 
 __all__ = ["OpenDocument", "Timeline", "cut_piece"]
 
@@ -180,12 +182,12 @@ class OpenDocument:
         """Append text, tokenized by the store's tokenizer; bytes may be anything.
 
         Raises:
-            UsageError: the store has no tokenizer, or the document is closed.
+            UsageError: it is neither bytes nor text, the store has no tokenizer, or the document is closed.
         """
         self._check_open()
         if self._tokenizer is None:
             raise UsageError("the store has no tokenizer: append tokens instead")
-        rest = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
+        rest = as_piece(data)
         while rest:
             piece, rest = cut_piece(rest)
             self.append(self._tokenizer.encode([piece])[0], piece)
@@ -197,20 +199,19 @@ class OpenDocument:
             tokens: integers `[n]`, all below the store's vocabulary.
 
         Raises:
-            UsageError: a token is out of range, or the document is closed.
+            UsageError: a token is out of range, the document is closed, or the tokenizer does not decode tokens one by
+                one, so that there is nothing that each of them stands for.
         """
-        ids = np.atleast_1d(np.asarray(tokens))
+        try:
+            ids = np.atleast_1d(np.asarray(tokens))
+        except ValueError:
+            raise UsageError("tokens are one row of integers") from None
         if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
             raise UsageError("tokens are one row of integers")
         if ids.size and (int(ids.min()) < 0 or int(ids.max()) >= self._vocabulary):
             raise UsageError(f"tokens must lie in 0..{self._vocabulary - 1}, the store's vocabulary")
         ids = ids.astype(np.uint32)
-        if self._tokenizer is None:
-            lengths = np.ones(len(ids), np.int64)
-        else:
-            distinct, inverse = np.unique(ids, return_inverse=True)
-            known = [len(self._tokenizer.decode(distinct[i : i + 1])) for i in range(len(distinct))]
-            lengths = np.array(known, np.int64)[inverse] if len(ids) else np.empty(0, np.int64)
+        lengths = np.ones(len(ids), np.int64) if self._tokenizer is None else _lengths(self._tokenizer, ids)
         self._hash = None
         stops = np.cumsum(lengths)
         self._take(ids, stops, int(stops[-1]) if len(stops) else 0)
@@ -278,12 +279,15 @@ class OpenDocument:
         self.changes.tokens += tokens
         return self._put(grid, records.copy())
 
-    def finish_adoption(self, record: DocumentRecord, tail: Tail | None, originals: list[tuple[int, Original]]) -> None:
-        """Take over what the document has beside its blocks."""
+    def adopt_original(self, start: int, original: Original) -> None:
+        """Take over source bytes, from byte `start` on, that its tokens do not give back."""
+        self.changes.originals.append((start, original))
+
+    def finish_adoption(self, record: DocumentRecord, tail: Tail | None) -> None:
+        """Take over what the document has beside its blocks and original bytes."""
         self._record = record
         self._closed = not record.open
         self.changes.record = True
-        self.changes.originals += originals
         if tail is not None:
             self._block_start, self._ids, self._stops = tail.start, tail.tokens, tail.stops
             self.changes.tail = True
@@ -361,6 +365,24 @@ def cut_piece(data: bytes) -> tuple[bytes, bytes]:
     return data[:stop], data[stop:]
 
 
+def _lengths(tokenizer: Tokenizer, ids: NDArray[np.uint32]) -> NDArray[np.int64]:
+    """How many bytes each token stands for, where that does not depend on its neighbours.
+
+    Raises:
+        UsageError: it does: a token decodes to something else beside another than alone.
+    """
+    known = distinct(ids)
+    alone = [tokenizer.decode(known[i : i + 1]) for i in range(len(known))]
+    for token, data in zip(known.tolist(), alone, strict=True):
+        if tokenizer.decode(np.array([token, token], np.uint32)) != data + data:
+            raise UsageError(
+                f"token {token} of the store's tokenizer ({tokenizer.kind} {tokenizer.fingerprint[:12]}) stands for no "
+                "bytes of its own: append the text with `write`, or use a store without a tokenizer"
+            )
+    lengths: NDArray[np.int64] = np.array([len(data) for data in alone], np.int64)[np.searchsorted(known, ids)]
+    return lengths
+
+
 def new_record(source: bytes, locator: Mapping[str, int | str] | None, media: str, previous: int) -> DocumentRecord:
     """The record of a document that has just begun.
 
@@ -369,20 +391,5 @@ def new_record(source: bytes, locator: Mapping[str, int | str] | None, media: st
     """
     media = checked_text(media, "the medium of a document")
     return DocumentRecord(
-        source=source, open=True, locator=checked_locator(locator or {}), media=media, previous=previous
+        source=source, open=True, locator=as_locator({} if locator is None else locator), media=media, previous=previous
     )
-
-
-def checked_locator(locator: Mapping[str, int | str]) -> dict[str, int | str]:
-    """A locator that can be stored.
-
-    Raises:
-        UsageError: a key is no text, or a value neither text nor an integer of 64 bits.
-    """
-    for key, value in locator.items():
-        checked_text(key, "a key of a locator")
-        if type(value) is not int:
-            checked_text(value, f"the locator's {key!r}, where it is no integer,")
-        elif not -(1 << 63) <= value < 1 << 64:
-            raise UsageError(f"the locator's {key!r} is out of range: {value}")
-    return dict(locator)

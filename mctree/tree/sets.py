@@ -22,6 +22,7 @@ from mctree.format.arrays import ArrayLayout
 from mctree.format.facts import GistSetRecord
 from mctree.format.keys import Table, u32
 from mctree.geometry import TEXT
+from mctree.storage.rows import distinct
 from mctree.tree.building import encode_nodes, stored
 from mctree.tree.gists import DEFAULT_SET, GistView, gist_sets
 from mctree.tree.writer import Writer
@@ -65,9 +66,9 @@ def build_gists(
         How many blocks got a gist.
 
     Raises:
-        UsageError: the name cannot be one, or the set was made by another encoder.
+        UsageError: the encoder is none, the name cannot be one, or the set was made by another encoder.
     """
-    if not _NAME.fullmatch(name) or name.lower() == "zarr.json":
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or name.lower() == "zarr.json":
         raise UsageError(f"gist set name {name!r} must be 1 to 64 letters, digits, '_', '.' or '-'")
     if dtype not in _DTYPES:
         raise UsageError(f"gists are stored as float16 or float32, not {dtype!r}")
@@ -188,7 +189,7 @@ def _replace_rows(writer: Writer, array: int, index: NDArray[np.int64], rows: ND
     """Replace rows of an array: a new generation of each chunk that holds one of them."""
     layout: ArrayLayout = writer.session.array(array).layout
     chunks = index // layout.rows_per_chunk
-    for chunk in np.unique(chunks).tolist():
+    for chunk in distinct(chunks).tolist():
         mine = chunks == chunk
         content = writer.session.read_committed(array, chunk).copy()
         content[index[mine] - chunk * layout.rows_per_chunk] = rows[mine]
@@ -199,7 +200,7 @@ def _between(first: NDArray[np.int64], last: NDArray[np.int64]) -> NDArray[np.in
     """All integers in the closed ranges first … last, once each, ascending."""
     lengths = last - first + 1
     offsets = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    return np.unique(np.repeat(first, lengths) + offsets)
+    return distinct(np.repeat(first, lengths) + offsets)
 
 
 def _find_or_begin(writer: Writer, encoder: Encoder, name: str, dtype: str) -> int:
@@ -216,6 +217,8 @@ def _find_or_begin(writer: Writer, encoder: Encoder, name: str, dtype: str) -> i
     with writer.snapshot.reading() as index:
         taken = {GistSetRecord.decode(payload).folder.lower() for _, payload in index.scan(Table.GIST_SET) if payload}
     dump = encoder.dump()
+    if not isinstance(dump, bytes):
+        raise UsageError(f"the dump of encoder {encoder.kind!r} is {type(dump).__name__}, not bytes")
     digest = hashlib.blake2b(dump, digest_size=32).digest()
     writer.put_blob(digest, dump)
     number = writer.put_set(

@@ -11,48 +11,36 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mctree.errors import CorruptError, NotFoundError, UsageError
+from mctree.errors import NotFoundError, UsageError
 from mctree.format.facts import ArrayState, Commit, DocumentRecord, Stamp
-from mctree.format.keys import Table, block_page_key, source_digest, u64
-from mctree.format.records import BLOCK, BLOCK_DTYPE, BLOCKS_PER_PAGE, decode_blocks
+from mctree.format.keys import Table, u64
+from mctree.format.records import BLOCK
 from mctree.geometry import TEXT, Address, Cut, cover
 from mctree.storage.index import Reading
 from mctree.storage.store import Store
+from mctree.tree.arguments import as_integer
+from mctree.tree.catalogue import find_document, live_documents, number_of, read_stamp, recall
 from mctree.tree.documents import Document
 from mctree.tree.gists import GistView, default_set, gist_set_named, gist_sets
 from mctree.tree.links import Link, all_links, links_in
-from mctree.tree.node import Node, Provenance
+from mctree.tree.node import Node
+from mctree.tree.packing import Packed, packed
+from mctree.tree.provenance import Provenance, block_records, provenance
 from mctree.tree.rows import Rows
 from mctree.tree.world import TimelineWorld
 
 if TYPE_CHECKING:
     from mctree.tree.tree import Tree
 
-__all__ = ["BEFORE", "COUNT", "LOD0", "Packed", "Snapshot", "as_source", "read_block_page"]
+__all__ = ["BEFORE", "COUNT", "LOD0", "Snapshot"]
 
 LOD0, COUNT, BEFORE = 0, 1, 2
 """Numbers of the arrays that every store has: tokens, real tokens per block, real tokens before every 32nd block."""
-
-
-@dataclass(frozen=True, slots=True)
-class Packed:
-    """Real tokens without padding.
-
-    Attributes:
-        tokens: `[n]`, of the store's token type.
-        blocks: `int64 [b]`: the blocks they come from, in order.
-        counts: `int64 [b]`: how many each block gave.
-    """
-
-    tokens: NDArray[np.generic]
-    blocks: NDArray[np.int64]
-    counts: NDArray[np.int64]
 
 
 class Snapshot:
@@ -91,15 +79,17 @@ class Snapshot:
         return _reopen, (self.tree.path, self._store.identity, self.commit, self.tree.portable)
 
     def close(self) -> None:
-        """Let the commit be collected once nobody else holds it."""
+        """Let the commit be collected once nobody else holds it; arrays already handed out stay readable."""
         if self._held:
             self._held = False
             self._store.unhold(self.commit)
+            self._forget()
 
     def advance(self, record: Commit) -> None:
         """Become a view of the commit that the one writer, whose snapshot this is, has just made."""
         # Nobody but the writer collects commits, so the newest needs no check after it is leased.
         self.store.leases.exchange(self.commit, record.number)
+        self.store.follow(record)
         self.commit, self._record = record.number, record
         self._forget()
 
@@ -202,17 +192,7 @@ class Snapshot:
             dead: also those of documents that are gone.
         """
         self._check_range(start, stop)
-        first, last = start // BLOCK, -(-stop // BLOCK)
-        blocks = np.arange(first, last, dtype=np.int64)
-        alive = np.ones(len(blocks), np.bool_) if dead else self.world.exists(1, blocks)
-        offsets = np.arange(BLOCK, dtype=np.int64)
-        positions = blocks[:, None] * BLOCK + offsets
-        counts = self.rows(COUNT).read(first, last).astype(np.int64)
-        real = (offsets < counts[:, None]) & alive[:, None] & (positions >= start) & (positions < stop)
-        grid = self.rows(LOD0).read(first * BLOCK, last * BLOCK).reshape(-1, BLOCK)
-        kept = real.sum(axis=1)
-        found = kept > 0
-        return Packed(grid[real], blocks[found], kept[found])
+        return packed(self, start, stop, dead=dead)
 
     def text(self, start: int, stop: int) -> str:
         """What the real, live tokens at positions [start, stop) say.
@@ -249,6 +229,10 @@ class Snapshot:
         if isinstance(address, str):
             address = Address.parse(address)
         elif not isinstance(address, Address):
+            if not isinstance(address, tuple) or len(address) != 2:
+                raise UsageError(
+                    f"a node is named by an Address, by text such as '2:17' or by (level, index): {address!r:.60}"
+                )
             address = Address(0, *address)
         if not self.exists(address):
             raise NotFoundError(f"node {address} does not exist at commit {self.commit}")
@@ -281,38 +265,13 @@ class Snapshot:
     def block_records(self, first: int, count: int) -> NDArray[np.void]:
         """The index records of blocks [first, first + count): a structured array of `BLOCK_DTYPE`."""
         self._check_range(first * BLOCK, (first + count) * BLOCK)
-        pages = range(first // BLOCKS_PER_PAGE, -(-(first + count) // BLOCKS_PER_PAGE))
         with self.reading() as index:
-            records = [read_block_page(index, page) for page in pages]
-        if not records:
-            return np.empty(0, BLOCK_DTYPE)
-        skip = first - pages[0] * BLOCKS_PER_PAGE
-        found = np.concatenate(records)[skip : skip + count]
-        if len(found) != count:
-            raise CorruptError(f"the records of blocks {first}..{first + count} are cut off; run `mctree verify`")
-        return found
+            return block_records(index, first, count)
 
     def provenance(self, start: int, stop: int, limit: int | None = None) -> list[Provenance]:
         """Which bytes of which sources the live blocks that meet positions [start, stop) stand for, in order."""
         self._check_range(start, stop)
-        found: list[Provenance] = []
-        last = -(-stop // BLOCK)
-        first = start // BLOCK
-        while first < last:
-            count = min(last - first, 1 << 12)
-            records = self.block_records(first, count)
-            alive = self.world.exists(1, np.arange(first, first + count))
-            for record in records[alive]:
-                document, begin, end = int(record["document"]), int(record["start"]), int(record["stop"])
-                if found and found[-1].document == document and found[-1].stop == begin:
-                    found[-1] = Provenance(document, found[-1].source, found[-1].start, end)
-                    continue
-                if limit is not None and len(found) == limit:
-                    return found
-                source = next((p.source for p in found if p.document == document), None)
-                found.append(Provenance(document, source or self.document(document).source, begin, end))
-            first += count
-        return found
+        return provenance(self, start, stop, limit)
 
     # Documents
 
@@ -322,57 +281,27 @@ class Snapshot:
         Raises:
             NotFoundError: there is none at this commit.
         """
-        number = which if isinstance(which, int) else self.number(as_source(which))
-        with self.reading() as index:
-            known = 0 < number < 1 << 64
-            found = index.floor(Table.DOCUMENT + u64.pack(number), u64.pack(self.commit)) if known else None
-        if found is None or not found[1]:
-            shown = which if isinstance(which, int) else as_source(which).decode("utf-8", "backslashreplace")
-            raise NotFoundError(f"no document {shown!r} at commit {self.commit}; `mctree docs` lists them")
-        return Document(self, number, u64.unpack(found[0])[0], DocumentRecord.decode(found[1]))
+        return Document(self, *find_document(self, which))
 
     def number(self, source: bytes) -> int:
         """The number of the live document of a source (0: none)."""
         with self.reading() as index:
-            return self._number(index, source)
+            return number_of(index, source, self.commit)
 
     def documents(self) -> Iterator[Document]:
         """All live documents, in order of their numbers."""
-        after = 0
-        while True:
-            with self.reading() as index:
-                batch = []
-                for key, since, payload in index.versions(Table.DOCUMENT, self.commit, start=u64.pack(after)):
-                    batch.append((u64.unpack(key)[0], since, payload))
-                    if len(batch) == 1000:
-                        break
-            for number, since, payload in batch:
-                yield Document(self, number, since, DocumentRecord.decode(payload))
-            if len(batch) < 1000:
-                return
-            after = batch[-1][0] + 1
+        for number, since, record in live_documents(self):
+            yield Document(self, number, since, record)
 
     def sources(self) -> Iterator[tuple[bytes, int, DocumentRecord]]:
         """Every live document's source, number and record, without looking at its blocks."""
-        after = 0
-        while True:
-            with self.reading() as index:
-                batch = []
-                for key, _, payload in index.versions(Table.DOCUMENT, self.commit, start=u64.pack(after)):
-                    batch.append((u64.unpack(key)[0], DocumentRecord.decode(payload)))
-                    if len(batch) == 1000:
-                        break
-            for number, record in batch:
-                yield record.source, number, record
-            if len(batch) < 1000:
-                return
-            after = batch[-1][0] + 1
+        for number, _, record in live_documents(self):
+            yield record.source, number, record
 
     def stamp(self, item: bytes) -> Stamp | None:
         """What a sync last saw of an input; a hint, the same for all commits."""
         with self.reading() as index:
-            payload = index.get(Table.STAMP + source_digest(item))
-        return None if payload is None else Stamp.decode(payload)
+            return read_stamp(index, item)
 
     def recall(self, source: bytes) -> tuple[Stamp | None, int, DocumentRecord | None]:
         """What a sync has to know of an input, in one look-up.
@@ -381,14 +310,7 @@ class Snapshot:
             Its stamp, and the number (0: none) and record of the live document of that name.
         """
         with self.reading() as index:
-            stamp = index.get(Table.STAMP + source_digest(source))
-            number = self._number(index, source)
-            record = index.version(Table.DOCUMENT, u64.pack(number), self.commit) if number else None
-        return (
-            None if stamp is None else Stamp.decode(stamp),
-            number,
-            None if record is None else DocumentRecord.decode(record),
-        )
+            return recall(index, source, self.commit)
 
     def tails(self) -> list[Document]:
         """Open documents that have an unfinished block: what a cut of everything shows last, at LOD0."""
@@ -454,15 +376,8 @@ class Snapshot:
         self._world = None
         self._rows.clear()
 
-    def _number(self, index: Reading, source: bytes) -> int:
-        prefix = source_digest(source)
-        for key, _, payload in index.versions(Table.SOURCE, self.commit, prefix=prefix):
-            if payload[1:] == source:
-                return int(u64.unpack(key[len(prefix) :])[0])
-        return 0
-
     def _check_range(self, start: int, stop: int) -> None:
-        if not 0 <= start <= stop <= self.positions:
+        if not 0 <= as_integer(start, "a position") <= as_integer(stop, "a position") <= self.positions:
             raise NotFoundError(
                 f"positions {start}..{stop} are not within 0..{self.positions}, what commit {self.commit} holds"
             )
@@ -470,31 +385,6 @@ class Snapshot:
     def _check_space(self, address: Address) -> None:
         if address.space != 0:
             raise NotFoundError(f"node {address} lies in space {address.space}, which this store does not have")
-
-
-def read_block_page(index: Reading, page: int) -> NDArray[np.void]:
-    """A page of block records.
-
-    Raises:
-        CorruptError: it is missing: blocks that were placed always have records.
-    """
-    payload = index.get(block_page_key(page))
-    if payload is None:
-        first = page * BLOCKS_PER_PAGE
-        raise CorruptError(f"the records of blocks {first} and on are missing; run `mctree verify`")
-    return decode_blocks(payload)
-
-
-def as_source(source: bytes | str) -> bytes:
-    """A source's name as the bytes that stand in the store.
-
-    Raises:
-        UsageError: it is a string that stands for no bytes.
-    """
-    try:
-        return source if isinstance(source, bytes) else source.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        raise UsageError(f"source {ascii(source)[:80]} is no name: give its bytes instead") from None
 
 
 def _reopen(path: str, identity: tuple[bytes, int], commit: int, portable: bool) -> Snapshot:

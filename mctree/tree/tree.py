@@ -14,28 +14,26 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Self
 
-import numpy as np
-from numpy.typing import NDArray
-
-from mctree.encoders import BytesTokenizer, Encoder, Tokenizer, load_encoder, load_tokenizer
+from mctree.encoders import BytesTokenizer, Encoder, Tokenizer, load_tokenizer
 from mctree.errors import BusyError, CorruptError, UsageError
 from mctree.format.arrays import ArrayLayout, rows_per_chunk
 from mctree.format.facts import Commit, GistSetRecord, Meta
 from mctree.format.keys import Table, u32, version_key
-from mctree.format.records import BLOCK, DEATH_DTYPE
-from mctree.format.values import pack, unpack
+from mctree.format.records import BLOCK
+from mctree.format.values import pack
 from mctree.storage.creation import create_store
 from mctree.storage.epochs import drop_epochs
 from mctree.storage.session import Session
 from mctree.storage.store import Store
 from mctree.tree.access import AccessCounts
+from mctree.tree.arguments import as_encoder, as_integer, as_path, as_tokenizer
 from mctree.tree.check import Problem, verify
+from mctree.tree.codecs import TOKENIZER, Codecs
 from mctree.tree.compact import compact
-from mctree.tree.gists import check_encoder
 from mctree.tree.retention import KEEP, KEEP_DEFAULT
 from mctree.tree.sets import Progress, build_gists, drop_gists, refresh_gists, set_default_gists
 from mctree.tree.snapshot import Snapshot
-from mctree.tree.world import Deaths, read_deaths
+from mctree.tree.world import DeathLog, Deaths
 from mctree.tree.writer import Writer
 
 __all__ = ["CHUNK_BYTES", "Tree", "create", "open"]
@@ -44,7 +42,6 @@ CHUNK_BYTES = 4 << 20
 """Wished size of chunk files: large enough to be few, small enough that a small store is small."""
 
 _COUNT_CHUNK_BYTES = 256 << 10
-_TOKENIZER = b"tokenizer"
 
 
 class Tree:
@@ -56,6 +53,7 @@ class Tree:
         identity: (store, epoch) that must be there, for snapshots that travelled.
         encoders: encoders of the caller's own, for gist sets that mctree cannot make by itself.
         portable: read files instead of mapping them.
+        tokenizer: the store's tokenizer, where the caller has it; else it is made of what the store holds, when needed.
     """
 
     def __init__(
@@ -66,18 +64,15 @@ class Tree:
         identity: tuple[bytes, int] | None = None,
         encoders: Iterable[Encoder] = (),
         portable: bool = False,
+        tokenizer: Tokenizer | None = None,
     ) -> None:
-        self.path = os.path.realpath(path)
+        self.path = os.path.realpath(as_path(path))
         self.portable = portable
         self._writable = writable
         self._lock = threading.Lock()
-        self._encoders = {encoder.fingerprint: encoder for encoder in encoders}
+        self._codecs = Codecs(lambda: self.store, encoders, tokenizer)
         self._store = Store(self.path, writable=writable, identity=identity)
         self._pinned = identity is not None
-        self._deaths: tuple[object, int, NDArray[np.void]] = (None, 0, np.empty(0, DEATH_DTYPE))
-        self._tokenizer: Tokenizer | None = None
-        self.vocabulary = 0
-        self._load_tokenizer()
 
     def __repr__(self) -> str:
         return f"<Tree {self.path}>"
@@ -106,8 +101,17 @@ class Tree:
 
     @property
     def tokenizer(self) -> Tokenizer | None:
-        """What makes tokens of text, or None for a store of bare tokens."""
-        return self._tokenizer
+        """What makes tokens of text, or None for a store of bare tokens.
+
+        Raises:
+            CorruptError: the store does not hold it whole; all but text can be read without.
+        """
+        return self._codecs.tokenizer
+
+    @property
+    def vocabulary(self) -> int:
+        """How many different tokens there are: each is below it."""
+        return self._codecs.vocabulary
 
     @property
     def epoch(self) -> int:
@@ -126,9 +130,10 @@ class Tree:
         Raises:
             CommitGoneError: it was collected, or never made.
         """
+        wanted = None if commit is None else as_integer(commit, "the number of a commit")
         while True:
             store = self.store
-            record = store.hold(commit)
+            record = store.hold(wanted)
             if self._pinned or not store.moved:
                 return Snapshot(self, store, record)
             # A compaction came between, which may not have seen the lease: take one of the new epoch.
@@ -158,7 +163,7 @@ class Tree:
 
     def keep(self, commits: int) -> None:
         """Keep so many of the newest commits for time travel (0: all); commits in use are kept anyway."""
-        if not 0 <= commits < 1 << 32:
+        if not 0 <= as_integer(commits, "the number of commits to keep") < 1 << 32:
             raise UsageError(f"cannot keep {commits} commits")
         with self.writer() as writer:
             writer.put_setting(KEEP, u32.pack(commits))
@@ -205,65 +210,37 @@ class Tree:
     # What snapshots, writers and compaction share
 
     def next_epoch(self, path: str, meta: Meta, *, first: int, settings: dict[bytes, bytes]) -> Tree:
-        """Make an empty store at `path` that takes the same tokens, and open it with the same encoders."""
-        make_epoch(path, meta, first=first, vocabulary=self.vocabulary, tokenizer=self._tokenizer, settings=settings)
-        return Tree(path, encoders=self._encoders.values())
+        """Make an empty store that takes the same tokens, and open it with the same encoders.
+
+        Args:
+            path: where; the lock that the caller holds keeps others away from it.
+            meta: what the store is.
+            first: the number of its first commit.
+            settings: what it is to remember, by name.
+        """
+        size, tokenizer = self.vocabulary, self.tokenizer
+        make_epoch(path, meta, first=first, vocabulary=size, tokenizer=tokenizer, settings=settings, alone=True)
+        return Tree(path, encoders=self._codecs.encoders.values(), tokenizer=tokenizer)
 
     def deaths(self, store: Store, commit: int) -> Deaths:
         """What has died up to a commit; read once, then only what is new."""
-        with self._lock:
-            owner, known, runs = self._deaths
-            if owner is not store:
-                known, runs = 0, np.empty(0, DEATH_DTYPE)
-            if known < commit:
-                with store.reading() as index:
-                    runs = np.concatenate([runs, read_deaths(index, known, commit)])
-                self._deaths = (store, commit, runs)
-        return Deaths.sorted(runs[runs["commit"] <= commit])
+        return DeathLog.of(store).at(store, commit)
 
     def encoder(self, record: GistSetRecord, store: Store | None = None) -> Encoder:
-        """The encoder of a gist set, read from a store that has it (the newest epoch if none is given).
-
-        Raises:
-            UsageError: it is one that mctree cannot make by itself, and it was not passed to `mctree.open`.
-            CorruptError: its dump is missing or damaged.
-        """
-        known = self._encoders.get(record.fingerprint)
-        if known is None:
-            with (store or self.store).reading() as index:
-                dump = index.get(Table.BLOB + record.blob)
-            if dump is None:
-                raise CorruptError(f"the encoder of gist set {record.name!r} is missing; run `mctree verify`")
-            known = load_encoder(record.kind, dump, self._tokenizer)
-            check_encoder(record, known)
-            self._encoders[record.fingerprint] = known
-        return known
+        """The encoder of a gist set, read from a store that has it; see `mctree.tree.codecs.Codecs.encoder`."""
+        return self._codecs.encoder(record, store)
 
     def known_encoder(self, record: GistSetRecord) -> Encoder | None:
         """The encoder of a gist set, or None if it is the caller's own and was not passed."""
-        try:
-            return self.encoder(record)
-        except UsageError:
-            return None
+        return self._codecs.known_encoder(record)
 
     def add_encoder(self, encoder: Encoder) -> None:
-        """Let gist sets of this encoder be made and asked."""
-        self._encoders[encoder.fingerprint] = encoder
+        """Let gist sets of this encoder be made and asked.
 
-    def _load_tokenizer(self) -> None:
-        with self._store.reading() as index:
-            newest = index.commit()
-            assert newest is not None, "a store has a commit from its creation on"
-            payload = index.version(Table.SETTING, _TOKENIZER, newest.number)
-            if payload is None:
-                raise CorruptError(f"{self.path} does not say how its tokens are made; run `mctree verify`")
-            fields = unpack(payload, "the tokenizer's record")
-            dump = index.get(Table.BLOB + fields["blob"]) if fields.get("blob") else None
-        self.vocabulary = int(fields.get("vocabulary", 0))
-        if fields.get("kind"):
-            if dump is None:
-                raise CorruptError(f"the tokenizer of {self.path} is missing; run `mctree verify`")
-            self._tokenizer = load_tokenizer(str(fields["kind"]), dump)
+        Raises:
+            UsageError: it is no encoder.
+        """
+        self._codecs.add_encoder(encoder)
 
 
 def create(
@@ -287,19 +264,34 @@ def create(
 
     Raises:
         StoreExistsError: something is at `path`.
-        UsageError: the sizes cannot be.
+        UsageError: the sizes cannot be, or the tokenizer cannot be made again of what it dumps.
     """
+    where = as_path(path)
     if tokenizer is None and vocabulary is None:
         tokenizer = BytesTokenizer()
-    size = vocabulary if tokenizer is None else tokenizer.vocabulary
-    if size is None or not 1 <= size <= 1 << 32:
+    if tokenizer is not None:
+        tokenizer = _storable(tokenizer)
+    size = as_integer(vocabulary if tokenizer is None else tokenizer.vocabulary, "the size of a vocabulary")
+    if not 1 <= size <= 1 << 32:
         raise UsageError(f"a vocabulary has 1 to 2^32 tokens, not {size}")
-    if not 0 <= keep < 1 << 32:
+    if not 0 <= as_integer(keep, "the number of commits to keep") < 1 << 32:
         raise UsageError(f"cannot keep {keep} commits")
-    meta = Meta(secrets.token_bytes(16), 0, time.time_ns(), chunk_bytes)
-    facts = {KEEP: u32.pack(keep)}
-    make_epoch(os.fspath(path), meta, first=1, vocabulary=size, tokenizer=tokenizer, settings=facts)
-    return Tree(path, encoders=encoders)
+    meta = Meta(secrets.token_bytes(16), 0, time.time_ns(), as_integer(chunk_bytes, "the size of a chunk"))
+    own = [as_encoder(encoder) for encoder in encoders]
+    make_epoch(where, meta, first=1, vocabulary=size, tokenizer=tokenizer, settings={KEEP: u32.pack(keep)})
+    return Tree(where, encoders=own, tokenizer=tokenizer)
+
+
+def _storable(tokenizer: object) -> Tokenizer:
+    """A tokenizer as it will be made again of what the store keeps."""
+    given = as_tokenizer(tokenizer)
+    try:
+        made = load_tokenizer(given.kind, given.dump())
+    except CorruptError as error:
+        raise UsageError(f"the tokenizer's dump cannot be read back: {error}") from error
+    if made.fingerprint != given.fingerprint:
+        raise UsageError("the tokenizer's dump makes another one, with another fingerprint: mend its `dump`")
+    return made
 
 
 def make_epoch(
@@ -310,6 +302,7 @@ def make_epoch(
     vocabulary: int,
     tokenizer: Tokenizer | None,
     settings: dict[bytes, bytes],
+    alone: bool = False,
 ) -> None:
     """Make an empty store for text whose first commit is `first`."""
     facts: dict[bytes, bytes] = {}
@@ -319,10 +312,11 @@ def make_epoch(
         digest = hashlib.blake2b(dump, digest_size=32).digest()
         facts[Table.BLOB + digest] = dump
         fields |= {"kind": tokenizer.kind, "fingerprint": tokenizer.fingerprint, "blob": digest}
-    facts[version_key(Table.SETTING, _TOKENIZER, first)] = pack(fields)
+    facts[version_key(Table.SETTING, TOKENIZER, first)] = pack(fields)
     for name, payload in settings.items():
         facts[version_key(Table.SETTING, name, first)] = payload
-    create_store(path, meta, first=first, time_ns=time.time_ns(), arrays=text_arrays(vocabulary, meta), facts=facts)
+    arrays = text_arrays(vocabulary, meta)
+    create_store(path, meta, first=first, time_ns=time.time_ns(), arrays=arrays, facts=facts, alone=alone)
 
 
 def text_arrays(vocabulary: int, meta: Meta) -> list[ArrayLayout]:

@@ -8,6 +8,8 @@ costs two gathers and two binary searches, whatever the size of the store.
 
 from __future__ import annotations
 
+import threading
+import weakref
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,12 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mctree.format.keys import Table, u64
-from mctree.format.records import BLOCK, DEATH_DTYPE, decode_death
+from mctree.format.records import BLOCK, DEATH_DTYPE, decode_deaths
 from mctree.geometry import TEXT, World
+from mctree.storage.environment import Environment
 from mctree.storage.index import Reading
+from mctree.storage.store import Store
 from mctree.tree.rows import Rows
 
-__all__ = ["Deaths", "TimelineWorld", "read_deaths"]
+__all__ = ["DeathLog", "Deaths", "TimelineWorld", "read_deaths"]
+
+_NUMBERS = 16
+"""Bytes of two numbers: a death's key behind its tag, and its payload."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +41,25 @@ class Deaths:
         """No deaths."""
         return cls(np.empty(0, DEATH_DTYPE))
 
-    @classmethod
-    def sorted(cls, runs: NDArray[np.void]) -> Deaths:
-        """Deaths in any order."""
-        return cls(runs[np.argsort(runs["start"], kind="stable")])
+    @cached_property
+    def starts(self) -> NDArray[np.int64]:
+        """The first block of each run."""
+        return self.runs["start"].astype(np.int64)
+
+    @cached_property
+    def stops(self) -> NDArray[np.int64]:
+        """The block after the last of each run."""
+        return self.runs["stop"].astype(np.int64)
+
+    @cached_property
+    def newest(self) -> int:
+        """The last commit in which something died."""
+        return int(self.runs["commit"].max(initial=0))
 
     @cached_property
     def intervals(self) -> NDArray[np.int64]:
         """The dead LOD0 positions: sorted, disjoint `int64 [n, 2]`, neighbours joined."""
-        starts, stops = self.runs["start"].astype(np.int64), self.runs["stop"].astype(np.int64)
+        starts, stops = self.starts, self.stops
         if not len(starts):
             return np.empty((0, 2), np.int64)
         opens = np.concatenate([[True], starts[1:] != stops[:-1]])
@@ -58,14 +75,60 @@ class Deaths:
         """The deaths of commits after `commit`."""
         return Deaths(self.runs[self.runs["commit"] > commit])
 
+    def until(self, commit: int) -> Deaths:
+        """The deaths of commits up to `commit`; these themselves if there are no later ones."""
+        return self if self.newest <= commit else Deaths(self.runs[self.runs["commit"] <= commit])
+
+    def joined(self, runs: NDArray[np.void]) -> Deaths:
+        """These deaths and others, given in any order."""
+        if not len(runs):
+            return self
+        runs = runs[np.argsort(runs["start"], kind="stable")]
+        return Deaths(np.insert(self.runs, np.searchsorted(self.starts, runs["start"].astype(np.int64)), runs))
+
+
+class DeathLog:
+    """The deaths of one index as far as they were read, for all snapshots of a process; extended by what is new."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._commit = 0
+        self._deaths = Deaths.none()
+
+    @classmethod
+    def of(cls, store: Store) -> DeathLog:
+        """The log of a store: one for all handles of it that are open."""
+        return _logs.setdefault(store.environment, cls())
+
+    def at(self, store: Store, commit: int) -> Deaths:
+        """What has died up to a commit.
+
+        Args:
+            store: one of those whose log this is.
+            commit: a commit that was made.
+        """
+        with self._lock:
+            if self._commit < commit:
+                with store.reading() as index:
+                    self._deaths = self._deaths.joined(read_deaths(index, self._commit, commit))
+                self._commit = commit
+            deaths = self._deaths
+        return deaths.until(commit)
+
+
+_logs: weakref.WeakKeyDictionary[Environment, DeathLog] = weakref.WeakKeyDictionary()
+"""By what all handles of one index share, and what a forked child opens anew."""
+
 
 def read_deaths(index: Reading, after: int, until: int) -> NDArray[np.void]:
-    """The deaths of commits in (after, until], as `DEATH_DTYPE` in order of commit."""
-    found = [
-        (u64.unpack(key[:8])[0], u64.unpack(key[8:])[0], *decode_death(payload))
-        for key, payload in index.scan(Table.DEATH, u64.pack(after + 1), u64.pack(until + 1))
-    ]
-    return np.array(found, DEATH_DTYPE)
+    """The deaths of commits in (after, until], as `DEATH_DTYPE` in order of commit.
+
+    Raises:
+        CorruptError: a record is damaged.
+    """
+    found = index.fixed(Table.DEATH, _NUMBERS, _NUMBERS, u64.pack(after + 1), u64.pack(until + 1))
+    parts = [decode_deaths(keys, payloads) for keys, payloads in found]
+    return np.concatenate([np.empty(0, DEATH_DTYPE), *parts])
 
 
 class TimelineWorld:
@@ -96,7 +159,7 @@ class TimelineWorld:
         placed = self._placed_before(block)
         if not len(runs):
             return placed
-        starts, stops = runs["start"].astype(np.int64), runs["stop"].astype(np.int64)
+        starts, stops = self.deaths.starts, self.deaths.stops
         past = np.searchsorted(stops, block, side="right")
         dead = self.deaths.tokens_before[past]
         inside = past < len(runs)

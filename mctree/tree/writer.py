@@ -8,37 +8,33 @@ was.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mctree.errors import NotFoundError, UsageError
-from mctree.format.facts import Commit, DocumentRecord, GistSetRecord, LinkRecord, Stamp
+from mctree.format.facts import Commit, DocumentRecord, LinkRecord, Stamp
 from mctree.format.keys import Table, source_digest, u32
-from mctree.format.records import BLOCK
-from mctree.geometry import World
-from mctree.storage.chunks import row_sums
 from mctree.storage.index import Writing
 from mctree.storage.leases import held_commits
 from mctree.storage.session import Session
+from mctree.tree.arguments import as_integer, as_pieces, as_source, source_shown
 from mctree.tree.building import GistBuilder
-from mctree.tree.gists import gist_sets
+from mctree.tree.gistwork import GistWork
 from mctree.tree.links import checked_link, has_link
-from mctree.tree.pending import Pending, Removed
-from mctree.tree.placing import OpenDocument, Timeline, checked_locator, new_record
+from mctree.tree.opened import OpenedDocuments
+from mctree.tree.pending import Pending
+from mctree.tree.placing import OpenDocument, Timeline, new_record
 from mctree.tree.retention import KEEP, KEEP_DEFAULT, Freed, collect
-from mctree.tree.snapshot import BEFORE, COUNT, LOD0, Snapshot, as_source
-from mctree.tree.world import Deaths, TimelineWorld
+from mctree.tree.snapshot import Snapshot
+from mctree.tree.upcoming import Upcoming
 
 if TYPE_CHECKING:
     from mctree.tree.tree import Tree
 
 __all__ = ["Writer"]
 
-_GIST_LAG = 256
-"""Blocks that may wait for their gists from one commit to the next, so that small appends stay cheap."""
 _COLLECT_EVERY = 16
 """Every how many commits old ones are collected, whichever writer makes them."""
 
@@ -54,14 +50,11 @@ class Writer:
         self._session = session
         self._snapshot = tree.snapshot()
         self._timeline = Timeline(self._snapshot.blocks)
+        self._upcoming = Upcoming(session, self._snapshot, self._timeline)
+        self._opened = OpenedDocuments(tree, self._snapshot, self._timeline)
         self._next = dict(self._snapshot.record.next)
-        self._documents: dict[int, OpenDocument] = {}
-        self._changed: dict[int, OpenDocument] = {}
-        self._sources: dict[bytes, int] = {}
-        self._pending = Pending()
-        self._builders: dict[int, GistBuilder] = {}
-        self._sets: dict[int, GistSetRecord] | None = None
-        self._placed_tokens = self._count_placed()
+        self._pending = Pending(removed=self._opened.removed)
+        self._gists = GistWork(tree, session, self._snapshot, lambda: self._take_number("array"))
 
     def __enter__(self) -> Self:
         return self
@@ -95,20 +88,14 @@ class Writer:
             UsageError: a live document has that source, and `replace` was not given.
         """
         name = as_source(source)
-        previous = self._live(name)
+        previous = self._opened.live(name)
         record = new_record(name, locator, media, previous)
         if previous and not replace:
-            shown = name.decode("utf-8", "backslashreplace")
-            raise UsageError(f"source {shown!r} has a live document already; reopen it, or replace it")
+            raise UsageError(f"source {source_shown(name)!r} has a live document already; reopen it, or replace it")
+        _made = self.tree.tokenizer  # where it is damaged, nothing has been done yet
         if previous:
             self.remove(previous)
-        number = self._take_number("document")
-        document = OpenDocument(
-            number, record, self._timeline, self.tree.tokenizer, self.tree.vocabulary, finished=self._finished
-        )
-        self._sources[name] = number
-        self._documents[number] = self._changed[number] = document
-        return document
+        return self._opened.begin(self._take_number("document"), record)
 
     def reopen(self, which: int | bytes | str, *, locator: Mapping[str, int | str] | None = None) -> OpenDocument:
         """Go on appending to a committed document: an open one goes on in its tail, a closed one in a new block.
@@ -120,58 +107,39 @@ class Writer:
         Raises:
             NotFoundError: there is no such live document.
         """
-        number = self._number(which)
-        known = self._documents.get(number)
-        if known is not None:
-            if not known.open:
-                raise UsageError(f"document {number} was closed since the last commit; commit before reopening it")
-            return known
-        found = self._snapshot.document(number)
-        document = OpenDocument(
-            found.id,
-            replace(
-                found.record,
-                open=True,
-                size=found.size,
-                tokens=0,
-                digest=b"",
-                locator=found.record.locator if locator is None else checked_locator(locator),
-            ),
-            self._timeline,
-            self.tree.tokenizer,
-            self.tree.vocabulary,
-            runs=found.runs,
-            tail=found.tail,
-            start=found.placed_size if found.tail is None else found.tail.start,
-            size=found.size,
-            tokens=found.tokens,
-            finished=self._finished,
-        )
-        document.changes.record = not found.open or locator is not None
-        self._documents[found.id] = self._changed[found.id] = document
-        return document
+        return self._opened.reopen(which, locator)
 
     def add(
         self,
         source: bytes | str,
-        data: bytes | str | Iterable[bytes],
+        data: bytes | str | Iterable[bytes | str],
         *,
         locator: Mapping[str, int | str] | None = None,
         replace: bool = False,
     ) -> int:
         """Append a whole document.
 
+        Args:
+            source: the name of where it comes from.
+            data: all of it, or an iterable of its pieces.
+            locator: where inside a container it lies.
+            replace: the document of that source, if there is one, is superseded.
+
         Returns:
             Its number.
+
+        Raises:
+            UsageError: the data is neither bytes nor text nor pieces of such, or `begin` refuses the rest.
         """
+        pieces = as_pieces(data)
         before = self._timeline.blocks
         document = self.begin(source, locator=locator, replace=replace)
         try:
-            for piece in [data] if isinstance(data, bytes | str) else data:
+            for piece in pieces:
                 document.write(piece)
             document.close()
         except BaseException:
-            self._abandon(document, before)
+            self._opened.abandon(document, before)
             raise
         return document.id
 
@@ -182,21 +150,7 @@ class Writer:
             NotFoundError: there is no such live document.
             UsageError: it has changes that are not committed.
         """
-        number = self._number(which)
-        known = self._documents.get(number)
-        if known is not None and known.changes:
-            raise UsageError(f"document {number} has changes that are not committed; commit before removing it")
-        found = self._snapshot.document(number)
-        runs = [(run.block, run.block + run.blocks) for run in found.runs]
-        tokens = [self._snapshot.world.placed(start, stop) for start, stop in runs]
-        tail = found.tail
-        self._pending.removed[found.id] = Removed(
-            found.source, runs, tokens, has_tail=tail is not None, tail_tokens=0 if tail is None else len(tail.tokens)
-        )
-        if known is not None:
-            known.discard()
-        self._documents.pop(found.id, None)
-        self._changed.pop(found.id, None)
+        self._opened.remove(which)
 
     def link(
         self,
@@ -226,6 +180,7 @@ class Writer:
         Raises:
             NotFoundError: there is no such link.
         """
+        number = as_integer(number, "the number of a link")
         if number in self._pending.links and self._pending.links[number] is not None:
             del self._pending.links[number]
             return
@@ -235,11 +190,18 @@ class Writer:
         self._pending.links[number] = None
 
     def stamp(self, item: bytes, stamp: Stamp | None) -> None:
-        """Remember what was seen of an input, so that a sync can skip it (None: forget it)."""
-        self._pending.stamps[source_digest(item)] = b"" if stamp is None else stamp.encode()
+        """Remember what was seen of an input, so that a sync can skip it (None: forget it).
+
+        Raises:
+            UsageError: the input's name is neither bytes nor text, or the stamp is none.
+        """
+        if not isinstance(stamp, Stamp | None):
+            raise UsageError(f"what was seen of an input is a Stamp, or None to forget it, not {type(stamp).__name__}")
+        self._pending.stamps[source_digest(as_source(item))] = b"" if stamp is None else stamp.encode()
 
     def stamp_of(self, item: bytes) -> Stamp | None:
         """What is remembered of an input, or is about to be."""
+        item = as_source(item)
         pending = self._pending.stamps.get(source_digest(item))
         if pending is None:
             return self._snapshot.stamp(item)
@@ -254,7 +216,7 @@ class Writer:
     @property
     def pending_blocks(self) -> int:
         """Blocks placed since the last commit."""
-        return self._timeline.blocks - self._snapshot.blocks
+        return self._upcoming.new_blocks
 
     # Commits
 
@@ -276,12 +238,11 @@ class Writer:
             return self._commit(gists)
 
     def _commit(self, gists: bool | None) -> int:
-        self._make_gists(gists)
+        if gists is not False:
+            self._gists.catch_up(self._upcoming, self._pending, all_of_them=gists is True)
         if not self._has_changes():
             return self._snapshot.commit
-        grid, records = self._timeline.placed()
-        if len(grid):
-            self._append_rows(grid, records)
+        records = self._upcoming.append_rows()
         # Looked at before the transaction begins: what was condemned in an earlier one is free if nobody holds it now.
         collecting = self._session.number % _COLLECT_EVERY == 0
         held = held_commits(self._session.store.at) if collecting else None
@@ -292,10 +253,10 @@ class Writer:
             commit = self._pending.record(
                 index,
                 self._snapshot.record,
-                blocks=self._timeline.blocks,
+                blocks=self._upcoming.blocks,
                 records=records,
-                documents=self._changed,
-                builders=self._builders,
+                documents=self._opened.changed,
+                builders=self._gists.builders,
                 numbers=self._next,
             )
             freed = collect(index, self._keep(index), held) if collecting else Freed()
@@ -303,8 +264,10 @@ class Writer:
 
         commit = self._session.commit(record)
         self._session.remove(freed.generations, freed.arrays)
-        self._placed_tokens += int(records["count"].sum(dtype=np.int64))
-        self._forget()
+        self._upcoming.committed()
+        self._opened.committed()
+        self._gists.committed(self._pending)
+        self._pending = Pending(removed=self._opened.removed)
         self._snapshot.advance(commit)
         return commit.number
 
@@ -327,27 +290,12 @@ class Writer:
         """Record a gist set, a new one if no number is given (an empty payload ends it)."""
         number = self._take_number("gist_set") if number is None else number
         self._pending.sets[number] = payload
-        builder = self._builders.pop(number, None)
-        if builder is not None and not payload:
-            for array in builder.record.levels:
-                self._session.drop_array(array)
+        self._gists.forget(number, dropped=not payload)
         return number
 
     def builder(self, number: int) -> GistBuilder | None:
         """What appends to a gist set, or None if its encoder cannot be made here."""
-        if number not in self._builders:
-            found = self._gist_sets().get(number)
-            encoder = None if found is None else self.tree.known_encoder(found)
-            if found is None or encoder is None:
-                return None
-            self._builders[number] = GistBuilder(
-                self._session,
-                found,
-                encoder,
-                lambda: self._take_number("array"),
-                self._snapshot.rows,
-            )
-        return self._builders[number]
+        return self._gists.builder(number)
 
     def advance(self, number: int, stop: int) -> int:
         """Make the gists of a set up to block `stop`; the next commit holds them.
@@ -359,7 +307,8 @@ class Writer:
         if builder is None:
             raise UsageError("the gist set's encoder is not known here; pass it to `mctree.open(…, encoders=[…])`")
         with self._session.whole("making gists"):
-            builder.append(min(stop, self._timeline.blocks), self.world(), self.block_tokens)
+            world = self._upcoming.world(self._pending.removed.values())
+            builder.append(min(stop, self._upcoming.blocks), world, self.block_tokens)
         return builder.blocks
 
     @property
@@ -371,6 +320,10 @@ class Writer:
     def snapshot(self) -> Snapshot:
         """The newest commit."""
         return self._snapshot
+
+    def block_tokens(self, first: int, stop: int) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+        """The tokens of blocks, committed or about to be, and how many of each are real."""
+        return self._upcoming.block_tokens(first, stop)
 
     def refreshed(self, number: int, commit: int) -> None:
         """Record that a set's gists account for all deaths up to a commit."""
@@ -385,11 +338,7 @@ class Writer:
 
     def adopt(self, record: DocumentRecord, number: int) -> OpenDocument:
         """Begin a document of another epoch under the number that it has there."""
-        document = OpenDocument(
-            number, record, self._timeline, self.tree.tokenizer, self.tree.vocabulary, finished=self._finished
-        )
-        self._documents[number] = self._changed[number] = document
-        return document
+        return self._opened.begin(number, record)
 
     def put_link(self, number: int, record: LinkRecord) -> None:
         """Enter a link under the number that it has in another epoch."""
@@ -402,125 +351,16 @@ class Writer:
     # Parts of a commit
 
     def _has_changes(self) -> bool:
-        arrays = self._snapshot.record.arrays
-        grown = any(
-            self._session.array(array).rows != (arrays[array].rows if array in arrays else 0)
-            for builder in self._builders.values()
-            for array in builder.record.levels
-        )
         return bool(
-            grown
-            or self._timeline.blocks > self._snapshot.blocks
+            self._gists.has_grown()
+            or self._upcoming.new_blocks
             or self._pending
-            or any(document.changes for document in self._changed.values())
+            or any(document.changes for document in self._opened.changed.values())
         )
-
-    def _append_rows(self, grid: NDArray[np.uint32], records: NDArray[np.void]) -> None:
-        first = self._snapshot.blocks
-        counts = records["count"]
-        stored = grid.astype(self._session.array(LOD0).layout.numpy)
-        records["sum"] = row_sums(stored)
-        self._session.append(LOD0, stored.reshape(-1))
-        self._session.append(COUNT, counts.astype(np.uint8))
-        groups = slice(-first % BLOCK, None, BLOCK)
-        if groups.start < len(counts):
-            before = self._placed_tokens + np.cumsum(counts, dtype=np.uint64) - counts
-            self._session.append(BEFORE, before[groups])
-
-    def _make_gists(self, gists: bool | None) -> None:
-        if gists is False:
-            return
-        for number, record in self._gist_sets().items():
-            if number in self._pending.sets:
-                continue
-            array = record.levels[0] if record.levels else None
-            done = 0 if array is None else self._session.array(array).rows
-            waiting = self._timeline.blocks - done
-            if waiting > 0 and (gists or waiting >= _GIST_LAG) and self.builder(number) is not None:
-                self.advance(number, self._timeline.blocks)
 
     def _keep(self, index: Writing) -> int:
         payload = index.version(Table.SETTING, KEEP, index.number)
         return KEEP_DEFAULT if payload is None else int(u32.unpack(payload)[0])
-
-    def _forget(self) -> None:
-        for document in self._changed.values():
-            document.committed()
-        self._timeline.clear()
-        self._changed = {n: d for n, d in self._documents.items() if d.open}
-        self._documents = dict(self._changed)
-        self._sources.clear()
-        if self._pending.sets or any(builder.added for builder in self._builders.values()):
-            self._sets = None
-        self._pending = Pending()
-        for builder in self._builders.values():
-            builder.added.clear()
-
-    def _gist_sets(self) -> dict[int, GistSetRecord]:
-        """The gist sets of the newest commit, read once."""
-        if self._sets is None:
-            with self._snapshot.reading() as index:
-                self._sets = gist_sets(index, self._snapshot.commit)
-        return self._sets
-
-    # Looking at what is there and what is about to be
-
-    def world(self) -> World:
-        """What exists once this commit is made."""
-        runs = [run for removed in self._pending.removed.values() for run in removed.runs]
-        pending = np.array(runs, np.int64).reshape(-1, 2) * BLOCK
-        dead = np.concatenate([self._snapshot.world.deaths.intervals, pending])
-        return World(positions=self._timeline.blocks * BLOCK, dead=dead)
-
-    def block_tokens(self, first: int, stop: int) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-        """The tokens of blocks, committed or about to be, and how many of each are real."""
-        old = self._snapshot.blocks
-        grids, counts = [], []
-        if first < old:
-            last = min(stop, old)
-            grids.append(self._snapshot.tokens(first * BLOCK, last * BLOCK).astype(np.uint32).reshape(-1, BLOCK))
-            counts.append(self._snapshot.counts(first, last).astype(np.int64))
-        if stop > old:
-            grid, records = self._timeline.placed()
-            grids.append(grid[max(first - old, 0) : stop - old])
-            counts.append(records["count"][max(first - old, 0) : stop - old].astype(np.int64))
-        return np.concatenate(grids), np.concatenate(counts)
-
-    def _count_placed(self) -> int:
-        snapshot = self._snapshot
-        everything = TimelineWorld(snapshot.blocks, Deaths.none(), snapshot.rows(BEFORE), snapshot.rows(COUNT))
-        return int(everything.tokens_before(np.array([snapshot.blocks]))[0])
-
-    def _live(self, source: bytes) -> int:
-        """The live document of a source, committed or about to be (0: none)."""
-        if source in self._sources:
-            return self._sources[source]
-        number = self._snapshot.number(source)
-        return 0 if number in self._pending.removed else number
-
-    def _number(self, which: int | bytes | str) -> int:
-        """The number of a live document, committed or about to be.
-
-        Raises:
-            NotFoundError: there is none.
-        """
-        number = which if isinstance(which, int) else self._live(as_source(which))
-        if not number or number in self._pending.removed:
-            shown = which if isinstance(which, int) else as_source(which).decode("utf-8", "backslashreplace")
-            raise NotFoundError(f"there is no live document {shown!r}; `mctree docs` lists them")
-        return number
-
-    def _abandon(self, document: OpenDocument, blocks: int) -> None:
-        """Forget a document that was begun since the last commit, and the blocks placed since; nobody saw them."""
-        document.discard()
-        self._timeline.truncate(blocks)
-        self._documents.pop(document.id, None)
-        self._changed.pop(document.id, None)
-        self._sources.pop(document.source, None)
-        self._pending.removed.pop(document.record.previous, None)
-
-    def _finished(self, document: OpenDocument) -> None:
-        self._changed[document.id] = document
 
     def _take_number(self, kind: str) -> int:
         number = self._next[kind]

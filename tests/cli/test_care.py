@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 
+import lmdb
 import pytest
 
 import mctree
+from mctree.encoders import train_bpe
+from mctree.format.keys import Table
 from tests.cli.command_lines import assert_printable, book, good, objects, run
 
 
@@ -81,6 +84,21 @@ def test_a_missing_chunk_is_a_problem_and_not_an_end(own):
     result = run("verify", own)
     assert result.exit_code == 1
     assert "problem" in result.stdout
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["damaged", "gone"])
+def test_a_damaged_tokenizer_is_a_problem_and_not_an_end(tmp_path, gone):
+    with mctree.create(tmp_path / "s", tokenizer=train_bpe([book(1).encode()], 300)) as tree, tree.writer() as writer:
+        writer.add("a", book(1))
+    path = shutil.copytree(tmp_path / "s", tmp_path / "copy")
+    with lmdb.open(str(path / "index.lmdb"), create=False) as index, index.begin(write=True) as records:
+        (key,) = (bytes(key) for key, _ in records.cursor() if bytes(key).startswith(Table.BLOB))
+        records.delete(key) if gone else records.put(key, records.get(key)[:-1] + b"?")
+    result = run("verify", path)
+    assert result.exit_code == 1
+    assert result.stderr == ""
+    assert "problem" in result.stdout.splitlines()[-1]
+    assert "1 document" in result.stdout.splitlines()[-1]
 
 
 def test_compacting_keeps_what_is_alive(own):

@@ -9,7 +9,6 @@ import click
 import pytest
 
 import mctree
-from mctree.cli import failures
 from mctree.cli.failures import report
 from mctree.errors import CorruptError, LockedError, UsageError
 from tests.cli.command_lines import assert_printable, bad, good, make_store, objects, run
@@ -156,11 +155,6 @@ ERRORS = {
     RecursionError("deep"): 1,
     ZeroDivisionError("of all things \udc80"): 1,
 }
-
-
-@pytest.fixture
-def no_signals(monkeypatch):
-    monkeypatch.setattr(failures.signal, "signal", lambda *_: None)
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=repr)

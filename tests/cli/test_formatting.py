@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mctree.cli.formatting import cells, clip, compact, duration, excerpt, plural, size, when, wrapped
+from mctree.cli.formatting import cells, clip, compact, duration, excerpt, folded, plural, size, when, wrapped
 
 TEXTS = st.text(alphabet="ab \n海鯨e\u0301\x1b\u202e", max_size=60)
 LINES = st.text(alphabet="ab 海鯨e\u0301", max_size=60)
@@ -41,6 +41,31 @@ def test_wrapped_text_fits_and_says_when_it_is_cut(text, width, limit):
     assert all(cells(line) <= width and line.isprintable() for line in lines)
     if not any(line.endswith("…") for line in lines) and "\x1b" not in text and "\u202e" not in text:
         assert " ".join(lines).split() == text.split()
+
+
+WORDS = st.lists(st.text(alphabet="ab/海e\u0301·", max_size=30), max_size=8).map(" ".join)
+
+
+@given(WORDS, st.integers(12, 40), st.integers(0, 10))
+def test_a_folded_line_fits_and_loses_nothing(text, width, indent):
+    lines = folded(text, width, indent)
+    assert all(cells(line) <= width for line in lines)
+    assert all(line.startswith(" " * indent) for line in lines[1:])
+    assert "".join(lines).replace(" ", "") == text.replace(" ", "")
+    assert (lines == [text]) == (cells(text) <= width)
+
+
+@given(WORDS, st.integers(12, 40))
+def test_colours_take_no_room_and_stay(text, width):
+    plain = folded(text, width)
+    coloured = folded(text.replace("a", "\x1b[36ma\x1b[0m"), width)
+    assert [line.replace("\x1b[36m", "").replace("\x1b[0m", "") for line in coloured] == plain
+    assert "".join(coloured).count("\x1b[0m") == text.count("a")
+
+
+def test_a_path_is_broken_between_its_parts_and_a_dot_begins_no_line():
+    assert folded("/some/where/a/store.mctree", 16) == ["/some/where/a/", "store.mctree"]
+    assert folded("default set · 12 stale", 13) == ["default set ·", "12 stale"]
 
 
 @given(st.integers(0, 10**21))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -15,8 +17,10 @@ import pytest
 import mctree
 from mctree.cli.commands.ingest import default_store
 from mctree.cli.escaping import escape
+from mctree.cli.interruption import heeded
 from mctree.encoders import train_bpe
 from mctree.errors import MctreeError
+from mctree.ingest import Progress
 from tests.cli.command_lines import HOSTILE, assert_printable, bad, book, environment, good, objects, process, run
 
 RAW = ("--tokenizer", "bytes", "--encoder", "none")
@@ -83,6 +87,28 @@ def test_what_is_skipped_is_counted_and_listed_if_asked(corpus):
     assert_printable(verbose)
     (report,) = objects(good("ingest", "corpus", "--json"))
     assert report["skipped"] == sum(report["skipped_reasons"].values()) == len(report["first_skipped"]) == 2
+
+
+def test_a_reason_is_said_in_full(corpus):
+    records = [{"body": "x"}, {"text": 5}, {"body": "y"}]
+    (corpus / "r.jsonl").write_text("".join(f"{json.dumps(record)}\n" for record in records) + '{"text": "a\tb"}\n')
+    (corpus / "other.parquet").write_bytes(b"none")
+    text = good("ingest", "corpus", *RAW, "-v", COLUMNS="120")
+    assert "2 × field 'text' is missing or null, not a string\n" in text
+    assert "1 × field 'text' is a number, not a string\n" in text
+    assert "1 × not JSON: Invalid control character\n" in text
+    assert "r.jsonl#4: line 4: not JSON: Invalid control character at column 12\n" in text
+    assert "corpus/other.parquet: is no readable Parquet file" in text
+
+
+@pytest.mark.parametrize("content", [{}, {"a.png": b"\x89PNG\0\0", "b.bin": b"\0"}], ids=["empty", "binaries"])
+def test_what_holds_no_text_makes_no_store(tmp_path, monkeypatch, content):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    for name, data in content.items():
+        (tmp_path / "folder" / name).write_bytes(data)
+    assert "no text was found" in bad("ingest", "folder")
+    assert os.listdir() == ["folder"]
 
 
 def test_options_reach_the_sources(corpus):
@@ -222,7 +248,9 @@ def test_a_broken_run_loses_a_batch_at_most_and_the_next_goes_on(tmp_path, end, 
     assert out == b""
     if end == signal.SIGINT:
         assert code == 130
-        assert re.fullmatch(rb"mctree: interrupted; [^\n]*goes on[^\n]*\n", err)
+        said = re.fullmatch(rb"mctree: interrupted; ([\d,]+) documents? committed[^\n]*goes on[^\n]*\n", err)
+        assert said
+        assert int(said[1]) == objects(good("info", store, "--json"))[0]["documents"]
 
     assert "all is well" in good("verify", store)
     committed = sum(each["bytes"] for each in objects(good("docs", store, "--json")))
@@ -248,6 +276,51 @@ def test_a_run_that_is_interrupted_at_once_leaves_nothing_behind(tmp_path):
         fed.child.send_signal(signal.SIGINT)
         code, out, err = fed.end()
     assert (code, out) == (130, b"")
-    assert b"Traceback" not in err
+    assert re.fullmatch(rb"mctree: interrupted; no document was committed yet; [^\n]*\n", err)
     assert "all is well" in good("verify", tmp_path / "s")
     assert os.listdir(tmp_path) == ["s"]
+
+
+@pytest.mark.usefixtures("no_signals")
+def test_a_run_that_is_interrupted_before_there_is_a_store_says_so(corpus, monkeypatch):
+    def interrupted(*_args, on_event, **_options):
+        on_event(Progress("training", 0, 0, 0, None, 0.0, None))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mctree.cli.commands.ingest.ingest", interrupted)
+    message = bad("ingest", "corpus", code=130)
+    assert message == "mctree: interrupted; nothing was written yet; the same command begins anew"
+
+
+DEAF = """
+import signal, time
+from mctree.cli.failures import say
+from mctree.cli.interruption import heeded
+with heeded(say):
+    signal.signal(signal.SIGINT, lambda *_: None)  # as good as a step in which Python hears no signal
+    print("begun", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_long_step_says_that_it_must_end_and_a_second_ctrl_c_ends_it_at_once():
+    command = [sys.executable, "-c", DEAF]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(), text=True
+    ) as child:
+        assert child.stdout is not None and child.stderr is not None
+        assert child.stdout.readline() == "begun\n"
+        child.send_signal(signal.SIGINT)
+        assert "Ctrl-C again stops at once" in child.stderr.readline()
+        child.send_signal(signal.SIGINT)
+        assert child.wait(60) == 130
+        assert child.stderr.read() == ""
+
+
+def test_one_ctrl_c_is_left_to_python_and_what_was_installed_is_gone_at_the_end():
+    said: list[str] = []
+    threads = threading.active_count()
+    with pytest.raises(KeyboardInterrupt), heeded(said.append):
+        signal.raise_signal(signal.SIGINT)
+    assert (said, threading.active_count()) == ([], threads)
+    assert signal.set_wakeup_fd(-1) == -1

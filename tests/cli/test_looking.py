@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 
 import pytest
 
 import mctree
 from mctree.cli.escaping import escape
 from mctree.cli.formatting import cells
+from mctree.encoders import train_bpe
 from mctree.geometry import Address
 from tests.cli.command_lines import HOSTILE, assert_printable, bad, book, good, objects, process, run
 
@@ -48,7 +50,7 @@ def test_info_in_json_says_what_the_snapshot_says(store, snapshot):
 def test_info_for_people_holds_the_same_numbers(store, snapshot):
     text = good("info", store)
     assert f"{snapshot.tokens_count:,}" in text
-    assert f"{snapshot.blocks:,} blocks" in text
+    assert f"blocks     {snapshot.blocks:,}, " in text
     assert "10 of them in unfinished blocks" in text
     assert f"commit     {snapshot.commit} " in text
 
@@ -197,14 +199,32 @@ def test_show_without_an_address_draws_the_tree(store, snapshot):
 
 
 @pytest.mark.parametrize("columns", ["40", "80", "200"])
-def test_the_picture_fits_the_terminal(store, columns):
-    picture = good("show", store, COLUMNS=columns).split("\n\n", 1)[1]
-    assert max(map(cells, picture.splitlines())) <= int(columns)
+@pytest.mark.parametrize("command", [["info"], ["log"], ["show"], ["show", "0:5"], ["show", "1:0"], ["show", "2:1"]])
+def test_what_is_shown_fits_the_terminal(store, command, columns):
+    name, *rest = command
+    shown = good(name, store, *rest, COLUMNS=columns).splitlines()
+    assert max(map(cells, shown)) <= int(columns)
+
+
+def test_a_narrow_terminal_gets_the_same_words(store):
+    for name in ("info", "log"):
+        wide, narrow = (good(name, store, COLUMNS=columns) for columns in ("200", "40"))
+        numbers = [set(re.findall(r"\d[\d,]*", text.partition("\n\n")[0])) for text in (wide, narrow)]
+        assert numbers[0] - {"0"} <= numbers[1] | set(re.findall(r"\d+", str(store)))
+
+
+def test_what_stands_in_the_store_is_called_by_its_name(tmp_path):
+    with mctree.create(tmp_path / "s", tokenizer=train_bpe([book(1).encode()], 300)) as tree, tree.writer() as writer:
+        writer.add("a", "text")
+    text = good("info", tmp_path / "s")
+    assert "a Hugging Face tokenizer" in text and " hf " not in text
+    assert "documents  1 ·" in text and "documents  1 document" not in text
+    assert objects(good("info", tmp_path / "s", "--json"))[0]["tokenizer"] == "hf"
 
 
 def test_the_empty_store_has_a_picture(tmp_path):
     mctree.create(tmp_path / "s").close()
-    assert "0 documents" in good("show", tmp_path / "s")
+    assert "documents  0 " in good("show", tmp_path / "s")
     assert good("docs", tmp_path / "s", "--json") == ""
     assert objects(good("info", tmp_path / "s", "--json"))[0]["levels"] == [
         {"level": 0, "nodes": 0, "positions_per_node": 1}

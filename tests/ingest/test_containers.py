@@ -177,6 +177,28 @@ def test_parquet_rows(folder, clocks_are_fine):
     assert sync(path, store, text_field="body", id_field="key").bytes_read == 0
 
 
+def test_lines_and_rows_are_counted_from_1(folder):
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    root, store = os.path.join(folder, "t"), os.path.join(folder, "s")
+    write(root, {"r.jsonl": lines([{"text": "one"}, {"text": "two"}])})
+    parquet.write_table(arrow.table({"text": ["one", "two"]}), os.path.join(root, "r.parquet"))
+    sync(root, store)
+    found = held(store)
+    for name, place in (("jsonl", "line"), ("parquet", "row")):
+        for number, text in enumerate((b"one", b"two"), 1):
+            one = found[f"t/r.{name}#{number}".encode()]
+            assert (one.data, one.locator[place]) == (text, number)
+
+
+def test_why_a_file_cannot_be_read_is_said_without_its_name(folder):
+    pytest.importorskip("pyarrow")
+    root, store = os.path.join(folder, "t"), os.path.join(folder, "s")
+    write(root, {"a": b"text", "r.parquet": b"none"})
+    (skipped,) = sync(root, store).skipped
+    assert skipped.name == b"t/r.parquet"
+    assert skipped.reason.startswith("is no readable Parquet file: ")
+
+
 def stream(data: bytes, store: str, **options: Any) -> Report:
     fresh = {} if os.path.exists(store) else PLAIN
     return ingest(["-"], store, stdin=io.BytesIO(data), **{**fresh, **options})

@@ -133,6 +133,23 @@ def test_without_text_no_tokenizer_is_trained(folder):
         assert snapshot.gists().rows(1) == snapshot.blocks == 1
 
 
+def test_what_is_no_tokenizer_or_encoder_is_refused_before_anything_is_made(root, folder):
+    store = os.path.join(folder, "s")
+    for options in ({"tokenizer": 5}, {"encoder": 5}, {"encoder": "nonsense"}, {"encoder": BytesTokenizer()}):
+        with pytest.raises(UsageError, match=r"encoder|tokenizer"):
+            ingest([root], store, **options)
+    assert not os.path.exists(store)
+
+
+def test_messages_speak_to_the_command_line_as_well(root, folder):
+    store = os.path.join(folder, "s")
+    ingest([root], store, tokenizer="bytes", encoder="none")
+    for options in ({"tokenizer": train_bpe([prose(1, 500)], 300)}, {"encoder": "lexical"}):
+        with pytest.raises(UsageError) as caught:
+            ingest([root], store, **options)
+        assert "choose no" in str(caught.value) and "=" not in str(caught.value)
+
+
 def test_what_is_no_store_is_not_written_to(root, folder):
     with pytest.raises(NotAStoreError):
         ingest([root], folder, **PLAIN)
@@ -151,14 +168,24 @@ def test_the_store_may_stand_in_the_folder(root):
         assert report.added + report.unchanged == 15
 
 
+def write_binaries(root: str) -> None:
+    for i in range(5):
+        with open(os.path.join(root, f"binary{i}"), "wb") as file:
+            file.write(b"\0" * 50_000)
+
+
 def test_progress_only_ever_grows_and_ends_with_everything(root, folder):
     store = os.path.join(folder, "s")
-    size = sum(os.path.getsize(os.path.join(above, name)) for above, _, names in os.walk(root) for name in names)
+    write_binaries(root)
+    sizes = {name: os.path.getsize(os.path.join(above, name)) for above, _, names in os.walk(root) for name in names}
+    size = sum(each for name, each in sizes.items() if not name.startswith("binary"))
     events: list[Progress] = []
     ingest([root], store, on_event=events.append)
     assert list(dict.fromkeys(event.phase for event in events)) == ["sampling", "training", "ingesting", "finishing"]
     assert events[-1].bytes == events[-1].total_bytes == size
     assert events[-1].documents == 15
+    assert all(event.total_bytes is None or event.bytes <= event.total_bytes for event in events)
+    assert all(not event.rate for event in events if event.phase != "ingesting")
     for earlier, later in pairwise(events):
         assert (earlier.bytes, earlier.documents, earlier.tokens) <= (later.bytes, later.documents, later.tokens)
 

@@ -46,8 +46,41 @@ def test_without_a_total_there_is_no_time_left():
     tracker.advance(10)
     assert (told[-1].total_bytes, told[-1].seconds_left) == (None, None)
     tracker.total = lambda: 5  # a file grew after it was counted
+    now[0] = 2.0
+    tracker.advance(10)
+    assert (told[-1].bytes, told[-1].total_bytes, told[-1].seconds_left) == (20, 20, 0)
+
+
+def test_what_is_no_text_is_no_progress_and_the_rest_ends_with_all_of_it():
+    now, told = [0.0], list[Progress]()
+    tracker = Tracker(Tally(), told.append, lambda: now[0])
+    tracker.total = lambda: 10_000
+    tracker.enter("ingesting")
+    for step in range(20):
+        now[0] += 1.0
+        (tracker.pass_over if step % 2 else tracker.advance)(100 if step % 2 == 0 else 900)
+    assert [event.bytes for event in told] == sorted(event.bytes for event in told)
+    assert told[-1].rate == pytest.approx(1000 / 20)
+    assert told[-1].bytes == told[-1].total_bytes == 1000
+    shares = [event.bytes / event.total_bytes for event in told]
+    assert shares == sorted(shares)
+
+
+def test_the_time_before_the_first_input_is_in_no_rate():
+    now, told = [0.0], list[Progress]()
+    tracker = Tracker(Tally(), told.append, lambda: now[0])
+    tracker.total = lambda: 1000
+    for phase in ("sampling", "training"):
+        tracker.enter(phase)
+        now[0] += 500.0
+    tracker.enter("ingesting")
+    now[0] += 1.0
+    tracker.advance(100)
+    assert (told[-1].rate, told[-1].seconds_left) == (pytest.approx(100), pytest.approx(9))
     tracker.enter("finishing")
-    assert told[-1].seconds_left == 0
+    now[0] += 1.0
+    tracker.advance(0)
+    assert (told[-1].rate, told[-1].seconds_left) == (0, None)
 
 
 class Sized:
@@ -107,5 +140,12 @@ def test_reasons_that_differ_in_particulars_are_one_kind():
     tally = Tally()
     for line in range(1000):
         tally.skip(Skipped(b"x", f"line {line}: field 'text' is missing or null, not a string"))
-        tally.skip(Skipped(b"x", f"larger than 10 bytes ({line})"))
-    assert list(tally.report(1.0, None, 1).skipped_reasons.values()) == [1000, 1000]
+        tally.skip(Skipped(b"x", f"row {line}: larger than 10 bytes ({line})"))
+        tally.skip(Skipped(b"x", f"line 1: not JSON: Expecting ',' delimiter at column {line}"))
+        tally.skip(Skipped(b"x", f"line 1: not UTF-8 at byte {line} of the line"))
+    assert tally.report(1.0, None, 1).skipped_reasons == {
+        "field 'text' is missing or null, not a string": 1000,
+        "larger than 10 bytes": 1000,
+        "not JSON: Expecting ',' delimiter": 1000,
+        "not UTF-8": 1000,
+    }

@@ -37,8 +37,8 @@ def test_every_cell_comes_back(cells: list[str | None], kind: object, group: int
             pa.table({"n": pa.array(range(len(cells))), "text": pa.array(values, kind)}), path, row_group_size=group
         )
         found = list(only_item(path).documents())
-        assert [one.name for one in found] == [b"a.parquet#%d" % row for row in range(len(cells))]
-        for row, (one, cell) in enumerate(zip(found, cells, strict=True)):
+        assert [one.name for one in found] == [b"a.parquet#%d" % row for row in range(1, len(cells) + 1)]
+        for row, (one, cell) in enumerate(zip(found, cells, strict=True), 1):
             if cell is None:
                 assert isinstance(one, Skipped)
                 assert (one.reason, one.certain) == (f"row {row}: column 'text' is null", True)
@@ -51,9 +51,9 @@ def test_bytes_that_are_no_text_come_out_as_they_are(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": pa.array([b"\xff\0", b""], pa.binary())}), tmp_path / "a.parquet")
     pq.write_table(pa.table({"text": pa.array([b"\xff\0"], pa.binary(2))}), tmp_path / "b.parquet")
     assert contents(open_source([tmp_path / "a.parquet", tmp_path / "b.parquet"])) == {
-        b"a.parquet#0": b"\xff\0",
-        b"a.parquet#1": b"",
-        b"b.parquet#0": b"\xff\0",
+        b"a.parquet#1": b"\xff\0",
+        b"a.parquet#2": b"",
+        b"b.parquet#1": b"\xff\0",
     }
 
 
@@ -66,8 +66,8 @@ def test_documents_are_named_by_an_id_column(tmp_path: Path, kind: object) -> No
     source = open_source([path], text_field="body", id_field="k")
     assert contents(source) == {
         b"a.parquet#x/1": b"a",
-        b"a.parquet#1": "row 1: column 'k' is null",
-        b"a.parquet#2": "row 2: column 'k' is empty",
+        b"a.parquet#2": "row 2: column 'k' is null",
+        b"a.parquet#3": "row 3: column 'k' is empty",
         "a.parquet#é".encode(): b"d",
     }
     assert not source.covers(b"a.parquet#gone")
@@ -99,8 +99,8 @@ def test_a_missing_column_is_an_error_that_lists_what_there_is(tmp_path: Path) -
 def test_max_bytes_counts_for_each_row(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["éé", "é"]}), tmp_path / "a.parquet")
     assert contents(open_source([tmp_path / "a.parquet"], max_bytes=3)) == {
-        b"a.parquet#0": "row 0: larger than 3 bytes",
-        b"a.parquet#1": "é".encode(),
+        b"a.parquet#1": "row 1: larger than 3 bytes",
+        b"a.parquet#2": "é".encode(),
     }
 
 

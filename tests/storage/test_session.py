@@ -122,13 +122,37 @@ def test_what_is_no_store_is_named_as_such(tmp_path: Path) -> None:
 
 
 @pytest.mark.damages
-@pytest.mark.parametrize("size", [0, 100, 4096, 8192, 12288])
+@pytest.mark.parametrize("size", [0, 1, 100, 512, 4096, 4097, 8191, 8192, 12288])
 def test_a_cut_off_index_is_an_error_and_no_signal(tmp_path: Path, size: int) -> None:
     path = tmp_path / "t.mctree"
     with mctree.create(path) as tree:
         fill(tree, "first")
     os.truncate(path / "index.lmdb/data.mdb", size)
-    with pytest.raises(CorruptError, match=r"cut off|has \d+ bytes|page size|does not open"):
+    with pytest.raises(CorruptError, match=rf"index.lmdb/data.mdb is cut off: it has {size} bytes"):
+        mctree.open(path)
+
+
+@pytest.mark.damages
+@pytest.mark.parametrize("damage", ["zeros", "noise", "text", "second page", "page size", "folder"])
+def test_what_is_no_index_is_named_as_a_damaged_file(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "t.mctree"
+    with mctree.create(path) as tree:
+        fill(tree, "first")
+    file = path / "index.lmdb/data.mdb"
+    data = file.read_bytes()
+    changed = {
+        "zeros": bytes(len(data)),
+        "noise": np.random.default_rng(0).bytes(len(data)),
+        "text": b"some text " * 5000,
+        "second page": data[:4096] + np.random.default_rng(0).bytes(4096) + data[8192:],
+        "page size": data[:40] + b"\7" * 4 + data[44:],
+    }
+    file.unlink()
+    if damage == "folder":
+        file.mkdir()
+    else:
+        file.write_bytes(changed[damage])
+    with pytest.raises(CorruptError, match=r"index.lmdb/data.mdb is (damaged|no regular file)"):
         mctree.open(path)
 
 

@@ -19,7 +19,7 @@ from mctree.storage.index import Reading
 from mctree.storage.leases import Leases
 from mctree.storage.session import Session
 from mctree.testing import TreeMachine
-from mctree.tree import building, sets, writer
+from mctree.tree import building, sets, upcoming, writer
 from mctree.tree.gists import GistView
 from mctree.tree.placing import OpenDocument
 from mctree.tree.snapshot import COUNT, Snapshot
@@ -103,7 +103,7 @@ def deaths_are_remembered_too_long(patch: Patch) -> None:
 
 @mutant
 def checksums_are_of_something_else(patch: Patch) -> None:
-    wrapped(patch, writer, "row_sums", lambda real, rows: real(rows) ^ np.uint32(1))
+    wrapped(patch, upcoming, "row_sums", lambda real, rows: real(rows) ^ np.uint32(1))
 
 
 @mutant
@@ -164,8 +164,8 @@ def stale_gists_pass_for_fresh(patch: Patch) -> None:
 
 @mutant
 def compaction_loses_tails(patch: Patch) -> None:
-    def finish(real: Any, self: OpenDocument, record: Any, tail: Any, originals: Any) -> None:
-        real(self, record, None, originals)
+    def finish(real: Any, self: OpenDocument, record: Any, tail: Any) -> None:
+        real(self, record, None)
 
     wrapped(patch, OpenDocument, "finish_adoption", finish)
 

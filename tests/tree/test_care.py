@@ -25,7 +25,7 @@ def names(tree: mctree.Tree) -> list[str]:
     return [document.name for document in tree.snapshot().documents()]
 
 
-@pytest.mark.parametrize("where", ["held_commits", "row_sums"])
+@pytest.mark.parametrize("where", ["writer.held_commits", "upcoming.row_sums"])
 def test_a_commit_that_is_broken_off_is_not_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
@@ -40,7 +40,7 @@ def test_a_commit_that_is_broken_off_is_not_tried_again(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(writers, where, interrupt)
+        patch.setattr(f"mctree.tree.{where}", interrupt)
         with pytest.raises(KeyboardInterrupt):
             writer.commit()
     with pytest.raises(WriterFailedError, match="broken off"):

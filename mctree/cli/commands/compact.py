@@ -7,7 +7,7 @@ import click
 import mctree
 from mctree.cli.arguments import in_json, store_argument
 from mctree.cli.formatting import plural, size
-from mctree.cli.output import json_line, line
+from mctree.cli.output import json_line, prose
 from mctree.cli.progress import advancing
 from mctree.cli.summary import disk_bytes
 
@@ -45,5 +45,5 @@ def command(store: str, quiet: bool, as_json: bool) -> None:
             }
         )
         return
-    line(f"removed {plural(dead, 'dead block')}, {plural(blocks, 'block')} left: epoch {epoch}, commit {commit}")
-    line(f"on disk {size(before)} before, {size(after)} now")
+    prose(f"removed {plural(dead, 'dead block')}, {plural(blocks, 'block')} left: epoch {epoch}, commit {commit}")
+    prose(f"on disk {size(before)} before, {size(after)} now")

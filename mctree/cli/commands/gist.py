@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
 import mctree
@@ -9,7 +11,7 @@ from mctree import Snapshot
 from mctree.cli.arguments import at_commit, in_json, reading, store_argument
 from mctree.cli.escaping import one_line
 from mctree.cli.formatting import number, plural
-from mctree.cli.output import json_line, line, table, warn
+from mctree.cli.output import fields, fits, json_line, prose, table, warn
 from mctree.cli.progress import advancing
 from mctree.cli.samples import sample
 from mctree.cli.summary import summarise
@@ -19,6 +21,7 @@ from mctree.errors import NotFoundError, UsageError
 
 __all__ = ["command"]
 
+_HEAD = ("dim", "type", "gists", "waiting", "stale", "encoder", "", "name")
 _FIRST_NAME = "default"
 _DIM = 512
 _SAMPLE_BYTES = 8 << 20
@@ -81,7 +84,7 @@ def build(
             gists = snapshot.gists(chosen)
             total = sum(gists.rows(level) for level in range(1, gists.levels + 1))
             state = "the default set" if snapshot.default_gists == chosen else "not the default set"
-    line(f"gist set {chosen}: {plural(made, 'block')} encoded, {plural(total, 'gist')} in all, {state}")
+    prose(f"gist set {chosen}: {plural(made, 'block')} encoded, {plural(total, 'gist')} in all, {state}")
 
 
 @command.command("refresh", short_help="Make stale gists again.")
@@ -105,7 +108,7 @@ def refresh(store: str, name: str | None, quiet: bool) -> None:
                 progress(done, done + waiting - batch)
 
             made = tree.refresh_gists(chosen, progress=step)
-    line(f"gist set {one_line(chosen)}: {plural(made, 'gist')} made again")
+    prose(f"gist set {one_line(chosen)}: {plural(made, 'gist')} made again")
 
 
 @command.command("default", short_help="Make a set the default one.")
@@ -115,7 +118,7 @@ def default_set(store: str, name: str) -> None:
     """Make NAME the default set, in one commit; older commits keep theirs."""
     with mctree.open(store) as tree:
         tree.set_default_gists(name)
-    line(f"gist set {one_line(name)} is the default set")
+    prose(f"gist set {one_line(name)} is the default set")
 
 
 @command.command("drop", short_help="Let a set be gone.")
@@ -125,7 +128,7 @@ def drop(store: str, name: str) -> None:
     """Let the set NAME be gone; older commits still see it."""
     with mctree.open(store) as tree:
         tree.drop_gists(name)
-    line(f"gist set {one_line(name)} is dropped")
+    prose(f"gist set {one_line(name)} is dropped")
 
 
 @command.command("list", short_help="List the gist sets.")
@@ -140,7 +143,7 @@ def list_sets(store: str, commit: int | None, as_json: bool) -> None:
         for each in summary.sets:
             json_line(each.json())
         return
-    rows = (
+    rows = [
         [
             number(each.dim),
             each.dtype,
@@ -152,8 +155,18 @@ def list_sets(store: str, commit: int | None, as_json: bool) -> None:
             each.name,
         ]
         for each in summary.sets
-    )
-    table(["dim", "type", "gists", "waiting", "stale", "encoder", "", "name"], rows, align="><>>><<")
+    ]
+    if fits(_HEAD, rows):
+        table(_HEAD, rows, align="><>>><<")
+    else:
+        fields((row[-1], _words(row)) for row in rows)
+
+
+def _words(row: Sequence[str]) -> str:
+    """A set where a table has no room."""
+    length, dtype, gists, waiting, stale, encoder, default, _ = row
+    parts = [f"{encoder}, {length} × {dtype}", f"{gists} gists", f"{waiting} blocks waiting", f"{stale} stale"]
+    return " · ".join(parts + ["default set"] * bool(default))
 
 
 def _encoder_of(snapshot: Snapshot, name: str, kind: str, dim: int | None) -> Encoder | None:
@@ -171,5 +184,5 @@ def _encoder_of(snapshot: Snapshot, name: str, kind: str, dim: int | None) -> En
 def _fitted(snapshot: Snapshot, dim: int) -> Encoder:
     tokenizer = snapshot.tree.tokenizer
     if tokenizer is None:
-        raise UsageError("the store has no tokenizer, so no text to fit a lexical encoder to")
+        raise UsageError("the store holds bare tokens, and lexical gists are made of text")
     return LexicalEncoder.fit(tokenizer, sample(snapshot, _SAMPLE_BYTES), dim, _SAMPLE_BYTES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import Literal, get_args
 
 import click
@@ -11,16 +12,20 @@ import mctree
 from mctree.cli.arguments import in_json
 from mctree.cli.escaping import escape, one_line
 from mctree.cli.formatting import duration, number, plural, size
-from mctree.cli.output import dim, fields, json_line, line, name
+from mctree.cli.output import dim, fields, json_line, line, name, prose
 from mctree.cli.picture import draw_tree
 from mctree.cli.progress import Meter, meter
-from mctree.errors import UsageError
+from mctree.errors import MctreeError, UsageError
 from mctree.ingest import Progress, Report, ingest
 from mctree.sources import Format
 
 __all__ = ["command", "default_store"]
 
-_GO_ON = "what was committed is safe, and the same command goes on from there"
+_WORDS = {
+    "sampling": "taking a sample of the input",
+    "training": "making a tokenizer and an encoder of the sample",
+}
+"""What is said of the steps that have no length that is known beforehand."""
 
 
 @click.command("ingest")
@@ -106,7 +111,7 @@ def command(
                 on_event=lambda event: _show(shown, event),
             )
         except KeyboardInterrupt as error:
-            error.add_note(_GO_ON)
+            error.add_note(_left(chosen))
             raise
     if as_json:
         json_line(_json(report, chosen))
@@ -130,7 +135,22 @@ def default_store(paths: tuple[str, ...]) -> str:
     return f"{first}.mctree"
 
 
+def _left(store: str) -> str:
+    """What an interrupted run has left behind."""
+    if not os.path.lexists(store):
+        return "nothing was written yet; the same command begins anew"
+    with suppress(MctreeError, OSError), mctree.open(store, writable=False) as tree, tree.snapshot() as snapshot:
+        if not snapshot.documents_count:
+            return "no document was committed yet; the same command begins anew"
+        documents = plural(snapshot.documents_count, "document")
+        return f"{documents} committed so far; the same command goes on from there"
+    return "what was committed is safe, and the same command goes on from there"
+
+
 def _show(shown: Meter, event: Progress) -> None:
+    if event.phase in _WORDS:
+        shown.at(0, None, what=event.phase, note=_WORDS[event.phase])
+        return
     note = f"{plural(event.documents, 'document')}" if event.documents else ""
     shown.at(event.bytes, event.total_bytes, what=event.phase, rate=event.rate, note=note)
 
@@ -144,12 +164,15 @@ def _print(report: Report, verbose: bool) -> None:
         "unchanged": report.unchanged,
     }
     said = ", ".join(f"{number(count)} {what}" for what, count in counts.items() if count)
-    read = [size(report.bytes_read), f"in {duration(report.seconds)}"]
-    if report.bytes_read and report.seconds >= 0.1:
-        read.append(f"· {size(report.bytes_read / report.seconds)}/s")
+    seconds = report.seconds - report.preparing_seconds
+    read = [size(report.bytes_read), f"in {duration(seconds)}"]
+    if report.bytes_read and seconds >= 0.1:
+        read.append(f"· {size(report.bytes_read / seconds)}/s")
     if report.tokens:
         read.append(f"· {plural(report.tokens, 'token')} written")
     rows = [("changes", said or "nothing was found"), ("read", " ".join(read))]
+    if report.commit_before is None and report.preparing_seconds >= 1:
+        rows.insert(1, ("trained", f"in {duration(report.preparing_seconds)}, before that"))
     if not report.changed:
         rows.append(("commit", f"{report.commit_after}, as before"))
     if report.skipped_count:
@@ -159,7 +182,7 @@ def _print(report: Report, verbose: bool) -> None:
     fields(rows)
     if verbose:
         for skipped in report.skipped:
-            line(f"{name(escape(skipped.name))}: {one_line(skipped.reason)}")
+            prose(f"{name(escape(skipped.name))}: {one_line(skipped.reason)}", 4)
         if report.skipped_count > len(report.skipped):
             line(dim(f"… and {number(report.skipped_count - len(report.skipped))} more"))
 
@@ -175,6 +198,7 @@ def _json(report: Report, store: str) -> dict[str, object]:
         "bytes_read": report.bytes_read,
         "tokens": report.tokens,
         "seconds": round(report.seconds, 3),
+        "preparing_seconds": round(report.preparing_seconds, 3),
         "commit_before": report.commit_before,
         "commit": report.commit_after,
         "changed": report.changed,

@@ -7,7 +7,7 @@ import click
 import mctree
 from mctree.cli.arguments import store_argument
 from mctree.cli.formatting import plural
-from mctree.cli.output import line
+from mctree.cli.output import prose
 
 __all__ = ["command"]
 
@@ -18,8 +18,12 @@ __all__ = ["command"]
 def command(store: str, commits: int) -> None:
     """Keep so many of the newest commits (0: all).
 
-    Older ones stop opening as new ones are made, unless a process holds them; what they alone needed leaves the disk.
+    It takes effect when old commits are next collected, which every 16th commit does: till then older ones still
+    open.  Those that a process holds are kept as long as it does.  What the others alone needed leaves the disk.
     """
     with mctree.open(store) as tree:
         tree.keep(commits)
-    line(f"the newest {plural(commits, 'commit')} will be kept" if commits else "all commits will be kept")
+    if commits:
+        prose(f"the newest {plural(commits, 'commit')} will be kept, from the next collection on (every 16th commit)")
+    else:
+        prose("all commits will be kept")

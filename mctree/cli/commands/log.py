@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import click
 
 import mctree
 from mctree.cli.arguments import in_json, store_argument
-from mctree.cli.formatting import number, when
-from mctree.cli.output import json_line, table
+from mctree.cli.formatting import number, plural, when
+from mctree.cli.output import fields, fits, json_line, table
 from mctree.format.facts import Commit
 
 __all__ = ["command"]
+
+_HEAD = ("commit", "documents", "tokens", "blocks", "dead", "time")
 
 
 @click.command("log")
@@ -40,10 +42,23 @@ def command(store: str, newest: int | None, as_json: bool) -> None:
                 }
             )
         return
-    table(["commit", "documents", "tokens", "blocks", "dead", "time"], _rows(commits), align=">>>>>")
+    rows = _rows(commits)
+    if fits(_HEAD, rows):
+        table(_HEAD, rows, align=">>>>>")
+    else:
+        fields((str(commit.number), _words(commit)) for commit in commits)
 
 
-def _rows(commits: Sequence[Commit]) -> Iterator[list[str]]:
+def _rows(commits: Sequence[Commit]) -> list[list[str]]:
+    rows = []
     for commit in commits:
         counts = (commit.documents, commit.tokens, commit.blocks, commit.dead_blocks)
-        yield [str(commit.number), *map(number, counts), when(commit.time_ns)]
+        rows.append([str(commit.number), *map(number, counts), when(commit.time_ns)])
+    return rows
+
+
+def _words(commit: Commit) -> str:
+    """A commit where a table has no room."""
+    blocks = plural(commit.blocks, "block") + (f", {number(commit.dead_blocks)} dead" if commit.dead_blocks else "")
+    counts = (plural(commit.documents, "document"), plural(commit.tokens, "token"), blocks)
+    return " · ".join((when(commit.time_ns), *counts))

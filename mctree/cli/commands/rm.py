@@ -8,7 +8,7 @@ import mctree
 from mctree.cli.arguments import find_document, in_json, store_argument
 from mctree.cli.escaping import escape
 from mctree.cli.formatting import number, plural
-from mctree.cli.output import dim, json_line, line, name
+from mctree.cli.output import dim, json_line, line, name, prose
 
 __all__ = ["command"]
 
@@ -40,4 +40,4 @@ def command(store: str, sources: tuple[str, ...], as_json: bool) -> None:
         else:
             line(f"removed {name(source)}  {dim(f'#{document}, {number(tokens)} tokens')}")
     if not as_json:
-        line(dim(f"{plural(len(found), 'document')} removed in commit {commit}; older commits still have them"))
+        prose(dim(f"{plural(len(found), 'document')} removed in commit {commit}; older commits still have them"))

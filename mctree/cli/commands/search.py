@@ -9,7 +9,7 @@ from mctree.cli.arguments import at_commit, in_json, reading, store_argument
 from mctree.cli.escaping import escape
 from mctree.cli.formatting import plural, wrapped
 from mctree.cli.nodes import beginning, byte_range
-from mctree.cli.output import bold, json_line, line, name, warn, width
+from mctree.cli.output import bold, json_line, line, name, prose, warn, width
 from mctree.tree.search import Hit, search
 
 __all__ = ["command"]
@@ -59,7 +59,8 @@ def command(
 def _print(snapshot: Snapshot, hit: Hit) -> None:
     where = hit.node.provenance(1)[0]
     address = bold(f"{hit.node.address}")
-    line(f"{hit.score:8.4f}  {address}  {name(escape(where.source))} {byte_range(where.start, where.stop)}")
+    source = f"{name(escape(where.source))} {byte_range(where.start, where.stop)}"
+    prose(f"{hit.score:8.4f}  {address}  {source}", _INDENT)
     for part in wrapped(_text(snapshot, hit.node), width() - _INDENT, _LINES):
         line(" " * _INDENT + part)
 

@@ -12,7 +12,7 @@ from mctree.cli.arguments import at_commit, in_json, reading, store_argument
 from mctree.cli.escaping import escape, one_line, visible
 from mctree.cli.formatting import number, plural
 from mctree.cli.nodes import beginning, byte_range, children
-from mctree.cli.output import bold, dim, fields, json_line, line, name
+from mctree.cli.output import bold, dim, fields, json_line, line, name, prose
 from mctree.cli.picture import draw_children, draw_tree
 from mctree.cli.summary import summarise
 from mctree.geometry import Address
@@ -83,7 +83,8 @@ def _print(snapshot: Snapshot, node: Node, views: Sequence[GistView], chars: int
     if chars and node.level:
         text, whole = beginning(snapshot, node, chars)
         line()
-        line(visible(text.rstrip("\n")) + ("" if whole else dim(" …")))
+        for part in (visible(text.rstrip("\n")) + ("" if whole else dim(" …"))).split("\n"):
+            prose(part)
     if below:
         line()
         draw_children(snapshot, node, _CHILDREN)

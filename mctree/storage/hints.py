@@ -1,0 +1,73 @@
+"""What does a writer leave for others beside a commit?  The newest commit's number, and shapes for other Zarr readers.
+
+Both are hints: the commit is durable before they are written, nothing of the store depends on them, and neither is
+synced.  So neither may ever be worth less than what stood there before: both are overwritten in place, by as many bytes
+as before, within one sector.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+
+from mctree.format.arrays import ArrayLayout
+from mctree.format.facts import Commit
+from mctree.format.values import crc32c
+from mctree.storage.creation import write_array_rows
+from mctree.storage.files import pwrite_all
+from mctree.storage.store import HEAD_NAME
+
+__all__ = ["Hints"]
+
+_SHAPES_EVERY = 64
+"""Commits from one look at the shapes to the next."""
+
+
+class Hints:
+    """Leaves hints of one session's commits.
+
+    Args:
+        at: descriptor of the store's directory.
+    """
+
+    def __init__(self, at: int) -> None:
+        self._at = at
+        self._head: int | None = None
+        self._shown: dict[int, int] = {}
+        self._commits = 0
+
+    def leave(self, newest: Commit, layouts: Iterable[tuple[int, ArrayLayout]], *, shapes: bool = False) -> None:
+        """Say what the newest commit is; a hint that cannot be written is no failure.
+
+        Args:
+            newest: the commit, durable.
+            layouts: the arrays, by number, that may have grown.
+            shapes: also let other Zarr readers see all rows, which otherwise happens now and then.
+        """
+        with suppress(OSError):
+            self._leave_head(newest.number)
+            self._commits += 1
+            if shapes or self._commits >= _SHAPES_EVERY:
+                self._commits = 0
+                self._leave_shapes(newest, layouts)
+
+    def close(self) -> None:
+        """Close files."""
+        head, self._head = self._head, None
+        if head is not None:
+            os.close(head)
+
+    def _leave_head(self, number: int) -> None:
+        if self._head is None:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            self._head = os.open(HEAD_NAME, flags, 0o666, dir_fd=self._at)
+        body = number.to_bytes(8, "little")
+        pwrite_all(self._head, body + crc32c(body).to_bytes(4, "little"), 0)
+
+    def _leave_shapes(self, newest: Commit, layouts: Iterable[tuple[int, ArrayLayout]]) -> None:
+        for number, layout in layouts:
+            rows = newest.arrays[number].rows if number in newest.arrays else 0
+            if self._shown.get(number) != rows:
+                write_array_rows(self._at, layout, rows)
+                self._shown[number] = rows

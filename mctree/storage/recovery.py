@@ -1,0 +1,67 @@
+"""What does a writer find that a crash has left?  What was committed is finished; what was not is swept away.
+
+Nothing here is needed to read the store: a reader finds the right files at every step of everything that can be broken
+off.  The caller holds the writer's lock, so whatever is unfinished is nobody's work.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+
+from mctree.format.facts import array_layout
+from mctree.format.keys import Table, u32, u64
+from mctree.storage.chunks import GENERATIONS_NAME, publish
+from mctree.storage.epochs import drop_epochs, settle
+from mctree.storage.files import leftover_name, list_names, remove_tree
+from mctree.storage.index import Reading
+from mctree.storage.store import Store
+
+__all__ = ["recover"]
+
+
+def recover(store: Store, newest: int) -> None:
+    """Publish committed generations; drop staged ones, folders and half-written files that no commit knows.
+
+    Args:
+        store: the store; its writer's lock is held.
+        newest: its newest commit.
+    """
+    at = store.at
+    settle(store)
+    drop_epochs(at)
+    with store.reading() as index:
+        _publish(store, index, newest)
+        for name in list_names(GENERATIONS_NAME, at):
+            if not _is_known(index, name):
+                os.unlink(f"{GENERATIONS_NAME}/{name}", dir_fd=at)
+        paths = {array_layout(payload).path for _, payload in index.scan(Table.ARRAY) if payload}
+    parts = [path.split("/") for path in paths]
+    folders = {"/".join(path[:i]) for path in parts for i in range(1, len(path) + 1)}
+    for name in list_names("gists", at):
+        if f"gists/{name}" not in folders:
+            with suppress(NotADirectoryError):  # a file, which is not ours to remove
+                remove_tree(f"gists/{name}", at)
+    for folder in folders:
+        with suppress(FileNotFoundError):
+            os.unlink(leftover_name(f"{folder}/zarr.json"), dir_fd=at)
+
+
+def _publish(store: Store, index: Reading, newest: int) -> None:
+    for key, payload in index.scan(Table.PUBLISH):
+        number, chunk = u32.unpack(key[:4])[0], u64.unpack(key[4:])[0]
+        generation = u64.unpack(payload)[0]
+        before = index.floor(Table.CHUNK + key, u64.pack(generation - 1))
+        if before is not None:
+            publish(store.at, number, store.array(number, newest), chunk, u64.unpack(before[0])[0], generation)
+
+
+def _is_known(index: Reading, name: str) -> bool:
+    """Whether a file among the generations is one that a commit needs."""
+    parts = name.split(".")
+    if len(parts) != 3 or not all(part.isdecimal() for part in parts):
+        return False
+    array, chunk, generation = (int(part) for part in parts)
+    if array >= 1 << 32 or chunk >= 1 << 64 or generation >= 1 << 64:
+        return False
+    return index.get(Table.CHUNK + u32.pack(array) + u64.pack(chunk) + u64.pack(generation)) is not None

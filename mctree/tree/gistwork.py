@@ -1,0 +1,107 @@
+"""How do the gist sets of a tree keep up with its writer?  What appends to each, and what of it the next commit says.
+
+Belongs to one `Writer`.  A builder is made when a set first gets a gist in this session, and remembers of each level
+what waits for its parent; the set's record, and those of its new levels, go into the next commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from mctree.format.facts import GistSetRecord
+from mctree.storage.session import Session
+from mctree.tree.building import GistBuilder
+from mctree.tree.gists import gist_sets
+from mctree.tree.pending import Pending
+from mctree.tree.upcoming import Upcoming
+
+if TYPE_CHECKING:
+    from mctree.tree.snapshot import Snapshot
+    from mctree.tree.tree import Tree
+
+__all__ = ["GistWork"]
+
+_LAG = 256
+"""Blocks that may wait for their gists from one commit to the next, so that small appends stay cheap."""
+
+
+class GistWork:
+    """The builders of one writing session.
+
+    Args:
+        tree: gives encoders.
+        session: what writes.
+        snapshot: the newest commit, wherever it goes.
+        new_array: gives the number of a new array.
+    """
+
+    def __init__(self, tree: Tree, session: Session, snapshot: Snapshot, new_array: Callable[[], int]) -> None:
+        self._tree = tree
+        self._session = session
+        self._snapshot = snapshot
+        self._new_array = new_array
+        self._builders: dict[int, GistBuilder] = {}
+        self._sets: dict[int, GistSetRecord] | None = None
+
+    @property
+    def builders(self) -> Mapping[int, GistBuilder]:
+        """What appends to gist sets in this session, by number."""
+        return self._builders
+
+    def builder(self, number: int) -> GistBuilder | None:
+        """What appends to a gist set, or None if its encoder cannot be made here."""
+        if number not in self._builders:
+            found = self._known().get(number)
+            encoder = None if found is None else self._tree.known_encoder(found)
+            if found is None or encoder is None:
+                return None
+            self._builders[number] = GistBuilder(self._session, found, encoder, self._new_array, self._snapshot.rows)
+        return self._builders[number]
+
+    def forget(self, number: int, *, dropped: bool) -> None:
+        """Build no more with a set's old record; if the set is dropped, append no more to its arrays."""
+        builder = self._builders.pop(number, None)
+        if builder is not None and dropped:
+            for array in builder.record.levels:
+                self._session.drop_array(array)
+
+    def catch_up(self, upcoming: Upcoming, pending: Pending, *, all_of_them: bool) -> None:
+        """Make the gists that wait: of all sets, or of those for which many do.
+
+        Args:
+            upcoming: the timeline as the next commit will see it.
+            pending: what that commit says of sets; those are left alone.
+            all_of_them: also where only few wait.
+        """
+        for number, record in self._known().items():
+            if number in pending.sets:
+                continue
+            array = record.levels[0] if record.levels else None
+            waiting = upcoming.blocks - (0 if array is None else self._session.array(array).rows)
+            builder = self.builder(number) if waiting > 0 and (all_of_them or waiting >= _LAG) else None
+            if builder is not None:
+                builder.append(upcoming.blocks, upcoming.world(pending.removed.values()), upcoming.block_tokens)
+
+    def has_grown(self) -> bool:
+        """Whether a level has rows that no commit holds."""
+        arrays = self._snapshot.record.arrays
+        return any(
+            self._session.array(array).rows != (arrays[array].rows if array in arrays else 0)
+            for builder in self._builders.values()
+            for array in builder.record.levels
+        )
+
+    def committed(self, pending: Pending) -> None:
+        """Go on from the commit that was just made of `pending`."""
+        if pending.sets or any(builder.added for builder in self._builders.values()):
+            self._sets = None
+        for builder in self._builders.values():
+            builder.added.clear()
+
+    def _known(self) -> dict[int, GistSetRecord]:
+        """The gist sets of the newest commit, read once."""
+        if self._sets is None:
+            with self._snapshot.reading() as index:
+                self._sets = gist_sets(index, self._snapshot.commit)
+        return self._sets

@@ -1,0 +1,87 @@
+"""Where did a stretch of the timeline come from?  From the records of its blocks: document and bytes of the source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mctree.errors import CorruptError
+from mctree.format.keys import block_page_key
+from mctree.format.records import BLOCK, BLOCK_DTYPE, BLOCKS_PER_PAGE, decode_blocks
+from mctree.storage.index import Reading
+
+if TYPE_CHECKING:
+    from mctree.tree.snapshot import Snapshot
+
+__all__ = ["Provenance", "block_records", "provenance"]
+
+_BLOCKS_AT_ONCE = 1 << 12
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a stretch of tokens came from: bytes [start, stop) of a document's source."""
+
+    document: int
+    source: bytes
+    start: int
+    stop: int
+
+    @property
+    def name(self) -> str:
+        """The source's name; bytes that are no UTF-8 are escaped as `os.fsdecode` does."""
+        return self.source.decode("utf-8", "surrogateescape")
+
+
+def block_records(index: Reading, first: int, count: int) -> NDArray[np.void]:
+    """The records of blocks [first, first + count), which were placed: `BLOCK_DTYPE [count]`.
+
+    Raises:
+        CorruptError: some are missing: blocks that were placed always have records.
+    """
+    pages = range(first // BLOCKS_PER_PAGE, -(-(first + count) // BLOCKS_PER_PAGE))
+    records = [_page(index, page) for page in pages]
+    if not records:
+        return np.empty(0, BLOCK_DTYPE)
+    skip = first - pages[0] * BLOCKS_PER_PAGE
+    found = np.concatenate(records)[skip : skip + count]
+    if len(found) != count:
+        raise CorruptError(f"the records of blocks {first}..{first + count} are cut off; run `mctree verify`")
+    return found
+
+
+def provenance(snapshot: Snapshot, start: int, stop: int, limit: int | None) -> list[Provenance]:
+    """Which bytes of which sources the live blocks that meet positions [start, stop) stand for, in order.
+
+    Args:
+        snapshot: where to look.
+        start: first position.
+        stop: position after the last, not behind what is placed.
+        limit: give at most so many stretches.
+    """
+    found: list[Provenance] = []
+    last = -(-stop // BLOCK)
+    for first in range(start // BLOCK, last, _BLOCKS_AT_ONCE):
+        count = min(last - first, _BLOCKS_AT_ONCE)
+        records = snapshot.block_records(first, count)
+        alive = snapshot.world.exists(1, np.arange(first, first + count))
+        for record in records[alive]:
+            document, begin, end = int(record["document"]), int(record["start"]), int(record["stop"])
+            if found and found[-1].document == document and found[-1].stop == begin:
+                found[-1] = Provenance(document, found[-1].source, found[-1].start, end)
+                continue
+            if limit is not None and len(found) == limit:
+                return found
+            source = next((p.source for p in found if p.document == document), None)
+            found.append(Provenance(document, source or snapshot.document(document).source, begin, end))
+    return found
+
+
+def _page(index: Reading, page: int) -> NDArray[np.void]:
+    payload = index.get(block_page_key(page))
+    if payload is None:
+        raise CorruptError(f"the records of blocks {page * BLOCKS_PER_PAGE} and on are missing; run `mctree verify`")
+    return decode_blocks(payload)

@@ -1,0 +1,99 @@
+"""What will the timeline hold after the next commit?  What the newest one holds, and what was placed since.
+
+Gists are made of it before it is committed, and its rows are what the commit appends to the arrays of the text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mctree.format.records import BLOCK
+from mctree.geometry import World
+from mctree.storage.chunks import row_sums
+from mctree.storage.session import Session
+from mctree.tree.pending import Removed
+from mctree.tree.placing import Timeline
+from mctree.tree.snapshot import BEFORE, COUNT, LOD0
+from mctree.tree.world import Deaths, TimelineWorld
+
+if TYPE_CHECKING:
+    from mctree.tree.snapshot import Snapshot
+
+__all__ = ["Upcoming"]
+
+
+class Upcoming:
+    """The timeline as one writer's next commit will see it.
+
+    Args:
+        session: what writes.
+        snapshot: the newest commit, wherever it goes.
+        timeline: what was placed since.
+    """
+
+    def __init__(self, session: Session, snapshot: Snapshot, timeline: Timeline) -> None:
+        self._session = session
+        self._snapshot = snapshot
+        self._timeline = timeline
+        placed = TimelineWorld(snapshot.blocks, Deaths.none(), snapshot.rows(BEFORE), snapshot.rows(COUNT))
+        self._tokens = int(placed.tokens_before(np.array([snapshot.blocks]))[0])
+
+    @property
+    def blocks(self) -> int:
+        """Blocks placed."""
+        return self._timeline.blocks
+
+    @property
+    def new_blocks(self) -> int:
+        """Blocks placed since the newest commit."""
+        return self._timeline.blocks - self._snapshot.blocks
+
+    def world(self, removed: Iterable[Removed]) -> World:
+        """What exists, once the blocks of these documents are dead."""
+        runs = [run for one in removed for run in one.runs]
+        dying = np.array(runs, np.int64).reshape(-1, 2) * BLOCK
+        dead = np.concatenate([self._snapshot.world.deaths.intervals, dying])
+        return World(positions=self._timeline.blocks * BLOCK, dead=dead)
+
+    def block_tokens(self, first: int, stop: int) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+        """The tokens of blocks, committed or about to be, and how many of each are real."""
+        old = self._snapshot.blocks
+        grids, counts = [], []
+        if first < old:
+            last = min(stop, old)
+            grids.append(self._snapshot.tokens(first * BLOCK, last * BLOCK).astype(np.uint32).reshape(-1, BLOCK))
+            counts.append(self._snapshot.counts(first, last).astype(np.int64))
+        if stop > old:
+            grid, records = self._timeline.placed()
+            grids.append(grid[max(first - old, 0) : stop - old])
+            counts.append(records["count"][max(first - old, 0) : stop - old].astype(np.int64))
+        return np.concatenate(grids), np.concatenate(counts)
+
+    def append_rows(self) -> NDArray[np.void]:
+        """Append the rows of what was placed to the arrays of the text.
+
+        Returns:
+            The records of its blocks, `BLOCK_DTYPE [n]`, checksums included.
+        """
+        grid, records = self._timeline.placed()
+        if not len(grid):
+            return records
+        counts = records["count"]
+        stored = grid.astype(self._session.array(LOD0).layout.numpy)
+        records["sum"] = row_sums(stored)
+        self._session.append(LOD0, stored.reshape(-1))
+        self._session.append(COUNT, counts.astype(np.uint8))
+        groups = slice(-self._snapshot.blocks % BLOCK, None, BLOCK)
+        if groups.start < len(counts):
+            before = self._tokens + np.cumsum(counts, dtype=np.uint64) - counts
+            self._session.append(BEFORE, before[groups])
+        return records
+
+    def committed(self) -> None:
+        """Go on from the commit that was just made of it."""
+        self._tokens += int(self._timeline.placed()[1]["count"].sum(dtype=np.int64))
+        self._timeline.clear()

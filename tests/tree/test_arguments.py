@@ -1,0 +1,175 @@
+"""What cannot be is refused where it is passed, in one line that says what was wrong, and nothing has happened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import mctree
+from mctree.encoders import BytesTokenizer
+from mctree.errors import UsageError
+from mctree.testing.toys import ToyEncoder
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Iterator[mctree.Tree]:
+    with mctree.create(tmp_path / "t.mctree", chunk_bytes=65536) as tree:
+        with tree.writer() as writer:
+            writer.add("a", b"text " * 20)
+        yield tree
+
+
+Act = Callable[[Any], object]
+
+WRITING: dict[str, Act] = {
+    "a document of a number": lambda w: w.add("n", 5),
+    "a document of nothing": lambda w: w.add("n", None),
+    "a document of pieces that are numbers": lambda w: w.add("n", [1, 2]),
+    "a document of one piece that is none": lambda w: w.add("n", [b"x", None]),
+    "a document of a mapping": lambda w: w.add("n", {"a": "b"}),
+    "a name that is none": lambda w: w.add(None, b"x"),
+    "a name that is a number": lambda w: w.begin(5),
+    "a name that is a path": lambda w: w.begin(Path("n")),
+    "a locator that is a list": lambda w: w.begin("n", locator=[("a", 1)]),
+    "a locator of lists": lambda w: w.begin("n", locator={"a": []}),
+    "a locator with keys of bytes": lambda w: w.begin("n", locator={b"a": 1}),
+    "a locator that is text": lambda w: w.add("n", b"x", locator="line 3"),
+    "a medium that is none": lambda w: w.begin("n", media=None),
+    "a medium of bytes": lambda w: w.begin("n", media=b"text"),
+    "text that is a number": lambda w: w.begin("n").write(5),
+    "text that is none": lambda w: w.begin("n").write(None),
+    "tokens of text": lambda w: w.begin("n").extend("abc"),
+    "tokens that are none": lambda w: w.begin("n").extend(None),
+    "tokens of unequal rows": lambda w: w.begin("n").extend([[1, 2], [3]]),
+    "to reopen nothing": lambda w: w.reopen(None),
+    "to reopen with a list": lambda w: w.reopen("a", locator=[1]),
+    "to remove a float": lambda w: w.remove(1.5),
+    "to remove nothing": lambda w: w.remove(None),
+    "a link from a number": lambda w: w.link(5, (0, 1), kind="x"),
+    "a link from text": lambda w: w.link("ab", (0, 1), kind="x"),
+    "a link from three numbers": lambda w: w.link((0, 1, 2), (0, 1), kind="x"),
+    "a link to text": lambda w: w.link((0, 1), ("a", "b"), kind="x"),
+    "a link of no kind": lambda w: w.link((0, 1), (0, 1), kind=None),
+    "a link whose score is text": lambda w: w.link((0, 1), (0, 1), kind="x", score="high"),
+    "a link whose score is none": lambda w: w.link((0, 1), (0, 1), kind="x", score=None),
+    "a link in no spaces": lambda w: w.link((0, 1), (0, 1), kind="x", spaces=0),
+    "to end a link that is text": lambda w: w.unlink("1"),
+    "a stamp of a number": lambda w: w.stamp(5, None),
+    "a stamp that is text": lambda w: w.stamp(b"a", "now"),
+    "to ask for a stamp of nothing": lambda w: w.stamp_of(None),
+}
+
+HANDLING: dict[str, Act] = {
+    "an encoder that is text": lambda t: t.build_gists("nonsense"),
+    "an encoder that is none": lambda t: t.build_gists(None),
+    "an encoder that is a class": lambda t: t.build_gists(ToyEncoder),
+    "an encoder that is a tokenizer": lambda t: t.build_gists(BytesTokenizer()),
+    "a set's name that is a number": lambda t: t.build_gists(ToyEncoder(), 5),
+    "a set's type that is a number": lambda t: t.build_gists(ToyEncoder(), "one", dtype=16),
+    "to open with an encoder that is text": lambda t: mctree.open(t.path, encoders=["x"]),
+    "to add an encoder that is text": lambda t: t.add_encoder("x"),
+    "to make with an encoder that is none": lambda t: mctree.create(t.path + "2", encoders=[None]),
+    "to make with a tokenizer that is text": lambda t: mctree.create(t.path + "2", tokenizer="bytes"),
+    "to make with a tokenizer that is a class": lambda t: mctree.create(t.path + "2", tokenizer=BytesTokenizer),
+    "to make with a vocabulary of text": lambda t: mctree.create(t.path + "2", vocabulary="many"),
+    "to make with chunks of text": lambda t: mctree.create(t.path + "2", chunk_bytes="64K"),
+    "to make with chunks of a float": lambda t: mctree.create(t.path + "2", chunk_bytes=65536.0),
+    "to make and keep text": lambda t: mctree.create(t.path + "2", keep="all"),
+    "to make at a number": lambda t: mctree.create(5),
+    "to open a number": lambda t: mctree.open(5),
+    "to open nothing": lambda t: mctree.open(None),
+    "to open a name with a zero byte": lambda t: mctree.open("a\0b"),
+    "to keep text": lambda t: t.keep("all"),
+    "a commit that is text": lambda t: t.snapshot("newest"),
+    "a commit that is a float": lambda t: t.snapshot(1.0),
+    "a document that is none": lambda t: t.snapshot().document(None),
+    "a document that is a float": lambda t: t.snapshot().document(1.5),
+    "a node that is a number": lambda t: t.snapshot().node(5),
+    "a node of three numbers": lambda t: t.snapshot().node((1, 2, 3)),
+    "positions that are text": lambda t: t.snapshot().tokens("a", "b"),
+    "positions that are floats": lambda t: t.snapshot().tokens(0.0, 1.5),
+    "positions that are none": lambda t: t.snapshot().packed(None, None),
+}
+
+
+def refused(act: Callable[[], object]) -> None:
+    with pytest.raises(UsageError) as caught:
+        act()
+    message = str(caught.value)
+    assert 10 < len(message) < 300
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("what", WRITING)
+def test_a_writer_refuses(tree: mctree.Tree, what: str) -> None:
+    with tree.writer() as writer:
+        refused(lambda: WRITING[what](writer))
+        writer.add("good", b"x")
+    with tree.snapshot() as snapshot:
+        assert snapshot.document("a").read() == b"text " * 20
+        assert snapshot.document("good").read() == b"x"
+        assert not snapshot.all_links()
+        assert all(document.name in ("a", "good", "n") for document in snapshot.documents())
+
+
+@pytest.mark.parametrize("what", HANDLING)
+def test_a_handle_refuses(tree: mctree.Tree, what: str) -> None:
+    refused(lambda: HANDLING[what](tree))
+    with tree.snapshot() as snapshot:
+        assert not snapshot.gist_sets()
+    assert not Path(tree.path + "2").exists()
+
+
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [
+        ("kind", 5),
+        ("fingerprint", None),
+        ("dim", 2.0),
+        ("dim", 0),
+        ("span_level", "none"),
+        ("modalities", "text"),
+        ("modalities", [1]),
+        ("dump", lambda: "text"),
+    ],
+)
+def test_an_encoder_that_cannot_be_stored_is_refused(tree: mctree.Tree, member: str, value: object) -> None:
+    parts = {
+        "kind": "k",
+        "fingerprint": "f",
+        "dim": 2,
+        "span_level": 0,
+        "modalities": frozenset({"text"}),
+        "encode": lambda *_: np.zeros((1, 2)),
+        "encode_query": lambda text: np.zeros(2),
+        "dump": lambda: b"",
+    }
+    refused(lambda: tree.build_gists(type("Mine", (), {})()))
+    mine = type("Mine", (), {})()
+    for name, part in (parts | {member: value}).items():
+        setattr(mine, name, part)
+    refused(lambda: tree.build_gists(mine))
+    assert not tree.snapshot().gist_sets()
+
+
+def test_bytes_like_pieces_are_taken(tree: mctree.Tree) -> None:
+    with tree.writer() as writer:
+        writer.add("b", bytearray(b"one"))
+        writer.add("c", memoryview(b"two"))
+        writer.add("d", iter(["th", b"r", bytearray(b"ee")]))
+    with tree.snapshot() as snapshot:
+        assert [snapshot.document(name).read() for name in "bcd"] == [b"one", b"two", b"three"]
+
+
+def test_an_error_of_the_callers_own_passes_through(tree: mctree.Tree) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield b"x"
+        raise TypeError("mine")
+
+    with tree.writer() as writer, pytest.raises(TypeError, match="mine"):
+        writer.add("n", pieces())
+    assert [document.name for document in tree.snapshot().documents()] == ["a"]

@@ -1,0 +1,90 @@
+"""However the index is damaged, looking for damage finds it, and ends no process."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import mctree
+from mctree.errors import MctreeError
+from mctree.testing import scratch
+
+PAGE = 4096
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("damage") / "t.mctree"
+    with mctree.create(path, chunk_bytes=65536) as tree:
+        with tree.writer() as writer:
+            for i in range(300):
+                writer.add(f"document {i}", b"text " * 30)
+            writer.add("long", bytes(range(256)) * 4000)
+        with tree.writer() as writer:
+            for i in range(0, 300, 3):
+                writer.remove(f"document {i}")
+    return path
+
+
+def looked_at(path: Path) -> int:
+    """How a process ends that opens a store and looks for damage: 0 if it finds none, 1 if it finds some."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            with mctree.open(path, writable=False) as tree:
+                os._exit(1 if list(tree.verify()) else 0)
+        except MctreeError:
+            os._exit(1)
+        except BaseException:
+            os._exit(2)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+@pytest.mark.damages
+@settings(max_examples=50)
+@given(data=st.data())
+def test_a_page_of_the_index_that_is_not_itself(whole: Path, data: st.DataObject) -> None:
+    """Found by trying: LMDB ends the process when a scan comes upon a page that was zeroed."""
+    content = bytearray((whole / "index.lmdb/data.mdb").read_bytes())
+    page = data.draw(st.integers(0, len(content) // PAGE - 1)) * PAGE
+    how = data.draw(st.sampled_from(["zeroed", "another", "bytes"]))
+    if how == "zeroed":
+        content[page : page + PAGE] = bytes(PAGE)
+    elif how == "another":
+        other = data.draw(st.integers(0, len(content) // PAGE - 1)) * PAGE
+        content[page : page + PAGE] = content[other : other + PAGE]
+    else:
+        at = page + data.draw(st.integers(0, 64) | st.integers(0, PAGE - 4))
+        content[at : at + 4] = data.draw(st.binary(min_size=4, max_size=4))
+    with scratch() as folder:
+        copy = Path(shutil.copytree(whole, Path(folder) / "copy"))
+        (copy / "index.lmdb/data.mdb").write_bytes(content)
+        assert looked_at(copy) in (0, 1)
+
+
+def test_a_whole_index_has_no_damaged_page(whole: Path) -> None:
+    assert looked_at(whole) == 0
+
+
+@pytest.mark.damages
+def test_a_zeroed_page_is_named(whole: Path, tmp_path: Path) -> None:
+    found = 0
+    content = (whole / "index.lmdb/data.mdb").read_bytes()
+    for page in range(2, len(content) // PAGE):
+        copy = Path(shutil.copytree(whole, tmp_path / "copy"))
+        (copy / "index.lmdb/data.mdb").write_bytes(content[: page * PAGE] + bytes(PAGE) + content[(page + 1) * PAGE :])
+        try:
+            with mctree.open(copy, writable=False) as tree:
+                problems = [problem for problem in tree.verify() if problem.where == f"page {page} of the index"]
+                found += bool(problems)
+        except MctreeError:
+            found += 1
+        shutil.rmtree(copy)
+        if found == 5:
+            return
+    raise AssertionError("no page of the index is in use")

@@ -1,0 +1,84 @@
+"""Bytes that are kept as they were are read, and moved, a bounded number at a time."""
+
+from __future__ import annotations
+
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mctree
+from mctree.encoders import Encoded
+from mctree.tree import compact as compacting
+
+PIECE = 1 << 20
+NOTHING = Encoded(np.zeros(0, np.uint32), np.zeros(0, np.int64), False)
+
+
+def write_pieces(document: mctree.OpenDocument, pieces: int, seed: int) -> bytes:
+    data = [np.random.default_rng([seed, i]).bytes(PIECE) for i in range(pieces)]
+    for piece in data:
+        document.append(NOTHING, piece)
+    return b"".join(data)
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_compacting_holds_little_of_a_document_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed: bool
+) -> None:
+    """Found by review: all original bytes of a document, and of all documents without a block, were held at once."""
+    monkeypatch.setattr(compacting, "_ORIGINALS_AT_ONCE", 4 << 20)
+    tree = mctree.create(tmp_path / "t", chunk_bytes=65536)
+    data = b""
+    with tree.writer() as writer:
+        document = writer.begin("long")
+        for turn in range(4):
+            data += write_pieces(document, 8, turn)
+            writer.commit()
+        if closed:
+            document.close()
+        for i in range(8):
+            other = writer.begin(f"{i}")
+            write_pieces(other, 1, 100 + i)
+            other.close()
+        writer.add("mixed", b"text " * 100)
+    tracemalloc.start()
+    try:
+        tree.compact()
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+        tracemalloc.reset_peak()
+        at = 0
+        for piece in tree.snapshot().document("long").stream():
+            assert data[at : at + len(piece)] == piece
+            at += len(piece)
+        assert at == len(data)
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+    with tree.snapshot() as snapshot:
+        assert snapshot.document("long").open != closed
+        assert snapshot.document("mixed").read() == b"text " * 100
+
+
+def test_originals_between_tokens_keep_their_place_through_commits_and_compactions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compacting, "_ORIGINALS_AT_ONCE", 1)
+    tree = mctree.create(tmp_path / "t", chunk_bytes=65536, keep=0)
+    expected = {}
+    with tree.writer() as writer:
+        document, whole = writer.begin("a"), b""
+        for i in range(6):
+            document.write(b"tokens " * i)
+            document.append(NOTHING, b"<%d>" % i)
+            whole += b"tokens " * i + b"<%d>" % i
+            expected[writer.commit()] = whole
+    for commit, data in expected.items():
+        with tree.snapshot(commit) as snapshot:
+            assert snapshot.document("a").read() == data
+            assert snapshot.document("a").size == len(data)
+    tree.compact()
+    with tree.writer() as writer:
+        writer.reopen("a").write(b"end")
+    assert tree.snapshot().document("a").read() == whole + b"end"
