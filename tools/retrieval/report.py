@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tools.retrieval.study import BM25, DEFAULT, INHERITED, RECALLS, Contender, Study
+from tools.retrieval.study import BM25, DEFAULT, INHERITED, RECALLS, SHARES, Contender, Study
 
 __all__ = ["page"]
 
@@ -55,9 +55,24 @@ def _summary(studies: Iterable[Study]) -> list[str]:
         "",
         *_table(["corpus", "level, nodes", "", *(f"k = {k}" for k in chosen)], rows),
         "",
+        "What that means for a search: a hit is the right file among the best 64 blocks.",
+        "",
+        *(_arrivals(study) for study in studies),
+        "",
         "## In full",
         "",
     ]
+
+
+def _arrivals(study: Study) -> str:
+    """How often a descent with the default encoder arrives, beside the comparison of all blocks."""
+    one = next(one for one in study.contenders if one.name == DEFAULT)
+    top = max(level for level, _, inherited in one.descents if inherited == 0)
+    paths = [(share, one.descents[top, share, 0.0].file) for share in SHARES if (top, share, 0.0) in one.descents]
+    flat = one.descents[1, 1.0, 0.0].file
+    descents = ", ".join(f"{found:.0%} visiting {share:.0%} of the gists" for share, found in paths)
+    compared = f"comparing all blocks hits for {flat:.0%} of the questions"
+    return f"- {study.name}: {compared}, a descent from LOD{top} for {descents}."
 
 
 def _corpus(study: Study) -> str:
