@@ -11,6 +11,8 @@ It does not assume that a source ends: nothing follows from what did not come up
 
 from __future__ import annotations
 
+import codecs
+import re
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager
@@ -33,6 +35,8 @@ __all__ = ["Reader"]
 _PIECE = 1 << 18
 _JOB = 1 << 18
 _COUNT_BYTES = 8
+
+_CONTINUATION = re.compile(rb"\A[\x80-\xbf]{1,3}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,8 +212,10 @@ class Reader:
         self, part: Part, pieces: Iterable[bytes], written: Digest, whole: bytes | None, sighting: _Sighting | None
     ) -> Iterator[Job]:
         """Put what is new of a document into jobs; `whole` is its digest, if it is known by now."""
+        text = _Utf8(within=part.verdict is Verdict.EXTEND)
         try:
             for piece in pieces:
+                text.update(piece)
                 if self._job.full(_JOB):
                     if part.pieces:
                         part.digest = written.value
@@ -229,6 +235,8 @@ class Reader:
             part.broken = True
         else:
             part.last = True
+            if not text.ended():
+                self._tally.keep_raw(part.name)
         part.digest = written.value if whole is None else whole
         part.stamp = sighting.stamp(part.digest) if sighting is not None and part.last else None
         self._job.parts.append(part)
@@ -286,6 +294,33 @@ class Reader:
     def _taken(self) -> Job:
         job, self._job = self._job, Job()
         return job
+
+
+class _Utf8:
+    """Whether bytes that come in pieces are UTF-8.
+
+    Args:
+        within: they may begin within a character, the start of which came before.
+    """
+
+    def __init__(self, *, within: bool = False) -> None:
+        self._decoder: codecs.IncrementalDecoder | None = codecs.getincrementaldecoder("utf-8")()
+        self._within = within
+
+    def update(self, piece: bytes, *, last: bool = False) -> None:
+        """Take the next piece."""
+        if self._within and piece:
+            piece, self._within = _CONTINUATION.sub(b"", piece, count=1), False
+        if self._decoder is not None:
+            try:
+                self._decoder.decode(piece, last)
+            except UnicodeDecodeError:
+                self._decoder = None
+
+    def ended(self) -> bool:
+        """Whether all of it was, and no character is left unfinished."""
+        self.update(b"", last=True)
+        return self._decoder is not None
 
 
 def _failed(name: bytes, error: SourceError) -> Skipped:

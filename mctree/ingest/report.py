@@ -37,6 +37,8 @@ class Report:
         skipped_count: how many there were.
         skipped_reasons: how many of each kind, the most frequent first: reasons without line, row, column and size;
             what differs too much is counted together.
+        raw: the first 100 of the documents written in this run that are no UTF-8, and are kept byte for byte.
+        raw_count: how many there were.
         seconds: how long it took.
         preparing_seconds: how much of that went before the first input was ingested: sampling, training, opening.
         commit_before: the newest commit when the run began; None if it made the store.
@@ -53,6 +55,8 @@ class Report:
     skipped: tuple[Skipped, ...]
     skipped_count: int
     skipped_reasons: Mapping[str, int]
+    raw: tuple[bytes, ...]
+    raw_count: int
     seconds: float
     preparing_seconds: float
     commit_before: int | None
@@ -77,6 +81,8 @@ class Tally:
         self.tokens = 0
         self._skipped: list[Skipped] = []
         self._reasons: Counter[str] = Counter()
+        self._raw: list[bytes] = []
+        self._raw_count = 0
 
     @property
     def documents(self) -> int:
@@ -89,6 +95,12 @@ class Tally:
             self._skipped.append(found)
         kind = _PLACES.sub("", found.reason).strip() or _OTHER
         self._reasons[kind if kind in self._reasons or len(self._reasons) < _MOST_REASONS else _OTHER] += 1
+
+    def keep_raw(self, name: bytes) -> None:
+        """Count a document that is no UTF-8."""
+        self._raw_count += 1
+        if len(self._raw) < _MOST_SKIPPED:
+            self._raw.append(name)
 
     def report(
         self, seconds: float, commit_before: int | None, commit_after: int, *, preparing_seconds: float = 0.0
@@ -105,6 +117,8 @@ class Tally:
             skipped=tuple(self._skipped),
             skipped_count=self._reasons.total(),
             skipped_reasons=dict(self._reasons.most_common()),
+            raw=tuple(self._raw),
+            raw_count=self._raw_count,
             seconds=seconds,
             preparing_seconds=preparing_seconds,
             commit_before=commit_before,

@@ -189,7 +189,7 @@ def _sync(
     assert tree.tokenizer is not None, "the store was prepared for text"
     with closing(tree.writer()) as writer, tree.snapshot() as base:
         held = interrupts.held
-        scribe = Scribe(writer, tally, batch)
+        scribe = Scribe(tree, writer, tally, batch)
         reader = Reader(source, base, tally, tracker.advance, tracker.pass_over, held, reading=reading, hold=batch)
         tracker.enter("ingesting")
         with (

@@ -18,7 +18,7 @@ from mctree.ingest.jobs import Job, Part
 from mctree.ingest.plan import Verdict, marker_name, marker_stamp
 from mctree.ingest.report import TAKEN, Tally
 from mctree.sources import Skipped
-from mctree.tree import OpenDocument, Writer
+from mctree.tree import OpenDocument, Tree, Writer
 
 __all__ = ["Scribe"]
 
@@ -30,12 +30,14 @@ class Scribe:
     """Writes jobs, and commits.
 
     Args:
-        writer: the tree's writer.
+        tree: what is written to.
+        writer: its writer.
         tally: counts what is written.
         batch: bytes to a commit.
     """
 
-    def __init__(self, writer: Writer, tally: Tally, batch: int) -> None:
+    def __init__(self, tree: Tree, writer: Writer, tally: Tally, batch: int) -> None:
+        self._tree = tree
         self._writer = writer
         self._tally = tally
         self._batch = batch
@@ -91,10 +93,15 @@ class Scribe:
         self._changed = False
 
     def finish(self) -> None:
-        """End the last batch, and make the gists that wait, unless nothing was written at all."""
+        """End the last batch, and make the gists that wait, those that a broken-off run has left, too."""
         self.commit()
-        if self._committed:
+        if self._committed or self._gists_wait():
             self._writer.commit(gists=True)
+
+    def _gists_wait(self) -> bool:
+        snapshot = self._writer.snapshot
+        waiting = (view.record for view in snapshot.gist_sets() if view.rows(1) < snapshot.blocks)
+        return any(self._tree.known_encoder(record) is not None for record in waiting)
 
     def _weigh(self, size: int) -> None:
         self._weight += size

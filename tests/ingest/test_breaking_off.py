@@ -74,6 +74,25 @@ def test_a_process_that_dies_at_any_write(calls, fresh, batch_bytes):
         assert not sync(root, store).changed
 
 
+@given(st.integers(1, 200))
+@settings(max_examples=40)
+def test_a_first_run_that_dies_anywhere_is_made_up_for_by_the_next(calls):
+    """The set of gists and its being the default are there or not there together."""
+    with scratch() as above:
+        root, store = os.path.join(above, "t"), os.path.join(above, "s")
+        write(root, {"a": b"some text " * 50, "b": b"other words " * 40})
+
+        def dying() -> None:
+            kill_after(calls)
+            ingest([root], store, tokenizer="bytes", encoder=ToyEncoder(), workers=1)
+
+        assert in_child(dying) in (0, KILLED)
+        ingest([root], store, tokenizer="bytes", encoder=ToyEncoder(), workers=1)
+        with mctree.open(store, encoders=[ToyEncoder()]) as tree, tree.snapshot() as snapshot:
+            assert snapshot.default_gists is not None
+            assert snapshot.gists().rows(1) == snapshot.blocks > 0
+
+
 SCRIPT = """
 import sys
 from mctree.ingest import ingest

@@ -5,10 +5,20 @@ from __future__ import annotations
 import os
 import random
 import resource
+import shutil
 import subprocess
 import sys
+import sysconfig
 
 import pytest
+
+DEFAULTS = """
+import resource, sys
+from mctree.ingest import ingest
+root, store = sys.argv[1:]
+ingest([root], store, include=["*.py"])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
 
 SCRIPT = """
 import resource, sys
@@ -46,3 +56,25 @@ def test_eight_times_the_input_takes_no_more_memory(folder, kind, workers):
         peaks.append(peak(root, os.path.join(folder, f"{name}.mctree"), workers))
     small, large = peaks
     assert large < small + 16 * MB + small // 4
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_eight_standard_libraries_take_no_more_memory_than_one(folder):
+    """With all that is done by default: a trained tokenizer, an encoder that is fitted, gists, long batches."""
+    library = sysconfig.get_path("stdlib")
+    peaks = []
+    for count in (1, 8):
+        root = os.path.join(folder, str(count))
+        for copy in range(count):
+            shutil.copytree(
+                library, os.path.join(root, str(copy)), ignore=shutil.ignore_patterns("site-packages", "__pycache__")
+            )
+        store = os.path.join(folder, f"{count}.mctree")
+        out = subprocess.run([sys.executable, "-c", DEFAULTS, root, store], check=True, capture_output=True)
+        peaks.append(int(out.stdout) * 1024)
+        shutil.rmtree(root)
+        shutil.rmtree(store)
+    one, eight = peaks
+    print(f"peak memory of one and eight standard libraries: {one / MB:.0f} and {eight / MB:.0f} MiB")
+    assert eight < one + 64 * MB + one // 4

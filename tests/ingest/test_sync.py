@@ -205,3 +205,34 @@ def test_options_that_make_no_sense_are_refused(folder):
     with pytest.raises(SourceError):
         sync(os.path.join(root, "no such"), store)
     assert not os.path.exists(store)
+
+
+@given(
+    st.lists(st.sampled_from(["é", "a", "日本", "𝄞", "\n"]), min_size=1, max_size=40), st.binary(max_size=3), st.data()
+)
+def test_what_is_no_utf8_is_kept_and_reported(words, noise, data):
+    text = "".join(words).encode()
+    at = data.draw(st.integers(0, len(text)))
+    content = text[:at] + noise + text[at:]
+    try:
+        content.decode()
+        expected: tuple[bytes, ...] = ()
+    except UnicodeDecodeError:
+        expected = (b"t/a",)
+    if b"\0" in content:
+        return
+    with scratch() as folder:
+        root, store = os.path.join(folder, "t"), os.path.join(folder, "s")
+        write(root, {"a": content, "b": text})
+        report = sync(root, store)
+        assert (report.raw, report.raw_count) == (expected, len(expected))
+        assert texts(store) == {b"t/a": content, b"t/b": text}
+
+
+def test_a_character_that_is_finished_later_is_utf8(folder, clocks_are_fine):
+    root, store = os.path.join(folder, "t"), os.path.join(folder, "s")
+    write(root, {"a": "é".encode()[:1]})
+    assert sync(root, store).raw == (b"t/a",)
+    write(root, {"a": "é and so on".encode()})
+    report = sync(root, store)
+    assert (report.extended, report.raw) == (1, ())

@@ -66,6 +66,7 @@ def ingesters(sizes: Sizes) -> tuple[Ingester, ...]:
         MctreeTokenizer(sizes),
         MctreeIngest(sizes, gists=False),
         MctreeIngest(sizes, gists=True),
+        MctreeIngest(sizes, gists=True, cores=1),
         MegatronIngest(sizes),
         HuggingFaceIngest(sizes),
     )

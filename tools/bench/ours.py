@@ -9,6 +9,7 @@ The engine is imported when it is first used: processes that measure a peer must
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from itertools import islice
@@ -213,20 +214,24 @@ class MctreeTokenizer:
 
 
 class MctreeIngest:
-    """`mctree.ingest` into a new store, with the default gists or with none."""
+    """`mctree.ingest` into a new store, with the default gists or with none, on two cores or on one."""
 
-    def __init__(self, sizes: Sizes, *, gists: bool) -> None:
+    def __init__(self, sizes: Sizes, *, gists: bool, cores: int = _CORES) -> None:
         self._gists = gists
+        self._cores = cores
         name, note = (NAME, "the default gists, fitting included") if gists else (f"{NAME} without gists", "no gists")
+        if cores == 1:
+            name, note = f"{name}, one core", f"{note}; one thread on one core"
         self.about = About(name, KIND, f"mctree.ingest, {note}; durable", requires=("mctree", "tokenizers"))
 
     def ingest(self, corpus: Path, tokenizer: Path, folder: Path) -> Ingested:
-        """Ingest on two cores, then see that some documents come back byte for byte."""
+        """Ingest, then see that some documents come back byte for byte."""
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: self._cores])
         engine = library("mctree.encoders").HFTokenizer(tokenizer.read_bytes())
         ingest = library("mctree.ingest").ingest
         began = time.perf_counter()
         encoder = None if self._gists else "none"
-        report = ingest([corpus], folder / "store", tokenizer=engine, encoder=encoder, workers=_CORES)
+        report = ingest([corpus], folder / "store", tokenizer=engine, encoder=encoder, workers=self._cores)
         seconds = time.perf_counter() - began
         files = {path.name: path for path in corpus_files(corpus)}
         with library("mctree").open(folder / "store", writable=False) as tree, tree.snapshot() as snapshot:

@@ -81,6 +81,19 @@ def _faster_than_stores(bound: float) -> Callable[[Table], tuple[str, bool] | No
     return judge
 
 
+def _faster_than(contender: str, bound: float) -> Callable[[Table], tuple[str, bool] | None]:
+    """Ours beside another contender, where more is better."""
+
+    def judge(table: Table) -> tuple[str, bool] | None:
+        ours, other = _measured(table, OURS), _measured(table, contender)
+        if ours is None or ours.ratio is None or other is None or other.ratio is None:
+            return None
+        times = ours.ratio.median / other.ratio.median
+        return f"{times:.2f}×", times >= bound
+
+    return judge
+
+
 def _independent(bound: float) -> Callable[[Table], tuple[str, bool] | None]:
     def judge(table: Table) -> tuple[str, bool] | None:
         lines = [line for line in table.lines if line.ratio is not None]
@@ -107,6 +120,7 @@ _TARGETS = (
         _at_least(f"{OURS} without gists", 0.85),
     ),
     _Target("Ingest with gists at 0.7× of the tokenizer alone, or more", "ingest", _at_least(OURS, 0.7)),
+    _Target("Ingest on two cores at 1.6× of one core, or more", "ingest", _faster_than(f"{OURS}, one core", 1.6)),
     _Target("Opening independent of size, within 2×", "growth/open", _independent(2.0)),
     _Target("Finding a node independent of size, within 2×", "growth/find", _independent(2.0)),
     _Target("The smallest cover independent of size, within 2×", "growth/cover", _independent(2.0)),
