@@ -1,7 +1,8 @@
-"""What do commands take alike?  A store, a commit, a source, and the switch to JSON."""
+"""What do commands take alike?  A store, a commit, a source, numbers below zero, and the switch to JSON."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
@@ -14,11 +15,27 @@ from mctree import Document, Snapshot
 from mctree.cli.escaping import escape, one_line, unescape
 from mctree.errors import NotFoundError, UsageError
 
-__all__ = ["at_commit", "find_document", "in_json", "reading", "store_argument"]
+__all__ = ["NumbersBelowZero", "at_commit", "find_document", "in_json", "reading", "store_argument"]
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
 _SEARCHED = 100_000
+_BELOW_ZERO = re.compile(r"-[0-9]")
+
+
+class NumbersBelowZero(click.Command):
+    """A command that takes `-5` for an argument, so that whoever expects one can say what is wrong with it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse a command line; no option begins with a digit."""
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if not _BELOW_ZERO.match(error.option_name):
+                raise
+            ctx.ignore_unknown_options = True
+            return super().parse_args(ctx, given)
 
 
 def store_argument(command: _Command) -> _Command:

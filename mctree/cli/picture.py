@@ -51,7 +51,9 @@ def draw_numbers(summary: Summary) -> None:
     tokens = number(summary.tokens)
     if waiting := summary.tokens - summary.placed_tokens:
         tokens += f", {number(waiting)} of them in unfinished blocks"
-    made = f"{_tokenizer(summary.tokenizer)}, vocabulary of {number(summary.vocabulary)}"
+    made = _tokenizer(summary.tokenizer) if summary.tokenizer_fault is None else "a damaged tokenizer"
+    if summary.vocabulary is not None:
+        made += f", vocabulary of {number(summary.vocabulary)}"
     disk = size(summary.disk)
     if summary.source_bytes is not None and summary.source_bytes >= _WORTH_A_RATIO:
         disk += f" ({summary.disk / summary.source_bytes:.2f} × the sources)"
@@ -61,6 +63,7 @@ def draw_numbers(summary: Summary) -> None:
         ("documents", documents),
         ("tokens", tokens),
         ("made by", made),
+        *([("", bold(summary.tokenizer_fault))] if summary.tokenizer_fault is not None else []),
         ("blocks", blocks),
         ("on disk", disk),
         *_set_rows(summary.sets),

@@ -12,9 +12,10 @@ from itertools import islice
 
 import numpy as np
 
-from mctree import Snapshot
+from mctree import Snapshot, Tree
 from mctree.cli.escaping import escape, one_line
 from mctree.cli.formatting import when
+from mctree.errors import CorruptError
 from mctree.geometry import TEXT, intervals
 from mctree.tree import GistView
 
@@ -62,7 +63,15 @@ class SetCount:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A store at a commit; `source_bytes` is None where it was not summed, `placed_tokens` are those not in tails."""
+    """A store at a commit.
+
+    Attributes:
+        source_bytes: None where they were not summed.
+        placed_tokens: those that are not in tails.
+        tokenizer: its kind; None for a store of bare tokens, and where there is a fault.
+        tokenizer_fault: what is damaged of it, if anything.
+        vocabulary: None where the store does not say.
+    """
 
     path: str
     store: str
@@ -76,7 +85,8 @@ class Summary:
     blocks: int
     dead_blocks: int
     tokenizer: str | None
-    vocabulary: int
+    tokenizer_fault: str | None
+    vocabulary: int | None
     commits: int
     oldest: int
     disk: int
@@ -98,6 +108,7 @@ class Summary:
             "blocks": self.blocks,
             "dead_blocks": self.dead_blocks,
             "tokenizer": self.tokenizer,
+            "tokenizer_fault": self.tokenizer_fault,
             "vocabulary": self.vocabulary,
             "commits": self.commits,
             "oldest_commit": self.oldest,
@@ -113,6 +124,7 @@ def summarise(snapshot: Snapshot) -> Summary:
     commits = tree.commits()
     default = snapshot.default_gists
     levels = _levels(snapshot)
+    tokenizer, fault, vocabulary = _tokenizer(tree)
     return Summary(
         path=tree.path,
         store=meta.store.hex(),
@@ -125,8 +137,9 @@ def summarise(snapshot: Snapshot) -> Summary:
         placed_tokens=levels[-1].nodes,
         blocks=snapshot.blocks,
         dead_blocks=record.dead_blocks,
-        tokenizer=None if tree.tokenizer is None else one_line(tree.tokenizer.kind),
-        vocabulary=tree.vocabulary,
+        tokenizer=tokenizer,
+        tokenizer_fault=fault,
+        vocabulary=vocabulary,
         commits=len(commits),
         oldest=commits[0].number if commits else snapshot.commit,
         disk=disk_bytes(tree.path),
@@ -159,6 +172,17 @@ def disk_bytes(path: str) -> int:
         except FileNotFoundError:
             continue  # a writer replaced it meanwhile
     return total
+
+
+def _tokenizer(tree: Tree) -> tuple[str | None, str | None, int | None]:
+    """Its kind, what is damaged of it, and the size of its vocabulary, as far as the store tells."""
+    vocabulary = None
+    try:
+        vocabulary = tree.vocabulary
+        made = tree.tokenizer
+    except CorruptError as error:
+        return None, one_line(str(error)), vocabulary
+    return None if made is None else one_line(made.kind), None, vocabulary
 
 
 def _levels(snapshot: Snapshot) -> list[LevelCount]:

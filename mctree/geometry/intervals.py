@@ -31,8 +31,6 @@ __all__ = [
     "normalise",
     "overlap",
     "points",
-    "subtract",
-    "union",
 ]
 
 Intervals = NDArray[np.int64]
@@ -113,11 +111,6 @@ def complement(spans: Intervals, start: int, stop: int) -> Intervals:
     return gaps[gaps[:, 0] < gaps[:, 1]]
 
 
-def union(left: Intervals, right: Intervals) -> Intervals:
-    """What is in either set."""
-    return normalise(np.concatenate((left, right)))
-
-
 def intersect(left: Intervals, right: Intervals) -> Intervals:
     """What is in both sets."""
     # The intervals of `right` that meet one of `left` are consecutive: [first, stop).
@@ -127,13 +120,6 @@ def intersect(left: Intervals, right: Intervals) -> Intervals:
     ours = np.repeat(left, met, axis=0)
     theirs = right[np.repeat(first - (np.cumsum(met) - met), met) + np.arange(met.sum())]
     return np.column_stack((np.maximum(ours[:, 0], theirs[:, 0]), np.minimum(ours[:, 1], theirs[:, 1])))
-
-
-def subtract(left: Intervals, right: Intervals) -> Intervals:
-    """What is in `left` and not in `right`."""
-    if not len(left):
-        return left
-    return intersect(left, complement(right, int(left[0, 0]), int(left[-1, 1])))
 
 
 def coarsen(spans: Intervals, limit: int) -> Intervals:

@@ -71,7 +71,8 @@ def drop_epochs(at: int) -> None:
     for epoch in list_names(EPOCHS_NAME, at):
         older = f"{EPOCHS_NAME}/{epoch}/{EPOCHS_NAME}"
         for name in list_names(older, at):
-            os.rename(f"{older}/{name}", f"{EPOCHS_NAME}/{name}", src_dir_fd=at, dst_dir_fd=at)
+            with suppress(FileNotFoundError):  # somebody else, who came by without the lock, was faster
+                os.rename(f"{older}/{name}", f"{EPOCHS_NAME}/{name}", src_dir_fd=at, dst_dir_fd=at)
     for epoch in list_names(EPOCHS_NAME, at):
         folder = f"{EPOCHS_NAME}/{epoch}"
         with suppress(FileNotFoundError, NotADirectoryError):

@@ -117,8 +117,9 @@ class Leases:
                     raise
                 self.writable = False
                 return
-        commits = b"".join(commit.to_bytes(8, "little") for commit in sorted(self._counts))
-        body = len(self._counts).to_bytes(8, "little") + commits
+        # One copy: a snapshot that the garbage collector finds meanwhile takes its commit out of the counts.
+        commits = sorted(self._counts)
+        body = b"".join(number.to_bytes(8, "little") for number in (len(commits), *commits))
         # The checksum shows a half-written list to whoever reads it at that moment.
         pwrite_all(self._fd, body + crc32c(body).to_bytes(4, "little"), 0)
 

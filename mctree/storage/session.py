@@ -32,6 +32,7 @@ from mctree.storage.index import Writing
 from mctree.storage.lock import WriterLock
 from mctree.storage.recovery import recover
 from mctree.storage.store import Store
+from mctree.storage.sums import committed_sums
 
 __all__ = ["Session"]
 
@@ -132,16 +133,24 @@ class Session:
         with self._guard("rows"):
             writer.append(rows)
 
-    def read_committed(self, number: int, chunk: int) -> NDArray[np.generic]:
-        """The committed rows of one chunk of an array, copied."""
+    def read_committed(self, number: int, chunk: int) -> tuple[NDArray[np.generic], NDArray[np.int64]]:
+        """The committed rows of one chunk of an array whose rows have checksums, copied.
+
+        Returns:
+            The rows, and which of them (counted from the chunk's first) are not those that were committed.
+        """
         writer = self.array(number)
         per_chunk = writer.layout.rows_per_chunk
         rows = min(self.newest.arrays[number].rows - chunk * per_chunk, per_chunk)
         fd = open_generation(self.store.at, number, writer.layout, chunk, self._generation(number, chunk))
         try:
-            return read_chunk(fd, writer.layout, rows)
+            values = read_chunk(fd, writer.layout, rows)
         finally:
             os.close(fd)
+        with self.store.reading() as index:
+            every = chunk * per_chunk + np.arange(rows)
+            sums = committed_sums(index, number, writer.layout, every, self.newest.number)
+        return values, np.flatnonzero(row_sums(values) != sums)
 
     def replace_chunk(self, number: int, chunk: int, rows: NDArray[np.generic]) -> None:
         """Give a committed chunk new content: a new generation, which the next commit makes current."""
@@ -246,14 +255,14 @@ class Session:
     def check(self) -> None:
         """Refuse work after a failure, after `close`, and in a forked child."""
         if self._failed is not None:
-            raise WriterFailedError(f"{self._failed}; reopen {self.store.path} to see what was committed")
+            raise self._refusal()
         if not self._lock.held:
             raise UsageError("this writer was closed, or belongs to another process; open a new one")
         if self.store.closed:
             raise UsageError(f"{self.store.path} was closed; open it again")
         if self._lock.replaced:
             self._failed = "the lock file was removed, so somebody else may be writing"
-            raise WriterFailedError(f"{self._failed}; reopen {self.store.path} to see what was committed")
+            raise self._refusal()
 
     def close(self) -> None:
         """Give the lock back; what was not committed is forgotten."""
@@ -332,9 +341,12 @@ class Session:
     def _guard(self, what: str) -> _Guard:
         return _Guard(self, what)
 
+    def _refusal(self) -> WriterFailedError:
+        return WriterFailedError(f"{self._failed}; open {self.store.path} again to go on from the last commit")
+
     def _fail(self, error: OSError) -> None:
         self._failed = f"writing failed: {error.strerror or error}"
-        raise WriterFailedError(f"{self._failed}; reopen {self.store.path} to see what was committed") from error
+        raise self._refusal() from error
 
 
 @dataclass(frozen=True, slots=True)

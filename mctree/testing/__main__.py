@@ -16,6 +16,9 @@ from hypothesis.stateful import run_state_machine_as_test
 from mctree.testing.machine import TreeMachine
 from mctree.testing.tailoring import tree_machine
 
+_AT_ONCE = 250
+"""Stores to a run of Hypothesis, which remembers every choice of a run."""
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the machine; the exit status."""
@@ -25,21 +28,24 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--vocabulary", type=int, help="stores of bare tokens, so many different ones; else of bytes")
     chosen = parser.parse_args(arguments)
     machine = TreeMachine if chosen.vocabulary is None else tree_machine(vocabulary=chosen.vocabulary)
-    long = settings(
-        max_examples=chosen.examples,
-        stateful_step_count=chosen.steps,
-        deadline=None,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
     began = time.monotonic()
-    try:
-        run_state_machine_as_test(machine, settings=long)
-    except Exception:
-        traceback.print_exc()
-        return 1
-    took = time.monotonic() - began
-    sys.stdout.write(f"{chosen.examples} stores of up to {chosen.steps} steps, {took:.0f} s: clean\n")
+    for done in range(0, chosen.examples, _AT_ONCE):
+        count = min(_AT_ONCE, chosen.examples - done)
+        long = settings(
+            max_examples=count,
+            stateful_step_count=chosen.steps,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        )
+        try:
+            run_state_machine_as_test(machine, settings=long)
+        except Exception:
+            traceback.print_exc()
+            return 1
+        took = time.monotonic() - began
+        sys.stdout.write(f"{done + count} stores of up to {chosen.steps} steps, {took:.0f} s: clean\n")
+        sys.stdout.flush()
     return 0
 
 

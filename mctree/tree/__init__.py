@@ -9,6 +9,7 @@ from mctree.tree.node import Node
 from mctree.tree.packing import Packed
 from mctree.tree.placing import OpenDocument
 from mctree.tree.provenance import Provenance
+from mctree.tree.sets import checked_set_name
 from mctree.tree.snapshot import Snapshot
 from mctree.tree.tree import Tree, create, open  # noqa: A004  # as in gzip.open
 from mctree.tree.writer import Writer
@@ -24,6 +25,7 @@ __all__ = [
     "Snapshot",
     "Tree",
     "Writer",
+    "checked_set_name",
     "create",
     "open",
 ]

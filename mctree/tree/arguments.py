@@ -14,11 +14,14 @@ from typing import Any, cast
 from mctree.encoders import Encoder, Tokenizer
 from mctree.errors import UsageError
 from mctree.format.values import checked_text
+from mctree.geometry import Address
 
 __all__ = [
+    "as_address",
     "as_encoder",
     "as_integer",
     "as_locator",
+    "as_name",
     "as_path",
     "as_piece",
     "as_pieces",
@@ -47,6 +50,18 @@ def as_source(source: object) -> bytes:
         raise UsageError(f"source {ascii(source)[:80]} is no name: give its bytes instead") from None
 
 
+def as_name(source: object) -> bytes:
+    """The name of a document that is to begin.
+
+    Raises:
+        UsageError: it is none, or empty, so that nobody could ask for it.
+    """
+    name = as_source(source)
+    if not name:
+        raise UsageError("the name of a source cannot be empty")
+    return name
+
+
 def source_shown(which: int | bytes | str) -> int | str:
     """A document's number or name as it stands in a message."""
     return which if isinstance(which, int) else as_source(which).decode("utf-8", "backslashreplace")
@@ -65,6 +80,21 @@ def as_path(path: object) -> str:
     if "\0" in found:
         raise UsageError(f"{found!r} is no path: it holds a zero byte")
     return found
+
+
+def as_address(address: object) -> Address:
+    """A node's address, given as such, as text such as `2:17`, or as (level, index).
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    if isinstance(address, Address):
+        return address
+    if isinstance(address, str):
+        return Address.parse(address)
+    if not isinstance(address, tuple) or len(address) != 2:
+        raise UsageError(f"a node is named by an Address, by text such as '2:17' or by (level, index): {address!r:.60}")
+    return Address(0, *address)
 
 
 def as_integer(value: object, what: str) -> int:

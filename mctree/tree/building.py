@@ -21,7 +21,6 @@ from mctree.format.facts import GistSetRecord
 from mctree.format.records import BLOCK
 from mctree.geometry import TEXT, World
 from mctree.storage.session import Session
-from mctree.tree.rows import Rows
 
 __all__ = ["BlockTokens", "GistBuilder", "encode_nodes", "level_layout", "stored"]
 
@@ -41,18 +40,26 @@ def level_layout(record: GistSetRecord, level: int, chunk_bytes: int) -> ArrayLa
     return ArrayLayout(path, record.dtype, (record.dim,), rows_per_chunk(row_bytes, chunk_bytes))
 
 
-def stored(vectors: NDArray[np.float32], dtype: np.dtype[np.generic], encoder: Encoder) -> NDArray[np.generic]:
-    """Vectors as they will be stored.
+def stored(
+    vectors: NDArray[np.float32], dtype: np.dtype[np.generic], encoder: Encoder, name: str
+) -> NDArray[np.generic]:
+    """Vectors as the gist set `name` will store them.
 
     Raises:
         UsageError: the encoder made something that is no finite vector of its dimension.
     """
     vectors = np.asarray(vectors)
     if vectors.ndim != 2 or vectors.shape[1] != encoder.dim:
-        raise UsageError(f"encoder {encoder.kind!r} returned {vectors.shape}, not [n, {encoder.dim}]")
+        raise UsageError(
+            f"gist set {name!r}: encoder {encoder.kind!r} returned {vectors.shape}, not [n, {encoder.dim}]; "
+            "mend the encoder, or drop the set"
+        )
     largest = max(-float(vectors.min(initial=0.0)), float(vectors.max(initial=0.0)))  # NaN or infinite if any is
     if not math.isfinite(largest):
-        raise UsageError(f"encoder {encoder.kind!r} returned values that are not finite")
+        raise UsageError(
+            f"gist set {name!r}: encoder {encoder.kind!r} returned values that are not finite; "
+            "mend the encoder, or drop the set"
+        )
     limit = float(np.finfo(np.dtype(dtype.str)).max)
     return (np.clip(vectors, -limit, limit) if largest > limit else vectors).astype(dtype)
 
@@ -111,7 +118,7 @@ class GistBuilder:
         record: the set; `record` grows as levels are added.
         encoder: the set's encoder.
         new_array: gives the number of a new array.
-        committed: an array's committed rows, by its number.
+        committed: gives committed gists of the set, by level and `int64 [n]` of nodes.
     """
 
     def __init__(
@@ -120,7 +127,7 @@ class GistBuilder:
         record: GistSetRecord,
         encoder: Encoder,
         new_array: Callable[[], int],
-        committed: Callable[[int], Rows],
+        committed: Callable[[int, NDArray[np.int64]], NDArray[np.generic]],
     ) -> None:
         self.record = record
         self.added: dict[int, ArrayLayout] = {}
@@ -128,9 +135,9 @@ class GistBuilder:
         self._encoder = encoder
         self._new_array = new_array
         self._pending: dict[int, NDArray[np.generic]] = {}
-        for level, array in enumerate(record.levels, 1):
-            parents = self._rows(level + 1)
-            self._pending[level] = committed(array).read(parents * _FANOUT, self._rows(level))
+        for level in range(1, len(record.levels) + 1):
+            waiting = np.arange(self._rows(level + 1) * _FANOUT, self._rows(level))
+            self._pending[level] = committed(level, waiting)
 
     @property
     def blocks(self) -> int:
@@ -169,7 +176,7 @@ class GistBuilder:
             self.record = self.record.with_level(array)
             self.added[array] = layout
         array = self.record.levels[level - 1]
-        rows = stored(vectors, self._session.array(array).layout.numpy, self._encoder)
+        rows = stored(vectors, self._session.array(array).layout.numpy, self._encoder, self.record.name)
         self._session.append(array, rows, summed=True)
         before = self._pending.get(level)
         self._pending[level] = rows if before is None else np.concatenate([before, rows])

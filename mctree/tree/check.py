@@ -33,12 +33,13 @@ from mctree.format.facts import Commit, array_layout
 from mctree.format.keys import Table, checksum_key, parse_grave, u32, u64
 from mctree.format.records import BLOCK, BLOCKS_PER_PAGE, SUMS_PER_PAGE, decode_sums
 from mctree.format.zarr import array_metadata, group_metadata, root_metadata
-from mctree.geometry import TEXT, Address
+from mctree.geometry import Address
 from mctree.storage.audit import bad_records, committed_rows, small_file, sound_records
 from mctree.storage.chunks import row_sums
 from mctree.storage.index import table_sums
 from mctree.storage.pages import damaged_pages
 from mctree.tree.gists import gist_sets
+from mctree.tree.intact import place_of
 from mctree.tree.problem import Problem
 from mctree.tree.snapshot import BEFORE, COUNT, LOD0, Snapshot
 
@@ -248,20 +249,26 @@ def _documents(snapshot: Snapshot, looks: _Looks) -> Iterator[Problem]:
     readable = _is_readable(snapshot)
     for document in snapshot.documents():
         where = f"document {document.id}"
-        position = 0
-        placed = 0
-        for run in document.runs:
-            records = snapshot.block_records(run.block, run.blocks)
-            blocks = np.arange(run.block, run.block + run.blocks)
+        position = placed = 0
+        lives = True
+        steps = (
+            (first, min(_BLOCKS_AT_ONCE, run.block + run.blocks - first))
+            for run in document.runs
+            for first in range(run.block, run.block + run.blocks, _BLOCKS_AT_ONCE)
+        )
+        for first, count in steps:
+            records = snapshot.block_records(first, count)
+            blocks = np.arange(first, first + count)
             what = f"belongs to another document than {document.id}"
             yield from _at_blocks(snapshot, blocks[records["document"] != document.id], what, "run")
             starts = np.concatenate([[position], records["stop"][:-1]])
             yield from _at_blocks(snapshot, blocks[records["start"] < starts], "overlaps the block before it", "run")
-            if not snapshot.world.exists(1, blocks).all():
-                yield Problem(where, "is alive, but some of its blocks are dead", "document", source=document.source)
+            lives = lives and bool(snapshot.world.exists(1, blocks).all())
             position = int(records["stop"][-1])
             placed += int(records["count"].sum(dtype=np.int64))
-        looks.add(document.blocks)
+            looks.add(count)
+        if not lives:
+            yield Problem(where, "is alive, but some of its blocks are dead", "document", source=document.source)
         if document.open:
             continue
         if placed != document.tokens:
@@ -371,14 +378,4 @@ def _at_blocks(snapshot: Snapshot, blocks: NDArray[np.int64], what: str, kind: s
 def _at_node(snapshot: Snapshot, level: int, index: int, what: str, kind: str) -> Problem:
     """A problem at a node, with the first source that it stands for and the bytes of it."""
     address = Address(0, level, index)
-    first, stop = TEXT.span(level, index)
-    record = snapshot.block_records(int(first) // BLOCK, 1)[0]
-    document, start, end = int(record["document"]), int(record["start"]), int(record["stop"])
-    if level > 1:
-        last = snapshot.block_records(int(stop) // BLOCK - 1, 1)[0]
-        end = int(last["stop"]) if int(last["document"]) == document else end
-    try:
-        source: bytes | None = snapshot.document(document).source
-    except MctreeError:
-        source = None  # a dead document, which only older commits see
-    return Problem(f"node {address}", what, kind, address, source, start, end)
+    return Problem(f"node {address}", what, kind, address, *place_of(snapshot, level, index))

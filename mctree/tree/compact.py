@@ -17,12 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mctree.errors import UsageError
-from mctree.format.facts import GistSetRecord, LinkRecord, Meta
+from mctree.format.facts import LinkRecord, Meta
 from mctree.format.keys import Table
 from mctree.format.records import BLOCK
 from mctree.storage.creation import remove_store
 from mctree.storage.epochs import compacting_path, replace_epoch
 from mctree.tree.gists import DEFAULT_SET, default_set, gist_sets
+from mctree.tree.intact import intact_blocks
 from mctree.tree.placing import OpenDocument
 from mctree.tree.retention import KEEP
 from mctree.tree.snapshot import Snapshot
@@ -50,6 +51,7 @@ def compact(tree: Tree, *, progress: Progress | None = None) -> None:
     Raises:
         LockedError: somebody is writing.
         UsageError: a gist set's encoder is the caller's own and was not passed to `mctree.open`.
+        CorruptError: a live block is not what was committed; the tree stays as it was.
     """
     with closing(tree.writer()) as old:
         snapshot = old.snapshot
@@ -103,9 +105,9 @@ def _copy_blocks(snapshot: Snapshot, writer: Writer, progress: Progress | None) 
             opened[number] = writer.adopt(snapshot.document(number).record, number)
         for first in range(block, block + blocks, _BLOCKS_AT_ONCE):
             n = min(_BLOCKS_AT_ONCE, block + blocks - first)
-            grid = snapshot.tokens(first * BLOCK, (first + n) * BLOCK).astype(np.uint32).reshape(n, BLOCK)
+            tokens, records = intact_blocks(snapshot, first, first + n, snapshot.world.geometry)
             old_starts.append(first)
-            new_starts.append(opened[number].adopt(grid, snapshot.block_records(first, n)))
+            new_starts.append(opened[number].adopt(tokens.astype(np.uint32), records))
             lengths.append(n)
             done += n
             if last[number] == block and first + n == block + blocks:
@@ -168,8 +170,7 @@ def _copy_sets(snapshot: Snapshot, writer: Writer) -> None:
         assert data is not None, "an encoder that could be made has a dump"
         writer.put_blob(digest, data)
     for number, record in sets.items():
-        fresh: GistSetRecord = replace(record, levels=())
-        writer.put_set(number, fresh.encode())
+        writer.put_set(number, replace(record, levels=()))
     if chosen in sets:
         writer.put_setting(DEFAULT_SET, _setting(snapshot, DEFAULT_SET))
     writer.commit(gists=False)

@@ -48,7 +48,10 @@ def gist_set_named(index: Reading, commit: int, name: str | None) -> tuple[int, 
         number = default_set(index, commit)
         if number in sets:
             return number, sets[number]
-        raise NotFoundError("the store has no default gist set; build one with `mctree gist`")
+        if sets:
+            known = ", ".join(sorted(record.name for record in sets.values()))
+            raise NotFoundError(f"the store has no default gist set; choose one with `mctree gist default`: {known}")
+        raise NotFoundError("the store has no default gist set; build one with `mctree gist build`")
     for number, record in sets.items():
         if record.name == name:
             return number, record

@@ -7,12 +7,14 @@ what waits for its parent; the set's record, and those of its new levels, go int
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mctree.format.facts import GistSetRecord
 from mctree.storage.session import Session
 from mctree.tree.building import GistBuilder
 from mctree.tree.gists import gist_sets
+from mctree.tree.intact import intact_gists
 from mctree.tree.pending import Pending
 from mctree.tree.upcoming import Upcoming
 
@@ -43,6 +45,7 @@ class GistWork:
         self._new_array = new_array
         self._builders: dict[int, GistBuilder] = {}
         self._sets: dict[int, GistSetRecord] | None = None
+        self._begun: dict[int, GistSetRecord] = {}
 
     @property
     def builders(self) -> Mapping[int, GistBuilder]:
@@ -52,17 +55,21 @@ class GistWork:
     def builder(self, number: int) -> GistBuilder | None:
         """What appends to a gist set, or None if its encoder cannot be made here."""
         if number not in self._builders:
-            found = self._known().get(number)
+            found = self._begun.get(number) or self._known().get(number)
             encoder = None if found is None else self._tree.known_encoder(found)
             if found is None or encoder is None:
                 return None
-            self._builders[number] = GistBuilder(self._session, found, encoder, self._new_array, self._snapshot.rows)
+            self._builders[number] = GistBuilder(
+                self._session, found, encoder, self._new_array, partial(intact_gists, self._snapshot, found)
+            )
         return self._builders[number]
 
-    def forget(self, number: int, *, dropped: bool) -> None:
-        """Build no more with a set's old record; if the set is dropped, append no more to its arrays."""
+    def recorded(self, number: int, record: GistSetRecord | None) -> None:
+        """Build on with what the next commit says of a set; if that ends it, append no more to its arrays."""
         builder = self._builders.pop(number, None)
-        if builder is not None and dropped:
+        if record is not None:
+            self._begun[number] = record
+        elif builder is not None:
             for array in builder.record.levels:
                 self._session.drop_array(array)
 
@@ -81,7 +88,7 @@ class GistWork:
             waiting = upcoming.blocks - (0 if array is None else self._session.array(array).rows)
             builder = self.builder(number) if waiting > 0 and (all_of_them or waiting >= _LAG) else None
             if builder is not None:
-                builder.append(upcoming.blocks, upcoming.world(pending.removed.values()), upcoming.block_tokens)
+                builder.append(upcoming.blocks, upcoming.world(), upcoming.block_tokens)
 
     def has_grown(self) -> bool:
         """Whether a level has rows that no commit holds."""
@@ -96,6 +103,7 @@ class GistWork:
         """Go on from the commit that was just made of `pending`."""
         if pending.sets or any(builder.added for builder in self._builders.values()):
             self._sets = None
+        self._begun.clear()
         for builder in self._builders.values():
             builder.added.clear()
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mctree.format.records import BLOCK
 from mctree.geometry import TEXT, Address
+from mctree.tree.provenance import only_document
 
 if TYPE_CHECKING:
     from mctree.tree.documents import Document
@@ -82,11 +82,8 @@ class Node:
     @property
     def document(self) -> Document | None:
         """Its document, if it lies within one: always so for LOD0 and LOD1."""
-        if self.level > 1:
-            found = {p.document for p in self.provenance()}
-            return self._snapshot.document(found.pop()) if len(found) == 1 else None
-        block = self.span[0] // BLOCK
-        return self._snapshot.document(int(self._snapshot.block_records(block, 1)["document"][0]))
+        found = only_document(self._snapshot, *self.span)
+        return None if found is None else self._snapshot.document(found)
 
     def provenance(self, limit: int | None = None) -> list[Provenance]:
         """Which bytes of which sources it stands for, in order, dead blocks left out.

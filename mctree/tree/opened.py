@@ -13,7 +13,8 @@ from mctree.errors import NotFoundError, UsageError
 from mctree.format.facts import DocumentRecord
 from mctree.tree.arguments import as_locator, as_source, source_shown
 from mctree.tree.pending import Removed
-from mctree.tree.placing import OpenDocument, Timeline
+from mctree.tree.placing import OpenDocument
+from mctree.tree.timeline import Timeline
 
 if TYPE_CHECKING:
     from mctree.tree.snapshot import Snapshot

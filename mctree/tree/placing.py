@@ -2,18 +2,15 @@
 
 A document owns whole blocks.  While it is open its unfinished block is its tail; when the tail fills, or the document
 is closed, the block is placed at the end of the timeline, and is final.  Blocks carry the bytes of the source that
-they stand for: a block starts where the one before it in the document ends.
-
-Nothing here is written anywhere: a `Timeline` collects what one commit will place.
+they stand for: a block starts where the one before it in the document ends.  Nothing here is written anywhere.
 """
 
 from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,72 +20,12 @@ from mctree.errors import UsageError
 from mctree.format.facts import DocumentRecord
 from mctree.format.records import BLOCK, BLOCK_DTYPE, Original, Run, Tail
 from mctree.format.values import checked_text
+from mctree.sources.pieces import PIECE, cut_place
 from mctree.storage.rows import distinct
 from mctree.tree.arguments import as_locator, as_piece
+from mctree.tree.timeline import Timeline
 
-__all__ = ["OpenDocument", "Timeline", "cut_piece"]
-
-_PIECE_BYTES = 1 << 20
-_LEAST_ROOM = 64
-_MOST_ROOM_KEPT = 1 << 16
-"""Blocks: what is made room for at first, and what room a timeline keeps for the next commit."""
-
-
-class Timeline:
-    """Blocks placed since the last commit.
-
-    Args:
-        blocks: blocks that were placed before.
-    """
-
-    def __init__(self, blocks: int) -> None:
-        self.blocks = blocks
-        self._placed = 0
-        self._grid: NDArray[np.uint32] = np.empty((0, BLOCK), np.uint32)
-        self._records: NDArray[np.void] = np.empty(0, BLOCK_DTYPE)
-
-    def place(self, grid: NDArray[np.uint32], records: NDArray[np.void]) -> int:
-        """Put blocks at the end.
-
-        Args:
-            grid: `uint32 [n, 32]`.
-            records: `BLOCK_DTYPE [n]`, checksums still empty.
-
-        Returns:
-            The number of the first.
-        """
-        first, at, stop = self.blocks, self._placed, self._placed + len(grid)
-        if stop > len(self._grid):
-            # Room for twice as many: blocks that come one by one are copied a bounded number of times.
-            room = max(2 * stop, _LEAST_ROOM)
-            self._grid, self._records = _enlarged(self._grid, at, room), _enlarged(self._records, at, room)
-        self._grid[at:stop] = grid
-        self._records[at:stop] = records
-        self.blocks += len(grid)
-        self._placed = stop
-        return first
-
-    def truncate(self, blocks: int) -> None:
-        """Take back the blocks placed last, so that `blocks` are left; none of them may be committed."""
-        self._placed -= self.blocks - blocks
-        self.blocks = blocks
-
-    def placed(self) -> tuple[NDArray[np.uint32], NDArray[np.void]]:
-        """All blocks placed since the last commit: their tokens `uint32 [n, 32]` and records `[n]`."""
-        return self._grid[: self._placed], self._records[: self._placed]
-
-    def clear(self) -> None:
-        """Forget what was placed: it was committed."""
-        self._placed = 0
-        if len(self._grid) > _MOST_ROOM_KEPT:
-            self._grid, self._records = np.empty((0, BLOCK), np.uint32), np.empty(0, BLOCK_DTYPE)
-
-
-def _enlarged(rows: NDArray[Any], used: int, room: int) -> NDArray[Any]:
-    """A copy with room for more rows behind those in use."""
-    larger = np.empty((room, *rows.shape[1:]), rows.dtype)
-    larger[:used] = rows[:used]
-    return larger
+__all__ = ["OpenDocument"]
 
 
 @dataclass(slots=True)
@@ -184,13 +121,18 @@ class OpenDocument:
         Raises:
             UsageError: it is neither bytes nor text, the store has no tokenizer, or the document is closed.
         """
-        self._check_open()
-        if self._tokenizer is None:
-            raise UsageError("the store has no tokenizer: append tokens instead")
-        rest = as_piece(data)
-        while rest:
-            piece, rest = cut_piece(rest)
-            self.append(self._tokenizer.encode([piece])[0], piece)
+        with self._timeline.turn(f"writing to document {self.id}"):
+            self._write(data)
+
+    def write_whole(self, pieces: Iterable[bytes | str]) -> None:
+        """Append all pieces and close the document; the caller has the writer's turn.
+
+        Raises:
+            UsageError: one is neither bytes nor text, or the store has no tokenizer.
+        """
+        for piece in pieces:
+            self._write(piece)
+        self._close(None)
 
     def extend(self, tokens: ArrayLike) -> None:
         """Append tokens: each stands for the bytes that it decodes to by itself, or one if there is no tokenizer.
@@ -212,9 +154,10 @@ class OpenDocument:
             raise UsageError(f"tokens must lie in 0..{self._vocabulary - 1}, the store's vocabulary")
         ids = ids.astype(np.uint32)
         lengths = np.ones(len(ids), np.int64) if self._tokenizer is None else _lengths(self._tokenizer, ids)
-        self._hash = None
         stops = np.cumsum(lengths)
-        self._take(ids, stops, int(stops[-1]) if len(stops) else 0)
+        with self._timeline.turn(f"writing to document {self.id}"):
+            self._hash = None
+            self._take(ids, stops, int(stops[-1]) if len(stops) else 0)
 
     def append(self, encoded: Encoded, piece: bytes, *, last: bool = False) -> None:
         """Append a piece of the source that was tokenized before, as bulk readers do.
@@ -224,13 +167,29 @@ class OpenDocument:
             piece: its bytes.
             last: nothing but `close` with the document's digest will follow; the unfinished block is placed at once.
         """
+        with self._timeline.turn(f"writing to document {self.id}"):
+            self._append(encoded, piece, last=last)
+
+    def _write(self, data: bytes | str) -> None:
+        self._check_open()
+        if self._tokenizer is None:
+            raise UsageError("the store has no tokenizer: append tokens instead")
+        whole = as_piece(data)
+        start = 0
+        while start < len(whole):
+            stop = cut_place(whole, start, PIECE) if len(whole) - start > PIECE else len(whole)
+            piece = whole[start:stop]
+            self._append(self._tokenizer.encode([piece])[0], piece)
+            start = stop
+
+    def _append(self, encoded: Encoded, piece: bytes, *, last: bool = False) -> None:
+        self._check_open()
         if last:
             self._hash = None  # whoever knows that it ends here knows the digest
         elif self._hash is not None:
             self._hash.update(piece)
         if not encoded.exact and piece:
             original = Original(self._size + len(piece), self._tokens, len(encoded.ids), zlib.compress(piece))
-            self._check_open()
             self.changes.originals.append((self._size, original))
             if not len(encoded.ids):
                 # No block and no tail will say that the document reaches so far.
@@ -244,6 +203,10 @@ class OpenDocument:
         Args:
             digest: BLAKE2b-256 of all its bytes, if the caller knows it; worked out where it can be otherwise.
         """
+        with self._timeline.turn(f"closing document {self.id}"):
+            self._close(digest)
+
+    def _close(self, digest: bytes | None) -> None:
         self._check_open()
         if len(self._ids):
             self._place(len(self._ids), self._size)
@@ -351,18 +314,6 @@ class OpenDocument:
     def _check_open(self) -> None:
         if self._closed:
             raise UsageError(f"document {self.id} was closed or removed; reopen it to append")
-
-
-def cut_piece(data: bytes) -> tuple[bytes, bytes]:
-    """Cut the first piece, at most 1 MiB, off some bytes: behind its last newline, else before a split character."""
-    if len(data) <= _PIECE_BYTES:
-        return data, b""
-    stop = data.rfind(b"\n", 0, _PIECE_BYTES) + 1
-    if not stop:
-        stop = _PIECE_BYTES
-        while stop > _PIECE_BYTES - 4 and data[stop] & 0xC0 == 0x80:
-            stop -= 1
-    return data[:stop], data[stop:]
 
 
 def _lengths(tokenizer: Tokenizer, ids: NDArray[np.uint32]) -> NDArray[np.int64]:

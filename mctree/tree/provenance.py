@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from mctree.storage.index import Reading
 if TYPE_CHECKING:
     from mctree.tree.snapshot import Snapshot
 
-__all__ = ["Provenance", "block_records", "provenance"]
+__all__ = ["Provenance", "block_records", "only_document", "provenance"]
 
 _BLOCKS_AT_ONCE = 1 << 12
 
@@ -63,21 +64,43 @@ def provenance(snapshot: Snapshot, start: int, stop: int, limit: int | None) -> 
         limit: give at most so many stretches.
     """
     found: list[Provenance] = []
-    last = -(-stop // BLOCK)
-    for first in range(start // BLOCK, last, _BLOCKS_AT_ONCE):
-        count = min(last - first, _BLOCKS_AT_ONCE)
-        records = snapshot.block_records(first, count)
-        alive = snapshot.world.exists(1, np.arange(first, first + count))
-        for record in records[alive]:
-            document, begin, end = int(record["document"]), int(record["start"]), int(record["stop"])
+    sources: dict[int, bytes] = {}
+    for records in _live_records(snapshot, start, stop):
+        documents, begins, ends = (records[field] for field in ("document", "start", "stop"))
+        apart = np.flatnonzero((documents[1:] != documents[:-1]) | (begins[1:] != ends[:-1]))
+        first, last = np.append(0, apart + 1), np.append(apart, len(records) - 1)
+        stretches = zip(documents[first].tolist(), begins[first].tolist(), ends[last].tolist(), strict=True)
+        for document, begin, end in stretches:
             if found and found[-1].document == document and found[-1].stop == begin:
                 found[-1] = Provenance(document, found[-1].source, found[-1].start, end)
                 continue
-            if limit is not None and len(found) == limit:
+            if limit is not None and len(found) >= limit:
                 return found
-            source = next((p.source for p in found if p.document == document), None)
-            found.append(Provenance(document, source or snapshot.document(document).source, begin, end))
+            if document not in sources:
+                sources[document] = snapshot.document(document).source
+            found.append(Provenance(document, sources[document], begin, end))
     return found
+
+
+def only_document(snapshot: Snapshot, start: int, stop: int) -> int | None:
+    """The document that all live blocks that meet positions [start, stop) belong to, or None if they have several."""
+    only: int | None = None
+    for records in _live_records(snapshot, start, stop):
+        documents = records["document"]
+        only = int(documents[0]) if only is None else only
+        if (documents != only).any():
+            return None
+    return only
+
+
+def _live_records(snapshot: Snapshot, start: int, stop: int) -> Iterator[NDArray[np.void]]:
+    """The records of the live blocks that meet positions [start, stop), a bounded number of them at a time."""
+    last = -(-stop // BLOCK)
+    for first in range(start // BLOCK, last, _BLOCKS_AT_ONCE):
+        count = min(last - first, _BLOCKS_AT_ONCE)
+        records = snapshot.block_records(first, count)[snapshot.world.exists(1, np.arange(first, first + count))]
+        if len(records):
+            yield records
 
 
 def _page(index: Reading, page: int) -> NDArray[np.void]:

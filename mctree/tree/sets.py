@@ -25,12 +25,13 @@ from mctree.geometry import TEXT
 from mctree.storage.rows import distinct
 from mctree.tree.building import encode_nodes, stored
 from mctree.tree.gists import DEFAULT_SET, GistView, gist_sets
+from mctree.tree.intact import damaged_gist, intact_gists
 from mctree.tree.writer import Writer
 
 if TYPE_CHECKING:
     from mctree.tree.tree import Tree
 
-__all__ = ["Progress", "build_gists", "drop_gists", "refresh_gists", "set_default_gists"]
+__all__ = ["Progress", "build_gists", "checked_set_name", "drop_gists", "refresh_gists", "set_default_gists"]
 
 Progress = Callable[[int, int], None]
 """(done, all): called after each batch."""
@@ -41,6 +42,19 @@ _NODES_AT_ONCE = 1 << 11
 _FANOUT = TEXT.fanout(0)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _DTYPES = ("float16", "float32")
+
+
+def checked_set_name(name: object) -> str:
+    """A name that a gist set can have.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or name.lower() == "zarr.json":
+        raise UsageError(
+            f"gist set name {name!r:.80} must be 1 to 64 letters, digits, '_', '.' or '-', the first a letter or digit"
+        )
+    return name
 
 
 def build_gists(
@@ -54,12 +68,15 @@ def build_gists(
 ) -> int:
     """Make all gists of a set that are missing; a set that was begun before is gone on with.
 
+    A new set is recorded with its first batch: where the encoder fails at once, there is no set.
+
     Args:
         tree: the tree.
         encoder: what encodes; for an existing set it must be the same.
         name: the set's name: letters, digits, `_`, `.` and `-`.
         dtype: how gists are stored, `float16` or `float32`.
-        default: whether to make it the default set once it is complete; None: only if there is none.
+        default: whether to make it the default set.  If there is none, it is that from its first commit on, so that
+            stopping at any moment leaves no store without; else once it is complete.  None: only if there is none.
         progress: called after each batch with (blocks done, blocks).
 
     Returns:
@@ -67,23 +84,27 @@ def build_gists(
 
     Raises:
         UsageError: the encoder is none, the name cannot be one, or the set was made by another encoder.
+        NotFoundError: somebody dropped the set meanwhile.
+        CorruptError: tokens or gists that it would be made of are not those that were committed.
     """
-    if not isinstance(name, str) or not _NAME.fullmatch(name) or name.lower() == "zarr.json":
-        raise UsageError(f"gist set name {name!r} must be 1 to 64 letters, digits, '_', '.' or '-'")
+    checked_set_name(name)
     if dtype not in _DTYPES:
         raise UsageError(f"gists are stored as float16 or float32, not {dtype!r}")
     tree.add_encoder(encoder)
-    with closing(tree.writer()) as writer:
-        number = _find_or_begin(writer, encoder, name, dtype)
+    number: int | None = None
     made = 0
     while True:
         with closing(tree.writer()) as writer:
+            if number is None:
+                number = _find_or_begin(writer, encoder, name, dtype)
             blocks = writer.snapshot.blocks
             builder = writer.builder(number)
-            assert builder is not None, "the encoder was added above"
+            if builder is None:
+                raise NotFoundError(f"gist set {name!r} was dropped while it was built; build it again")
             before = builder.blocks
             after = writer.advance(number, before + _BATCH_BLOCKS)
-            if after == blocks and (default or (default is None and _default(writer) is None)):
+            chosen = _default(writer)
+            if (chosen is None and default is not False) or (default and after == blocks and chosen != number):
                 writer.put_setting(DEFAULT_SET, u32.pack(number))
             writer.commit(gists=False)
         made += after - before
@@ -112,7 +133,7 @@ def drop_gists(tree: Tree, name: str) -> None:
     """
     with closing(tree.writer()) as writer:
         number = writer.snapshot.gists(name).number
-        writer.put_set(number, b"")
+        writer.put_set(number, None)
         if _default(writer) == number:
             writer.put_setting(DEFAULT_SET, b"")
         writer.commit(gists=False)
@@ -132,6 +153,7 @@ def refresh_gists(tree: Tree, name: str | None = None, *, progress: Progress | N
     Raises:
         NotFoundError: there is no such set.
         UsageError: its encoder is the caller's own and was not passed to `mctree.open`.
+        CorruptError: gists or tokens that are read for it are not those that were committed.
     """
     made = 0
     while True:
@@ -169,30 +191,47 @@ def _refresh(writer: Writer, view: GistView, deaths: NDArray[np.void]) -> int:
         for first in range(0, len(index), _NODES_AT_ONCE):
             nodes = index[first : first + _NODES_AT_ONCE]
             below = (nodes[:, None] * _FANOUT + np.arange(_FANOUT)).reshape(-1)
-            children = view.gather(level - 1, below)
+            known, at = np.zeros(len(below), np.bool_), np.zeros(len(below), np.int64)
             if fresh is not None:
                 at = np.searchsorted(fresh[0], below)
                 known = at < len(fresh[0])
                 known[known] = fresh[0][at[known]] == below[known]
+            read = intact_gists(writer.snapshot, view.record, level - 1, below[~known])
+            children = np.empty((len(below), view.dim), read.dtype)
+            children[~known] = read
+            if fresh is not None:
                 children[known] = fresh[1][at[known]]
             shaped = children.reshape(len(nodes), _FANOUT, view.dim)
             vectors = encode_nodes(encoder, level, nodes, shaped, writer.snapshot.world.geometry, writer.block_tokens)
-            parts.append(stored(vectors, children.dtype, encoder))
+            parts.append(stored(vectors, children.dtype, encoder, view.name))
         rows = np.concatenate(parts)
-        _replace_rows(writer, view.record.levels[level - 1], index, rows)
+        _replace_rows(writer, view, level, index, rows)
         fresh = (index, rows)
         made += len(index)
     return made
 
 
-def _replace_rows(writer: Writer, array: int, index: NDArray[np.int64], rows: NDArray[np.generic]) -> None:
-    """Replace rows of an array: a new generation of each chunk that holds one of them."""
+def _replace_rows(
+    writer: Writer, view: GistView, level: int, index: NDArray[np.int64], rows: NDArray[np.generic]
+) -> None:
+    """Replace gists of a level: a new generation of each chunk that holds one of them.
+
+    Raises:
+        CorruptError: another gist in such a chunk is damaged, and would get a checksum that is valid.
+    """
+    array = view.record.levels[level - 1]
     layout: ArrayLayout = writer.session.array(array).layout
     chunks = index // layout.rows_per_chunk
     for chunk in distinct(chunks).tolist():
-        mine = chunks == chunk
-        content = writer.session.read_committed(array, chunk).copy()
-        content[index[mine] - chunk * layout.rows_per_chunk] = rows[mine]
+        mine, first = chunks == chunk, chunk * layout.rows_per_chunk
+        committed, damaged = writer.session.read_committed(array, chunk)
+        kept = np.ones(len(committed), np.bool_)
+        kept[index[mine] - first] = False
+        damaged = damaged[kept[damaged]]
+        if len(damaged):
+            raise damaged_gist(writer.snapshot, view.name, level, first + int(damaged[0]))
+        content = committed.copy()
+        content[index[mine] - first] = rows[mine]
         writer.session.replace_chunk(array, chunk, content)
 
 
@@ -204,6 +243,7 @@ def _between(first: NDArray[np.int64], last: NDArray[np.int64]) -> NDArray[np.in
 
 
 def _find_or_begin(writer: Writer, encoder: Encoder, name: str, dtype: str) -> int:
+    """The number of the set of a name; if there is none, of one that the next commit records."""
     with writer.snapshot.reading() as index:
         sets = gist_sets(index, writer.snapshot.commit)
     for number, record in sets.items():
@@ -221,8 +261,7 @@ def _find_or_begin(writer: Writer, encoder: Encoder, name: str, dtype: str) -> i
         raise UsageError(f"the dump of encoder {encoder.kind!r} is {type(dump).__name__}, not bytes")
     digest = hashlib.blake2b(dump, digest_size=32).digest()
     writer.put_blob(digest, dump)
-    number = writer.put_set(
-        None,
+    return writer.begin_set(
         GistSetRecord(
             name=name,
             folder=writer.session.free_name("gists", name, taken),
@@ -232,10 +271,8 @@ def _find_or_begin(writer: Writer, encoder: Encoder, name: str, dtype: str) -> i
             dim=encoder.dim,
             dtype=dtype,
             modalities=tuple(sorted(encoder.modalities)),
-        ).encode(),
+        )
     )
-    writer.commit(gists=False)
-    return number
 
 
 def _default(writer: Writer) -> int | None:

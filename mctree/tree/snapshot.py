@@ -23,7 +23,7 @@ from mctree.format.records import BLOCK
 from mctree.geometry import TEXT, Address, Cut, cover
 from mctree.storage.index import Reading
 from mctree.storage.store import Store
-from mctree.tree.arguments import as_integer
+from mctree.tree.arguments import as_address, as_integer
 from mctree.tree.catalogue import find_document, live_documents, number_of, read_stamp, recall
 from mctree.tree.documents import Document
 from mctree.tree.gists import GistView, default_set, gist_set_named, gist_sets
@@ -208,8 +208,16 @@ class Snapshot:
 
     # Nodes
 
-    def exists(self, address: Address) -> bool:
-        """Whether a node exists: complete, not wholly dead, and for LOD0 a real token."""
+    def exists(self, address: Address | str | tuple[int, int]) -> bool:
+        """Whether a node exists: complete, not wholly dead, and for LOD0 a real token.
+
+        Args:
+            address: as `node` takes it.
+
+        Raises:
+            NotFoundError: it lies in a space that the store does not have.
+        """
+        address = as_address(address)
         self._check_space(address)
         if address.level > TEXT.max_level or address.index >= int(TEXT.complete(address.level, self.positions)):
             return False
@@ -226,14 +234,7 @@ class Snapshot:
         Raises:
             NotFoundError: there is none in this snapshot.
         """
-        if isinstance(address, str):
-            address = Address.parse(address)
-        elif not isinstance(address, Address):
-            if not isinstance(address, tuple) or len(address) != 2:
-                raise UsageError(
-                    f"a node is named by an Address, by text such as '2:17' or by (level, index): {address!r:.60}"
-                )
-            address = Address(0, *address)
+        address = as_address(address)
         if not self.exists(address):
             raise NotFoundError(f"node {address} does not exist at commit {self.commit}")
         return Node(self, address)

@@ -173,7 +173,11 @@ class Tree:
         return AccessCounts(self)
 
     def compact(self, *, progress: Progress | None = None) -> None:
-        """Write the store anew without what is dead, as its next epoch; see `mctree.tree.compact.compact`."""
+        """Write the store anew without what is dead, as its next epoch; see `mctree.tree.compact.compact`.
+
+        This ends time travel: of all commits only the newest is kept, also where `keep(0)` was said.  Snapshots that
+        somebody holds stay readable for as long as they are held.
+        """
         compact(self, progress=progress)
         drop_epochs(self.store.at)
 

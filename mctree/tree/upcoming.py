@@ -5,7 +5,6 @@ Gists are made of it before it is committed, and its rows are what the commit ap
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,9 +14,10 @@ from mctree.format.records import BLOCK
 from mctree.geometry import World
 from mctree.storage.chunks import row_sums
 from mctree.storage.session import Session
-from mctree.tree.pending import Removed
-from mctree.tree.placing import Timeline
+from mctree.tree.intact import intact_blocks
+from mctree.tree.opened import OpenedDocuments
 from mctree.tree.snapshot import BEFORE, COUNT, LOD0
+from mctree.tree.timeline import Timeline
 from mctree.tree.world import Deaths, TimelineWorld
 
 if TYPE_CHECKING:
@@ -33,12 +33,14 @@ class Upcoming:
         session: what writes.
         snapshot: the newest commit, wherever it goes.
         timeline: what was placed since.
+        opened: says which documents the next commit ends.
     """
 
-    def __init__(self, session: Session, snapshot: Snapshot, timeline: Timeline) -> None:
+    def __init__(self, session: Session, snapshot: Snapshot, timeline: Timeline, opened: OpenedDocuments) -> None:
         self._session = session
         self._snapshot = snapshot
         self._timeline = timeline
+        self._opened = opened
         placed = TimelineWorld(snapshot.blocks, Deaths.none(), snapshot.rows(BEFORE), snapshot.rows(COUNT))
         self._tokens = int(placed.tokens_before(np.array([snapshot.blocks]))[0])
 
@@ -52,21 +54,26 @@ class Upcoming:
         """Blocks placed since the newest commit."""
         return self._timeline.blocks - self._snapshot.blocks
 
-    def world(self, removed: Iterable[Removed]) -> World:
-        """What exists, once the blocks of these documents are dead."""
-        runs = [run for one in removed for run in one.runs]
+    def world(self) -> World:
+        """What exists, once the documents that are to be removed are dead."""
+        runs = [run for one in self._opened.removed.values() for run in one.runs]
         dying = np.array(runs, np.int64).reshape(-1, 2) * BLOCK
         dead = np.concatenate([self._snapshot.world.deaths.intervals, dying])
         return World(positions=self._timeline.blocks * BLOCK, dead=dead)
 
     def block_tokens(self, first: int, stop: int) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-        """The tokens of blocks, committed or about to be, and how many of each are real."""
+        """The tokens of blocks, committed or about to be, and how many of each are real.
+
+        Raises:
+            CorruptError: a block that is read back is not what was committed, and will exist.
+        """
         old = self._snapshot.blocks
         grids, counts = [], []
         if first < old:
             last = min(stop, old)
-            grids.append(self._snapshot.tokens(first * BLOCK, last * BLOCK).astype(np.uint32).reshape(-1, BLOCK))
-            counts.append(self._snapshot.counts(first, last).astype(np.int64))
+            tokens, records = intact_blocks(self._snapshot, first, last, self.world())
+            grids.append(tokens.astype(np.uint32))
+            counts.append(records["count"].astype(np.int64))
         if stop > old:
             grid, records = self._timeline.placed()
             grids.append(grid[max(first - old, 0) : stop - old])

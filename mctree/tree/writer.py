@@ -14,20 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mctree.errors import NotFoundError, UsageError
-from mctree.format.facts import Commit, DocumentRecord, LinkRecord, Stamp
+from mctree.format.facts import Commit, DocumentRecord, GistSetRecord, LinkRecord, Stamp
 from mctree.format.keys import Table, source_digest, u32
 from mctree.storage.index import Writing
 from mctree.storage.leases import held_commits
 from mctree.storage.session import Session
-from mctree.tree.arguments import as_integer, as_pieces, as_source, source_shown
+from mctree.tree.arguments import as_integer, as_name, as_pieces, as_source, source_shown
 from mctree.tree.building import GistBuilder
 from mctree.tree.gistwork import GistWork
 from mctree.tree.links import checked_link, has_link
 from mctree.tree.opened import OpenedDocuments
 from mctree.tree.pending import Pending
-from mctree.tree.placing import OpenDocument, Timeline, new_record
+from mctree.tree.placing import OpenDocument, new_record
 from mctree.tree.retention import KEEP, KEEP_DEFAULT, Freed, collect
 from mctree.tree.snapshot import Snapshot
+from mctree.tree.timeline import Timeline
 from mctree.tree.upcoming import Upcoming
 
 if TYPE_CHECKING:
@@ -43,6 +44,10 @@ class Writer:
     """The one writer of a tree; made by `Tree.writer`, used as a `with` block that commits at its end.
 
     Documents that were begun and not closed stay open in the tree: `reopen` continues them, today or in years.
+
+    A writer does one thing at a time.  Whatever would change it, or a document that is open in it, while another call
+    still runs, be it from another thread or from within the iterable that `add` reads, is refused with a `UsageError`
+    and has changed nothing.
     """
 
     def __init__(self, tree: Tree, session: Session) -> None:
@@ -50,8 +55,9 @@ class Writer:
         self._session = session
         self._snapshot = tree.snapshot()
         self._timeline = Timeline(self._snapshot.blocks)
-        self._upcoming = Upcoming(session, self._snapshot, self._timeline)
+        self._turn = self._timeline.turn
         self._opened = OpenedDocuments(tree, self._snapshot, self._timeline)
+        self._upcoming = Upcoming(session, self._snapshot, self._timeline, self._opened)
         self._next = dict(self._snapshot.record.next)
         self._pending = Pending(removed=self._opened.removed)
         self._gists = GistWork(tree, session, self._snapshot, lambda: self._take_number("array"))
@@ -87,14 +93,20 @@ class Writer:
         Raises:
             UsageError: a live document has that source, and `replace` was not given.
         """
-        name = as_source(source)
+        with self._turn("beginning a document"):
+            return self._begin(source, locator, media, replace=replace)
+
+    def _begin(
+        self, source: bytes | str, locator: Mapping[str, int | str] | None, media: str, *, replace: bool
+    ) -> OpenDocument:
+        name = as_name(source)
         previous = self._opened.live(name)
         record = new_record(name, locator, media, previous)
         if previous and not replace:
             raise UsageError(f"source {source_shown(name)!r} has a live document already; reopen it, or replace it")
         _made = self.tree.tokenizer  # where it is damaged, nothing has been done yet
         if previous:
-            self.remove(previous)
+            self._opened.remove(previous)
         return self._opened.begin(self._take_number("document"), record)
 
     def reopen(self, which: int | bytes | str, *, locator: Mapping[str, int | str] | None = None) -> OpenDocument:
@@ -107,7 +119,8 @@ class Writer:
         Raises:
             NotFoundError: there is no such live document.
         """
-        return self._opened.reopen(which, locator)
+        with self._turn("reopening a document"):
+            return self._opened.reopen(which, locator)
 
     def add(
         self,
@@ -121,7 +134,7 @@ class Writer:
 
         Args:
             source: the name of where it comes from.
-            data: all of it, or an iterable of its pieces.
+            data: all of it, or an iterable of its pieces.  Until that ends, the writer takes no other call.
             locator: where inside a container it lies.
             replace: the document of that source, if there is one, is superseded.
 
@@ -132,16 +145,16 @@ class Writer:
             UsageError: the data is neither bytes nor text nor pieces of such, or `begin` refuses the rest.
         """
         pieces = as_pieces(data)
-        before = self._timeline.blocks
-        document = self.begin(source, locator=locator, replace=replace)
-        try:
-            for piece in pieces:
-                document.write(piece)
-            document.close()
-        except BaseException:
-            self._opened.abandon(document, before)
-            raise
-        return document.id
+        with self._turn(f"adding {source_shown(source)!r:.80}"):
+            before = self._timeline.blocks
+            document = self._begin(source, locator, "text", replace=replace)
+            try:
+                document.write_whole(pieces)
+            except BaseException:
+                # Nothing else was placed since, and nothing committed: that would have wanted the turn.
+                self._opened.abandon(document, before)
+                raise
+            return document.id
 
     def remove(self, which: int | bytes | str) -> None:
         """Let a document be gone from the next commit on; older snapshots still see it.
@@ -150,7 +163,8 @@ class Writer:
             NotFoundError: there is no such live document.
             UsageError: it has changes that are not committed.
         """
-        self._opened.remove(which)
+        with self._turn("removing a document"):
+            self._opened.remove(which)
 
     def link(
         self,
@@ -170,9 +184,10 @@ class Writer:
             UsageError: a span is empty or out of range, the score is not in [0, 1], or the kind is no text.
         """
         record = checked_link(source, target, kind, score, spaces)
-        number = self._take_number("link")
-        self._pending.links[number] = record
-        return number
+        with self._turn("linking"):
+            number = self._take_number("link")
+            self._pending.links[number] = record
+            return number
 
     def unlink(self, number: int) -> None:
         """Let a link be gone from the next commit on.
@@ -181,13 +196,14 @@ class Writer:
             NotFoundError: there is no such link.
         """
         number = as_integer(number, "the number of a link")
-        if number in self._pending.links and self._pending.links[number] is not None:
-            del self._pending.links[number]
-            return
-        with self._snapshot.reading() as index:
-            if number in self._pending.links or not has_link(index, number, self._snapshot.commit):
-                raise NotFoundError(f"there is no link {number}")
-        self._pending.links[number] = None
+        with self._turn("unlinking"):
+            if number in self._pending.links and self._pending.links[number] is not None:
+                del self._pending.links[number]
+                return
+            with self._snapshot.reading() as index:
+                if number in self._pending.links or not has_link(index, number, self._snapshot.commit):
+                    raise NotFoundError(f"there is no link {number}")
+            self._pending.links[number] = None
 
     def stamp(self, item: bytes, stamp: Stamp | None) -> None:
         """Remember what was seen of an input, so that a sync can skip it (None: forget it).
@@ -197,7 +213,9 @@ class Writer:
         """
         if not isinstance(stamp, Stamp | None):
             raise UsageError(f"what was seen of an input is a Stamp, or None to forget it, not {type(stamp).__name__}")
-        self._pending.stamps[source_digest(as_source(item))] = b"" if stamp is None else stamp.encode()
+        name = as_source(item)
+        with self._turn("stamping an input"):
+            self._pending.stamps[source_digest(name)] = b"" if stamp is None else stamp.encode()
 
     def stamp_of(self, item: bytes) -> Stamp | None:
         """What is remembered of an input, or is about to be."""
@@ -209,9 +227,10 @@ class Writer:
 
     def keep_stamps(self) -> None:
         """Make the stamps given since the last commit durable without a commit: no snapshot depends on them."""
-        if self._pending.stamps:
-            self._session.jot(self._pending.put_stamps)
-            self._pending.stamps.clear()
+        with self._turn("keeping stamps"):
+            if self._pending.stamps:
+                self._session.jot(self._pending.put_stamps)
+                self._pending.stamps.clear()
 
     @property
     def pending_blocks(self) -> int:
@@ -231,11 +250,12 @@ class Writer:
             The number of the newest commit; the old one if there was nothing to commit.
 
         Raises:
-            WriterFailedError: it could not be made; reopen the tree to see what was committed.
+            WriterFailedError: it could not be made; open the tree again to go on from the last commit.
         """
-        self._session.check()
-        with self._session.whole("a commit"):
-            return self._commit(gists)
+        with self._turn("committing"):
+            self._session.check()
+            with self._session.whole("a commit"):
+                return self._commit(gists)
 
     def _commit(self, gists: bool | None) -> int:
         if gists is not False:
@@ -286,12 +306,16 @@ class Writer:
         """Keep a blob under its digest."""
         self._pending.blobs[digest] = data
 
-    def put_set(self, number: int | None, payload: bytes) -> int:
-        """Record a gist set, a new one if no number is given (an empty payload ends it)."""
-        number = self._take_number("gist_set") if number is None else number
-        self._pending.sets[number] = payload
-        self._gists.forget(number, dropped=not payload)
+    def begin_set(self, record: GistSetRecord) -> int:
+        """Record a new gist set; returns its number."""
+        number = self._take_number("gist_set")
+        self.put_set(number, record)
         return number
+
+    def put_set(self, number: int, record: GistSetRecord | None) -> None:
+        """Record a gist set under a number (None ends it)."""
+        self._pending.sets[number] = b"" if record is None else record.encode()
+        self._gists.recorded(number, record)
 
     def builder(self, number: int) -> GistBuilder | None:
         """What appends to a gist set, or None if its encoder cannot be made here."""
@@ -307,8 +331,7 @@ class Writer:
         if builder is None:
             raise UsageError("the gist set's encoder is not known here; pass it to `mctree.open(…, encoders=[…])`")
         with self._session.whole("making gists"):
-            world = self._upcoming.world(self._pending.removed.values())
-            builder.append(min(stop, self._upcoming.blocks), world, self.block_tokens)
+            builder.append(min(stop, self._upcoming.blocks), self._upcoming.world(), self.block_tokens)
         return builder.blocks
 
     @property

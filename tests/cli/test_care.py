@@ -86,19 +86,40 @@ def test_a_missing_chunk_is_a_problem_and_not_an_end(own):
     assert "problem" in result.stdout
 
 
-@pytest.mark.parametrize("gone", [False, True], ids=["damaged", "gone"])
-def test_a_damaged_tokenizer_is_a_problem_and_not_an_end(tmp_path, gone):
+@pytest.fixture(params=["damaged", "gone", "not recorded"])
+def without_tokenizer(tmp_path, request):
+    """A store whose tokenizer cannot be made."""
     with mctree.create(tmp_path / "s", tokenizer=train_bpe([book(1).encode()], 300)) as tree, tree.writer() as writer:
         writer.add("a", book(1))
+        writer.begin("b").write(book(2))
     path = shutil.copytree(tmp_path / "s", tmp_path / "copy")
+    table = Table.SETTING + b"tokenizer" if request.param == "not recorded" else Table.BLOB
     with lmdb.open(str(path / "index.lmdb"), create=False) as index, index.begin(write=True) as records:
-        (key,) = (bytes(key) for key, _ in records.cursor() if bytes(key).startswith(Table.BLOB))
-        records.delete(key) if gone else records.put(key, records.get(key)[:-1] + b"?")
-    result = run("verify", path)
+        (key,) = (bytes(key) for key, _ in records.cursor() if bytes(key).startswith(table))
+        records.put(key, records.get(key)[:-1] + b"?") if request.param == "damaged" else records.delete(key)
+    return path
+
+
+def test_a_damaged_tokenizer_is_a_problem_and_not_an_end(without_tokenizer):
+    result = run("verify", without_tokenizer)
     assert result.exit_code == 1
     assert result.stderr == ""
     assert "problem" in result.stdout.splitlines()[-1]
-    assert "1 document" in result.stdout.splitlines()[-1]
+    assert "2 documents" in result.stdout.splitlines()[-1]
+
+
+def test_a_damaged_tokenizer_hides_no_numbers(tmp_path, without_tokenizer):
+    text, result = (run("info", without_tokenizer, *more, COLUMNS="200") for more in ((), ("--json",)))
+    assert (text.exit_code, text.stderr, result.exit_code, result.stderr) == (1, "", 1, "")
+    assert "a damaged tokenizer" in text.stdout
+    (said,), (sound,) = objects(result.stdout), objects(good("info", tmp_path / "s", "--json"))
+    assert (said.pop("tokenizer"), sound.pop("tokenizer"), sound.pop("tokenizer_fault")) == (None, "hf", None)
+    assert said.pop("tokenizer_fault") in " ".join(text.stdout.split())
+    assert said.pop("vocabulary") in (None, sound["vocabulary"])
+    for each in ("path", "disk_bytes"):
+        del said[each], sound[each]
+    assert said.items() <= sound.items()
+    assert objects(good("gist", "list", without_tokenizer, "--json")) == said["gist_sets"]
 
 
 def test_compacting_keeps_what_is_alive(own):

@@ -74,6 +74,21 @@ def test_what_is_no_address_is_wrong_usage(store, address):
     bad("show", store, address, code=2)
 
 
+@pytest.mark.parametrize("address", ["-1:0", "-12:-3"])
+def test_an_address_below_zero_is_no_option(store, address):
+    for given in ([store, address], [address, store], [store, "--chars", "5", address], [store, "--", address]):
+        said = bad("show", *given, code=2)
+        assert "option" not in said
+    assert f"'{address}' is no address" in bad("show", store, address, code=2)
+    assert "No such option '--nope'" in bad("show", store, "--nope", code=2)
+
+
+@pytest.mark.parametrize("commits", ["-5", "-64"])
+def test_a_number_of_commits_below_zero_is_out_of_range(store, commits):
+    assert f"{commits} is not in the range" in bad("keep", store, commits, code=2)
+    assert "No such option '-x'" in bad("keep", store, "-x", code=2)
+
+
 @pytest.mark.parametrize("address", ["1:999999", "12:0", "63:5", "a1/0:0", "0:31999"])
 def test_a_node_that_does_not_exist_is_not_found(store, address):
     assert address in bad("show", store, address)

@@ -20,7 +20,7 @@ from mctree.cli.escaping import escape
 from mctree.cli.interruption import heeded
 from mctree.encoders import train_bpe
 from mctree.errors import MctreeError
-from mctree.ingest import Progress
+from mctree.ingest import Progress, plan
 from tests.cli.command_lines import HOSTILE, assert_printable, bad, book, environment, good, objects, process, run
 
 RAW = ("--tokenizer", "bytes", "--encoder", "none")
@@ -99,6 +99,46 @@ def test_a_reason_is_said_in_full(corpus):
     assert "1 × not JSON: Invalid control character\n" in text
     assert "r.jsonl#4: line 4: not JSON: Invalid control character at column 12\n" in text
     assert "corpus/other.parquet: is no readable Parquet file" in text
+
+
+def test_another_text_field_removes_records_but_no_rows_of_a_file_without_the_column(tmp_path, monkeypatch):
+    """As the guide says it."""
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t").mkdir()
+    lines = [{"text": "one", "body": "uno"}, {"text": "two"}]
+    (tmp_path / "t" / "r.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    parquet.write_table(arrow.table({"text": ["three"]}), "t/a.parquet")
+    parquet.write_table(arrow.table({"text": ["four", "five"], "body": ["quattro", None]}), "t/b.parquet")
+    good("ingest", "t", *RAW, "-q")
+    text = good("ingest", "t", "--text-field", "body", "-q", COLUMNS="120")
+    assert "1 × has no column 'body'" in text
+    held = {
+        each["source"]: good("cat", "t.mctree", each["source"]) for each in objects(good("docs", "t.mctree", "--json"))
+    }
+    assert held == {"t/r.jsonl#1": "uno", "t/a.parquet#1": "three", "t/b.parquet#1": "quattro"}
+
+
+def test_another_id_field_renames_records_unless_one_has_no_id(tmp_path, monkeypatch):
+    """As the guide says it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / "all.jsonl").write_text('{"text": "one", "id": "a"}\n{"text": "two", "id": "b"}\n')
+    (tmp_path / "t" / "some.jsonl").write_text('{"text": "one", "id": "a"}\n{"text": "two"}\n')
+    good("ingest", "t", *RAW, "-q")
+    good("ingest", "t", "--id-field", "id", "-q")
+    held = {each["source"] for each in objects(good("docs", "t.mctree", "--json"))}
+    assert held == {"t/all.jsonl#a", "t/all.jsonl#b", "t/some.jsonl#a", "t/some.jsonl#1", "t/some.jsonl#2"}
+
+
+def test_a_bad_record_is_reported_when_its_file_is_read(corpus, monkeypatch):
+    monkeypatch.setattr(plan, "RACY_NS", 0)  # a file that has just been written is settled at once
+    (corpus / "r.jsonl").write_text('{"text": "good"}\nbad\n')
+    reports = [objects(good("ingest", "corpus", *more, "--json"))[0] for more in (RAW, (), ())]
+    assert [report["skipped"] for report in reports] == [2, 1, 1]  # what is binary is looked at each time
+    with (corpus / "r.jsonl").open("a") as file:
+        file.write("worse\n")
+    assert objects(good("ingest", "corpus", "--json"))[0]["skipped"] == 3
 
 
 @pytest.mark.parametrize("content", [{}, {"a.png": b"\x89PNG\0\0", "b.bin": b"\0"}], ids=["empty", "binaries"])

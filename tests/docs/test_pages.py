@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -61,7 +62,47 @@ def test_every_block_of_the_page_runs(page: Path, tmp_path: Path, monkeypatch: p
             exec(compile(block.body, where, "exec"), namespace)  # the page's own code
 
 
+def anchors(page: Path) -> set[str]:
+    """What `#…` after the name of a page can be: its headings, as forges write them."""
+    headings = re.findall(r"^#+ +(.+)$", page.read_text(), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
 def test_links_between_pages_lead_somewhere() -> None:
-    for page in [*PAGES, *(ROOT / "docs").glob("*.md")]:
-        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name} links to {target}, which is not there"
+    found = 0
+    for page in {*PAGES, *ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")}:
+        for link in re.findall(r"\]\((?![a-z]+:)([^)\s]+)\)", page.read_text()):
+            name, _, anchor = link.partition("#")
+            target = page.parent / name if name else page
+            assert target.exists(), f"{page.name} links to {name}, which is not there"
+            assert not anchor or anchor in anchors(target), f"{page.name} links to {link}: there is no such heading"
+            found += 1
+    assert found >= len(list((ROOT / "docs").glob("*.md")))
+
+
+def test_readme_leads_to_every_page() -> None:
+    readme = (ROOT / "README.md").read_text()
+    for page in (ROOT / "docs").glob("*.md"):
+        assert f"](docs/{page.name})" in readme, f"nothing in the README leads to {page.name}"
+
+
+def pip_arguments(script: str) -> list[list[str]]:
+    """What each command of a script gives to `pip install`, with the long names of options."""
+    long = {"-c": "--constraint", "-e": "--editable", "-q": "--quiet"}
+    commands = (shlex.split(line, comments=True) for line in script.splitlines() if "-m pip install" in line)
+    return [[long.get(word, word) for word in words[words.index("install") + 1 :]] for words in commands]
+
+
+def test_ci_makes_the_environment_that_the_readme_makes_and_runs_its_check() -> None:
+    readme, ci = (ROOT / "README.md").read_text(), (ROOT / ".ci" / "run").read_text()
+    setup, check = (re.findall(rf"^## {title}\n(.*?)(?=^## )", readme, re.M | re.S) for title in ("Set up", "Check.*?"))
+    make, *more = (line for line in BLOCK.findall(setup[0])[0][2].splitlines())
+    (install,) = pip_arguments("\n".join(more))
+    assert install == ["--constraint", "constraints.txt", "--editable", ".[dev]"]
+    pinned, same = pip_arguments(ci)
+    assert make in ci
+    assert [word for word in same if word != "--quiet"] == install
+    # What CI installs before is a pin of the very file that the README's command is bound by.
+    assert [word for word in pinned if word != "--quiet"] == ["$(grep -m1 '^torch==' constraints.txt)"]
+    last = ci.strip().splitlines()[-1]
+    assert last.removeprefix("exec ") == BLOCK.findall(check[0])[0][2].strip()

@@ -154,7 +154,7 @@ def rows_are_written_behind_the_commit(patch: Patch) -> None:
 
 @mutant
 def refreshed_gists_are_not_written(patch: Patch) -> None:
-    patch.setattr(sets, "_replace_rows", lambda writer, array, index, rows: None)
+    patch.setattr(sets, "_replace_rows", lambda writer, view, level, index, rows: None)
 
 
 @mutant

@@ -130,6 +130,16 @@ def test_rows_go_into_a_buffer_of_the_caller(snapshot: mctree.Snapshot) -> None:
         snapshot.gists().gather(1, np.array([0]), np.empty((1, 4), np.float32))
 
 
+def test_whether_a_node_exists_is_asked_as_the_node_is(tmp_path: Path) -> None:
+    """Found by trying: a tuple, which `node` takes, was an AttributeError."""
+    with mctree.create(tmp_path / "t.mctree") as tree:
+        with tree.writer() as writer:
+            writer.add("a", b"x" * 40)
+        with tree.snapshot() as snapshot:
+            for address, there in (((1, 1), True), ("1:1", True), ((1, 2), False), ("0:39", True), ("0:40", False)):
+                assert snapshot.exists(address) == there
+
+
 def test_the_newest_and_the_oldest_commit() -> None:
     with made(Plan(())) as sample, sample.tree.snapshot(1) as empty:
         check_snapshot(empty, Expected(sample.model.commits[1]))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,8 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mctree
-from mctree.encoders import Encoded, HFTokenizer
+from mctree.encoders import BytesTokenizer, Encoded, HFTokenizer
 from mctree.errors import NotFoundError, UsageError, WriterFailedError
+from mctree.sources import PIECE, cut_pieces
 from mctree.testing import ToyEncoder, scratch
 
 
@@ -247,6 +251,89 @@ def test_long_pieces_are_cut_between_characters_and_lines(tree: mctree.Tree) -> 
     with tree.writer() as writer:
         writer.add("a", [data, data[1:]])
     assert read(tree, "a") == data + data[1:]
+
+
+def test_long_pieces_are_cut_as_sources_cut_them(tree: mctree.Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is given at once becomes the same tokens as what is read from a source; and each byte is copied once."""
+    data = b"".join(b"%d\n" % i for i in range(400_000)) + "é".encode() * 700_000 + b"x" * 100
+    seen: list[bytes] = []
+    encode = BytesTokenizer.encode
+
+    def spy(self: BytesTokenizer, pieces: list[bytes]) -> list[Encoded]:
+        seen.extend(pieces)
+        return encode(self, pieces)
+
+    monkeypatch.setattr(BytesTokenizer, "encode", spy)
+    with tree.writer() as writer:
+        writer.add("a", data)
+        assert seen == list(cut_pieces([data]))
+        seen.clear()
+        # Bytes that are no text are cut at the limit, and not before what might begin a character.
+        writer.add("b", memoryview(b"\x80" * (2 * PIECE + 1)))
+    assert [len(piece) for piece in seen] == [PIECE, PIECE, 1]
+
+
+CALLS: dict[str, Callable[[mctree.tree.Writer], object]] = {
+    "commit": lambda w: w.commit(),
+    "begin": lambda w: w.begin("c"),
+    "add": lambda w: w.add("c", b"x"),
+    "reopen": lambda w: w.reopen("old"),
+    "remove": lambda w: w.remove("old"),
+    "link": lambda w: w.link((0, 1), (0, 1), kind="x"),
+    "unlink": lambda w: w.unlink(1),
+    "stamp": lambda w: w.stamp(b"a", None),
+    "keep stamps": lambda w: w.keep_stamps(),
+}
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("threaded", [False, True])
+def test_while_a_document_is_added_nothing_else_is_done(tree: mctree.Tree, threaded: bool, fails: bool) -> None:
+    """Found by trying: where the iterable wrote to another document, or committed, one got the other's bytes."""
+    with tree.writer() as writer:
+        writer.add("old", b"old" * 50)
+        writer.link((0, 1), (1, 2), kind="x")
+    with tree.writer() as writer:
+        other = writer.begin("b")
+        other.write(b"b" * 40)
+        acts = [
+            *(partial(call, writer) for call in CALLS.values()),
+            lambda: other.write(b"B" * 64),
+            lambda: other.extend([1] * 64),
+            lambda: other.append(BytesTokenizer().encode([b"B" * 64])[0], b"B" * 64),
+            other.close,
+        ]
+
+        def attempt() -> list[str]:
+            said = []
+            for act in acts:
+                try:
+                    act()
+                except UsageError as error:
+                    said.append(str(error))
+            return said
+
+        def pieces() -> Iterator[bytes]:
+            yield b"a" * 400
+            if threaded:
+                with ThreadPoolExecutor(1) as pool:
+                    said = pool.submit(attempt).result()
+            else:
+                said = attempt()
+            assert len(said) == len(acts)
+            assert all("is adding 'a'" in message for message in said)
+            yield b"a" * 400
+            if fails:
+                raise RuntimeError("the network is gone")
+
+        with suppress(RuntimeError):
+            writer.add("a", pieces())
+        other.write(b"B" * 64)
+        writer.add("c", b"C" * 200)
+    wanted = {"old": b"old" * 50, "b": b"b" * 40 + b"B" * 64, "c": b"C" * 200} | ({} if fails else {"a": b"a" * 800})
+    with tree.snapshot() as snapshot:
+        assert {document.name: document.read() for document in snapshot.documents()} == wanted
+        assert [link.kind for link in snapshot.all_links()] == ["x"]
 
 
 def test_an_encoder_that_fails_ends_the_writer_and_nothing_else(tree: mctree.Tree) -> None:

@@ -62,7 +62,7 @@ _WORDS = {
 )
 @click.option("--keep-vanished", is_flag=True, help="Keep documents whose files are gone.")
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Cores to use; by default all.")
-@click.option("-v", "--verbose", is_flag=True, help="List what was skipped, and why.")
+@click.option("-v", "--verbose", is_flag=True, help="List what was skipped, and why, and what is no UTF-8.")
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress and no picture.")
 @in_json
 def command(
@@ -88,7 +88,7 @@ def command(
 
     PATH is a file, a folder, or - for standard input.  Run again, what did not change is not read, what grew is
     extended, what changed is superseded, and what is gone is removed.  Interrupted, at most the current batch is lost,
-    and the same command goes on.
+    and the same command goes on.  A bad record is reported when its file is read, so not again until that changes.
     """
     chosen = default_store(paths) if store is None else store
     with meter("looking", "bytes", quiet=quiet) as shown:
@@ -175,12 +175,19 @@ def _print(report: Report, verbose: bool) -> None:
         rows.insert(1, ("trained", f"in {duration(report.preparing_seconds)}, before that"))
     if not report.changed:
         rows.append(("commit", f"{report.commit_after}, as before"))
+    if report.raw_count:
+        hint = "" if verbose else dim(" · --verbose lists them")
+        rows.append(("not UTF-8", f"{plural(report.raw_count, 'document')}, kept byte for byte{hint}"))
     if report.skipped_count:
         hint = "" if verbose else dim(" · --verbose lists them")
         rows.append(("skipped", number(report.skipped_count) + hint))
         rows += [("", f"{number(count)} × {one_line(reason)}") for reason, count in report.skipped_reasons.items()]
     fields(rows)
     if verbose:
+        for raw in report.raw:
+            prose(f"{name(escape(raw))}: not UTF-8", 4)
+        if report.raw_count > len(report.raw):
+            line(dim(f"… and {number(report.raw_count - len(report.raw))} more"))
         for skipped in report.skipped:
             prose(f"{name(escape(skipped.name))}: {one_line(skipped.reason)}", 4)
         if report.skipped_count > len(report.skipped):
@@ -202,6 +209,8 @@ def _json(report: Report, store: str) -> dict[str, object]:
         "commit_before": report.commit_before,
         "commit": report.commit_after,
         "changed": report.changed,
+        "not_utf8": report.raw_count,
+        "first_not_utf8": [escape(raw) for raw in report.raw],
         "skipped": report.skipped_count,
         "skipped_reasons": {one_line(reason): count for reason, count in report.skipped_reasons.items()},
         "first_skipped": [

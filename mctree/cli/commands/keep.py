@@ -5,14 +5,14 @@ from __future__ import annotations
 import click
 
 import mctree
-from mctree.cli.arguments import store_argument
+from mctree.cli.arguments import NumbersBelowZero, store_argument
 from mctree.cli.formatting import plural
 from mctree.cli.output import prose
 
 __all__ = ["command"]
 
 
-@click.command("keep")
+@click.command("keep", cls=NumbersBelowZero)
 @store_argument
 @click.argument("commits", type=click.IntRange(min=0, max=(1 << 32) - 1))
 def command(store: str, commits: int) -> None:

@@ -8,7 +8,7 @@ import click
 import numpy as np
 
 from mctree import Node, Snapshot
-from mctree.cli.arguments import at_commit, in_json, reading, store_argument
+from mctree.cli.arguments import NumbersBelowZero, at_commit, in_json, reading, store_argument
 from mctree.cli.escaping import escape, one_line, visible
 from mctree.cli.formatting import number, plural
 from mctree.cli.nodes import beginning, byte_range, children
@@ -23,7 +23,7 @@ __all__ = ["command"]
 _CHILDREN = 8
 
 
-@click.command("show")
+@click.command("show", cls=NumbersBelowZero)
 @store_argument
 @click.argument("address", required=False)
 @click.option("--gist-set", metavar="NAME", help="Only this gist set.")

@@ -1,0 +1,78 @@
+"""What will one commit place?  Blocks, in the order in which they came; nothing of it is written anywhere yet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mctree.format.records import BLOCK, BLOCK_DTYPE
+from mctree.tree.turn import Turn
+
+__all__ = ["Timeline"]
+
+_LEAST_ROOM = 64
+_MOST_ROOM_KEPT = 1 << 16
+"""Blocks: what is made room for at first, and what room a timeline keeps for the next commit."""
+
+
+class Timeline:
+    """Blocks placed since the last commit.
+
+    Args:
+        blocks: blocks that were placed before.
+
+    Attributes:
+        turn: whoever is about to place blocks takes it first.
+    """
+
+    def __init__(self, blocks: int) -> None:
+        self.blocks = blocks
+        self.turn = Turn()
+        self._placed = 0
+        self._grid: NDArray[np.uint32] = np.empty((0, BLOCK), np.uint32)
+        self._records: NDArray[np.void] = np.empty(0, BLOCK_DTYPE)
+
+    def place(self, grid: NDArray[np.uint32], records: NDArray[np.void]) -> int:
+        """Put blocks at the end.
+
+        Args:
+            grid: `uint32 [n, 32]`.
+            records: `BLOCK_DTYPE [n]`, checksums still empty.
+
+        Returns:
+            The number of the first.
+        """
+        first, at, stop = self.blocks, self._placed, self._placed + len(grid)
+        if stop > len(self._grid):
+            # Room for twice as many: blocks that come one by one are copied a bounded number of times.
+            room = max(2 * stop, _LEAST_ROOM)
+            self._grid, self._records = _enlarged(self._grid, at, room), _enlarged(self._records, at, room)
+        self._grid[at:stop] = grid
+        self._records[at:stop] = records
+        self.blocks += len(grid)
+        self._placed = stop
+        return first
+
+    def truncate(self, blocks: int) -> None:
+        """Take back the blocks placed last, so that `blocks` are left; none of them may be committed."""
+        self._placed -= self.blocks - blocks
+        self.blocks = blocks
+
+    def placed(self) -> tuple[NDArray[np.uint32], NDArray[np.void]]:
+        """All blocks placed since the last commit: their tokens `uint32 [n, 32]` and records `[n]`."""
+        return self._grid[: self._placed], self._records[: self._placed]
+
+    def clear(self) -> None:
+        """Forget what was placed: it was committed."""
+        self._placed = 0
+        if len(self._grid) > _MOST_ROOM_KEPT:
+            self._grid, self._records = np.empty((0, BLOCK), np.uint32), np.empty(0, BLOCK_DTYPE)
+
+
+def _enlarged(rows: NDArray[Any], used: int, room: int) -> NDArray[Any]:
+    """A copy with room for more rows behind those in use."""
+    larger = np.empty((room, *rows.shape[1:]), rows.dtype)
+    larger[:used] = rows[:used]
+    return larger
