@@ -1,6 +1,7 @@
-"""How does array work that falls into independent parts use all cores?  Threads, for the length of one call.
+"""How does work that falls into independent parts use all cores?  Threads, for the length of one call.
 
-NumPy and tokenizers release the interpreter lock for most of their time.  Results come in the order of the parts, and
+It pays for calls that last and release the interpreter lock, as tokenizers do; not for many short ones of NumPy, where
+threads lose more by handing the lock to and fro.  Results come in the order of the parts, and
 no part depends on another, so they are the same for any number of threads.  No thread outlives the call, since threads
 that wait would be lost in a forked process.
 """
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
-__all__ = ["at_once", "in_slices"]
+__all__ = ["at_once"]
 
 _MOST_THREADS: Final = 8
 
@@ -27,11 +28,6 @@ def at_once(work: Callable[[Part], Made], parts: Sequence[Part]) -> Iterable[Mad
         return [work(part) for part in parts]
     with ThreadPoolExecutor(threads, thread_name_prefix="mctree-encode") as pool:
         return list(pool.map(work, parts))
-
-
-def in_slices(work: Callable[[slice], None], count: int, size: int) -> None:
-    """`work` on all of `count` rows, `size` at a time."""
-    at_once(work, [slice(start, start + size) for start in range(0, count, size)])
 
 
 def _cores() -> int:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Final
@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mctree.encoders.context import RARITY_POWER, context_vectors, rarity_of
-from mctree.encoders.cores import at_once, in_slices
+from mctree.encoders.cores import at_once
 from mctree.encoders.protocol import Tokenizer
 from mctree.encoders.sums import unit_rows, weighted_sums
 from mctree.encoders.table import WIDTH, TermTable
@@ -43,7 +43,7 @@ BLOCK: Final = 32
 
 _SPAN: Final = 1024
 _BLOCKS_AT_ONCE: Final = 512
-_SPANS_AT_ONCE: Final = 128
+_SPANS_AT_ONCE: Final = 256
 _MIN_DIM: Final = 8
 _MAX_DIM: Final = 1 << 13
 
@@ -175,26 +175,18 @@ class LexicalEncoder:
         if level == 1:
             if children.shape[1] > BLOCK:
                 raise UsageError(f"a block has at most {BLOCK} tokens, not {children.shape[1]}")
-
-            def fill(rows: slice) -> None:
+            for rows in _slices(len(children), _BLOCKS_AT_ONCE):
                 gists[rows] = unit_rows(self._blocks(children[rows], mask[rows]))
-
         elif level == 2:
             if span is None or span[0].shape != span[1].shape or span[0].shape[:1] != children.shape[:1]:
                 raise UsageError("at level 2 this encoder wants the tokens of each node's span, with their mask")
-            ids, real = span
-
-            def fill(rows: slice) -> None:
-                gists[rows] = unit_rows(self._spans(ids[rows], real[rows]))
-
+            for rows in _slices(len(children), _SPANS_AT_ONCE):
+                gists[rows] = unit_rows(self._spans(span[0][rows], span[1][rows]))
         else:
             if children.shape[2] != self.dim:
                 raise UsageError(f"the children's gists have {children.shape[2]} dimensions, not {self.dim}")
-
-            def fill(rows: slice) -> None:
+            for rows in _slices(len(children), _BLOCKS_AT_ONCE):
                 gists[rows] = unit_rows(_pooled(children[rows], mask[rows]))
-
-        in_slices(fill, len(children), _SPANS_AT_ONCE if level == 2 else _BLOCKS_AT_ONCE)
         return gists
 
     def encode_query(self, text: str, level: int = 1) -> NDArray[np.float32]:
@@ -291,6 +283,10 @@ def _spans_of(
         found.append(padded.reshape(-1, _SPAN))
         masks.append((np.arange(len(padded)) < len(ids)).reshape(-1, _SPAN))
     return np.concatenate(found), np.concatenate(masks)
+
+
+def _slices(count: int, size: int) -> Iterator[slice]:
+    return (slice(start, start + size) for start in range(0, count, size))
 
 
 def _pooled(children: NDArray[np.generic], mask: NDArray[np.bool_]) -> NDArray[np.float32]:

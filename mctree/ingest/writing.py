@@ -24,6 +24,8 @@ __all__ = ["Scribe"]
 
 _ENTRY_BYTES = 512
 _REMOVAL_BYTES = 4096
+_GIST_BLOCKS = 8192
+"""Gists are made of so many blocks at a time while others tokenize, so that few are left for the commit."""
 
 
 class Scribe:
@@ -43,6 +45,7 @@ class Scribe:
         self._batch = batch
         self._weight = 0
         self._changed = False
+        self._gists_from = _GIST_BLOCKS
         self._committed = False
         self._document: OpenDocument | None = None
         self._marked = False
@@ -64,6 +67,9 @@ class Scribe:
         for name, stamp in job.stamps:
             self._writer.stamp(name, stamp)
             self._weigh(_ENTRY_BYTES)
+        if self._writer.pending_blocks >= self._gists_from:
+            self._writer.make_gists()
+            self._gists_from = self._writer.pending_blocks + _GIST_BLOCKS
 
     def remove(self, number: int, name: bytes) -> None:
         """Remove a document whose input is gone, and forget the input's stamps."""
@@ -91,6 +97,7 @@ class Scribe:
             self._writer.keep_stamps()
         self._weight = 0
         self._changed = False
+        self._gists_from = _GIST_BLOCKS
 
     def finish(self) -> None:
         """End the last batch, and make the gists that wait, those that a broken-off run has left, too."""

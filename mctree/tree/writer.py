@@ -237,6 +237,19 @@ class Writer:
         """Blocks placed since the last commit."""
         return self._upcoming.new_blocks
 
+    def make_gists(self) -> None:
+        """Make the gists of all blocks placed so far, in part of the time that the next commit would take for them.
+
+        They belong to that commit, like the blocks.  What dies until then makes them stale, as it would later.
+
+        Raises:
+            WriterFailedError: they could not be written; open the tree again to go on from the last commit.
+        """
+        with self._turn("making gists"):
+            self._session.check()
+            with self._session.whole("making gists"):
+                self._gists.catch_up(self._upcoming, self._pending, all_of_them=True)
+
     # Commits
 
     def commit(self, *, gists: bool | None = None) -> int:

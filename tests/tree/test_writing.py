@@ -361,3 +361,43 @@ def test_an_encoder_that_fails_ends_the_writer_and_nothing_else(tree: mctree.Tre
         pass
     with tree.snapshot() as snapshot:
         assert [snapshot.gists().rows(level) for level in (1, 2, 3)] == [40, 1, 0]
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["put", "remove", "open", "gists", "commit"]), st.integers(0, 3), st.integers(1, 3000)),
+    min_size=1,
+    max_size=14,
+)
+
+
+@given(STEPS)
+def test_gists_made_before_the_commit_are_those_of_the_commit_or_stale(steps: list[tuple[str, int, int]]) -> None:
+    """Whatever dies between making them and the commit: fresh gists are what a set made from scratch has."""
+    with scratch() as folder, mctree.create(f"{folder}/t", chunk_bytes=65536, encoders=[ToyEncoder()]) as tree:
+        tree.build_gists(ToyEncoder(), "early", default=True)
+        with tree.writer() as writer:
+            for number, (what, which, size) in enumerate(steps):
+                name = f"document {which}"
+                if what == "put":
+                    with suppress(UsageError):  # it has changes that are not committed
+                        writer.add(name, bytes([65 + number]) * size, replace=True)
+                elif what == "remove":
+                    with suppress(UsageError, NotFoundError):
+                        writer.remove(name)
+                elif what == "open":
+                    writer.begin(f"open {number}").write(b"y" * size)
+                elif what == "gists":
+                    writer.make_gists()
+                elif what == "commit":
+                    writer.commit()
+        tree.build_gists(ToyEncoder(), "late")
+        assert list(tree.verify()) == []
+        with tree.snapshot() as snapshot:
+            early, late = snapshot.gists("early"), snapshot.gists("late")
+            assert early.rows(1) == snapshot.blocks
+            for level in range(1, early.levels + 1):
+                rows = np.arange(early.rows(level))
+                there = np.array([snapshot.exists((level, int(row))) for row in rows], np.bool_)
+                fresh = ~early.stale(level, rows) & there
+                ours, theirs = (view.level(level).read(0, len(rows)) for view in (early, late))
+                assert np.array_equal(ours[fresh], theirs[fresh])
