@@ -21,7 +21,6 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Final
 
@@ -139,11 +138,8 @@ class LexicalEncoder:
         """
         if not _MIN_DIM <= dim <= _MAX_DIM:
             raise UsageError(f"a lexical gist has {_MIN_DIM} … {_MAX_DIM} dimensions, not {dim}")
-        with ThreadPoolExecutor(1, thread_name_prefix="mctree-encode") as pool:  # one works while the other has no lock
-            terms = pool.submit(TermTable.of, tokenizer)
-            tokens, mask = _spans_of(tokenizer, samples, sample_bytes)
-            table = terms.result()
-        spans = table.pairs(tokens, mask)
+        table = TermTable.of(tokenizer)
+        spans = table.pairs(*_spans_of(tokenizer, samples, sample_bytes))
         rarity = np.minimum(rarity_of(spans), np.float32(_MAX_RARITY))
         vectors = context_vectors(spans, rarity, table.hashes, dim)
         steps = np.abs(vectors).max(axis=1, initial=0.0) / np.float32(127)

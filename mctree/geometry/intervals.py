@@ -26,7 +26,6 @@ __all__ = [
     "contains",
     "covers",
     "empty",
-    "intersect",
     "measure",
     "normalise",
     "overlap",
@@ -109,17 +108,6 @@ def complement(spans: Intervals, start: int, stop: int) -> Intervals:
     inner = np.clip(spans, start, stop).ravel()
     gaps = np.concatenate(([start], inner, [stop])).reshape(-1, 2)
     return gaps[gaps[:, 0] < gaps[:, 1]]
-
-
-def intersect(left: Intervals, right: Intervals) -> Intervals:
-    """What is in both sets."""
-    # The intervals of `right` that meet one of `left` are consecutive: [first, stop).
-    first = np.searchsorted(right[:, 1], left[:, 0], side="right")
-    stop = np.searchsorted(right[:, 0], left[:, 1], side="left")
-    met = np.maximum(stop - first, 0)
-    ours = np.repeat(left, met, axis=0)
-    theirs = right[np.repeat(first - (np.cumsum(met) - met), met) + np.arange(met.sum())]
-    return np.column_stack((np.maximum(ours[:, 0], theirs[:, 0]), np.minimum(ours[:, 1], theirs[:, 1])))
 
 
 def coarsen(spans: Intervals, limit: int) -> Intervals:

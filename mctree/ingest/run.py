@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, cast
 
 from mctree.encoders import Encoder, Tokenizer
+from mctree.encoders.cores import cores
 from mctree.errors import UsageError
 from mctree.ingest.interrupts import Interrupts
 from mctree.ingest.pipeline import tokenized
@@ -168,7 +169,7 @@ def ingest(
             tracker.total = lambda: scan.total
         prepared = time.monotonic()
         before, after = _sync(
-            tree, source, given.reading, tally, tracker, interrupts, workers or _cores(), batch_bytes, keep_vanished
+            tree, source, given.reading, tally, tracker, interrupts, workers or cores(), batch_bytes, keep_vanished
         )
     seconds = time.monotonic() - began
     return tally.report(seconds, before if existed else None, after, preparing_seconds=prepared - began)
@@ -234,7 +235,3 @@ def _standard_input() -> BinaryIO:
     if sys.stdin is None:
         raise UsageError("standard input is closed: pipe something into it, or name a file")
     return cast(BinaryIO, sys.stdin.buffer)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))

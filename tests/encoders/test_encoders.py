@@ -243,7 +243,7 @@ def test_fingerprints_differ_where_gists_do() -> None:
 
 
 def test_fitting_reads_no_more_than_it_was_told() -> None:
-    def endless():  # type: ignore[no-untyped-def]
+    def endless():
         while True:
             yield PROSE
 

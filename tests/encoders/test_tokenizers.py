@@ -170,7 +170,7 @@ def test_unknown_kinds_and_foreign_ids_are_refused() -> None:
         with pytest.raises(UsageError):
             tokenizer.decode(np.array([tokenizer.vocabulary], np.uint32))
         with pytest.raises(UsageError):
-            tokenizer.decode(np.array([0.5]))  # type: ignore[arg-type]
+            tokenizer.decode(np.array([0.5]))
 
 
 def test_a_tokenizer_without_an_unknown_token_says_so() -> None:
@@ -195,7 +195,7 @@ def test_training_is_deterministic_also_across_processes() -> None:
 
 
 def test_training_reads_no_more_than_it_was_told() -> None:
-    def endless():  # type: ignore[no-untyped-def]
+    def endless():
         while True:
             yield PROSE
 

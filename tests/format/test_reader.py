@@ -152,7 +152,7 @@ def test_a_flip_in_committed_rows_is_found(told: Path, data: st.DataObject) -> N
     flipped = whole[:at] + bytes([whole[at] ^ 1 << data.draw(st.integers(0, 7))]) + whole[at + 1 :]
     damaged = store.snapshot()
     real = damaged.file
-    damaged.file = lambda a, c: flipped if (a, c) == (array, chunk) else real(a, c)  # type: ignore[method-assign]
+    damaged.file = lambda a, c: flipped if (a, c) == (array, chunk) else real(a, c)
     with pytest.raises(DamagedError):
         damaged.check()
 

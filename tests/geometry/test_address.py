@@ -94,4 +94,4 @@ def test_numbers_out_of_bounds_are_refused(wrong: tuple[int, int, int]) -> None:
 def test_wrong_codes_are_refused() -> None:
     for wrong in (-1, 2**64, np.array([1]), 0.5):
         with pytest.raises(UsageError):
-            unpack(wrong)  # type: ignore[call-overload]
+            unpack(wrong)

@@ -111,7 +111,7 @@ def test_cover_is_a_cut_with_the_fewest_entries(
     scene: tuple[Shape, World, int, int], align: str, max_level: int | None
 ) -> None:
     shape, world, start, stop = scene
-    cut = cover(shape, start, stop, world=world, align=align, max_level=max_level)  # type: ignore[arg-type]
+    cut = cover(shape, start, stop, world=world, align=align, max_level=max_level)
     assert (cut.level.dtype, cut.index.dtype) == (np.uint8, np.int64)
     model = Model(shape, world)
     start, stop = rounded(shape, world, start, stop, align)
@@ -197,7 +197,7 @@ def test_what_cannot_be_covered_is_refused() -> None:
     for call in (
         lambda: cover(TEXT, 0, world=world, max_level=0),
         lambda: cover(TEXT, 0, world=world, max_level=13),
-        lambda: cover(TEXT, 0, world=world, align="tile"),  # type: ignore[arg-type]
+        lambda: cover(TEXT, 0, world=world, align="tile"),
         lambda: cover(TEXT, 5, 4, world=world),
         lambda: cover(TEXT, -1, 4, world=world),
         lambda: cover(TEXT, 0, world=World(33)),

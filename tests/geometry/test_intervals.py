@@ -51,12 +51,6 @@ def test_normalise_takes_anything(pairs: list[list[int]], base: int, kind: type)
     assert (intervals.points(spans) - base).tolist() == sorted(points)
 
 
-@given(POINTS, POINTS, BASES)
-def test_set_operations(left: set[int], right: set[int], base: int) -> None:
-    a, b = made(left, base), made(right, base)
-    is_set(intervals.intersect(a, b), left & right, base)
-
-
 @given(POINTS, BASES, st.integers(0, SIZE), st.integers(0, SIZE))
 def test_complement(points: set[int], base: int, one: int, other: int) -> None:
     start, stop = sorted((one, other))
@@ -112,7 +106,7 @@ def test_everything_is_one_interval() -> None:
 )
 def test_what_is_no_interval_is_refused(wrong: object) -> None:
     with pytest.raises(UsageError):
-        intervals.normalise(wrong)  # type: ignore[arg-type]
+        intervals.normalise(wrong)
 
 
 def test_a_limit_below_one_is_refused() -> None:

@@ -70,7 +70,7 @@ def test_tiles_and_quads_are_the_nodes_of_the_image_shape() -> None:
 def test_coordinates_out_of_bounds_are_refused(bad: object) -> None:
     for x, y in ((bad, 0), (0, bad), (np.array([0, bad]), np.array([0, 0]))):
         with pytest.raises(UsageError):
-            morton.encode(x, y)  # type: ignore[type-var]
+            morton.encode(x, y)
 
 
 def test_codes_out_of_bounds_are_refused() -> None:

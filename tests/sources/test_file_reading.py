@@ -17,7 +17,7 @@ LARGE = b"line of text\n" * (3 * CHUNK // 13)
 
 
 def only_item(path: Path, **options: object) -> Item:
-    (item,) = items(open_source([path], **options))  # type: ignore[arg-type]
+    (item,) = items(open_source([path], **options))
     return item
 
 

@@ -11,7 +11,7 @@ from tests.sources.source_trees import names, reasons, write
 
 
 def found(root: Path, **options: object) -> list[str]:
-    source = open_source([root], **options)  # type: ignore[arg-type]
+    source = open_source([root], **options)
     return [name.decode().removeprefix("t/") for name in names(source) if b"ignore" not in name]
 
 
@@ -119,7 +119,7 @@ def test_a_folder_whose_ignore_file_cannot_be_known_is_left_in_doubt(tmp_path: P
 @pytest.mark.parametrize("option", ["include", "exclude"])
 def test_a_pattern_that_matches_nothing_is_refused(tmp_path: Path, option: str, pattern: str) -> None:
     with pytest.raises(UsageError, match=f"{option} pattern"):
-        open_source([tmp_path], **{option: [pattern]})  # type: ignore[arg-type]
+        open_source([tmp_path], **{option: [pattern]})
 
 
 def test_one_string_is_no_list_of_patterns(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from tests.sources.source_trees import contents, items, names, write
 
 def refused(kind: type[MctreeError], *paths: object, **options: object) -> str:
     with pytest.raises(kind) as caught:
-        open_source(list(paths), **options)  # type: ignore[arg-type]
+        open_source(list(paths), **options)
     said = str(caught.value)
     assert said.isprintable()
     return said
@@ -25,7 +25,7 @@ def test_roots_come_in_the_order_given_with_names_and_absolute_paths(
 ) -> None:
     write(tmp_path, {"b/y": b"", "b/x": b"", "a/z": b"", "f": b""})
     monkeypatch.chdir(tmp_path / "a")
-    source = open_source(["../b/", ".", b"../f", "-"], stdin=io.BytesIO())  # type: ignore[list-item]
+    source = open_source(["../b/", ".", b"../f", "-"], stdin=io.BytesIO())
     here = os.fsencode(tmp_path)
     assert source.roots == (
         Root(b"b", here + b"/b"),
@@ -106,7 +106,7 @@ def test_arguments_that_make_no_sense_are_refused(tmp_path: Path) -> None:
     assert "give the folders in it" in refused(UsageError, "/")
     for path in ("a", b"a", tmp_path):
         with pytest.raises(UsageError, match="list of paths"):
-            open_source(path)  # type: ignore[arg-type]
+            open_source(path)
 
 
 def test_a_name_given_to_a_file_does_not_change_its_format(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_standard_input_that_fails_is_an_error() -> None:
             raise OSError(5, "Input/output error")
 
     with pytest.raises(SourceError, match="stdin cannot be read: Input/output error"):
-        contents(open_source(["-"], stdin=Broken()))  # type: ignore[arg-type]
+        contents(open_source(["-"], stdin=Broken()))
 
 
 def test_a_file_that_becomes_something_else_after_opening_is_reported(tmp_path: Path) -> None:

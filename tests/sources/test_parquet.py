@@ -19,7 +19,7 @@ KINDS = [pa.string(), pa.large_string(), pa.string_view(), pa.binary(), pa.large
 
 
 def only_item(path: Path, **options: object) -> Item:
-    (item,) = items(open_source([path], **options))  # type: ignore[arg-type]
+    (item,) = items(open_source([path], **options))
     return item
 
 

@@ -41,6 +41,6 @@ def test_distinct_values_ascend(values: list[int], dtype: type) -> None:
 @pytest.mark.parametrize("room", [mctree.storage, mctree.tree])
 def test_nothing_is_imported_while_others_may_fork(room: object) -> None:
     """`np.unique` imports a module when first called: a child that is forked meanwhile waits for it for ever."""
-    folder = Path(room.__file__).parent  # type: ignore[attr-defined]
+    folder = Path(room.__file__).parent
     used = [path.name for path in folder.glob("*.py") if "np.unique(" in path.read_text()]
     assert used == []

@@ -65,7 +65,7 @@ def test_documents_of_a_source(tmp_path: Path) -> None:
 class Forgetful(ToyEncoder):
     """An encoder that breaks its promise: a gist depends on the batch that it was made in."""
 
-    def encode(self, level, children, mask, span=None):  # type: ignore[no-untyped-def]
+    def encode(self, level, children, mask, span=None):
         return super().encode(level, children, mask, span) + np.float32(len(children) % 7)
 
 

@@ -124,7 +124,7 @@ def test_a_store_belongs_to_the_innermost_watch(tmp_path: Path) -> None:
         damage(tmp_path / "a")
 
 
-def test_the_fixture_watches(tmp_path: Path, stores) -> None:  # type: ignore[no-untyped-def]
+def test_the_fixture_watches(tmp_path: Path, stores) -> None:
     small(tmp_path / "a")
     damage(tmp_path / "a")
     with mctree.open(tmp_path / "a") as tree, pytest.raises(AssertionError, match="problems"):

@@ -101,7 +101,7 @@ class Clock:
 )
 def test_a_race_finds_the_times_and_ratios_of_steady_contenders(times: list[float], rounds: int, turn_s: float) -> None:
     clock = Clock()
-    calls = {str(k): clock.lasting(lambda number, t=t: t) for k, t in enumerate(times)}  # type: ignore[misc]
+    calls = {str(k): clock.lasting(lambda number, t=t: t) for k, t in enumerate(times)}
     found = race(calls, Pace(rounds, 1, turn_s, 1e9), clock)
     assert len(found) == rounds
     for k, expected in enumerate(times):
@@ -353,7 +353,7 @@ class Odd(FlatMemmap):
                     raise OSError("it went away")
                 FlatReader.gather(reader, rows, out)
 
-            reader.gather = gather  # type: ignore[method-assign]
+            reader.gather = gather
         return reader
 
 

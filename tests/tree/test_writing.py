@@ -145,7 +145,7 @@ def test_a_document_that_can_be_begun_can_be_committed_and_read(locator: Any, me
         with tree.snapshot() as snapshot:
             assert snapshot.document(source).locator == locator
             with pytest.raises(UsageError), tree.writer() as writer:
-                writer.reopen(source, locator={"number": 1.5})  # type: ignore[dict-item]
+                writer.reopen(source, locator={"number": 1.5})
 
 
 def words() -> HFTokenizer:
