@@ -114,6 +114,22 @@ class Commit:
     next: Mapping[str, int] = field(default_factory=lambda: {"document": 1, "array": 0, "gist_set": 1, "link": 1})
     tables: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
+    def holding(self, arrays: Mapping[int, ArrayState], tables: Mapping[str, tuple[int, int]]) -> Commit:
+        """The same commit with other arrays and tables."""
+        return Commit(
+            self.number,
+            self.parent,
+            self.time_ns,
+            self.blocks,
+            self.tokens,
+            self.documents,
+            self.dead_blocks,
+            arrays,
+            self.refreshed,
+            self.next,
+            tables,
+        )
+
     def encode(self) -> bytes:
         """The record's bytes; its number is in its key."""
         return pack(
@@ -127,7 +143,7 @@ class Commit:
                 "arrays": {number: [s.rows, s.refreshed] for number, s in self.arrays.items()},
                 "refreshed": {number: [commit] for number, commit in self.refreshed.items()},
                 "next": {kind: [number] for kind, number in self.next.items()},
-                "tables": {tag: list(sums) for tag, sums in self.tables.items()},
+                "tables": dict(self.tables),
             }
         )
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from mctree.errors import CorruptError
 from mctree.format.arrays import CHUNK_ALIGNMENT, ArrayLayout
 from mctree.format.values import crc32c
-from mctree.storage.files import make_directory, opened, pwrite_all, replace_file, sync_directory
+from mctree.storage.files import make_directory, opened, pwrite_all, replace_file, start_writing, sync_directory
 
 __all__ = [
     "GENERATIONS_NAME",
@@ -120,6 +120,7 @@ class ArrayWriter:
         self.layout = layout
         self.rows = rows
         self.created: list[int] = []
+        self._row_bytes = layout.row_bytes
         self._at = at
         self._fd: int | None = None
         self._chunk = -1
@@ -133,7 +134,7 @@ class ArrayWriter:
         Args:
             values: `[n, *row]`, of the array's element type.
         """
-        values = np.ascontiguousarray(values, self.layout.numpy).reshape(-1, *self.layout.row)
+        values = np.ascontiguousarray(values, self.layout.numpy)
         done = 0
         while done < len(values):
             chunk, inside = divmod(self.rows, self.layout.rows_per_chunk)
@@ -144,6 +145,11 @@ class ArrayWriter:
             done += n
             self.rows += n
 
+    def start_sync(self) -> None:
+        """Let what `sync` will wait for be on its way to the disk."""
+        for fd in self._dirty:
+            start_writing(fd)
+
     def sync(self) -> None:
         """Make all appended rows, and the names of new files, durable."""
         while self._dirty:
@@ -151,9 +157,9 @@ class ArrayWriter:
             fd = self._dirty.pop()
             if fd != self._fd:
                 os.close(fd)
-        for folder in sorted(self._new_entries):
-            sync_directory(folder, self._at)
-        self._new_entries.clear()
+        while self._new_entries:
+            sync_directory(next(iter(self._new_entries)), self._at)
+            self._new_entries.pop()
 
     def stage(self, chunk: int, generation: int, values: NDArray[np.generic]) -> None:
         """Write a whole new generation of a committed chunk where no reader looks before its commit; then `sync`.
@@ -212,7 +218,7 @@ class ArrayWriter:
 
     def _write(self, values: NDArray[np.generic], inside: int) -> None:
         assert self._fd is not None
-        start = inside * self.layout.row_bytes
+        start = inside * self._row_bytes
         stop = start + values.nbytes
         if stop <= self._ready and self.layout.fill and bool((values == self.layout.fill).all()):
             return  # this session wrote the fill value there, and has written nothing over it

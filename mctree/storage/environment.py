@@ -24,7 +24,7 @@ import lmdb
 from mctree.errors import BusyError, CorruptError, NotAStoreError, WriterFailedError
 from mctree.storage.files import opened
 
-__all__ = ["INDEX_NAME", "Environment", "MapFull", "open_environment"]
+__all__ = ["INDEX_NAME", "Environment", "MapFull", "WriteTransaction", "open_environment"]
 
 INDEX_NAME = "index.lmdb"
 MapFull = lmdb.MapFullError
@@ -77,26 +77,14 @@ class Environment:
                 self._readers -= 1
                 self._resize.notify_all()
 
-    @contextmanager
-    def writing(self) -> Iterator[lmdb.Transaction]:
-        """A write transaction: committed and durable when the block ends, undone when it raises.
+    def writing(self) -> WriteTransaction:
+        """A write transaction for a `with` block: committed and durable when the block ends, undone when it raises.
 
         Raises:
             WriterFailedError: LMDB could not commit; only reopening the store tells whether it happened.
         """
         self._check_process()
-        txn = self._begin_write()
-        try:
-            yield txn
-        except BaseException:
-            txn.abort()
-            raise
-        try:
-            txn.commit()
-        except MapFull:
-            raise
-        except (lmdb.Error, OSError) as error:
-            raise WriterFailedError(f"the index could not be committed ({error}); reopen the store") from error
+        return WriteTransaction(self._begin_write())
 
     def grow(self) -> None:
         """Double the map, once this process's own readers have finished."""
@@ -169,6 +157,29 @@ class Environment:
     def _check_process(self) -> None:
         if self._pid != os.getpid():
             raise BusyError("this handle crossed a fork; open the store again in the child")
+
+
+class WriteTransaction:
+    """Commits an LMDB transaction at the end of a `with` block, or aborts it if that raises."""
+
+    __slots__ = ("_txn",)
+
+    def __init__(self, txn: lmdb.Transaction) -> None:
+        self._txn = txn
+
+    def __enter__(self) -> lmdb.Transaction:
+        return self._txn
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self._txn.abort()
+            return
+        try:
+            self._txn.commit()
+        except MapFull:
+            raise
+        except (lmdb.Error, OSError) as error:
+            raise WriterFailedError(f"the index could not be committed ({error}); reopen the store") from error
 
 
 def open_environment(at: int, where: str, *, writable: bool) -> Environment:

@@ -10,7 +10,7 @@ import ctypes
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from mctree.errors import CorruptError
@@ -28,6 +28,7 @@ __all__ = [
     "read_small",
     "remove_tree",
     "replace_file",
+    "start_writing",
     "sync_directory",
     "sync_tree",
 ]
@@ -35,6 +36,7 @@ __all__ = [
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _SMALL = 1 << 20
 _RENAME_EXCHANGE = 2
+_SYNC_FILE_RANGE_WRITE = 2
 
 
 def open_directory(path: str | bytes | os.PathLike[str], at: int | None = None) -> int:
@@ -89,10 +91,27 @@ def exchange(one: str, other: str, at: int) -> None:
 
 def pwrite_all(fd: int, data: bytes | memoryview, offset: int) -> None:
     """Write all of `data` at `offset`; a short write is continued."""
-    view = memoryview(data).cast("B")
-    while len(view):
-        written = os.pwrite(fd, view, offset)
-        view, offset = view[written:], offset + written
+    while (written := os.pwrite(fd, data, offset)) < len(data):
+        data, offset = memoryview(data)[written:], offset + written
+
+
+def start_writing(fd: int) -> None:
+    """Let the kernel begin to write what was written to a file, without waiting: a sync that follows waits less.
+
+    Nothing may be built on it: what fails here fails again in that sync.
+    """
+    if _sync_file_range is not None:
+        _sync_file_range(fd, 0, 0, _SYNC_FILE_RANGE_WRITE)
+
+
+def _find_sync_file_range() -> Callable[[int, int, int, int], int] | None:
+    found = getattr(ctypes.CDLL(None), "sync_file_range", None)  # Linux has it
+    if found is not None:
+        found.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
+    return found
+
+
+_sync_file_range = _find_sync_file_range()
 
 
 def read_small(name: str, at: int) -> bytes:

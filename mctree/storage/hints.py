@@ -8,20 +8,20 @@ as before, within one sector.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Mapping
 from contextlib import suppress
 
-from mctree.format.arrays import ArrayLayout
 from mctree.format.facts import Commit
 from mctree.format.values import crc32c
+from mctree.storage.chunks import ArrayWriter
 from mctree.storage.creation import write_array_rows
 from mctree.storage.files import pwrite_all
 from mctree.storage.store import HEAD_NAME
 
 __all__ = ["Hints"]
 
-_SHAPES_EVERY = 64
-"""Commits from one look at the shapes to the next."""
+_EVERY = 16
+"""Commits from one hint to the next."""
 
 
 class Hints:
@@ -37,20 +37,20 @@ class Hints:
         self._shown: dict[int, int] = {}
         self._commits = 0
 
-    def leave(self, newest: Commit, layouts: Iterable[tuple[int, ArrayLayout]], *, shapes: bool = False) -> None:
-        """Say what the newest commit is; a hint that cannot be written is no failure.
+    def leave(self, newest: Commit, grown: Mapping[int, ArrayWriter], *, every: bool = False) -> None:
+        """Say now and then what the newest commit is and holds; a hint that cannot be written is no failure.
 
         Args:
             newest: the commit, durable.
-            layouts: the arrays, by number, that may have grown.
-            shapes: also let other Zarr readers see all rows, which otherwise happens now and then.
+            grown: what has appended to arrays, by number.
+            every: also of this commit, whatever was left of those before it.
         """
-        with suppress(OSError):
-            self._leave_head(newest.number)
-            self._commits += 1
-            if shapes or self._commits >= _SHAPES_EVERY:
-                self._commits = 0
-                self._leave_shapes(newest, layouts)
+        self._commits += 1
+        if every or self._commits >= _EVERY:
+            self._commits = 0
+            with suppress(OSError):
+                self._leave_head(newest.number)
+                self._leave_shapes(newest, grown)
 
     def close(self) -> None:
         """Close files."""
@@ -65,9 +65,9 @@ class Hints:
         body = number.to_bytes(8, "little")
         pwrite_all(self._head, body + crc32c(body).to_bytes(4, "little"), 0)
 
-    def _leave_shapes(self, newest: Commit, layouts: Iterable[tuple[int, ArrayLayout]]) -> None:
-        for number, layout in layouts:
+    def _leave_shapes(self, newest: Commit, grown: Mapping[int, ArrayWriter]) -> None:
+        for number, writer in grown.items():
             rows = newest.arrays[number].rows if number in newest.arrays else 0
             if self._shown.get(number) != rows:
-                write_array_rows(self._at, layout, rows)
+                write_array_rows(self._at, writer.layout, rows)
                 self._shown[number] = rows

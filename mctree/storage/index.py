@@ -7,7 +7,7 @@ the sum of their checksums, which the commit it writes will carry.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice, takewhile
 from typing import cast
 
@@ -34,7 +34,11 @@ __all__ = ["Reading", "Writing", "table_sums"]
 SUMMED = VERSIONED | GROWING | {Table.META}
 """Tables whose records a commit counts and sums: all that a committed read depends on."""
 
+_SUMMED_TAGS = {table[0]: table.decode("ascii") for table in SUMMED}
+_SUM_BITS = (1 << 64) - 1
+
 _RECORDS_AT_ONCE = 1 << 16
+_LAST = b"\xff" * 64
 
 
 class Reading:
@@ -118,7 +122,14 @@ class Reading:
 
     def last(self, table: Table) -> tuple[bytes, bytes] | None:
         """The last record of a table: (key after the tag, payload), or None."""
-        return self.floor(table, b"\xff" * 64)
+        return self.floor(table, _LAST)
+
+    def newest(self) -> int:
+        """The number of the newest commit, without reading its record (0: none)."""
+        with self._txn.cursor() as cursor:
+            found = cursor.prev() if cursor.set_range(Table.COMMIT + _LAST) else cursor.last()
+            key = bytes(cursor.key()) if found else b""
+        return int(u64.unpack(key[1:])[0]) if key[:1] == Table.COMMIT else 0
 
     def version(self, table: Table, key: bytes, commit: int) -> bytes | None:
         """What the versioned fact `key` says at `commit`; None if it did not hold."""
@@ -174,20 +185,20 @@ class Writing(Reading):
         tables: the sums of the commit before, by table tag.
     """
 
-    def __init__(self, txn: lmdb.Transaction, number: int, tables: dict[str, tuple[int, int]]) -> None:
+    def __init__(self, txn: lmdb.Transaction, number: int, tables: Mapping[str, tuple[int, int]]) -> None:
         super().__init__(txn)
         self.number = number
-        self._sums = {tag: list(sums) for tag, sums in tables.items()}
+        self._sums = dict(tables)
 
     @property
     def tables(self) -> dict[str, tuple[int, int]]:
         """For each table, the number of records and the sum of their checksums modulo 2^64."""
-        return {tag: (count, total) for tag, (count, total) in self._sums.items()}
+        return dict(self._sums)
 
     def put(self, key: bytes, payload: bytes) -> None:
         """Put a record, in place of the one under the same key if there is one."""
         value = frame(key, payload)
-        if key[:1] in SUMMED:
+        if key[0] in _SUMMED_TAGS:
             self._account(key, _bytes(self._txn.replace(key, value)), value)
         else:
             self._txn.put(key, value)
@@ -216,13 +227,15 @@ class Writing(Reading):
         self.put_version(table, key, b"")
 
     def _account(self, key: bytes, old: bytes | None, new: bytes | None) -> None:
-        if key[:1] not in SUMMED:
+        tag = _SUMMED_TAGS.get(key[0])
+        if tag is None:
             return
-        sums = self._sums.setdefault(key[:1].decode("ascii"), [0, 0])
-        for value, sign in ((old, -1), (new, 1)):
-            if value is not None:
-                sums[0] += sign
-                sums[1] = (sums[1] + sign * int.from_bytes(value[:4], "little")) % (1 << 64)
+        count, total = self._sums.get(tag, (0, 0))
+        if old is not None:
+            count, total = count - 1, total - int.from_bytes(old[:4], "little")
+        if new is not None:
+            count, total = count + 1, total + int.from_bytes(new[:4], "little")
+        self._sums[tag] = count, total & _SUM_BITS
 
 
 def table_sums(reading: Reading) -> Iterator[tuple[str, int, int]]:

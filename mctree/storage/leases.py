@@ -67,20 +67,6 @@ class Leases:
                 del self._counts[commit]
                 self._publish()
 
-    def exchange(self, old: int, new: int) -> None:
-        """Hold `new` once more and `old` once less, in one step."""
-        with self._lock:
-            before = self._counts.copy()
-            self._counts[new] += 1
-            self._counts[old] -= 1
-            if self._counts[old] <= 0:
-                del self._counts[old]
-            try:
-                self._publish()
-            except BaseException:
-                self._counts = before
-                raise
-
     def close(self) -> None:
         """Hold nothing any more."""
         with self._lock:

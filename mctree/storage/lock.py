@@ -54,6 +54,8 @@ class WriterLock:
             os.close(fd)
             raise
         self._fd: int | None = fd
+        mine = os.fstat(fd)
+        self._identity = (mine.st_dev, mine.st_ino)
         note = f"process {self._pid} on {socket.gethostname()}".encode("ascii", "replace")[:_NOTE_BYTES]
         pwrite_all(fd, note.ljust(_NOTE_BYTES), 0)
         _held.add(self)
@@ -71,12 +73,11 @@ class WriterLock:
     @property
     def replaced(self) -> bool:
         """Whether the lock file was removed or replaced, so that somebody else may hold another lock."""
-        assert self._fd is not None, "asked of a lock that is held"
         try:
-            there, mine = os.stat(LOCK_NAME, dir_fd=self._at, follow_symlinks=False), os.fstat(self._fd)
+            there = os.stat(LOCK_NAME, dir_fd=self._at, follow_symlinks=False)
         except FileNotFoundError:
             return True
-        return (there.st_dev, there.st_ino) != (mine.st_dev, mine.st_ino)
+        return (there.st_dev, there.st_ino) != self._identity
 
     def release(self) -> None:
         """Give the lock back; a second call does nothing."""

@@ -20,18 +20,21 @@ from mctree.storage.store import Store
 __all__ = ["recover"]
 
 
-def recover(store: Store, newest: int) -> None:
+def recover(store: Store, newest: int) -> set[tuple[int, int]]:
     """Publish committed generations; drop staged ones, folders and half-written files that no commit knows.
 
     Args:
         store: the store; its writer's lock is held.
         newest: its newest commit.
+
+    Returns:
+        (array, chunk) of the generations that the index still names as to be published: they are by now.
     """
     at = store.at
     settle(store)
     drop_epochs(at)
     with store.reading() as index:
-        _publish(store, index, newest)
+        published = _publish(store, index, newest)
         for name in list_names(GENERATIONS_NAME, at):
             if not _is_known(index, name):
                 os.unlink(f"{GENERATIONS_NAME}/{name}", dir_fd=at)
@@ -45,15 +48,19 @@ def recover(store: Store, newest: int) -> None:
     for folder in folders:
         with suppress(FileNotFoundError):
             os.unlink(leftover_name(f"{folder}/zarr.json"), dir_fd=at)
+    return published
 
 
-def _publish(store: Store, index: Reading, newest: int) -> None:
+def _publish(store: Store, index: Reading, newest: int) -> set[tuple[int, int]]:
+    published = set()
     for key, payload in index.scan(Table.PUBLISH):
         number, chunk = u32.unpack(key[:4])[0], u64.unpack(key[4:])[0]
         generation = u64.unpack(payload)[0]
         before = index.floor(Table.CHUNK + key, u64.pack(generation - 1))
         if before is not None:
             publish(store.at, number, store.array(number, newest), chunk, u64.unpack(before[0])[0], generation)
+        published.add((number, chunk))
+    return published
 
 
 def _is_known(index: Reading, name: str) -> bool:

@@ -1,7 +1,8 @@
 """How does one writer change a store?  It holds the lock, appends rows, and makes commits in the one safe order.
 
-    rows → fdatasync of the files touched → one LMDB transaction → publish new generations → advisory files
+    rows → fdatasync of the files touched → commit of one LMDB transaction → publish new generations → advisory files
 
+The transaction's records are put while the rows are on their way to the disk; it is committed once they are there.
 Until the transaction is durable nobody sees anything of it; after it everybody does.  If any step before it fails, or
 its outcome is unknown, the session refuses all further work: what was committed is on disk, and whoever opens the
 store anew finds out what that is.  A failed sync is never tried again, for the kernel may have dropped the pages it
@@ -11,9 +12,9 @@ could not write.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,8 @@ from mctree.storage.store import Store
 from mctree.storage.sums import committed_sums
 
 __all__ = ["Session"]
+
+_EMPTY = ArrayState(0)
 
 
 class Session:
@@ -70,7 +73,7 @@ class Session:
                 newest = index.commit()
             assert newest is not None, "a store has a commit from its creation on"
             self.newest = newest
-            recover(store, newest.number)
+            self._published = recover(store, newest.number)
             store.environment.reader_check()
         except BaseException:
             self._lock.release()
@@ -91,8 +94,8 @@ class Session:
 
     def add_array(self, number: int, layout: ArrayLayout) -> ArrayWriter:
         """Make a new, empty array; the caller's commit records it."""
-        self.check()
-        with self._guard(f"array {layout.path}"):
+        self._check_alone()
+        with self.whole(f"making array {layout.path}"):
             write_group_metadata(self.store.at, layout.path)
             write_array_metadata(self.store.at, layout, 0)
         writer = self._arrays[number] = ArrayWriter(self.store.at, number, layout, 0)
@@ -118,20 +121,20 @@ class Session:
             candidate = f"{name}.{n}"
         return candidate
 
-    def append(self, number: int, rows: NDArray[np.generic], *, summed: bool = False) -> None:
-        """Append rows to an array; they become visible with the next commit.
+    def append(self, rows: Mapping[int, NDArray[np.generic]], *, summed: bool = False) -> None:
+        """Append rows to arrays; they become visible with the next commit.
 
         Args:
-            number: the array.
-            rows: `[n, *row]`.
+            rows: `[n, *row]` for each array, by its number.
             summed: also record each row's checksum, for arrays whose rows no other record covers.
         """
-        self.check()
-        writer = self.array(number)
-        if summed:
-            self._sums.append(_Sums(number, writer.rows, row_sums(np.asarray(rows, writer.layout.numpy))))
-        with self._guard("rows"):
-            writer.append(rows)
+        self._check_alone()
+        with self.whole("writing rows"):
+            for number, values in rows.items():
+                writer = self.array(number)
+                if summed:
+                    self._sums.append(_Sums(number, writer.rows, row_sums(np.asarray(values, writer.layout.numpy))))
+                writer.append(values)
 
     def read_committed(self, number: int, chunk: int) -> tuple[NDArray[np.generic], NDArray[np.int64]]:
         """The committed rows of one chunk of an array whose rows have checksums, copied.
@@ -154,9 +157,9 @@ class Session:
 
     def replace_chunk(self, number: int, chunk: int, rows: NDArray[np.generic]) -> None:
         """Give a committed chunk new content: a new generation, which the next commit makes current."""
-        self.check()
+        self._check_alone()
         writer = self.array(number)
-        with self._guard("a new generation"):
+        with self.whole("writing a new generation"):
             writer.stage(chunk, self.number, rows)
         self._sums.append(_Sums(number, chunk * writer.layout.rows_per_chunk, row_sums(rows)))
         self._staged[number, chunk] = self._generation(number, chunk)
@@ -174,14 +177,15 @@ class Session:
         Raises:
             WriterFailedError: it could not be made; reopen the store.
         """
-        self.check()
+        self._check_alone()
         try:
             for writer in self._arrays.values():
-                writer.sync()
+                writer.start_sync()
             commit = self._transact(record)
             self.newest = commit
             for (number, chunk), old in self._staged.items():
                 publish(self.store.at, number, self.array(number).layout, chunk, old, commit.number)
+            self._published = set(self._staged)
             self._staged.clear()
             self._sums.clear()
             for writer in self._arrays.values():
@@ -207,7 +211,7 @@ class Session:
         Raises:
             WriterFailedError: they could not be made durable; reopen the store.
         """
-        self.check()
+        self._check_alone()
         while True:
             try:
                 with self.store.environment.writing() as txn:
@@ -241,16 +245,9 @@ class Session:
                 remove_tree(folder, self.store.at)
                 folder = folder.rpartition("/")[0]
 
-    @contextmanager
-    def whole(self, what: str) -> Iterator[None]:
-        """Let what is done in the block be done as a whole, or nothing be done with this session any more."""
-        try:
-            yield
-        except OSError as error:
-            self._fail(error)
-        except BaseException as error:
-            self._failed = self._failed or f"{what} was broken off ({type(error).__name__})"
-            raise
+    def whole(self, what: str) -> _Whole:
+        """Let what is done in a `with` block be done as a whole, or nothing be done with this session any more."""
+        return _Whole(self, what)
 
     def check(self) -> None:
         """Refuse work after a failure, after `close`, and in a forked child."""
@@ -260,9 +257,6 @@ class Session:
             raise UsageError("this writer was closed, or belongs to another process; open a new one")
         if self.store.closed:
             raise UsageError(f"{self.store.path} was closed; open it again")
-        if self._lock.replaced:
-            self._failed = "the lock file was removed, so somebody else may be writing"
-            raise self._refusal()
 
     def close(self) -> None:
         """Give the lock back; what was not committed is forgotten."""
@@ -276,42 +270,51 @@ class Session:
                 self._hints.close()
                 self._lock.release()
 
+    def _check_alone(self) -> None:
+        """Refuse work as `check` does, and where somebody else may be writing."""
+        self.check()
+        if self._lock.replaced:
+            self._failed = "the lock file was removed, so somebody else may be writing"
+            raise self._refusal()
+
     def _transact(self, record: Callable[[Writing], Commit]) -> Commit:
         while True:
             try:
                 with self.store.environment.writing() as txn:
-                    index = Writing(txn, self.number, dict(self.newest.tables))
-                    last = index.last(Table.COMMIT)
-                    if last is None or u64.unpack(last[0])[0] != self.newest.number:
+                    index = Writing(txn, self.number, self.newest.tables)
+                    if index.newest() != self.newest.number:
                         raise WriterFailedError(
                             f"somebody else has written to {self.store.path}: its lock file was removed or replaced"
                         )
                     commit = record(index)
-                    for number, writer in self._arrays.items():
-                        for chunk in writer.created:
-                            key = u32.pack(number) + u64.pack(chunk)
-                            index.put(Table.CHUNK + key + u64.pack(self.number), b"\x01")
-                    for number, chunk in self._staged:
-                        key = u32.pack(number) + u64.pack(chunk)
-                        index.put_version(Table.CHUNK, key, b"\x01")
-                        index.put(Table.PUBLISH + key, u64.pack(self.number))
-                    for sums in self._sums:
-                        self._put_sums(index, sums)
-                    for key, _ in list(index.scan(Table.PUBLISH)):
-                        if (u32.unpack(key[:4])[0], u64.unpack(key[4:])[0]) not in self._staged:
-                            index.delete(Table.PUBLISH + key)
-                    replaced = {number for number, _ in self._staged}
-                    arrays = dict(commit.arrays)
-                    for number, writer in self._arrays.items():
-                        before = arrays.get(number, ArrayState(0))
-                        arrays[number] = ArrayState(
-                            writer.rows, self.number if number in replaced else before.refreshed
-                        )
-                    commit = replace(commit, arrays=arrays, tables=index.tables)
+                    arrays = self._put_rows(index, commit.arrays)
+                    commit = commit.holding(arrays, index.tables)
                     index.put(commit_key(Table.COMMIT, self.number), commit.encode())
+                    for writer in self._arrays.values():
+                        writer.sync()
                 return commit
             except MapFull:
                 self.store.environment.grow()
+
+    def _put_rows(self, index: Writing, before: Mapping[int, ArrayState]) -> dict[int, ArrayState]:
+        """Record what was appended and replaced; what the commit sees of each array."""
+        arrays = dict(before)
+        for number, writer in self._arrays.items():
+            for chunk in writer.created:
+                index.put(Table.CHUNK + u32.pack(number) + u64.pack(chunk) + u64.pack(self.number), b"\x01")
+            state = arrays.get(number, _EMPTY)
+            if writer.rows != state.rows or number not in arrays:
+                arrays[number] = ArrayState(writer.rows, state.refreshed)
+        for number, chunk in self._staged:
+            key = u32.pack(number) + u64.pack(chunk)
+            index.put_version(Table.CHUNK, key, b"\x01")
+            index.put(Table.PUBLISH + key, u64.pack(self.number))
+            arrays[number] = ArrayState(arrays[number].rows, self.number)
+        for sums in self._sums:
+            self._put_sums(index, sums)
+        for number, chunk in self._published - self._staged.keys():
+            index.delete(Table.PUBLISH + u32.pack(number) + u64.pack(chunk))
+        return arrays
 
     def _put_sums(self, index: Writing, sums: _Sums) -> None:
         per_chunk = self.array(sums.array).layout.rows_per_chunk
@@ -336,10 +339,7 @@ class Session:
 
     def _advise(self, *, every: bool = False) -> None:
         """Leave hints for others."""
-        self._hints.leave(self.newest, [(n, writer.layout) for n, writer in self._arrays.items()], shapes=every)
-
-    def _guard(self, what: str) -> _Guard:
-        return _Guard(self, what)
+        self._hints.leave(self.newest, self._arrays, every=every)
 
     def _refusal(self) -> WriterFailedError:
         return WriterFailedError(f"{self._failed}; open {self.store.path} again to go on from the last commit")
@@ -358,8 +358,10 @@ class _Sums:
     values: NDArray[np.uint32]
 
 
-class _Guard:
-    """Turns an I/O error into the end of the session."""
+class _Whole:
+    """Lets an error within a `with` block end the session; one of I/O becomes a `WriterFailedError`."""
+
+    __slots__ = ("_session", "_what")
 
     def __init__(self, session: Session, what: str) -> None:
         self._session = session
@@ -372,4 +374,4 @@ class _Guard:
         if isinstance(error, OSError):
             self._session._fail(error)
         elif error is not None:
-            self._session._failed = f"writing {self._what} was broken off ({type(error).__name__})"
+            self._session._failed = self._session._failed or f"{self._what} was broken off ({type(error).__name__})"

@@ -9,11 +9,10 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
-from mctree.storage.environment import Environment
+from mctree.storage.environment import WriteTransaction
 
 __all__ = ["FAILED", "KILLED", "in_child", "kill_after", "kill_after_transaction"]
 
@@ -78,12 +77,11 @@ def kill_after(calls: int) -> None:
 
 def kill_after_transaction(calls: int) -> None:
     """Let this process, a child, die at the `calls`-th change to the file system after its next index transaction."""
-    real = Environment.writing
+    real = WriteTransaction.__exit__
 
-    @contextmanager
-    def writing(self: Environment) -> Iterator[Any]:
-        with real(self) as txn:
-            yield txn
-        kill_after(calls)
+    def leave(self: WriteTransaction, kind: type[BaseException] | None, *rest: object) -> None:
+        real(self, kind, *rest)
+        if kind is None:
+            kill_after(calls)
 
-    Environment.writing = writing  # type: ignore[method-assign]
+    WriteTransaction.__exit__ = leave  # type: ignore[method-assign]

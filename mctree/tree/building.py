@@ -177,7 +177,7 @@ class GistBuilder:
             self.added[array] = layout
         array = self.record.levels[level - 1]
         rows = stored(vectors, self._session.array(array).layout.numpy, self._encoder, self.record.name)
-        self._session.append(array, rows, summed=True)
+        self._session.append({array: rows}, summed=True)
         before = self._pending.get(level)
         self._pending[level] = rows if before is None else np.concatenate([before, rows])
 

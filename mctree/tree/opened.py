@@ -48,7 +48,7 @@ class OpenedDocuments:
     def begin(self, number: int, record: DocumentRecord) -> OpenDocument:
         """Start a new document; the caller has seen to it that its name is free."""
         document = OpenDocument(
-            number, record, self._timeline, self._tree.tokenizer, self._tree.vocabulary, finished=self._finished
+            number, record, self._timeline, self._tree.tokenizer, self._tree.vocabulary, changed=self._note
         )
         self._sources[record.source] = number
         self._documents[number] = self.changed[number] = document
@@ -80,7 +80,7 @@ class OpenedDocuments:
             start=found.placed_size if found.tail is None else found.tail.start,
             size=found.size,
             tokens=found.tokens,
-            finished=self._finished,
+            changed=self._note,
         )
         document.changes.record = not found.open or locator is not None
         self._documents[found.id] = self.changed[found.id] = document
@@ -138,12 +138,13 @@ class OpenedDocuments:
 
     def committed(self) -> None:
         """Go on from the commit that was just made of them."""
-        for document in self.changed.values():
+        for number, document in self.changed.items():
             document.committed()
-        self._documents = {number: document for number, document in self._documents.items() if document.open}
-        self.changed = dict(self._documents)
-        self.removed = {}
+            if not document.open:
+                self._documents.pop(number, None)
+        self.changed.clear()
+        self.removed.clear()
         self._sources.clear()
 
-    def _finished(self, document: OpenDocument) -> None:
+    def _note(self, document: OpenDocument) -> None:
         self.changed[document.id] = document

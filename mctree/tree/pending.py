@@ -9,12 +9,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-
 from mctree.format.facts import ArrayState, Commit, LinkRecord, array_fact
 from mctree.format.keys import Table, block_page_key, death_key, source_digest, u32, u64, version_key
-from mctree.format.records import BLOCKS_PER_PAGE, encode_death
+from mctree.format.records import BLOCK_DTYPE, BLOCKS_PER_PAGE, encode_death
 from mctree.storage.index import Writing
 from mctree.tree.building import GistBuilder
 from mctree.tree.gists import gist_sets
@@ -66,7 +63,9 @@ class Pending:
     refreshed: dict[int, int] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.removed or self.links or self.settings or self.sets or self.stamps or self.refreshed)
+        return bool(
+            self.removed or self.links or self.settings or self.blobs or self.sets or self.stamps or self.refreshed
+        )
 
     def record(
         self,
@@ -74,7 +73,7 @@ class Pending:
         old: Commit,
         *,
         blocks: int,
-        records: NDArray[np.void],
+        records: tuple[int, bytes],
         documents: Mapping[int, OpenDocument],
         builders: Mapping[int, GistBuilder],
         numbers: Mapping[str, int],
@@ -85,7 +84,7 @@ class Pending:
             index: the transaction that becomes the commit.
             old: the commit before.
             blocks: blocks placed from now on.
-            records: the records of those placed since, `BLOCK_DTYPE [n]`.
+            records: the number of a page of block records, and the payloads of all pages from it on, joined.
             documents: documents that may have changed, by number.
             builders: what appended to gist sets, by number.
             numbers: the next free number of each kind.
@@ -93,10 +92,11 @@ class Pending:
         Returns:
             The commit's record, lengths of arrays and sums of tables still to be filled in.
         """
-        _put_blocks(index, old.blocks, records)
-        dead_blocks, dead_tokens = self._put_removals(index)
+        _put_blocks(index, *records)
+        dead_blocks, dead_tokens = self._put_removals(index) if self.removed else (0, 0)
         created, tokens = _put_documents(index, documents)
-        self._put_small_facts(index)
+        if self:
+            self._put_small_facts(index)
         arrays, refreshed = self._put_gist_sets(index, old, builders)
         return Commit(
             number=index.number,
@@ -175,16 +175,11 @@ class Pending:
         return arrays, {**refreshed, **self.refreshed}
 
 
-def _put_blocks(index: Writing, first: int, records: NDArray[np.void]) -> None:
-    """Extend the last page of block records, and begin new ones."""
-    done = 0
-    while done < len(records):
-        page, offset = divmod(first + done, BLOCKS_PER_PAGE)
-        n = min(len(records) - done, BLOCKS_PER_PAGE - offset)
-        key = block_page_key(page)
-        before = (index.get(key) or b"") if offset else b""
-        index.put(key, before[: offset * records.itemsize] + records[done : done + n].tobytes())
-        done += n
+def _put_blocks(index: Writing, page: int, payloads: bytes) -> None:
+    """Put pages of block records from number `page` on, of which the last may be unfinished."""
+    size = BLOCKS_PER_PAGE * BLOCK_DTYPE.itemsize
+    for number, start in enumerate(range(0, len(payloads), size), page):
+        index.put(block_page_key(number), payloads[start : start + size])
 
 
 def _put_documents(index: Writing, documents: Mapping[int, OpenDocument]) -> tuple[int, int]:
@@ -207,7 +202,7 @@ def _put_documents(index: Writing, documents: Mapping[int, OpenDocument]) -> tup
         if changes.tail:
             tail = document.tail
             payload = tail.encode() if document.open and len(tail.tokens) else b""
-            if payload or not document.new:
+            if payload or document.has_tail:
                 index.put_version(Table.TAIL, key, payload)
         tokens += changes.tokens
     return created, tokens

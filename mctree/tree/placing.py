@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from mctree.encoders import Encoded, Tokenizer
 from mctree.errors import UsageError
 from mctree.format.facts import DocumentRecord
-from mctree.format.records import BLOCK, BLOCK_DTYPE, Original, Run, Tail
+from mctree.format.records import BLOCK, Original, Run, Tail
 from mctree.format.values import checked_text
 from mctree.sources.pieces import PIECE, cut_place
 from mctree.storage.rows import distinct
@@ -26,6 +26,9 @@ from mctree.tree.arguments import as_locator, as_piece
 from mctree.tree.timeline import Timeline
 
 __all__ = ["OpenDocument"]
+
+_NO_IDS = np.empty(0, np.uint32)
+_NO_STOPS = np.empty(0, np.uint64)
 
 
 @dataclass(slots=True)
@@ -49,6 +52,7 @@ class OpenDocument:
         id: its number in the store.
         source: the name of where it comes from.
         new: nothing of it is committed.
+        has_tail: the newest commit knows an unfinished block of it.
     """
 
     def __init__(
@@ -64,25 +68,26 @@ class OpenDocument:
         start: int = 0,
         size: int = 0,
         tokens: int = 0,
-        finished: Callable[[OpenDocument], None],
+        changed: Callable[[OpenDocument], None],
     ) -> None:
         """Continue a document from what is committed of it."""
         self.id = number
         self.source = record.source
         self.new = runs is None
+        self.has_tail = tail is not None
         self.changes = Changes(record=runs is None)
         self._record = record
         self._timeline = timeline
         self._tokenizer = tokenizer
         self._vocabulary = vocabulary
-        self._finished = finished
+        self._changed = changed
         self._blocks = sum(run.blocks for run in runs or [])
         self._run = (self._blocks - runs[-1].blocks, runs[-1]) if runs else None
         self._size = size
         self._tokens = tokens
         self._block_start = start
-        self._ids = np.empty(0, np.uint32) if tail is None else np.asarray(tail.tokens, np.uint32)
-        self._stops = np.empty(0, np.uint64) if tail is None else np.asarray(tail.stops, np.uint64)
+        self._ids = _NO_IDS if tail is None else np.asarray(tail.tokens, np.uint32)
+        self._stops = _NO_STOPS if tail is None else np.asarray(tail.stops, np.uint64)
         # The digest of what another session wrote cannot be continued.
         self._hash = hashlib.blake2b(digest_size=32) if runs is None else None
         self._closed = False
@@ -145,16 +150,18 @@ class OpenDocument:
                 one, so that there is nothing that each of them stands for.
         """
         try:
-            ids = np.atleast_1d(np.asarray(tokens))
+            given = np.asarray(tokens)
         except ValueError:
             raise UsageError("tokens are one row of integers") from None
-        if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
+        if not given.ndim:
+            given = given.reshape(1)
+        if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
             raise UsageError("tokens are one row of integers")
-        if ids.size and (int(ids.min()) < 0 or int(ids.max()) >= self._vocabulary):
+        # What is negative becomes larger than any vocabulary.
+        if given.size and int(given.astype(np.uint64).max()) >= self._vocabulary:
             raise UsageError(f"tokens must lie in 0..{self._vocabulary - 1}, the store's vocabulary")
-        ids = ids.astype(np.uint32)
-        lengths = np.ones(len(ids), np.int64) if self._tokenizer is None else _lengths(self._tokenizer, ids)
-        stops = np.cumsum(lengths)
+        ids = given.astype(np.uint32)
+        stops = np.arange(1, len(ids) + 1) if self._tokenizer is None else np.cumsum(_lengths(self._tokenizer, ids))
         with self._timeline.turn(f"writing to document {self.id}"):
             self._hash = None
             self._take(ids, stops, int(stops[-1]) if len(stops) else 0)
@@ -225,7 +232,7 @@ class OpenDocument:
             previous=self._record.previous,
         )
         self.changes.record = True
-        self._finished(self)
+        self._changed(self)
 
     def adopt(self, grid: NDArray[np.uint32], records: NDArray[np.void]) -> int:
         """Take over finished blocks of the same document in another epoch.
@@ -238,16 +245,23 @@ class OpenDocument:
             The number of the first here.
         """
         tokens = int(records["count"].sum(dtype=np.int64))
+        self._changed(self)
         self._tokens += tokens
         self.changes.tokens += tokens
-        return self._put(grid, records.copy())
+        first, placed, placed_records = self._timeline.place(len(grid), tokens)
+        placed[:], placed_records[:] = grid, records
+        self._block_start = int(records["stop"][-1])
+        self._ran(first, len(grid))
+        return first
 
     def adopt_original(self, start: int, original: Original) -> None:
         """Take over source bytes, from byte `start` on, that its tokens do not give back."""
+        self._changed(self)
         self.changes.originals.append((start, original))
 
     def finish_adoption(self, record: DocumentRecord, tail: Tail | None) -> None:
         """Take over what the document has beside its blocks and original bytes."""
+        self._changed(self)
         self._record = record
         self._closed = not record.open
         self.changes.record = True
@@ -264,13 +278,15 @@ class OpenDocument:
         """Forget the changes: they are in the index now."""
         self.changes = Changes()
         self.new = False
+        self.has_tail = self.open and len(self._ids) > 0
 
     def _take(self, ids: NDArray[np.uint32], stops: NDArray[np.int64], size: int, *, last: bool = False) -> None:
         self._check_open()
+        self._changed(self)
         if len(ids):
             self.changes.tail = True
             self.changes.tokens += len(ids)
-            ends: NDArray[np.uint64] = stops.astype(np.uint64) + np.uint64(self._size)
+            ends = (stops + self._size).view(np.uint64)
             self._ids = np.concatenate([self._ids, ids]) if len(self._ids) else ids
             self._stops = np.concatenate([self._stops, ends]) if len(self._stops) else ends
             self._tokens += len(ids)
@@ -285,31 +301,33 @@ class OpenDocument:
     def _place(self, count: int, stop: int) -> None:
         """Place the first `count` waiting tokens, which end at source byte `stop`."""
         blocks = -(-count // BLOCK)
-        grid = np.zeros((blocks, BLOCK), np.uint32)
-        grid.reshape(-1)[:count] = self._ids[:count]
-        records = np.zeros(blocks, BLOCK_DTYPE)
-        records["document"] = self.id
-        records["count"] = BLOCK
-        records["count"][-1] = count - (blocks - 1) * BLOCK
-        records["stop"][:-1] = self._stops[BLOCK - 1 : count - 1 : BLOCK][: blocks - 1]
-        records["stop"][-1] = stop
-        records["start"][0] = self._block_start
-        records["start"][1:] = records["stop"][:-1]
-        self._put(grid, records)
-        self._ids, self._stops = self._ids[count:].copy(), self._stops[count:].copy()
+        first, grid, records = self._timeline.place(blocks, count)
+        flat = grid.reshape(-1)
+        flat[:count] = self._ids[:count]
+        flat[count:] = 0
+        start = self._block_start
+        if blocks > 1:
+            full, stops = records[:-1], self._stops[BLOCK - 1 : count - 1 : BLOCK]
+            full["document"], full["sum"], full["count"] = self.id, 0, BLOCK
+            full["start"][0], full["start"][1:], full["stop"] = start, stops[:-1], stops
+            start = int(stops[-1])
+        records[-1] = (self.id, start, stop, 0, count - (blocks - 1) * BLOCK)
+        self._block_start = stop
+        self._ran(first, blocks)
+        if count == len(self._ids):
+            self._ids, self._stops = _NO_IDS, _NO_STOPS
+        else:
+            self._ids, self._stops = self._ids[count:].copy(), self._stops[count:].copy()
 
-    def _put(self, grid: NDArray[np.uint32], records: NDArray[np.void]) -> int:
-        """Put finished blocks on the timeline and on the document's runs; returns the first one's number."""
-        first = self._timeline.place(grid, records)
+    def _ran(self, first: int, blocks: int) -> None:
+        """Note that the document goes on with `blocks` blocks from `first` on."""
         if self._run is not None and self._run[1].block + self._run[1].blocks == first:
             ordinal, run = self._run
-            self._run = (ordinal, Run(run.block, run.blocks + len(grid)))
+            self._run = (ordinal, Run(run.block, run.blocks + blocks))
         else:
-            self._run = (self._blocks, Run(first, len(grid)))
+            self._run = (self._blocks, Run(first, blocks))
         self.changes.runs[self._run[0]] = self._run[1]
-        self._blocks += len(grid)
-        self._block_start = int(records["stop"][-1])
-        return first
+        self._blocks += blocks
 
     def _check_open(self) -> None:
         if self._closed:

@@ -57,7 +57,7 @@ class Snapshot:
         self.commit = record.number
         self._record = record
         self._store = store
-        self._held = True
+        self._held = self._leased = True
         self._world: TimelineWorld | None = None
         self._rows: dict[int, Rows] = {}
 
@@ -82,13 +82,13 @@ class Snapshot:
         """Let the commit be collected once nobody else holds it; arrays already handed out stay readable."""
         if self._held:
             self._held = False
-            self._store.unhold(self.commit)
+            self._give_up_lease()
             self._forget()
 
     def advance(self, record: Commit) -> None:
         """Become a view of the commit that the one writer, whose snapshot this is, has just made."""
-        # Nobody but the writer collects commits, so the newest needs no check after it is leased.
-        self.store.leases.exchange(self.commit, record.number)
+        # Nobody but that writer collects commits, and never the newest: from here on no lease is needed.
+        self._give_up_lease()
         self.store.follow(record)
         self.commit, self._record = record.number, record
         self._forget()
@@ -103,7 +103,7 @@ class Snapshot:
         if self._store.pid != os.getpid():
             store = Store(self.tree.path, writable=False, identity=self._store.identity)
             store.hold(self.commit)
-            self._store = store
+            self._store, self._leased = store, True
             self._forget()
         return self._store
 
@@ -371,6 +371,11 @@ class Snapshot:
     def state(self, array: int) -> ArrayState:
         """What the commit sees of an array: how many rows, and when a chunk of it was last replaced."""
         return self._record.arrays.get(array, ArrayState(0))
+
+    def _give_up_lease(self) -> None:
+        if self._leased:
+            self._leased = False
+            self._store.unhold(self.commit)
 
     def _forget(self) -> None:
         """What was read of another commit, or through another store, is not this one's."""

@@ -25,40 +25,44 @@ class Timeline:
 
     Attributes:
         turn: whoever is about to place blocks takes it first.
+        blocks: blocks placed, those from before included.
+        tokens: real tokens in those placed since the last commit.
     """
 
     def __init__(self, blocks: int) -> None:
         self.blocks = blocks
+        self.tokens = 0
         self.turn = Turn()
         self._placed = 0
         self._grid: NDArray[np.uint32] = np.empty((0, BLOCK), np.uint32)
         self._records: NDArray[np.void] = np.empty(0, BLOCK_DTYPE)
 
-    def place(self, grid: NDArray[np.uint32], records: NDArray[np.void]) -> int:
-        """Put blocks at the end.
+    def place(self, blocks: int, tokens: int) -> tuple[int, NDArray[np.uint32], NDArray[np.void]]:
+        """Put blocks at the end, for the caller to fill at once.
 
         Args:
-            grid: `uint32 [n, 32]`.
-            records: `BLOCK_DTYPE [n]`, checksums still empty.
+            blocks: how many.
+            tokens: how many real tokens they will hold.
 
         Returns:
-            The number of the first.
+            The number of the first, their tokens `uint32 [blocks, 32]` and their records `BLOCK_DTYPE [blocks]`, both
+            with anything in them.  Checksums are left empty.
         """
-        first, at, stop = self.blocks, self._placed, self._placed + len(grid)
+        first, at, stop = self.blocks, self._placed, self._placed + blocks
         if stop > len(self._grid):
             # Room for twice as many: blocks that come one by one are copied a bounded number of times.
             room = max(2 * stop, _LEAST_ROOM)
             self._grid, self._records = _enlarged(self._grid, at, room), _enlarged(self._records, at, room)
-        self._grid[at:stop] = grid
-        self._records[at:stop] = records
-        self.blocks += len(grid)
+        self.blocks += blocks
+        self.tokens += tokens
         self._placed = stop
-        return first
+        return first, self._grid[at:stop], self._records[at:stop]
 
     def truncate(self, blocks: int) -> None:
         """Take back the blocks placed last, so that `blocks` are left; none of them may be committed."""
         self._placed -= self.blocks - blocks
         self.blocks = blocks
+        self.tokens = int(self._records["count"][: self._placed].sum(dtype=np.int64))
 
     def placed(self) -> tuple[NDArray[np.uint32], NDArray[np.void]]:
         """All blocks placed since the last commit: their tokens `uint32 [n, 32]` and records `[n]`."""
@@ -66,7 +70,7 @@ class Timeline:
 
     def clear(self) -> None:
         """Forget what was placed: it was committed."""
-        self._placed = 0
+        self._placed = self.tokens = 0
         if len(self._grid) > _MOST_ROOM_KEPT:
             self._grid, self._records = np.empty((0, BLOCK), np.uint32), np.empty(0, BLOCK_DTYPE)
 

@@ -5,12 +5,14 @@ Gists are made of it before it is committed, and its rows are what the commit ap
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mctree.format.records import BLOCK
+from mctree.errors import CorruptError
+from mctree.format.keys import block_page_key
+from mctree.format.records import BLOCK, BLOCK_DTYPE, BLOCKS_PER_PAGE
 from mctree.geometry import World
 from mctree.storage.chunks import row_sums
 from mctree.storage.session import Session
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from mctree.tree.snapshot import Snapshot
 
 __all__ = ["Upcoming"]
+
+_PAGE_BYTES = BLOCKS_PER_PAGE * BLOCK_DTYPE.itemsize
 
 
 class Upcoming:
@@ -42,6 +46,7 @@ class Upcoming:
         self._timeline = timeline
         self._opened = opened
         placed = TimelineWorld(snapshot.blocks, Deaths.none(), snapshot.rows(BEFORE), snapshot.rows(COUNT))
+        self._page = b""
         self._tokens = int(placed.tokens_before(np.array([snapshot.blocks]))[0])
 
     @property
@@ -80,27 +85,42 @@ class Upcoming:
             counts.append(records["count"][max(first - old, 0) : stop - old].astype(np.int64))
         return np.concatenate(grids), np.concatenate(counts)
 
-    def append_rows(self) -> NDArray[np.void]:
+    def append_rows(self) -> tuple[int, bytes]:
         """Append the rows of what was placed to the arrays of the text.
 
         Returns:
-            The records of its blocks, `BLOCK_DTYPE [n]`, checksums included.
+            The number of a page of block records, and the payloads of all pages from it on, joined: the records of
+            what was placed, checksums included, behind those committed before that share the first page with them.
         """
         grid, records = self._timeline.placed()
+        first = self._snapshot.blocks
+        page, offset = divmod(first, BLOCKS_PER_PAGE)
         if not len(grid):
-            return records
+            return page, b""
+        before = self._unfinished_page(page, offset) if offset else b""
         counts = records["count"]
         stored = grid.astype(self._session.array(LOD0).layout.numpy)
         records["sum"] = row_sums(stored)
-        self._session.append(LOD0, stored.reshape(-1))
-        self._session.append(COUNT, counts.astype(np.uint8))
-        groups = slice(-self._snapshot.blocks % BLOCK, None, BLOCK)
-        if groups.start < len(counts):
-            before = self._tokens + np.cumsum(counts, dtype=np.uint64) - counts
-            self._session.append(BEFORE, before[groups])
-        return records
+        rows: dict[int, NDArray[Any]] = {LOD0: stored.reshape(-1), COUNT: counts.astype(np.uint8)}
+        group = -first % BLOCK
+        if group < len(counts):
+            rows[BEFORE] = (self._tokens + np.cumsum(counts, dtype=np.uint64) - counts)[group::BLOCK]
+        self._session.append(rows)
+        pages = before + records.tobytes()
+        self._page = pages[len(pages) // _PAGE_BYTES * _PAGE_BYTES :]
+        return page, pages
+
+    def _unfinished_page(self, page: int, records: int) -> bytes:
+        """The committed records of the page that the next block's record goes to."""
+        size = records * BLOCK_DTYPE.itemsize
+        if len(self._page) != size:
+            with self._snapshot.reading() as index:
+                self._page = (index.get(block_page_key(page)) or b"")[:size]
+            if len(self._page) != size:
+                raise CorruptError(f"page {page} of block records ends early; run `mctree verify`")
+        return self._page
 
     def committed(self) -> None:
         """Go on from the commit that was just made of it."""
-        self._tokens += int(self._timeline.placed()[1]["count"].sum(dtype=np.int64))
+        self._tokens += self._timeline.tokens
         self._timeline.clear()

@@ -279,7 +279,7 @@ class Writer:
         # Looked at before the transaction begins: what was condemned in an earlier one is free if nobody holds it now.
         collecting = self._session.number % _COLLECT_EVERY == 0
         held = held_commits(self._session.store.at) if collecting else None
-        freed = Freed()
+        freed: Freed | None = None
 
         def record(index: Writing) -> Commit:
             nonlocal freed
@@ -292,15 +292,17 @@ class Writer:
                 builders=self._gists.builders,
                 numbers=self._next,
             )
-            freed = collect(index, self._keep(index), held) if collecting else Freed()
+            freed = collect(index, self._keep(index), held) if collecting else None
             return commit
 
         commit = self._session.commit(record)
-        self._session.remove(freed.generations, freed.arrays)
+        if freed is not None:
+            self._session.remove(freed.generations, freed.arrays)
         self._upcoming.committed()
         self._opened.committed()
         self._gists.committed(self._pending)
-        self._pending = Pending(removed=self._opened.removed)
+        if self._pending:
+            self._pending = Pending(removed=self._opened.removed)
         self._snapshot.advance(commit)
         return commit.number
 

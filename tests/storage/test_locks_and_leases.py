@@ -116,8 +116,7 @@ def test_leases_are_seen_by_others_and_die_with_their_process(folder: Path, star
     assert held_commits(at) == {3, 9}
     end(process)
     assert held_commits(at) == set()
-    mine.acquire(1)
-    mine.exchange(1, 2)
+    mine.acquire(2)
     assert held_commits(at) == {2}
     mine.close()
     assert held_commits(at) == set()

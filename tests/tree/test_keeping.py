@@ -15,7 +15,7 @@ import mctree
 from mctree.errors import CommitGoneError, NotFoundError
 from mctree.format.facts import Stamp
 from mctree.format.keys import Table
-from mctree.storage.environment import Environment
+from mctree.storage.environment import WriteTransaction
 from mctree.testing import ToyEncoder
 
 
@@ -149,17 +149,15 @@ def nothing_unsynced(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
                 return result
 
             patch.setattr(os, call, spy)
-        begin = Environment.writing
+        leave = WriteTransaction.__exit__
 
-        @contextmanager
-        def writing(self: Environment) -> Iterator[Any]:
+        def commit(self: WriteTransaction, kind: type[BaseException] | None, *rest: Any) -> None:
             unsynced = {one for one, _ in dirty if "/c." in one or one.startswith("generations/")}
             assert not unsynced, f"{unsynced} may not be on disk"
             assert not entries, f"the names in {entries} may not be on disk"
-            with begin(self) as txn:
-                yield txn
+            leave(self, kind, *rest)
 
-        patch.setattr(Environment, "writing", writing)
+        patch.setattr(WriteTransaction, "__exit__", commit)
         yield written
 
 
