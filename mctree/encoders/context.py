@@ -22,6 +22,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from mctree.encoders.sums import weighted_sums
 from mctree.encoders.table import Pairs
@@ -58,6 +59,13 @@ def context_vectors(
         `float32 [terms, dim]`.  To the last bits they depend on the linear algebra library, so what was
         fitted is stored, never fitted again.
     """
+    # Threads of a linear algebra library wait for each other by spinning: beside threads that tokenize, as when a
+    # corpus is ingested, that takes several times as long as one thread does.
+    with threadpool_limits(1, "blas"):
+        return _fitted(spans, rarity, hashes, dim)
+
+
+def _fitted(spans: Pairs, rarity: NDArray[np.float32], hashes: NDArray[np.uint64], dim: int) -> NDArray[np.float32]:
     random = signs(hashes, dim).astype(np.float32) / np.float32(np.sqrt(dim))
     weights = (np.log2(1.0 + spans.counts) * rarity[spans.terms] ** RARITY_POWER).astype(np.float32)
     norms = np.sqrt(np.bincount(spans.rows, weights.astype(np.float64) ** 2, spans.shape[0]))

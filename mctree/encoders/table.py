@@ -79,7 +79,7 @@ class TermTable:
         Returns:
             The distinct terms of each row and how often they stand in it.
         """
-        found = self.of_token[np.where(mask, tokens, 0)]
+        found = self.of_token.take(np.where(mask, tokens, 0), axis=0)
         found[~mask] = -1
         flat = found.reshape(len(tokens), tokens.shape[1] * WIDTH)
         flat.sort(axis=1)

@@ -11,49 +11,63 @@ With one worker there are no threads at all: the work is done where it is asked 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from mctree.encoders import Encoded, Tokenizer
 from mctree.ingest.jobs import Job
 
-__all__ = ["tokenized"]
+__all__ = ["Tokenized"]
 
 _PER_WORKER = 1 << 20
 
 
-def tokenized(
-    jobs: Iterator[Job], tokenizer: Tokenizer, workers: int, ahead: int
-) -> Generator[tuple[Job, list[Encoded]], None, None]:
-    """Tokenize the pieces of jobs.
+class Tokenized:
+    """Jobs in order, each with one `Encoded` per piece.
 
     Args:
         jobs: read as far ahead as the queue is long.
         tokenizer: safe to call from several threads at once.
         workers: how many threads tokenize; 1 for none beside the caller's.
         ahead: bytes that the queue holds for the time of the caller's longest step, beside 1 MiB for each worker.
-
-    Yields:
-        Each job in order, with one `Encoded` per piece.
     """
-    if workers == 1:
-        for job in jobs:
-            yield job, tokenizer.encode(job.pieces())
-        return
-    limit = ahead + workers * _PER_WORKER
-    queue: deque[tuple[Job, Future[list[Encoded]]]] = deque()
-    size = 0
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="mctree-tokenize")
-    try:
-        for job in jobs:
-            queue.append((job, pool.submit(tokenizer.encode, job.pieces())))
-            size += job.size
-            while queue and (size > limit or queue[0][1].done()):
-                first, future = queue.popleft()
-                size -= first.size
-                yield first, future.result()
-        while queue:
-            first, future = queue.popleft()
-            yield first, future.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+
+    def __init__(self, jobs: Iterator[Job], tokenizer: Tokenizer, workers: int, ahead: int) -> None:
+        self._jobs = jobs
+        self._tokenizer = tokenizer
+        self._limit = ahead + workers * _PER_WORKER
+        self._queue: deque[tuple[Job, Future[list[Encoded]]]] = deque()
+        self._size = 0
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="mctree-tokenize") if workers > 1 else None
+
+    def read_ahead(self) -> None:
+        """Fill the queue, so that the workers have something to do while the caller does something else."""
+        while self._pool is not None and self._size <= self._limit and self._take_one(self._pool):
+            pass
+
+    def __iter__(self) -> Iterator[tuple[Job, list[Encoded]]]:
+        if self._pool is None:
+            for job in self._jobs:
+                yield job, self._tokenizer.encode(job.pieces())
+            return
+        more = True
+        while more or self._queue:
+            while self._queue and (not more or self._size > self._limit or self._queue[0][1].done()):
+                job, encoded = self._queue.popleft()
+                self._size -= job.size
+                yield job, encoded.result()
+            more = more and self._take_one(self._pool)
+
+    def close(self) -> None:
+        """End the workers; what they have not begun is left undone."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _take_one(self, pool: ThreadPoolExecutor) -> bool:
+        """Queue the next job; False if there is none."""
+        job = next(self._jobs, None)
+        if job is None:
+            return False
+        self._queue.append((job, pool.submit(self._tokenizer.encode, job.pieces())))
+        self._size += job.size
+        return True

@@ -1,8 +1,9 @@
 """Into which store, with which tokenizer and which gists?  What the arguments say, held against what is there.
 
 A new store gets the tokenizer and encoder that are asked for; by default a byte-level tokenizer trained on a sample of
-the corpus, and lexical gists fitted to it.  Making the store is one step and making its gist set another: a store in
-which nothing was ever written is treated as new, so that a run which was broken off in between does no harm.
+the corpus, and lexical gists fitted to it.  Making the store is one step and making its gist set another, so that the
+encoder is fitted while the first inputs are tokenized: a store in which nothing was ever written is treated as new, so
+that a run which was broken off in between does no harm.
 
 A store that holds something keeps what it has; arguments that say otherwise are an error.
 """
@@ -11,7 +12,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import closing
 from typing import Literal
 
 from mctree.encoders import BytesTokenizer, Encoder, HFTokenizer, Tokenizer, train_bpe
@@ -21,8 +21,10 @@ from mctree.format.facts import Stamp
 from mctree.ingest.sample import Sample
 from mctree.tree import Tree, create
 from mctree.tree import open as open_tree
+from mctree.tree.sets import begin_gists
+from mctree.tree.writer import Writer
 
-__all__ = ["EncoderChoice", "TokenizerChoice", "fitting_bytes", "prepare", "read_tokenizer"]
+__all__ = ["EncoderChoice", "TokenizerChoice", "begin", "fitting_bytes", "prepare", "read_tokenizer"]
 
 TokenizerChoice = Tokenizer | str | os.PathLike[str] | None
 EncoderChoice = Encoder | Literal["lexical", "none"] | None
@@ -44,7 +46,7 @@ def prepare(
     sample: Callable[[int], Sample],
     *,
     chunk_bytes: int,
-) -> Tree:
+) -> tuple[Tree, Callable[[], Encoder | None] | None]:
     """Open a store, or make it.
 
     Args:
@@ -53,6 +55,10 @@ def prepare(
         encoder: an object, "lexical", "none", or None for the store's own or a lexical one.
         sample: draws a sample of so many bytes; called at most once, and only if something is to be made of it.
         chunk_bytes: wished size of chunk files of a new store.
+
+    Returns:
+        The tree; and, if it is new, what makes the encoder of its first gist set (None: none is wanted), which may take
+        a while, and which `begin` is for.
 
     Raises:
         UsageError: an argument makes no sense, or contradicts the store.
@@ -75,20 +81,31 @@ def prepare(
     else:
         tree = create(store, tokenizer=given or _trained(once(_TRAINING_MOST)), chunk_bytes=chunk_bytes)
     try:
-        _check_tokenizer(tree, given)
+        tokenizer = _checked_tokenizer(tree, given)
         if not _is_new(tree):
             _check_encoder(tree, encoder)
-        elif encoder == "none":
-            with closing(tree.writer()) as writer:
-                writer.stamp(_NO_GISTS, Stamp(0, 0, 0, 0, 0, b""))
-                writer.keep_stamps()
-        else:
-            made = _fitted(tree, once(_FITTING_MOST)) if encoder is None or isinstance(encoder, str) else encoder
-            tree.build_gists(made, _SET_NAME, default=True)
+            return tree, None
+        # Drawn now: once the run reads standard input, its beginning can be looked at no more.
+        fitting = once(_FITTING_MOST) if encoder is None or encoder == "lexical" else None
     except BaseException:
         tree.close()
         raise
-    return tree
+
+    def choose() -> Encoder | None:
+        if fitting is not None:
+            return _fitted(tokenizer, fitting)
+        return encoder if isinstance(encoder, Encoder) else None
+
+    return tree, choose
+
+
+def begin(writer: Writer, encoder: Encoder | None) -> None:
+    """Give a new store its first gist set, or note that none is wanted."""
+    if encoder is not None:
+        begin_gists(writer, encoder, _SET_NAME)
+    else:
+        writer.stamp(_NO_GISTS, Stamp(0, 0, 0, 0, 0, b""))
+        writer.keep_stamps()
 
 
 def read_tokenizer(choice: TokenizerChoice) -> Tokenizer | None:
@@ -135,16 +152,13 @@ def _trained(sample: Sample) -> Tokenizer:
     return train_bpe(sample.thinned(size), sample_bytes=size)
 
 
-def _fitted(tree: Tree, sample: Sample) -> Encoder:
-    tokenizer = tree.tokenizer
-    if tokenizer is None:
-        raise UsageError("the store has no tokenizer, so text cannot be ingested into it")
+def _fitted(tokenizer: Tokenizer, sample: Sample) -> Encoder:
     total = sum(map(len, sample.texts)) if sample.total is None else sample.total
     size = fitting_bytes(total)
     return LexicalEncoder.fit(tokenizer, sample.thinned(size), sample_bytes=size)
 
 
-def _check_tokenizer(tree: Tree, given: Tokenizer | None) -> None:
+def _checked_tokenizer(tree: Tree, given: Tokenizer | None) -> Tokenizer:
     if tree.tokenizer is None:
         raise UsageError(f"{tree.path} takes bare tokens, so text cannot be ingested into it")
     if given is not None and given.fingerprint != tree.tokenizer.fingerprint:
@@ -152,6 +166,7 @@ def _check_tokenizer(tree: Tree, given: Tokenizer | None) -> None:
             f"{tree.path} has another tokenizer ({tree.tokenizer.fingerprint[:12]}, not "
             f"{given.fingerprint[:12]}): choose none to go on with it, or ingest into a new store"
         )
+    return tree.tokenizer
 
 
 def _check_encoder(tree: Tree, wanted: EncoderChoice) -> None:

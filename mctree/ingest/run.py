@@ -20,8 +20,8 @@ from mctree.encoders import Encoder, Tokenizer
 from mctree.encoders.cores import cores
 from mctree.errors import UsageError
 from mctree.ingest.interrupts import Interrupts
-from mctree.ingest.pipeline import tokenized
-from mctree.ingest.preparing import EncoderChoice, TokenizerChoice, prepare
+from mctree.ingest.pipeline import Tokenized
+from mctree.ingest.preparing import EncoderChoice, TokenizerChoice, begin, prepare
 from mctree.ingest.progress import Progress, SizeScan, Tracker
 from mctree.ingest.reading import Reader
 from mctree.ingest.report import Report, Tally
@@ -159,7 +159,8 @@ def ingest(
             tracker.enter("training")
             return drawn
 
-        tree = stack.enter_context(prepare(store, tokenizer, encoder, sample, chunk_bytes=chunk_bytes))
+        tree, choose_encoder = prepare(store, tokenizer, encoder, sample, chunk_bytes=chunk_bytes)
+        stack.enter_context(tree)
         if totals:
             tracker.total = lambda: totals[0]
         elif on_event is not None and given.again:
@@ -169,7 +170,16 @@ def ingest(
             tracker.total = lambda: scan.total
         prepared = time.monotonic()
         before, after = _sync(
-            tree, source, given.reading, tally, tracker, interrupts, workers or cores(), batch_bytes, keep_vanished
+            tree,
+            source,
+            given.reading,
+            choose_encoder,
+            tally,
+            tracker,
+            interrupts,
+            workers or cores(),
+            batch_bytes,
+            keep_vanished,
         )
     seconds = time.monotonic() - began
     return tally.report(seconds, before if existed else None, after, preparing_seconds=prepared - began)
@@ -179,6 +189,7 @@ def _sync(
     tree: Tree,
     source: Source,
     reading: bytes,
+    choose_encoder: Callable[[], Encoder | None] | None,
     tally: Tally,
     tracker: Tracker,
     interrupts: Interrupts,
@@ -192,11 +203,16 @@ def _sync(
         held = interrupts.held
         scribe = Scribe(tree, writer, tally, batch)
         reader = Reader(source, base, tally, tracker.advance, tracker.pass_over, held, reading=reading, hold=batch)
-        tracker.enter("ingesting")
         with (
             closing(reader.jobs()) as jobs,
-            closing(tokenized(jobs, tree.tokenizer, workers, batch)) as ready,
+            closing(Tokenized(jobs, tree.tokenizer, workers, batch)) as ready,
         ):
+            if choose_encoder is not None:
+                ready.read_ahead()
+                chosen = choose_encoder()
+                with held:
+                    begin(writer, chosen)
+            tracker.enter("ingesting")
             for job, encoded in ready:
                 with held:
                     scribe.write(job, encoded)

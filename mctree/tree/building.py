@@ -18,6 +18,7 @@ from mctree.encoders import Encoder
 from mctree.errors import UsageError
 from mctree.format.arrays import ArrayLayout, rows_per_chunk
 from mctree.format.facts import GistSetRecord
+from mctree.format.half import from_half, to_half
 from mctree.format.records import BLOCK
 from mctree.geometry import TEXT, World
 from mctree.storage.session import Session
@@ -28,7 +29,7 @@ BlockTokens = Callable[[int, int], tuple[NDArray[np.uint32], NDArray[np.int64]]]
 """(first block, block after the last) → their tokens `uint32 [n, 32]` and how many of each are real `int64 [n]`."""
 
 _FANOUT = TEXT.fanout(0)
-_BATCH_BLOCKS = 1 << 13
+_BATCH_BLOCKS = 1 << 11
 _SPAN_BLOCKS = 1 << 13
 """Blocks whose tokens an encoder that wants spans is given at once, if one node does not have more."""
 
@@ -61,7 +62,12 @@ def stored(
             "mend the encoder, or drop the set"
         )
     limit = float(np.finfo(np.dtype(dtype.str)).max)
-    return (np.clip(vectors, -limit, limit) if largest > limit else vectors).astype(dtype)
+    clipped = np.clip(vectors, -limit, limit) if largest > limit else vectors
+    return to_half(clipped) if dtype == np.float16 else clipped.astype(dtype)
+
+
+def _restored(rows: NDArray[np.generic]) -> NDArray[np.float32]:
+    return from_half(np.asarray(rows, np.float16)) if rows.dtype == np.float16 else rows.astype(np.float32)
 
 
 def encode_nodes(
@@ -88,7 +94,7 @@ def encode_nodes(
     below = first[:, None] * _FANOUT + np.arange(_FANOUT)
     mask = world.exists(TEXT, level - 1, below.reshape(-1)).reshape(below.shape)
     if level > encoder.span_level:
-        return encoder.encode(level, children.astype(np.float32), mask)
+        return encoder.encode(level, _restored(children), mask)
     # The spans' own tokens are many at high levels: so many nodes at a time as bounds memory.
     width = TEXT.width(level) // BLOCK
     at_once = max(_SPAN_BLOCKS // width, 1)
@@ -96,7 +102,7 @@ def encode_nodes(
     for start in range(0, len(first), at_once):
         nodes = slice(start, start + at_once)
         span = _spans(first[nodes], width, world, tokens)
-        made.append(encoder.encode(level, children[nodes].astype(np.float32), mask[nodes], span))
+        made.append(encoder.encode(level, _restored(children[nodes]), mask[nodes], span))
     return np.concatenate(made)
 
 

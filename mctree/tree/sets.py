@@ -114,6 +114,19 @@ def build_gists(
             return made
 
 
+def begin_gists(writer: Writer, encoder: Encoder, name: str) -> None:
+    """Commit a new gist set of a tree that has none, and that it is the default; later commits make its gists.
+
+    Raises:
+        UsageError: the encoder is none, or the name cannot be one.
+    """
+    checked_set_name(name)
+    writer.tree.add_encoder(encoder)
+    number = _find_or_begin(writer, encoder, name, "float16")
+    writer.put_setting(DEFAULT_SET, u32.pack(number))
+    writer.commit(gists=False)
+
+
 def set_default_gists(tree: Tree, name: str) -> None:
     """Make a set the default, in one commit; snapshots taken before go on reading theirs.
 

@@ -6,12 +6,13 @@ import random
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
 from mctree.encoders import BytesTokenizer, Encoded
 from mctree.ingest.jobs import Job, Part
-from mctree.ingest.pipeline import tokenized
+from mctree.ingest.pipeline import Tokenized
 from mctree.ingest.plan import Verdict
 
 
@@ -32,8 +33,9 @@ class Uneven(BytesTokenizer):
         return super().encode(pieces)
 
 
+@pytest.mark.parametrize("ahead", [False, True])
 @pytest.mark.parametrize("workers", [1, 2, 5])
-def test_order_is_kept_and_the_queue_is_bounded(workers):
+def test_order_is_kept_and_the_queue_is_bounded(workers, ahead):
     begun: list[int] = []
     tokenizer = Uneven()
 
@@ -42,11 +44,15 @@ def test_order_is_kept_and_the_queue_is_bounded(workers):
             begun.append(number)
             yield job(number, 1 << 20)
 
-    for ended, (one, encoded) in enumerate(tokenized(jobs(), tokenizer, workers, 2 << 20)):
-        assert tokenizer.decode(encoded[0].ids) == one.parts[0].name + b" "
-        assert len(encoded[1].ids) == 1 << 20
-        assert one.parts[0].name == b"%d" % ended
-        assert len(begun) - ended <= (1 if workers == 1 else 2 + workers + 1)
+    with closing(Tokenized(jobs(), tokenizer, workers, 2 << 20)) as ready:
+        if ahead:
+            ready.read_ahead()
+            assert len(begun) == (0 if workers == 1 else 2 + workers + 1)
+        for ended, (one, encoded) in enumerate(ready):
+            assert tokenizer.decode(encoded[0].ids) == one.parts[0].name + b" "
+            assert len(encoded[1].ids) == 1 << 20
+            assert one.parts[0].name == b"%d" % ended
+            assert len(begun) - ended <= (1 if workers == 1 else 2 + workers + 1)
     assert len(begun) == 60
     assert (threading.current_thread().name in tokenizer.threads) is (workers == 1)
     assert len(tokenizer.threads) <= workers
@@ -62,13 +68,20 @@ class Failing(BytesTokenizer):
 @pytest.mark.parametrize("workers", [1, 3])
 def test_an_error_comes_out_where_it_belongs_and_leaves_no_thread(workers, no_thread_stays):
     ended = []
-    with pytest.raises(ZeroDivisionError):
-        for one, _ in tokenized(iter([job(number, 10) for number in range(20)]), Failing(), workers, 1 << 20):
+    jobs = (job(number, 10) for number in range(20))
+    with pytest.raises(ZeroDivisionError), closing(Tokenized(jobs, Failing(), workers, 1 << 20)) as ready:
+        ready.read_ahead()
+        for one, _ in ready:
             ended.append(one.parts[0].name)
     assert ended == [b"%d" % number for number in range(7)]
 
 
 def test_leaving_early_leaves_no_thread(no_thread_stays):
-    found = tokenized((job(number, 10) for number in range(10**9)), BytesTokenizer(), 2, 1 << 20)
-    next(found)
-    found.close()
+    with closing(Tokenized((job(number, 10) for number in range(10**9)), BytesTokenizer(), 2, 1 << 20)) as ready:
+        next(iter(ready))
+
+
+def test_a_short_input_is_read_ahead_to_its_end(no_thread_stays):
+    with closing(Tokenized((job(number, 10) for number in range(3)), BytesTokenizer(), 2, 1 << 20)) as ready:
+        ready.read_ahead()
+        assert [one.parts[0].name for one, _ in ready] == [b"0", b"1", b"2"]

@@ -1,0 +1,46 @@
+"""The fast conversions give what NumPy's own give, for every number that there is or that lies between two."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mctree.format.half import from_half, to_half
+
+ALL = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+FINITE = ALL[np.isfinite(ALL)]
+
+
+def same(found: np.ndarray, wanted: np.ndarray) -> None:
+    assert found.dtype == wanted.dtype and found.shape == wanted.shape
+    assert np.array_equal(found.view(f"u{found.itemsize}"), wanted.view(f"u{wanted.itemsize}"))
+
+
+def test_every_half_comes_back_as_it_was() -> None:
+    same(from_half(FINITE), FINITE.astype(np.float32))
+    same(to_half(FINITE.astype(np.float32)), FINITE)
+
+
+def test_halfway_and_beside_it() -> None:
+    each = np.sort(FINITE[FINITE >= 0]).astype(np.float64)
+    middle = ((each[1:] + each[:-1]) / 2).astype(np.float32)
+    numbers = np.concatenate([middle, np.nextafter(middle, np.float32(0)), np.nextafter(middle, np.float32(1e9))])
+    numbers = np.concatenate([numbers, -numbers])
+    same(to_half(numbers), numbers.astype(np.float16))
+
+
+@given(
+    bits=st.lists(st.integers(0, (1 << 32) - 1), min_size=1, max_size=64),
+    rows=st.sampled_from([1, 2]),
+)
+def test_any_number(bits: list[int], rows: int) -> None:
+    numbers = np.tile(np.array(bits, np.uint32).view(np.float32), (rows, 1))
+    numbers = np.where(np.abs(numbers) <= 65504, numbers, np.float32(1))[:, ::-1]
+    same(to_half(numbers), numbers.astype(np.float16))
+    same(from_half(numbers.astype(np.float16)), numbers.astype(np.float16).astype(np.float32))
+
+
+def test_nothing() -> None:
+    same(to_half(np.empty((0, 8), np.float32)), np.empty((0, 8), np.float16))
+    same(from_half(np.empty((0, 8), np.float16)), np.empty((0, 8), np.float32))
