@@ -2,7 +2,8 @@
 
 `weighted_sums` is a product of a sparse and a dense matrix, as SciPy makes it: each sum is taken over its own pairs,
 one after the other in their order, element by element.  So the result depends neither on which other sums are made
-beside it, nor on a library's way of splitting a reduction.
+beside it, nor on a library's way of splitting a reduction.  Sums of floats may differ in their last bits between kinds
+of processor, for some multiply and add in one step.
 """
 
 from __future__ import annotations

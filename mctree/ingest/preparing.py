@@ -19,12 +19,12 @@ from mctree.encoders.lexical import LexicalEncoder
 from mctree.errors import SourceError, UsageError
 from mctree.format.facts import Stamp
 from mctree.ingest.sample import Sample
-from mctree.tree import Tree, create
+from mctree.tree import Snapshot, Tree, create
 from mctree.tree import open as open_tree
 from mctree.tree.sets import begin_gists
 from mctree.tree.writer import Writer
 
-__all__ = ["EncoderChoice", "TokenizerChoice", "begin", "fitting_bytes", "prepare", "read_tokenizer"]
+__all__ = ["EncoderChoice", "TokenizerChoice", "begin", "fitting_bytes", "is_new", "prepare", "read_tokenizer"]
 
 TokenizerChoice = Tokenizer | str | os.PathLike[str] | None
 EncoderChoice = Encoder | Literal["lexical", "none"] | None
@@ -82,7 +82,9 @@ def prepare(
         tree = create(store, tokenizer=given or _trained(once(_TRAINING_MOST)), chunk_bytes=chunk_bytes)
     try:
         tokenizer = _checked_tokenizer(tree, given)
-        if not _is_new(tree):
+        with tree.snapshot() as snapshot:
+            new = is_new(snapshot)
+        if not new:
             _check_encoder(tree, encoder)
             return tree, None
         # Drawn now: once the run reads standard input, its beginning can be looked at no more.
@@ -132,11 +134,10 @@ def read_tokenizer(choice: TokenizerChoice) -> Tokenizer | None:
         raise SourceError(f"{os.fspath(choice)!r}: {error}") from error
 
 
-def _is_new(tree: Tree) -> bool:
+def is_new(snapshot: Snapshot) -> bool:
     """Whether nothing was ever written, and nothing was said of gists."""
-    with tree.snapshot() as snapshot:
-        empty = not snapshot.blocks and not snapshot.documents_count and not snapshot.gist_sets()
-        return empty and snapshot.stamp(_NO_GISTS) is None
+    empty = not snapshot.blocks and not snapshot.documents_count and not snapshot.gist_sets()
+    return empty and snapshot.stamp(_NO_GISTS) is None
 
 
 def fitting_bytes(total: int) -> int:

@@ -21,7 +21,7 @@ from mctree.encoders.cores import cores
 from mctree.errors import UsageError
 from mctree.ingest.interrupts import Interrupts
 from mctree.ingest.pipeline import Tokenized
-from mctree.ingest.preparing import EncoderChoice, TokenizerChoice, begin, prepare
+from mctree.ingest.preparing import EncoderChoice, TokenizerChoice, begin, is_new, prepare
 from mctree.ingest.progress import Progress, SizeScan, Tracker
 from mctree.ingest.reading import Reader
 from mctree.ingest.report import Report, Tally
@@ -207,7 +207,7 @@ def _sync(
             closing(reader.jobs()) as jobs,
             closing(Tokenized(jobs, tree.tokenizer, workers, batch)) as ready,
         ):
-            if choose_encoder is not None:
+            if choose_encoder is not None and is_new(base):  # still, now that nobody else may write
                 ready.read_ahead()
                 chosen = choose_encoder()
                 with held:

@@ -158,8 +158,9 @@ class ArrayWriter:
             if fd != self._fd:
                 os.close(fd)
         while self._new_entries:
-            sync_directory(next(iter(self._new_entries)), self._at)
-            self._new_entries.pop()
+            folder = min(self._new_entries)
+            sync_directory(folder, self._at)
+            self._new_entries.remove(folder)
 
     def stage(self, chunk: int, generation: int, values: NDArray[np.generic]) -> None:
         """Write a whole new generation of a committed chunk where no reader looks before its commit; then `sync`.

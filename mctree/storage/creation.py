@@ -26,7 +26,6 @@ from mctree.format.facts import ArrayState, Commit, Meta, array_fact
 from mctree.format.keys import Table, commit_key, u32, version_key
 from mctree.format.zarr import array_metadata, group_metadata, root_metadata, rows_field
 from mctree.storage.chunks import GENERATIONS_NAME
-from mctree.storage.environment import INDEX_NAME
 from mctree.storage.files import (
     exists,
     make_directory,
@@ -40,6 +39,7 @@ from mctree.storage.files import (
 )
 from mctree.storage.index import Writing
 from mctree.storage.leases import LEASES_NAME
+from mctree.storage.pages import INDEX_NAME
 
 __all__ = [
     "build_store",

@@ -23,10 +23,10 @@ import lmdb
 
 from mctree.errors import BusyError, CorruptError, NotAStoreError, WriterFailedError
 from mctree.storage.files import opened
+from mctree.storage.pages import DATA_NAME, INDEX_NAME, damaged_below, read_meta
 
-__all__ = ["INDEX_NAME", "Environment", "MapFull", "WriteTransaction", "open_environment"]
+__all__ = ["Environment", "MapFull", "WriteTransaction", "open_environment"]
 
-INDEX_NAME = "index.lmdb"
 MapFull = lmdb.MapFullError
 
 _MAP_BYTES = 1 << 40
@@ -96,6 +96,19 @@ class Environment:
         """Free the reader slots of killed processes, whose pages would otherwise never be reused."""
         self._check_process()
         self._env.reader_check()
+
+    def fill_out(self, at: int) -> None:
+        """Make the data file as long as its header says, for who holds the writer's lock.
+
+        LMDB leaves it shorter where a transaction gave its last pages back, and then whoever opens it has to look
+        whether it was cut off.
+
+        Args:
+            at: descriptor of the store's directory.
+        """
+        with opened(DATA_NAME, os.O_RDWR, at) as fd:
+            if os.fstat(fd).st_size < (wanted := (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]):
+                os.ftruncate(fd, wanted)
 
     def size(self) -> int:
         """Bytes of the index in use, free pages included."""
@@ -195,9 +208,8 @@ def open_environment(at: int, where: str, *, writable: bool) -> Environment:
         CorruptError: the index is no LMDB file, or shorter than its own header says.
     """
     folder = f"/proc/self/fd/{at}/{INDEX_NAME}" if os.path.exists("/proc/self/fd") else os.path.join(where, INDEX_NAME)
-    data = f"{INDEX_NAME}/data.mdb"
     try:
-        with opened(data, os.O_RDONLY | os.O_NONBLOCK, at) as fd:
+        with opened(DATA_NAME, os.O_RDONLY | os.O_NONBLOCK, at) as fd:
             status = os.fstat(fd)
             identity = (status.st_dev, status.st_ino)
             with _shared_lock:
@@ -241,7 +253,10 @@ def _open(path: str, writable: bool) -> lmdb.Environment:
 
 
 def _check_size(fd: int, where: str) -> None:
-    """Make sure that the data file is LMDB's and as long as its header says: LMDB maps it without looking.
+    """Make sure that the data file is LMDB's and holds all its pages: LMDB maps it without looking.
+
+    It may end before the last page that was ever taken, for what a transaction takes and gives back is never written.
+    Then, which is seldom, all pages in use are looked at.
 
     Raises:
         CorruptError: it is not; the message names the file.
@@ -270,10 +285,13 @@ def _check_size(fd: int, where: str) -> None:
         raise refused(f"{cut_off}, and its header alone needs {2 * page}")
     if _META.unpack_from(head, page + _PAGE_HEADER)[0] != _MAGIC:
         raise refused("is damaged: its second page is not as LMDB's are")
-    metas = [struct.unpack_from("<QQ", head, i * page + _PAGE_HEADER + _META.size + 96) for i in range(2)]
-    last, _ = max(metas, key=lambda meta: meta[1])
-    if size < (last + 1) * page:
-        raise refused(f"{cut_off} where its header needs {(last + 1) * page}")
+    newest = max(range(2), key=lambda meta: read_meta(head[meta * page :]).number)
+    meta = read_meta(head[newest * page :])
+    if size < (meta.last + 1) * page and any(damaged_below(fd, page, newest)):
+        # Unless somebody went on writing meanwhile, and used those pages for something else.
+        if read_meta(os.pread(fd, page, (1 - newest) * page)).number < meta.number:
+            raise refused(f"{cut_off} where its header needs {(meta.last + 1) * page}")
+        _check_size(fd, where)
 
 
 def _preallocate(name: str, at: int) -> None:

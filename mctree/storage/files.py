@@ -37,6 +37,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _SMALL = 1 << 20
 _RENAME_EXCHANGE = 2
 _SYNC_FILE_RANGE_WRITE = 2
+_CANNOT_START = (errno.ENOSYS, errno.EINVAL, errno.ESPIPE, errno.EPERM)
 
 
 def open_directory(path: str | bytes | os.PathLike[str], at: int | None = None) -> int:
@@ -98,14 +99,19 @@ def pwrite_all(fd: int, data: bytes | memoryview, offset: int) -> None:
 def start_writing(fd: int) -> None:
     """Let the kernel begin to write what was written to a file, without waiting: a sync that follows waits less.
 
-    Nothing may be built on it: what fails here fails again in that sync.
+    Nothing may be built on it but this: after an error, that sync may say that all is well.
+
+    Raises:
+        OSError: what was written cannot be written to the disk.
     """
-    if _sync_file_range is not None:
-        _sync_file_range(fd, 0, 0, _SYNC_FILE_RANGE_WRITE)
+    if _sync_file_range is not None and _sync_file_range(fd, 0, 0, _SYNC_FILE_RANGE_WRITE):
+        code = ctypes.get_errno()
+        if code not in _CANNOT_START:
+            raise OSError(code, os.strerror(code))
 
 
 def _find_sync_file_range() -> Callable[[int, int, int, int], int] | None:
-    found = getattr(ctypes.CDLL(None), "sync_file_range", None)  # Linux has it
+    found = getattr(ctypes.CDLL(None, use_errno=True), "sync_file_range", None)  # Linux has it
     if found is not None:
         found.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
     return found

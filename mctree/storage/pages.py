@@ -11,12 +11,17 @@ import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from mctree.storage.environment import INDEX_NAME
 from mctree.storage.files import opened
-from mctree.storage.store import Store
 
-__all__ = ["damaged_pages"]
+if TYPE_CHECKING:
+    from mctree.storage.store import Store
+
+__all__ = ["DATA_NAME", "INDEX_NAME", "Meta", "damaged_below", "damaged_pages", "read_meta"]
+
+INDEX_NAME = "index.lmdb"
+DATA_NAME = f"{INDEX_NAME}/data.mdb"
 
 _HEADER = struct.Struct("<QHHHH")  # page number, padding, flags, end of the pointers, begin of the nodes
 _NODE = struct.Struct("<HHHH")  # two halves of a size or of a page number, flags or the rest of that, length of the key
@@ -30,21 +35,46 @@ _DEEPEST = 32
 
 def damaged_pages(store: Store) -> Iterator[tuple[int, str]]:
     """The pages of the index's two trees, as of now, that cannot be: (number, what is wrong)."""
-    name = f"{INDEX_NAME}/data.mdb"
     # The transaction keeps the pages of its commit from being used for anything else.
-    with store.environment.reading() as txn, opened(name, os.O_RDONLY | os.O_NONBLOCK, store.at) as fd:
+    with store.environment.reading() as txn, opened(DATA_NAME, os.O_RDONLY | os.O_NONBLOCK, store.at) as fd:
         size = int(txn.stat()["psize"])
         for meta in range(2):
-            data = os.pread(fd, size, meta * size)
-            end = _HEADER.size + _META_BYTES + 2 * _TREE_BYTES
-            last, number = struct.unpack_from("<QQ", data, end)
-            if number == txn.id():
-                walk = _Walk(fd, size, last)
-                for tree in range(2):
-                    root = struct.unpack_from("<Q", data, _HEADER.size + _META_BYTES + tree * _TREE_BYTES + _ROOT)[0]
-                    if root != _NOTHING:
-                        yield from walk.below(root, _DEEPEST)
+            if read_meta(os.pread(fd, size, meta * size)).number == txn.id():
+                yield from damaged_below(fd, size, meta)
                 return
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """What one of the two meta pages says.
+
+    Attributes:
+        number: the transaction that wrote it.
+        last: the last page that was ever taken.  It may lie behind the end of the file: what a transaction has taken
+            and given back is never written.
+        roots: the root pages of the trees of free pages and of records.
+    """
+
+    number: int
+    last: int
+    roots: tuple[int, int]
+
+
+def read_meta(page: bytes) -> Meta:
+    """What a meta page says; `page` holds at least its first 152 bytes."""
+    trees = _HEADER.size + _META_BYTES
+    last, number = struct.unpack_from("<QQ", page, trees + 2 * _TREE_BYTES)
+    free, main = (struct.unpack_from("<Q", page, trees + i * _TREE_BYTES + _ROOT)[0] for i in range(2))
+    return Meta(number, last, (free, main))
+
+
+def damaged_below(fd: int, size: int, meta: int) -> Iterator[tuple[int, str]]:
+    """The pages of `size` bytes in the trees of meta page `meta` that cannot be: (number, what is wrong)."""
+    said = read_meta(os.pread(fd, size, meta * size))
+    walk = _Walk(fd, size, said.last)
+    for root in said.roots:
+        if root != _NOTHING:
+            yield from walk.below(root, _DEEPEST)
 
 
 @dataclass(slots=True)
@@ -104,3 +134,5 @@ class _Walk:
             yield number, "is not the page that stood there"
         elif number + pages - 1 > self.last or _HEADER.size + length > pages * self.size:
             yield number, "has no room for what it says it holds"
+        elif not os.pread(self.fd, 1, (number + pages) * self.size - 1):
+            yield number, "lies behind the end of the file"

@@ -266,6 +266,8 @@ class Session:
                     writer.close()
                 if self._failed is None and not self.store.closed:
                     self._advise(every=True)
+                    with suppress(OSError):
+                        self.store.environment.fill_out(self.store.at)
             finally:
                 self._hints.close()
                 self._lock.release()

@@ -17,12 +17,13 @@ from mctree.format.arrays import ArrayLayout
 from mctree.format.facts import ArrayState, Commit, Meta, array_layout
 from mctree.format.keys import Table, u32
 from mctree.format.values import crc32c
-from mctree.storage.environment import INDEX_NAME, Environment, open_environment
+from mctree.storage.environment import Environment, open_environment
 from mctree.storage.files import exists, open_directory, read_small
 from mctree.storage.index import Reading
 from mctree.storage.leases import Leases
 from mctree.storage.level import Level
 from mctree.storage.open_levels import OpenLevels
+from mctree.storage.pages import INDEX_NAME
 
 __all__ = ["EPOCHS_NAME", "HEAD_NAME", "Store"]
 

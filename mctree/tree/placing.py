@@ -191,6 +191,8 @@ class OpenDocument:
 
     def _append(self, encoded: Encoded, piece: bytes, *, last: bool = False) -> None:
         self._check_open()
+        if len(encoded.stops) != len(encoded.ids):
+            raise UsageError(f"{len(encoded.ids)} tokens were given with the ends of {len(encoded.stops)}")
         if last:
             self._hash = None  # whoever knows that it ends here knows the digest
         elif self._hash is not None:
@@ -215,9 +217,9 @@ class OpenDocument:
 
     def _close(self, digest: bytes | None) -> None:
         self._check_open()
+        self._changed(self)
         if len(self._ids):
             self._place(len(self._ids), self._size)
-            self.changes.tail = True
         if digest is None:
             digest = b"" if self._hash is None else self._hash.digest()
         self._closed = True
@@ -232,7 +234,6 @@ class OpenDocument:
             previous=self._record.previous,
         )
         self.changes.record = True
-        self._changed(self)
 
     def adopt(self, grid: NDArray[np.uint32], records: NDArray[np.void]) -> int:
         """Take over finished blocks of the same document in another epoch.
@@ -248,8 +249,9 @@ class OpenDocument:
         self._changed(self)
         self._tokens += tokens
         self.changes.tokens += tokens
-        first, placed, placed_records = self._timeline.place(len(grid), tokens)
+        placed, placed_records = self._timeline.room(len(grid))
         placed[:], placed_records[:] = grid, records
+        first = self._timeline.place(len(grid), tokens)
         self._block_start = int(records["stop"][-1])
         self._ran(first, len(grid))
         return first
@@ -282,11 +284,11 @@ class OpenDocument:
 
     def _take(self, ids: NDArray[np.uint32], stops: NDArray[np.int64], size: int, *, last: bool = False) -> None:
         self._check_open()
+        ends = np.add(stops, self._size, dtype=np.int64).view(np.uint64)
         self._changed(self)
         if len(ids):
             self.changes.tail = True
             self.changes.tokens += len(ids)
-            ends = (stops + self._size).view(np.uint64)
             self._ids = np.concatenate([self._ids, ids]) if len(self._ids) else ids
             self._stops = np.concatenate([self._stops, ends]) if len(self._stops) else ends
             self._tokens += len(ids)
@@ -301,7 +303,7 @@ class OpenDocument:
     def _place(self, count: int, stop: int) -> None:
         """Place the first `count` waiting tokens, which end at source byte `stop`."""
         blocks = -(-count // BLOCK)
-        first, grid, records = self._timeline.place(blocks, count)
+        grid, records = self._timeline.room(blocks)
         flat = grid.reshape(-1)
         flat[:count] = self._ids[:count]
         flat[count:] = 0
@@ -312,8 +314,9 @@ class OpenDocument:
             full["start"][0], full["start"][1:], full["stop"] = start, stops[:-1], stops
             start = int(stops[-1])
         records[-1] = (self.id, start, stop, 0, count - (blocks - 1) * BLOCK)
+        self.changes.tail = True
+        self._ran(self._timeline.place(blocks, count), blocks)
         self._block_start = stop
-        self._ran(first, blocks)
         if count == len(self._ids):
             self._ids, self._stops = _NO_IDS, _NO_STOPS
         else:

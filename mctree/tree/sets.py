@@ -31,7 +31,15 @@ from mctree.tree.writer import Writer
 if TYPE_CHECKING:
     from mctree.tree.tree import Tree
 
-__all__ = ["Progress", "build_gists", "checked_set_name", "drop_gists", "refresh_gists", "set_default_gists"]
+__all__ = [
+    "Progress",
+    "begin_gists",
+    "build_gists",
+    "checked_set_name",
+    "drop_gists",
+    "refresh_gists",
+    "set_default_gists",
+]
 
 Progress = Callable[[int, int], None]
 """(done, all): called after each batch."""

@@ -87,7 +87,8 @@ class Snapshot:
 
     def advance(self, record: Commit) -> None:
         """Become a view of the commit that the one writer, whose snapshot this is, has just made."""
-        # Nobody but that writer collects commits, and never the newest: from here on no lease is needed.
+        # Nobody but that writer collects commits, and never the newest: from here on no lease is needed.  A forked
+        # child, which must take one of its own, may find that the commit has gone.
         self._give_up_lease()
         self.store.follow(record)
         self.commit, self._record = record.number, record

@@ -37,26 +37,26 @@ class Timeline:
         self._grid: NDArray[np.uint32] = np.empty((0, BLOCK), np.uint32)
         self._records: NDArray[np.void] = np.empty(0, BLOCK_DTYPE)
 
-    def place(self, blocks: int, tokens: int) -> tuple[int, NDArray[np.uint32], NDArray[np.void]]:
-        """Put blocks at the end, for the caller to fill at once.
-
-        Args:
-            blocks: how many.
-            tokens: how many real tokens they will hold.
+    def room(self, blocks: int) -> tuple[NDArray[np.uint32], NDArray[np.void]]:
+        """Room for so many blocks behind the last, with anything in it, for the caller to fill and then to `place`.
 
         Returns:
-            The number of the first, their tokens `uint32 [blocks, 32]` and their records `BLOCK_DTYPE [blocks]`, both
-            with anything in them.  Checksums are left empty.
+            Their tokens, `uint32 [blocks, 32]`, and their records, `BLOCK_DTYPE [blocks]`; checksums are left empty.
         """
-        first, at, stop = self.blocks, self._placed, self._placed + blocks
+        at, stop = self._placed, self._placed + blocks
         if stop > len(self._grid):
             # Room for twice as many: blocks that come one by one are copied a bounded number of times.
             room = max(2 * stop, _LEAST_ROOM)
             self._grid, self._records = _enlarged(self._grid, at, room), _enlarged(self._records, at, room)
+        return self._grid[at:stop], self._records[at:stop]
+
+    def place(self, blocks: int, tokens: int) -> int:
+        """Put blocks that fill the room, with so many real tokens, at the end; returns the first one's number."""
+        first = self.blocks
         self.blocks += blocks
         self.tokens += tokens
-        self._placed = stop
-        return first, self._grid[at:stop], self._records[at:stop]
+        self._placed += blocks
+        return first
 
     def truncate(self, blocks: int) -> None:
         """Take back the blocks placed last, so that `blocks` are left; none of them may be committed."""

@@ -10,6 +10,7 @@ import pytest
 
 import mctree
 from mctree.encoders import Encoded
+from mctree.errors import UsageError
 from mctree.tree import compact as compacting
 
 PIECE = 1 << 20
@@ -82,3 +83,32 @@ def test_originals_between_tokens_keep_their_place_through_commits_and_compactio
     with tree.writer() as writer:
         writer.reopen("a").write(b"end")
     assert tree.snapshot().document("a").read() == whole + b"end"
+
+
+def test_a_tail_ends_with_a_last_piece_that_has_no_tokens(tmp_path: Path) -> None:
+    """Found by reading: the tail was placed as a block, and stayed in the index beside it."""
+    tree = mctree.create(tmp_path / "t.mctree")
+    with tree.writer() as writer:
+        document = writer.begin("a")
+        document.append(Encoded(np.arange(97, 102, dtype=np.uint32), np.arange(1, 6), True), b"abcde")
+        writer.commit()
+        document.append(NOTHING, b"\n", last=True)
+        document.close()
+    snapshot = tree.snapshot()
+    assert snapshot.document("a").tail is None
+    assert list(tree.verify()) == []
+
+
+@pytest.mark.parametrize("n", [7, 40])
+def test_ends_of_any_width_are_taken_and_too_few_refused(tmp_path: Path, n: int) -> None:
+    """Found by reading: the bytes of narrower numbers were taken for wider ones, and blocks were placed half filled."""
+    tree = mctree.create(tmp_path / "t.mctree")
+    ids, stops = np.full(n, 97, np.uint32), np.arange(1, n + 1, dtype=np.int32)
+    with tree.writer() as writer:
+        document = writer.begin("a")
+        with pytest.raises(UsageError, match="ends of"):
+            document.append(Encoded(ids, stops[:-1], True), b"a" * n)
+        document.append(Encoded(ids, stops, True), b"a" * n, last=True)  # type: ignore[arg-type]
+        document.close()
+    assert tree.snapshot().document("a").read() == b"a" * n
+    assert list(tree.verify()) == []
