@@ -289,7 +289,7 @@ def _check_size(fd: int, where: str) -> None:
     meta = read_meta(head[newest * page :])
     if size < (meta.last + 1) * page and any(damaged_below(fd, page, newest)):
         # Unless somebody went on writing meanwhile, and used those pages for something else.
-        if read_meta(os.pread(fd, page, (1 - newest) * page)).number < meta.number:
+        if read_meta(os.pread(fd, page, (1 - newest) * page)).number <= meta.number:
             raise refused(f"{cut_off} where its header needs {(meta.last + 1) * page}")
         _check_size(fd, where)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mctree.storage.files import opened
@@ -84,11 +84,15 @@ class _Walk:
     fd: int
     size: int
     last: int
+    seen: set[int] = field(default_factory=set)
 
     def below(self, number: int, depth: int) -> Iterator[tuple[int, str]]:
         """What is wrong with a branch or leaf, and with all below it."""
         page = os.pread(self.fd, self.size, number * self.size) if number <= self.last else b""
-        fault = self._fault(number, page) if depth else "is below itself"
+        # Without this a few pages that refer to each other many times over would take for ever.
+        twice = number in self.seen or not depth
+        self.seen.add(number)
+        fault = "stands in two places" if twice else self._fault(number, page)
         if fault:
             yield number, fault
             return

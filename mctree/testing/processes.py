@@ -84,4 +84,4 @@ def kill_after_transaction(calls: int) -> None:
         if kind is None:
             kill_after(calls)
 
-    WriteTransaction.__exit__ = leave  # type: ignore[method-assign]
+    WriteTransaction.__exit__ = leave  # type: ignore[method-assign]  # this process ends with it

@@ -136,6 +136,21 @@ def test_a_cut_off_index_is_an_error_and_no_signal(tmp_path: Path, size: int) ->
 
 
 @pytest.mark.damages
+def test_a_cut_off_index_with_two_headers_of_one_number_is_refused(tmp_path: Path) -> None:
+    """Found by reading: two headers of one number were taken for a writer at work, and looked at for ever."""
+    path = tmp_path / "t.mctree"
+    with mctree.create(path) as tree:
+        fill(tree, "first")
+    data = path / "index.lmdb/data.mdb"
+    held = bytearray(data.read_bytes()[: 3 * 4096])
+    for meta in range(2):
+        held[meta * 4096 + 136 : meta * 4096 + 152] = (99).to_bytes(8, "little") + (7).to_bytes(8, "little")
+    data.write_bytes(held)
+    with pytest.raises(CorruptError, match="is cut off"):
+        mctree.open(path)
+
+
+@pytest.mark.damages
 def test_an_index_that_ends_before_its_last_page_is_whole_if_nothing_in_use_is_missing(tmp_path: Path) -> None:
     """Found by a long run of the state machine: LMDB never writes pages that a transaction takes and gives back."""
     path = tmp_path / "t.mctree"

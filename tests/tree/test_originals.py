@@ -108,7 +108,7 @@ def test_ends_of_any_width_are_taken_and_too_few_refused(tmp_path: Path, n: int)
         document = writer.begin("a")
         with pytest.raises(UsageError, match="ends of"):
             document.append(Encoded(ids, stops[:-1], True), b"a" * n)
-        document.append(Encoded(ids, stops, True), b"a" * n, last=True)  # type: ignore[arg-type]
+        document.append(Encoded(ids, stops, True), b"a" * n, last=True)
         document.close()
     assert tree.snapshot().document("a").read() == b"a" * n
     assert list(tree.verify()) == []
