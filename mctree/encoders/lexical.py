@@ -167,22 +167,22 @@ class LexicalEncoder:
             raise UsageError(
                 f"level {level} was given children of shape {children.shape} with a mask of shape {mask.shape}"
             )
-        gists = np.zeros((len(children), self.dim), np.float32)
+        gists = np.empty((len(children), self.dim), np.float32)
         if level == 1:
             if children.shape[1] > BLOCK:
                 raise UsageError(f"a block has at most {BLOCK} tokens, not {children.shape[1]}")
             for rows in _slices(len(children), _BLOCKS_AT_ONCE):
-                gists[rows] = unit_rows(self._blocks(children[rows], mask[rows]))
+                unit_rows(self._blocks(children[rows], mask[rows]), gists[rows])
         elif level == 2:
             if span is None or span[0].shape != span[1].shape or span[0].shape[:1] != children.shape[:1]:
                 raise UsageError("at level 2 this encoder wants the tokens of each node's span, with their mask")
             for rows in _slices(len(children), _SPANS_AT_ONCE):
-                gists[rows] = unit_rows(self._spans(span[0][rows], span[1][rows]))
+                unit_rows(self._spans(span[0][rows], span[1][rows]), gists[rows])
         else:
             if children.shape[2] != self.dim:
                 raise UsageError(f"the children's gists have {children.shape[2]} dimensions, not {self.dim}")
             for rows in _slices(len(children), _BLOCKS_AT_ONCE):
-                gists[rows] = unit_rows(_pooled(children[rows], mask[rows]))
+                unit_rows(_pooled(children[rows], mask[rows]), gists[rows])
         return gists
 
     def encode_query(self, text: str, level: int = 1) -> NDArray[np.float32]:

@@ -47,14 +47,18 @@ def weighted_sums(
     return sums
 
 
-def unit_rows(sums: NDArray[np.generic]) -> NDArray[np.float32]:
-    """Each row divided by its Euclidean norm, as `float32`; a row of zeros stays.
+def unit_rows(sums: NDArray[np.generic], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+    """Each row divided by its Euclidean norm; a row of zeros stays.
 
     Norms are sums of squares of whole numbers below 2^53, which are exact whatever the order of summation:
     floats count in steps of 2^-19 of the largest in their row.
 
     Args:
         sums: `[n, dim]`, finite; integers of a magnitude below 2^15.
+        out: where the result goes; None for a new array.
+
+    Returns:
+        `float32 [n, dim]`.
     """
     whole = sums.astype(np.float64)
     unit = np.ones(len(sums))
@@ -64,6 +68,7 @@ def unit_rows(sums: NDArray[np.generic]) -> NDArray[np.float32]:
         whole = np.rint(whole / unit[:, None])
     norms = np.sqrt(np.einsum("nd,nd->n", whole, whole)) * unit
     norms[norms == 0] = 1.0
-    units = sums.astype(np.float32)
+    units = np.empty(sums.shape, np.float32) if out is None else out
+    units[...] = sums
     units /= norms.astype(np.float32)[:, None]
     return units

@@ -9,6 +9,7 @@ gist is the same whether it was made while its blocks arrived, or later from the
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable
 
 import numpy as np
@@ -18,7 +19,7 @@ from mctree.encoders import Encoder
 from mctree.errors import UsageError
 from mctree.format.arrays import ArrayLayout, rows_per_chunk
 from mctree.format.facts import GistSetRecord
-from mctree.format.half import from_half, to_half
+from mctree.format.half import to_half
 from mctree.format.records import BLOCK
 from mctree.geometry import TEXT, World
 from mctree.storage.session import Session
@@ -29,7 +30,10 @@ BlockTokens = Callable[[int, int], tuple[NDArray[np.uint32], NDArray[np.int64]]]
 """(first block, block after the last) → their tokens `uint32 [n, 32]` and how many of each are real `int64 [n]`."""
 
 _FANOUT = TEXT.fanout(0)
-_BATCH_BLOCKS = 1 << 11
+_BATCH_BLOCKS = 1 << 13
+"""Blocks whose tokens are asked for at once; a multiple of those of a node of level 2, so that few calls make many."""
+_ROWS_AT_ONCE = 1 << 9
+"""Blocks encoded and written at once: their gists stay in the processor's cache from one step to the next."""
 _SPAN_BLOCKS = 1 << 13
 """Blocks whose tokens an encoder that wants spans is given at once, if one node does not have more."""
 
@@ -66,10 +70,6 @@ def stored(
     return to_half(clipped) if dtype == np.float16 else clipped.astype(dtype)
 
 
-def _restored(rows: NDArray[np.generic]) -> NDArray[np.float32]:
-    return from_half(np.asarray(rows, np.float16)) if rows.dtype == np.float16 else rows.astype(np.float32)
-
-
 def encode_nodes(
     encoder: Encoder,
     level: int,
@@ -94,7 +94,7 @@ def encode_nodes(
     below = first[:, None] * _FANOUT + np.arange(_FANOUT)
     mask = world.exists(TEXT, level - 1, below.reshape(-1)).reshape(below.shape)
     if level > encoder.span_level:
-        return encoder.encode(level, _restored(children), mask)
+        return encoder.encode(level, children, mask)
     # The spans' own tokens are many at high levels: so many nodes at a time as bounds memory.
     width = TEXT.width(level) // BLOCK
     at_once = max(_SPAN_BLOCKS // width, 1)
@@ -102,7 +102,7 @@ def encode_nodes(
     for start in range(0, len(first), at_once):
         nodes = slice(start, start + at_once)
         span = _spans(first[nodes], width, world, tokens)
-        made.append(encoder.encode(level, _restored(children[nodes]), mask[nodes], span))
+        made.append(encoder.encode(level, children[nodes], mask[nodes], span))
     return np.concatenate(made)
 
 
@@ -110,7 +110,8 @@ def _spans(
     nodes: NDArray[np.int64], width: int, world: World, tokens: BlockTokens
 ) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
     """The tokens of the `width` blocks under each node, and which of them are real and live: `[n, positions]`."""
-    grids, counts = zip(*(tokens(node * width, (node + 1) * width) for node in nodes.tolist()), strict=True)
+    runs = np.split(nodes, np.flatnonzero(np.diff(nodes) != 1) + 1)
+    grids, counts = zip(*(tokens(int(run[0]) * width, int(run[-1] + 1) * width) for run in runs), strict=True)
     alive = world.exists(TEXT, 1, (nodes[:, None] * width + np.arange(width)).reshape(-1))
     real = (np.arange(BLOCK) < np.concatenate(counts)[:, None]) & alive[:, None]
     return np.concatenate(grids).reshape(len(nodes), -1), real.reshape(len(nodes), -1)
@@ -140,10 +141,10 @@ class GistBuilder:
         self._session = session
         self._encoder = encoder
         self._new_array = new_array
-        self._pending: dict[int, NDArray[np.generic]] = {}
+        self._pending: defaultdict[int, list[NDArray[np.generic]]] = defaultdict(list)
         for level in range(1, len(record.levels) + 1):
             waiting = np.arange(self._rows(level + 1) * _FANOUT, self._rows(level))
-            self._pending[level] = committed(level, waiting)
+            self._pending[level].append(committed(level, waiting))
 
     @property
     def blocks(self) -> int:
@@ -163,14 +164,17 @@ class GistBuilder:
             grid, counts = tokens(first, last)
             mask = np.arange(BLOCK) < counts[:, None]
             mask &= world.exists(TEXT, 1, np.arange(first, last))[:, None]
-            self._put(1, self._encoder.encode(1, grid, mask))
+            for start in range(0, last - first, _ROWS_AT_ONCE):
+                rows = slice(start, start + _ROWS_AT_ONCE)
+                self._put(1, self._encoder.encode(1, grid[rows], mask[rows]))
             level = 1
-            while len(self._pending[level]) >= _FANOUT:
-                complete = len(self._pending[level]) // _FANOUT
-                children = self._pending[level][: complete * _FANOUT].reshape(complete, _FANOUT, -1)
+            while sum(map(len, self._pending[level])) >= _FANOUT:
+                waiting = np.concatenate(self._pending[level])
+                complete = len(waiting) // _FANOUT
+                children = waiting[: complete * _FANOUT].reshape(complete, _FANOUT, -1)
                 index = self._rows(level + 1) + np.arange(complete)
                 vectors = encode_nodes(self._encoder, level + 1, index, children, world, tokens)
-                self._pending[level] = self._pending[level][complete * _FANOUT :].copy()
+                self._pending[level] = [waiting[complete * _FANOUT :].copy()]
                 self._put(level + 1, vectors)
                 level += 1
 
@@ -184,8 +188,7 @@ class GistBuilder:
         array = self.record.levels[level - 1]
         rows = stored(vectors, self._session.array(array).layout.numpy, self._encoder, self.record.name)
         self._session.append({array: rows}, summed=True)
-        before = self._pending.get(level)
-        self._pending[level] = rows if before is None else np.concatenate([before, rows])
+        self._pending[level].append(rows)
 
     def _rows(self, level: int) -> int:
         if level > len(self.record.levels):
