@@ -8,7 +8,7 @@ bounds, and its ext types are refused.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import msgpack
 import numpy as np
@@ -116,7 +116,8 @@ def checked_text(value: object, what: str) -> str:
 
 def pack(value: dict[str, Any]) -> bytes:
     """Encode a map as MessagePack."""
-    return cast(bytes, msgpack.packb(value, use_bin_type=True))
+    packed: bytes = msgpack.packb(value, use_bin_type=True)
+    return packed
 
 
 def unpack(payload: bytes, what: str) -> dict[str, Any]:

@@ -121,6 +121,7 @@ class ArrayWriter:
         self.rows = rows
         self.created: list[int] = []
         self._row_bytes = layout.row_bytes
+        self._unwritten = np.full(layout.row, layout.fill, layout.numpy).tobytes()  # a row that was never written
         self._at = at
         self._fd: int | None = None
         self._chunk = -1
@@ -220,10 +221,10 @@ class ArrayWriter:
     def _write(self, values: NDArray[np.generic], inside: int) -> None:
         assert self._fd is not None
         start = inside * self._row_bytes
-        stop = start + values.nbytes
-        if stop <= self._ready and self.layout.fill and bool((values == self.layout.fill).all()):
-            return  # this session wrote the fill value there, and has written nothing over it
         data = values.tobytes()
+        stop = start + len(data)
+        if stop <= self._ready and self.layout.fill and data == self._unwritten * len(values):
+            return  # this session wrote the fill value there, and has written nothing over it
         if stop > self._ready:
             # Small appends allocate 64 KiB at a time: a sync that allocates nothing costs half of one that does.
             self._ready = min(-(-stop // CHUNK_ALIGNMENT) * CHUNK_ALIGNMENT, self.layout.chunk_bytes)

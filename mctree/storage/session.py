@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
+import lmdb
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,15 +30,13 @@ from mctree.storage.creation import write_array_metadata, write_group_metadata
 from mctree.storage.environment import MapFull
 from mctree.storage.files import exists, list_names, remove_tree
 from mctree.storage.hints import Hints
-from mctree.storage.index import Writing
+from mctree.storage.index import Reading, Writing
 from mctree.storage.lock import WriterLock
 from mctree.storage.recovery import recover
 from mctree.storage.store import Store
 from mctree.storage.sums import committed_sums
 
 __all__ = ["Session"]
-
-_EMPTY = ArrayState(0)
 
 
 class Session:
@@ -65,9 +64,11 @@ class Session:
             raise BusyError(f"{store.path} was moved or compacted meanwhile; open it again")
         self._failed: str | None = None
         self._arrays: dict[int, ArrayWriter] = {}
+        self._touched: dict[int, ArrayWriter] = {}  # those with something for the next commit
         self._staged: dict[tuple[int, int], int] = {}
         self._sums: list[_Sums] = []
         self._hints = Hints(store.at)
+        self._transaction = 0  # the number of the last transaction of ours, by LMDB's count
         try:
             with store.reading() as index:
                 newest = index.commit()
@@ -98,12 +99,13 @@ class Session:
         with self.whole(f"making array {layout.path}"):
             write_group_metadata(self.store.at, layout.path)
             write_array_metadata(self.store.at, layout, 0)
-        writer = self._arrays[number] = ArrayWriter(self.store.at, number, layout, 0)
+        writer = self._arrays[number] = self._touched[number] = ArrayWriter(self.store.at, number, layout, 0)
         return writer
 
     def drop_array(self, number: int) -> None:
         """Append no more to an array: the caller's commit ends it."""
         writer = self._arrays.pop(number, None)
+        self._touched.pop(number, None)
         if writer is not None:
             writer.close()
 
@@ -129,12 +131,15 @@ class Session:
             summed: also record each row's checksum, for arrays whose rows no other record covers.
         """
         self._check_alone()
-        with self.whole("writing rows"):
+        try:
             for number, values in rows.items():
-                writer = self.array(number)
+                writer = self._touched[number] = self.array(number)
                 if summed:
                     self._sums.append(_Sums(number, writer.rows, row_sums(np.asarray(values, writer.layout.numpy))))
                 writer.append(values)
+        except BaseException as error:
+            self._broken_off("writing rows", error)
+            raise
 
     def read_committed(self, number: int, chunk: int) -> tuple[NDArray[np.generic], NDArray[np.int64]]:
         """The committed rows of one chunk of an array whose rows have checksums, copied.
@@ -158,7 +163,7 @@ class Session:
     def replace_chunk(self, number: int, chunk: int, rows: NDArray[np.generic]) -> None:
         """Give a committed chunk new content: a new generation, which the next commit makes current."""
         self._check_alone()
-        writer = self.array(number)
+        writer = self._touched[number] = self.array(number)
         with self.whole("writing a new generation"):
             writer.stage(chunk, self.number, rows)
         self._sums.append(_Sums(number, chunk * writer.layout.rows_per_chunk, row_sums(rows)))
@@ -179,7 +184,7 @@ class Session:
         """
         self._check_alone()
         try:
-            for writer in self._arrays.values():
+            for writer in self._touched.values():
                 writer.start_sync()
             commit = self._transact(record)
             self.newest = commit
@@ -188,8 +193,9 @@ class Session:
             self._published = set(self._staged)
             self._staged.clear()
             self._sums.clear()
-            for writer in self._arrays.values():
+            for writer in self._touched.values():
                 writer.created.clear()
+            self._touched.clear()
             self._advise()
         except OSError as error:
             self._fail(error)
@@ -215,7 +221,9 @@ class Session:
         while True:
             try:
                 with self.store.environment.writing() as txn:
+                    transaction = self._check_newest(txn)
                     record(Writing(txn, self.number, {}))
+                self._transaction = transaction
             except MapFull:
                 self.store.environment.grow()
             except OSError as error:
@@ -283,30 +291,36 @@ class Session:
         while True:
             try:
                 with self.store.environment.writing() as txn:
+                    transaction = self._check_newest(txn)
                     index = Writing(txn, self.number, self.newest.tables)
-                    if index.newest() != self.newest.number:
-                        raise WriterFailedError(
-                            f"somebody else has written to {self.store.path}: its lock file was removed or replaced"
-                        )
                     commit = record(index)
                     arrays = self._put_rows(index, commit.arrays)
                     commit = commit.holding(arrays, index.tables)
                     index.put(commit_key(Table.COMMIT, self.number), commit.encode())
-                    for writer in self._arrays.values():
+                    for writer in self._touched.values():
                         writer.sync()
+                self._transaction = transaction
                 return commit
             except MapFull:
                 self.store.environment.grow()
 
+    def _check_newest(self, txn: lmdb.Transaction) -> int:
+        """Refuse to go on behind a commit that is not of this session; the transaction's number."""
+        # LMDB counts the transactions that changed something: the one after ours follows what we know.
+        number: int = txn.id()
+        if number != self._transaction + 1 and Reading(txn).newest() != self.newest.number:
+            raise WriterFailedError(
+                f"somebody else has written to {self.store.path}: its lock file was removed or replaced"
+            )
+        return number
+
     def _put_rows(self, index: Writing, before: Mapping[int, ArrayState]) -> dict[int, ArrayState]:
         """Record what was appended and replaced; what the commit sees of each array."""
         arrays = dict(before)
-        for number, writer in self._arrays.items():
+        for number, writer in self._touched.items():
             for chunk in writer.created:
                 index.put(Table.CHUNK + u32.pack(number) + u64.pack(chunk) + u64.pack(self.number), b"\x01")
-            state = arrays.get(number, _EMPTY)
-            if writer.rows != state.rows or number not in arrays:
-                arrays[number] = ArrayState(writer.rows, state.refreshed)
+            arrays[number] = ArrayState(writer.rows, arrays[number].refreshed if number in arrays else 0)
         for number, chunk in self._staged:
             key = u32.pack(number) + u64.pack(chunk)
             index.put_version(Table.CHUNK, key, b"\x01")
@@ -346,6 +360,12 @@ class Session:
     def _refusal(self) -> WriterFailedError:
         return WriterFailedError(f"{self._failed}; open {self.store.path} again to go on from the last commit")
 
+    def _broken_off(self, what: str, error: BaseException) -> None:
+        """Do nothing with this session any more; an error of I/O becomes a `WriterFailedError`."""
+        if isinstance(error, OSError):
+            self._fail(error)
+        self._failed = self._failed or f"{what} was broken off ({type(error).__name__})"
+
     def _fail(self, error: OSError) -> None:
         self._failed = f"writing failed: {error.strerror or error}"
         raise self._refusal() from error
@@ -373,7 +393,5 @@ class _Whole:
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError):
-            self._session._fail(error)
-        elif error is not None:
-            self._session._failed = self._session._failed or f"{self._what} was broken off ({type(error).__name__})"
+        if error is not None:
+            self._session._broken_off(self._what, error)

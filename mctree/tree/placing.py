@@ -158,7 +158,8 @@ class OpenDocument:
         if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
             raise UsageError("tokens are one row of integers")
         # What is negative becomes larger than any vocabulary.
-        if given.size and int(given.astype(np.uint64).max()) >= self._vocabulary:
+        unsigned = given if given.dtype.kind == "u" else given.astype(np.uint64)
+        if given.size and int(unsigned.max()) >= self._vocabulary:
             raise UsageError(f"tokens must lie in 0..{self._vocabulary - 1}, the store's vocabulary")
         ids = given.astype(np.uint32)
         stops = np.arange(1, len(ids) + 1) if self._tokenizer is None else np.cumsum(_lengths(self._tokenizer, ids))
