@@ -117,6 +117,27 @@ def test_a_writer_behind_a_removed_lock_file_is_noticed(tmp_path: Path) -> None:
     assert list(first.verify()) == []
 
 
+@pytest.mark.parametrize("committed_before", [False, True])
+def test_a_commit_of_somebody_else_is_noticed_though_the_lock_file_is_back(
+    tmp_path: Path, committed_before: bool
+) -> None:
+    path = tmp_path / "t.mctree"
+    tree = new(path)
+    one = tree.writer()
+    if committed_before:
+        one.add("zero", b"0")
+        one.commit()
+    (path / "lock").rename(tmp_path / "aside")
+    with mctree.open(path) as other, other.writer() as two:
+        two.add("two", b"2")
+    (tmp_path / "aside").rename(path / "lock")
+    one.begin("one").write(b"1")  # in a tail, so that no row is written over
+    with pytest.raises(WriterFailedError, match="somebody else has written"):
+        one.commit()
+    one.close()
+    assert names(tree) == ["zero"] * committed_before + ["two"]
+
+
 def test_an_epoch_in_use_survives_two_compactions_and_a_crash_in_the_second(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
