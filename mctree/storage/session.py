@@ -131,15 +131,12 @@ class Session:
             summed: also record each row's checksum, for arrays whose rows no other record covers.
         """
         self._check_alone()
-        try:
+        with self.whole("writing rows"):
             for number, values in rows.items():
                 writer = self._touched[number] = self.array(number)
                 if summed:
                     self._sums.append(_Sums(number, writer.rows, row_sums(np.asarray(values, writer.layout.numpy))))
                 writer.append(values)
-        except BaseException as error:
-            self._broken_off("writing rows", error)
-            raise
 
     def read_committed(self, number: int, chunk: int) -> tuple[NDArray[np.generic], NDArray[np.int64]]:
         """The committed rows of one chunk of an array whose rows have checksums, copied.
@@ -360,12 +357,6 @@ class Session:
     def _refusal(self) -> WriterFailedError:
         return WriterFailedError(f"{self._failed}; open {self.store.path} again to go on from the last commit")
 
-    def _broken_off(self, what: str, error: BaseException) -> None:
-        """Do nothing with this session any more; an error of I/O becomes a `WriterFailedError`."""
-        if isinstance(error, OSError):
-            self._fail(error)
-        self._failed = self._failed or f"{what} was broken off ({type(error).__name__})"
-
     def _fail(self, error: OSError) -> None:
         self._failed = f"writing failed: {error.strerror or error}"
         raise self._refusal() from error
@@ -393,5 +384,7 @@ class _Whole:
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if error is not None:
-            self._session._broken_off(self._what, error)
+        if isinstance(error, OSError):
+            self._session._fail(error)
+        elif error is not None:
+            self._session._failed = self._session._failed or f"{self._what} was broken off ({type(error).__name__})"

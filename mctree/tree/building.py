@@ -94,7 +94,7 @@ def encode_nodes(
     below = first[:, None] * _FANOUT + np.arange(_FANOUT)
     mask = world.exists(TEXT, level - 1, below.reshape(-1)).reshape(below.shape)
     if level > encoder.span_level:
-        return encoder.encode(level, children, mask)
+        return encoder.encode(level, children.astype(np.float32), mask)
     # The spans' own tokens are many at high levels: so many nodes at a time as bounds memory.
     width = TEXT.width(level) // BLOCK
     at_once = max(_SPAN_BLOCKS // width, 1)

@@ -71,6 +71,22 @@ def test_a_lease_that_fails_after_a_commit_ends_the_writer(tmp_path: Path, monke
     assert list(tree.verify()) == []
 
 
+@pytest.mark.parametrize("span_level", [0, 2])
+def test_who_adds_up_children_is_given_numbers_wide_enough_for_it(tmp_path: Path, span_level: int) -> None:
+    class Recording(ToyEncoder):
+        def encode(self, level: int, children: np.ndarray, *rest: object, **options: object) -> np.ndarray:
+            seen[level] = children.dtype
+            return super().encode(level, children, *rest, **options)
+
+    seen: dict[int, np.dtype] = {}
+    encoder = Recording(span_level=span_level)
+    tree = mctree.create(tmp_path / "t.mctree", chunk_bytes=SMALL, encoders=[encoder])
+    with tree.writer() as writer:
+        writer.add("A", bytes(32**3))
+    tree.build_gists(encoder, "toy")
+    assert seen == {1: np.uint32, 2: np.float16 if span_level else np.float32, 3: np.float32}
+
+
 def test_a_bad_vector_shifts_no_other_gist(tmp_path: Path) -> None:
     class Fragile(ToyEncoder):
         broken = False
