@@ -1,4 +1,4 @@
-"""Does the benchmark measure what it says, name everybody, and refuse wrong values?"""
+"""Does a run of the benchmark name everybody, refuse wrong values, and write what it found?"""
 
 from __future__ import annotations
 
@@ -6,54 +6,28 @@ import dataclasses
 import json
 import platform
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
 
-from tools.bench import contenders, reading, runs
+from tests.tools.benching import TINY, bench
+from tools.bench import reading, runs
 from tools.bench.__main__ import main
-from tools.bench.bench import Bench, reason
+from tools.bench.bench import reason
 from tools.bench.cases import append
-from tools.bench.data import Data, Plans, expand, make
-from tools.bench.errors import CallError, ContenderFailed, WrongValuesError
-from tools.bench.peers.columns import windows_of_records
+from tools.bench.data import Data
 from tools.bench.peers.flat import ByHand, FlatMemmap, FlatReader
-from tools.bench.peers.megatron import read_index, write_index
 from tools.bench.peers.protocol import About, Appender, Peer
 from tools.bench.report import to_markdown
 from tools.bench.results import Line, Table, to_json
-from tools.bench.sizes import FULL, QUICK, Sizes
+from tools.bench.sizes import Sizes
 from tools.bench.targets import verdicts
-from tools.bench.timing import Pace, Spread, race, ratios, values
-
-TINY = dataclasses.replace(
-    QUICK,
-    name="tiny",
-    rows=512,
-    dim=8,
-    chunk_rows=64,
-    small_rows=32,
-    scan_rows=128,
-    tokens=1 << 15,
-    chunk_tokens=1 << 13,
-    small_tokens=1 << 11,
-    gathered=16,
-    runs=4,
-    windows=2,
-    append_calls=12,
-    rounds=2,
-    turn_s=0.0,
-    budget_s=0.0,
-)
-
-STORES = {peer.about.name: peer for peer in contenders.stores(TINY)}
-APPENDERS = {one.about.name: one for one in contenders.appenders(TINY)}
+from tools.bench.timing import Spread
 
 
 @pytest.fixture(autouse=True)
@@ -62,260 +36,6 @@ def _peers_may_warn() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("default")
         yield
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
-    return make(TINY, tmp_path_factory.mktemp("data"))
-
-
-def bench(tmp_path: Path, *wanted: str) -> Bench:
-    folder = tmp_path / "scratch"
-    folder.mkdir()
-    return Bench(TINY, folder, lambda line: None, wanted)
-
-
-class Clock:
-    """Time that passes only when a contender says so."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def lasting(self, seconds: Callable[[int], float]) -> Callable[[int], None]:
-        def call(number: int) -> None:
-            self.now += seconds(number)
-
-        return call
-
-
-# --- timing ---------------------------------------------------------------------------------------------------------
-
-
-@given(
-    times=st.lists(st.floats(1e-4, 10.0), min_size=1, max_size=5),
-    rounds=st.integers(1, 12),
-    turn_s=st.floats(0, 1),
-)
-def test_a_race_finds_the_times_and_ratios_of_steady_contenders(times: list[float], rounds: int, turn_s: float) -> None:
-    clock = Clock()
-    calls = {str(k): clock.lasting(lambda number, t=t: t) for k, t in enumerate(times)}
-    found = race(calls, Pace(rounds, 1, turn_s, 1e9), clock)
-    assert len(found) == rounds
-    for k, expected in enumerate(times):
-        assert values(found, str(k)) == pytest.approx([expected] * rounds, rel=1e-6)
-        assert ratios(found, str(k), "0") == pytest.approx([expected / times[0]] * rounds, rel=1e-6)
-
-
-@given(slow=st.lists(st.booleans(), min_size=3, max_size=9))
-def test_ratios_do_not_see_what_slows_a_whole_round(slow: list[bool]) -> None:
-    clock = Clock()
-    turn = [0]
-    factors = [1.0, 1.0, *(7.0 if one else 1.0 for one in slow)]
-
-    def of(seconds: float) -> Callable[[int], None]:
-        def call(number: int) -> None:
-            turn[0] += 1
-            clock.now += seconds * factors[(turn[0] - 1) // 2]
-
-        return call
-
-    found = race({"limit": of(1.0), "other": of(3.0)}, Pace(len(slow), 1, 0.0, 1e9), clock)
-    assert ratios(found, "other", "limit") == pytest.approx([3.0] * len(slow))
-
-
-@given(entrants=st.integers(1, 5), rounds=st.integers(1, 10))
-def test_everybody_has_one_turn_a_round_and_every_place_in_turn(entrants: int, rounds: int) -> None:
-    order: list[str] = []
-
-    def of(name: str) -> Callable[[int], None]:
-        return lambda number: order.append(name)
-
-    names = [str(k) for k in range(entrants)]
-    race({name: of(name) for name in names}, Pace(rounds, rounds, 0.0, 0.0), Clock())
-    played = order[2 * entrants :]
-    by_round = [played[k * entrants : (k + 1) * entrants] for k in range(rounds)]
-    assert all(sorted(one) == names for one in by_round)
-    if rounds >= entrants:
-        assert {one[0] for one in by_round} == set(names)
-
-
-@given(most=st.integers(2, 60), turn_s=st.floats(0, 20))
-def test_no_contender_makes_more_calls_than_it_may_beyond_its_first_turn(most: int, turn_s: float) -> None:
-    clock = Clock()
-    made = [0]
-
-    def call(number: int) -> None:
-        made[0] += 1
-        clock.now += 1.0
-
-    race({"one": call}, Pace(1000, 1, turn_s, 1e9, most), clock)
-    assert made[0] <= max(most, 2 + int(turn_s) + 2)
-
-
-def test_a_race_ends_with_its_budget_but_not_before_its_fewest_rounds() -> None:
-    clock = Clock()
-    call = clock.lasting(lambda number: 1.0)
-    assert len(race({"one": call}, Pace(100, 4, 0.0, 2.0), clock)) == 4
-    assert len(race({"one": call}, Pace(100, 1, 0.0, 10.5), clock)) == 11
-
-
-def test_who_raises_in_a_race_is_named() -> None:
-    def bad(number: int) -> None:
-        raise OSError("broken")
-
-    with pytest.raises(ContenderFailed) as caught:
-        race({"good": lambda number: None, "bad": bad}, Pace(1, 1, 0.0, 1.0))
-    assert caught.value.name == "bad"
-    assert isinstance(caught.value.__cause__, OSError)
-
-
-@given(st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=40))
-def test_a_spread_is_in_order_and_within_its_numbers(numbers: list[float]) -> None:
-    spread = Spread.of(numbers)
-    slack = 1e-9 * max(numbers)
-    assert min(numbers) - slack <= spread.q1 <= spread.median + slack
-    assert spread.median <= spread.q3 + slack <= max(numbers) + 2 * slack
-    assert spread.count == len(numbers)
-
-
-# --- sizes and data -------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("sizes", [FULL, QUICK, TINY], ids=lambda one: one.name)
-def test_sizes_survive_json(sizes: Sizes) -> None:
-    assert Sizes.from_dict(json.loads(json.dumps(sizes.as_dict()))) == sizes
-
-
-def test_both_forms_gather_over_at_least_fifty_chunks() -> None:
-    assert FULL.rows // FULL.chunk_rows >= 50
-    assert QUICK.rows // QUICK.chunk_rows >= 50
-    assert (FULL.gathered, FULL.window) == (1024, 2048)
-
-
-def test_sizes_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(CallError, match="multiple of window"):
-        dataclasses.replace(QUICK, window=1000)
-
-
-def test_the_data_are_the_same_each_time(data: Data, tmp_path: Path) -> None:
-    again = make(TINY, tmp_path)
-    assert again.gists.tobytes() == data.gists.tobytes()
-    assert again.tokens.tobytes() == data.tokens.tobytes()
-    assert np.isfinite(data.gists).all()
-    assert len(np.unique(data.tokens)) > TINY.tokens // 2
-
-
-def test_requests_lie_inside_the_data() -> None:
-    plans = Plans.draw(TINY)
-    assert 0 <= plans.rows.min() <= plans.rows.max() < TINY.rows
-    assert not (plans.runs % TINY.run_length).any()
-    assert plans.runs.max() + TINY.run_length <= TINY.rows
-    assert 0 <= plans.windows.min() <= plans.windows.max() <= TINY.tokens - TINY.window
-
-
-@given(
-    starts=arrays.arrays(np.int64, st.integers(1, 9), elements=st.integers(0, 999)),
-    length=st.integers(1, 40),
-)
-def test_windows_are_where_their_records_say(starts: np.ndarray[Any, Any], length: int) -> None:
-    held = np.arange((1000 // length + 3) * length, dtype=np.uint32).reshape(-1, length)
-    out = np.zeros((len(starts), length), np.uint32)
-    records, places = windows_of_records(starts, out)
-    flat = held[records].reshape(-1)
-    for k, start, stop in places:
-        assert flat[start:stop].tolist() == list(range(starts[k], starts[k] + length))
-
-
-@given(lengths=arrays.arrays(np.int32, st.integers(1, 50), elements=st.integers(0, 2**31 - 1)))
-def test_a_megatron_index_gives_back_where_documents_lie(
-    lengths: np.ndarray[Any, Any], tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    path = tmp_path_factory.mktemp("megatron") / "tokens.idx"
-    write_index(path, lengths)
-    found, offsets = read_index(path)
-    assert found.tolist() == lengths.tolist()
-    assert offsets.tolist() == [4 * sum(lengths[:k].tolist()) for k in range(len(lengths))]
-    assert path.stat().st_size == 34 + len(lengths) * 12 + (len(lengths) + 1) * 8
-
-
-def test_what_is_no_megatron_index_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "tokens.idx"
-    path.write_bytes(bytes(100))
-    with pytest.raises(WrongValuesError):
-        read_index(path)
-
-
-# --- stores ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", STORES)
-def test_every_store_gives_back_what_was_stored(name: str, data: Data, tmp_path: Path) -> None:
-    peer = STORES[name]
-    if peer.about.absent:
-        pytest.skip(peer.about.absent)
-    peer.write(data, tmp_path)
-    reader = peer.open(tmp_path)
-
-    @settings(max_examples=10, deadline=None)
-    @given(st.data())
-    def answers(draw: st.DataObject) -> None:
-        if "gather" in peer.about.reads:
-            some = st.lists(st.integers(0, TINY.rows - 1), min_size=1, max_size=40)
-            rows = np.asarray(draw.draw(some), np.int64)
-            out = np.zeros((len(rows), TINY.dim), np.float16)
-            reader.gather(rows, out)
-            assert out.tobytes() == data.gists[rows].tobytes()
-        if "runs" in peer.about.reads:
-            some = st.lists(st.integers(0, TINY.rows // 32 - 1), min_size=1, max_size=9)
-            starts = np.asarray(draw.draw(some), np.int64) * 32
-            out = np.zeros((len(starts) * 32, TINY.dim), np.float16)
-            reader.runs(starts, 32, out)
-            assert out.tobytes() == data.gists[expand(starts, 32)].tobytes()
-        some = st.lists(st.integers(0, TINY.tokens - TINY.window), min_size=1, max_size=5)
-        starts = np.asarray(draw.draw(some), np.int64)
-        windows = np.zeros((len(starts), TINY.window), np.uint32)
-        reader.windows(starts, windows)
-        assert windows.tobytes() == np.stack([data.tokens[k : k + TINY.window] for k in starts]).tobytes()
-
-    try:
-        answers()
-        if "scan" in peer.about.reads:
-            piece = np.zeros((96, TINY.dim), np.float16)
-            assert b"".join(piece[:n].tobytes() for n in reader.scan(piece)) == data.gists.tobytes()
-    finally:
-        reader.close()
-
-
-@pytest.mark.parametrize("name", APPENDERS)
-def test_every_appender_keeps_what_was_appended(name: str, tmp_path: Path) -> None:
-    appender = APPENDERS[name]
-    if appender.about.absent:
-        pytest.skip(appender.about.absent)
-    pieces = np.random.default_rng(0).integers(0, 1 << 15, (TINY.append_calls, TINY.piece), dtype=np.uint16)
-    appender.create(tmp_path)
-    try:
-        for piece in pieces:
-            appender.append(piece)
-    finally:
-        appender.close()
-    assert appender.read(tmp_path).tolist() == pieces.reshape(-1).tolist()
-
-
-def test_names_of_contenders_are_unique() -> None:
-    for some in (
-        contenders.stores(TINY),
-        contenders.appenders(TINY),
-        contenders.ingesters(TINY),
-        contenders.growers(TINY),
-    ):
-        names = [one.about.name for one in some]
-        assert len(set(names)) == len(names)
-
-
-# --- runs -----------------------------------------------------------------------------------------------------------
 
 
 class Forgetful(FlatReader):
@@ -458,9 +178,6 @@ def test_an_interrupted_run_leaves_nothing_behind(tmp_path: Path, monkeypatch: p
     assert main(["--quick", "--out", str(out), "--scratch", str(scratch)]) == 130
     assert not out.exists()
     assert not list(scratch.iterdir())
-
-
-# --- what is written ------------------------------------------------------------------------------------------------
 
 
 def line_of(name: str, kind: str, ratio: float) -> Line:
