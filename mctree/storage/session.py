@@ -68,7 +68,6 @@ class Session:
         self._staged: dict[tuple[int, int], int] = {}
         self._sums: list[_Sums] = []
         self._hints = Hints(store.at)
-        self._transaction = 0  # the number of the last transaction of ours, by LMDB's count
         try:
             with store.reading() as index:
                 newest = index.commit()
@@ -218,9 +217,8 @@ class Session:
         while True:
             try:
                 with self.store.environment.writing() as txn:
-                    transaction = self._check_newest(txn)
+                    self._check_newest(txn)
                     record(Writing(txn, self.number, {}))
-                self._transaction = transaction
             except MapFull:
                 self.store.environment.grow()
             except OSError as error:
@@ -288,7 +286,7 @@ class Session:
         while True:
             try:
                 with self.store.environment.writing() as txn:
-                    transaction = self._check_newest(txn)
+                    self._check_newest(txn)
                     index = Writing(txn, self.number, self.newest.tables)
                     commit = record(index)
                     arrays = self._put_rows(index, commit.arrays)
@@ -296,20 +294,16 @@ class Session:
                     index.put(commit_key(Table.COMMIT, self.number), commit.encode())
                     for writer in self._touched.values():
                         writer.sync()
-                self._transaction = transaction
                 return commit
             except MapFull:
                 self.store.environment.grow()
 
-    def _check_newest(self, txn: lmdb.Transaction) -> int:
-        """Refuse to go on behind a commit that is not of this session; the transaction's number."""
-        # LMDB counts the transactions that changed something: the one after ours follows what we know.
-        number: int = txn.id()
-        if number != self._transaction + 1 and Reading(txn).newest() != self.newest.number:
+    def _check_newest(self, txn: lmdb.Transaction) -> None:
+        """Refuse to go on behind a commit that is not of this session."""
+        if Reading(txn).newest() != self.newest.number:
             raise WriterFailedError(
                 f"somebody else has written to {self.store.path}: its lock file was removed or replaced"
             )
-        return number
 
     def _put_rows(self, index: Writing, before: Mapping[int, ArrayState]) -> dict[int, ArrayState]:
         """Record what was appended and replaced; what the commit sees of each array."""
