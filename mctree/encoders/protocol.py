@@ -58,10 +58,8 @@ class Encoder(Protocol):
 
         Args:
             level: 1 for blocks, 2 and more for what stands above them.
-            children: at level 1 the tokens, `uint32 [n, fanout]`; above, the children's gists,
-                `[n, fanout, dim]`: `float32`, but in the dtype they are stored in (often `float16`: beware of
-                adding up in it) where there is a `span`, which mostly stands in for them.  Masked entries hold
-                anything.
+            children: at level 1 the tokens, `uint32 [n, fanout]`; above, the children's gists as they are
+                stored, `float32 [n, fanout, dim]`.  Masked entries hold anything.
             mask: `bool [n, fanout]`: which children exist.
             span: for levels 2 … `span_level`, the tokens of each node's span and their mask,
                 `uint32 [n, positions]` and `bool [n, positions]`.

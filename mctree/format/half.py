@@ -1,8 +1,9 @@
-"""How are finite vectors turned into float16, several numbers at a time?
+"""How are finite vectors turned into float16 and back, several numbers at a time?
 
 By integer arithmetic on their bits, for NumPy converts one number after the other, which would take longer than all
 else that is done to a gist.  The results are NumPy's, bit for bit: rounded to nearest, ties to even.  Numbers below
-float16's smallest normal one are few, and are left to NumPy; infinities and NaN are not provided for.
+float16's smallest normal one are left to NumPy on the way down, so that vectors which hold many zeros gain nothing;
+infinities and NaN are not provided for.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["to_half"]
+__all__ = ["from_half", "to_half"]
 
 _MAGNITUDE: Final = np.uint16(0x7FFF)
 _SMALLEST_NORMAL: Final = np.uint16(113 << 7)
@@ -20,13 +21,16 @@ _SMALLEST_NORMAL: Final = np.uint16(113 << 7)
 _DROPPED: Final = np.uint32(13)
 """Bits of float32's fraction that float16 does not have."""
 _REBIASED_ALMOST_HALF: Final = np.uint32(((1 << 12) - 1 - (112 << 23)) % (1 << 32))
+"""What rounds a fraction up if it is over half, or half with an odd digit before it, and takes off 2^112."""
 _ONE: Final = np.uint32(1)
 _UPPER: Final = np.uint32(16)
 _SIGN: Final = np.uint16(0x8000)
+_SIGN_AND_NUMBER: Final = np.int32(-(1 << 31) | ((1 << 15) - 1) << 13)
+_REBIAS: Final = np.float32(2.0**112)
 
 
 def to_half(vectors: NDArray[np.float32]) -> NDArray[np.float16]:
-    """Round numbers of a magnitude up to 65,504 to float16: the same shape, C-contiguous."""
+    """Round numbers of a magnitude up to 65,504 to float16: the same shape (1-d at least), C-contiguous."""
     numbers = np.ascontiguousarray(vectors, np.float32)
     bits = numbers.view(np.uint32)
     rounded = bits >> _DROPPED
@@ -42,3 +46,18 @@ def to_half(vectors: NDArray[np.float32]) -> NDArray[np.float16]:
     result: NDArray[np.float16] = half.view(np.float16)
     result.reshape(-1)[small] = numbers.reshape(-1)[small].astype(np.float16)
     return result
+
+
+def from_half(vectors: NDArray[np.generic]) -> NDArray[np.float32]:
+    """The same finite numbers as float32: the same shape, C-contiguous.
+
+    Args:
+        vectors: `float16`.
+    """
+    numbers = np.empty(vectors.shape, np.float32)
+    bits = numbers.view(np.int32)
+    np.copyto(bits, vectors.view(np.int16))  # fills the upper half with copies of the sign
+    bits <<= np.int32(_DROPPED)
+    bits &= _SIGN_AND_NUMBER
+    numbers *= _REBIAS  # exact, for numbers below float16's smallest normal one too
+    return numbers

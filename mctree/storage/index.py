@@ -199,7 +199,7 @@ class Writing(Reading):
         """Put a record, in place of the one under the same key if there is one."""
         value = frame(key, payload)
         if key[0] in _SUMMED_TAGS:
-            self._account(key, self._txn.replace(key, value), value)
+            self._account(key, _bytes(self._txn.replace(key, value)), value)
         else:
             self._txn.put(key, value)
 
@@ -226,7 +226,7 @@ class Writing(Reading):
         """Let a versioned fact hold no longer from this commit on."""
         self.put_version(table, key, b"")
 
-    def _account(self, key: bytes, old: bytes | memoryview | None, new: bytes | None) -> None:
+    def _account(self, key: bytes, old: bytes | None, new: bytes | None) -> None:
         tag = _SUMMED_TAGS.get(key[0])
         if tag is None:
             return

@@ -19,21 +19,25 @@ from mctree.encoders import Encoder
 from mctree.errors import UsageError
 from mctree.format.arrays import ArrayLayout, rows_per_chunk
 from mctree.format.facts import GistSetRecord
-from mctree.format.half import to_half
+from mctree.format.half import from_half, to_half
 from mctree.format.records import BLOCK
 from mctree.geometry import TEXT, World
 from mctree.storage.session import Session
 
-__all__ = ["BlockTokens", "GistBuilder", "encode_nodes", "level_layout", "stored"]
+__all__ = ["BlockTokens", "GistBuilder", "encode_nodes", "level_layout"]
 
 BlockTokens = Callable[[int, int], tuple[NDArray[np.uint32], NDArray[np.int64]]]
 """(first block, block after the last) → their tokens `uint32 [n, 32]` and how many of each are real `int64 [n]`."""
 
 _FANOUT = TEXT.fanout(0)
 _BATCH_BLOCKS = 1 << 13
-"""Blocks whose tokens are asked for at once; a multiple of those of a node of level 2, so that few calls make many."""
+"""Blocks that go up the levels at once where memory allows: one call then makes many nodes of the higher levels."""
+_LEAST_BATCH_BLOCKS = 1 << 10
+"""However long a gist is: fewer would make a call for every few nodes of level 2."""
+_BATCH_BYTES = 1 << 24
+"""Of gists that may wait for their parents in one batch, and of children made `float32` for one call."""
 _ROWS_AT_ONCE = 1 << 9
-"""Blocks encoded and written at once: their gists stay in the processor's cache from one step to the next."""
+"""Blocks encoded and written in one call: their gists stay in the processor's cache from one step to the next."""
 _SPAN_BLOCKS = 1 << 13
 """Blocks whose tokens an encoder that wants spans is given at once, if one node does not have more."""
 
@@ -45,42 +49,19 @@ def level_layout(record: GistSetRecord, level: int, chunk_bytes: int) -> ArrayLa
     return ArrayLayout(path, record.dtype, (record.dim,), rows_per_chunk(row_bytes, chunk_bytes))
 
 
-def stored(
-    vectors: NDArray[np.float32], dtype: np.dtype[np.generic], encoder: Encoder, name: str
-) -> NDArray[np.generic]:
-    """Vectors as the gist set `name` will store them.
-
-    Raises:
-        UsageError: the encoder made something that is no finite vector of its dimension.
-    """
-    vectors = np.asarray(vectors)
-    if vectors.ndim != 2 or vectors.shape[1] != encoder.dim:
-        raise UsageError(
-            f"gist set {name!r}: encoder {encoder.kind!r} returned {vectors.shape}, not [n, {encoder.dim}]; "
-            "mend the encoder, or drop the set"
-        )
-    largest = max(-float(vectors.min(initial=0.0)), float(vectors.max(initial=0.0)))  # NaN or infinite if any is
-    if not math.isfinite(largest):
-        raise UsageError(
-            f"gist set {name!r}: encoder {encoder.kind!r} returned values that are not finite; "
-            "mend the encoder, or drop the set"
-        )
-    limit = float(np.finfo(np.dtype(dtype.str)).max)
-    clipped = np.clip(vectors, -limit, limit) if largest > limit else vectors
-    return to_half(clipped) if dtype == np.float16 else clipped.astype(dtype)
-
-
 def encode_nodes(
+    record: GistSetRecord,
     encoder: Encoder,
     level: int,
     first: NDArray[np.int64],
     children: NDArray[np.generic],
     world: World,
     tokens: BlockTokens,
-) -> NDArray[np.float32]:
-    """Encode nodes of a level above 1.
+) -> NDArray[np.generic]:
+    """Make the gists of nodes of a level above 1, as the set stores them.
 
     Args:
+        record: the set.
         encoder: what encodes.
         level: the nodes' level.
         first: `int64 [n]`: the nodes' indices.
@@ -89,21 +70,50 @@ def encode_nodes(
         tokens: gives the tokens of blocks.
 
     Returns:
-        `float32 [n, dim]`.
+        `[n, dim]`, of the set's dtype.
+
+    Raises:
+        UsageError: the encoder made something that is not a finite vector for each node.
     """
     below = first[:, None] * _FANOUT + np.arange(_FANOUT)
     mask = world.exists(TEXT, level - 1, below.reshape(-1)).reshape(below.shape)
-    if level > encoder.span_level:
-        return encoder.encode(level, children.astype(np.float32), mask)
-    # The spans' own tokens are many at high levels: so many nodes at a time as bounds memory.
     width = TEXT.width(level) // BLOCK
-    at_once = max(_SPAN_BLOCKS // width, 1)
-    made = []
-    for start in range(0, len(first), at_once):
-        nodes = slice(start, start + at_once)
-        span = _spans(first[nodes], width, world, tokens)
-        made.append(encoder.encode(level, children[nodes], mask[nodes], span))
+    at_once = _BATCH_BYTES // (_FANOUT * record.dim * np.dtype(np.float32).itemsize)
+    if level <= encoder.span_level:
+        at_once = min(at_once, _SPAN_BLOCKS // width)
+    made = [np.empty((0, record.dim), record.dtype)]
+    for start in range(0, len(first), max(at_once, 1)):
+        nodes = slice(start, start + max(at_once, 1))
+        span = _spans(first[nodes], width, world, tokens) if level <= encoder.span_level else None
+        vectors = encoder.encode(level, _as_single(children[nodes]), mask[nodes], span)
+        made.append(_stored(record, encoder, level, vectors, len(mask[nodes])))
     return np.concatenate(made)
+
+
+def _as_single(gists: NDArray[np.generic]) -> NDArray[np.float32]:
+    return from_half(gists) if gists.dtype == np.float16 else gists.astype(np.float32, copy=False)
+
+
+def _stored(
+    record: GistSetRecord, encoder: Encoder, level: int, vectors: NDArray[np.float32], count: int
+) -> NDArray[np.generic]:
+    """The vectors of `count` nodes as the set stores them."""
+    vectors = np.asarray(vectors)
+    if vectors.shape != (count, encoder.dim):
+        raise UsageError(
+            f"gist set {record.name!r}: encoder {encoder.kind!r} was asked for {count} nodes of level {level} and "
+            f"returned an array of shape {vectors.shape}, not {(count, encoder.dim)}; mend the encoder, or drop the set"
+        )
+    largest = max(-float(vectors.min(initial=0.0)), float(vectors.max(initial=0.0)))  # NaN or infinite if any is
+    if not math.isfinite(largest):
+        raise UsageError(
+            f"gist set {record.name!r}: encoder {encoder.kind!r} returned values that are not finite; "
+            "mend the encoder, or drop the set"
+        )
+    dtype = np.dtype(record.dtype)
+    limit = float(np.finfo(dtype).max)
+    clipped = np.clip(vectors, -limit, limit) if largest > limit else vectors
+    return to_half(clipped) if dtype == np.float16 else clipped.astype(dtype, copy=False)
 
 
 def _spans(
@@ -141,6 +151,7 @@ class GistBuilder:
         self._session = session
         self._encoder = encoder
         self._new_array = new_array
+        self._row_bytes = record.dim * np.dtype(record.dtype).itemsize
         self._pending: defaultdict[int, list[NDArray[np.generic]]] = defaultdict(list)
         for level in range(1, len(record.levels) + 1):
             waiting = np.arange(self._rows(level + 1) * _FANOUT, self._rows(level))
@@ -159,35 +170,34 @@ class GistBuilder:
             world: what exists, up to `stop` at least.
             tokens: gives the tokens of blocks.
         """
+        batch = max(min(_BATCH_BLOCKS, _BATCH_BYTES // self._row_bytes), _LEAST_BATCH_BLOCKS)
         while (first := self.blocks) < stop:
-            last = min(first + _BATCH_BLOCKS, stop)
+            last = min(first + batch, stop)
             grid, counts = tokens(first, last)
             mask = np.arange(BLOCK) < counts[:, None]
             mask &= world.exists(TEXT, 1, np.arange(first, last))[:, None]
             for start in range(0, last - first, _ROWS_AT_ONCE):
                 rows = slice(start, start + _ROWS_AT_ONCE)
-                self._put(1, self._encoder.encode(1, grid[rows], mask[rows]))
+                vectors = self._encoder.encode(1, grid[rows], mask[rows])
+                self._put(1, _stored(self.record, self._encoder, 1, vectors, len(mask[rows])))
             level = 1
             while sum(map(len, self._pending[level])) >= _FANOUT:
-                waiting = np.concatenate(self._pending[level])
+                waiting = np.concatenate(self._pending.pop(level))
                 complete = len(waiting) // _FANOUT
+                self._pending[level] = [waiting[complete * _FANOUT :].copy()]
                 children = waiting[: complete * _FANOUT].reshape(complete, _FANOUT, -1)
                 index = self._rows(level + 1) + np.arange(complete)
-                vectors = encode_nodes(self._encoder, level + 1, index, children, world, tokens)
-                self._pending[level] = [waiting[complete * _FANOUT :].copy()]
-                self._put(level + 1, vectors)
                 level += 1
+                self._put(level, encode_nodes(self.record, self._encoder, level, index, children, world, tokens))
 
-    def _put(self, level: int, vectors: NDArray[np.float32]) -> None:
+    def _put(self, level: int, rows: NDArray[np.generic]) -> None:
         if level > len(self.record.levels):
             array = self._new_array()
             layout = level_layout(self.record, level, self._session.store.meta.chunk_bytes)
             self._session.add_array(array, layout)
             self.record = self.record.with_level(array)
             self.added[array] = layout
-        array = self.record.levels[level - 1]
-        rows = stored(vectors, self._session.array(array).layout.numpy, self._encoder, self.record.name)
-        self._session.append({array: rows}, summed=True)
+        self._session.append({self.record.levels[level - 1]: rows}, summed=True)
         self._pending[level].append(rows)
 
     def _rows(self, level: int) -> int:

@@ -23,7 +23,7 @@ from mctree.format.facts import GistSetRecord
 from mctree.format.keys import Table, u32
 from mctree.geometry import TEXT
 from mctree.storage.rows import distinct
-from mctree.tree.building import encode_nodes, stored
+from mctree.tree.building import encode_nodes
 from mctree.tree.gists import DEFAULT_SET, GistView, gist_sets
 from mctree.tree.intact import damaged_gist, intact_gists
 from mctree.tree.writer import Writer
@@ -46,7 +46,8 @@ Progress = Callable[[int, int], None]
 
 _BATCH_BLOCKS = 1 << 15
 _RUNS_AT_ONCE = 1 << 12
-_NODES_AT_ONCE = 1 << 11
+_CHILD_BYTES = 1 << 26
+"""Of gists whose parents are made again at once."""
 _FANOUT = TEXT.fanout(0)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _DTYPES = ("float16", "float32")
@@ -198,6 +199,7 @@ def _refresh(writer: Writer, view: GistView, deaths: NDArray[np.void]) -> int:
     """Make again the gists above some dead runs; returns how many."""
     encoder = view.encoder()
     starts, last = deaths["start"].astype(np.int64), deaths["stop"].astype(np.int64) - 1
+    at_once = max(_CHILD_BYTES // (_FANOUT * view.dim * np.dtype(view.record.dtype).itemsize), 1)
     made = 0
     fresh: tuple[NDArray[np.int64], NDArray[np.generic]] | None = None
     for level in range(2, view.levels + 1):
@@ -209,8 +211,8 @@ def _refresh(writer: Writer, view: GistView, deaths: NDArray[np.void]) -> int:
             fresh = None
             continue
         parts = []
-        for first in range(0, len(index), _NODES_AT_ONCE):
-            nodes = index[first : first + _NODES_AT_ONCE]
+        for first in range(0, len(index), at_once):
+            nodes = index[first : first + at_once]
             below = (nodes[:, None] * _FANOUT + np.arange(_FANOUT)).reshape(-1)
             known, at = np.zeros(len(below), np.bool_), np.zeros(len(below), np.int64)
             if fresh is not None:
@@ -223,8 +225,8 @@ def _refresh(writer: Writer, view: GistView, deaths: NDArray[np.void]) -> int:
             if fresh is not None:
                 children[known] = fresh[1][at[known]]
             shaped = children.reshape(len(nodes), _FANOUT, view.dim)
-            vectors = encode_nodes(encoder, level, nodes, shaped, writer.snapshot.world.geometry, writer.block_tokens)
-            parts.append(stored(vectors, children.dtype, encoder, view.name))
+            world = writer.snapshot.world.geometry
+            parts.append(encode_nodes(view.record, encoder, level, nodes, shaped, world, writer.block_tokens))
         rows = np.concatenate(parts)
         _replace_rows(writer, view, level, index, rows)
         fresh = (index, rows)

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mctree.format.half import to_half
+from mctree.format.half import from_half, to_half
 
 ALL = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
 FINITE = ALL[np.isfinite(ALL)]
@@ -19,6 +19,7 @@ def same(found: np.ndarray, wanted: np.ndarray) -> None:
 
 def test_every_half_comes_back_as_it_was() -> None:
     same(to_half(FINITE.astype(np.float32)), FINITE)
+    same(from_half(FINITE), FINITE.astype(np.float32))
 
 
 def test_halfway_and_beside_it() -> None:
@@ -39,5 +40,12 @@ def test_any_number(bits: list[int], rows: int) -> None:
     same(to_half(numbers), numbers.astype(np.float16))
 
 
+def test_rows_that_do_not_lie_together() -> None:
+    numbers = FINITE[:63488].reshape(-1, 4, 32)
+    for part in (numbers[::3], numbers[:, 1], numbers.T):
+        same(from_half(part), np.ascontiguousarray(part).astype(np.float32))
+
+
 def test_nothing() -> None:
+    same(from_half(np.empty((0, 8), np.float16)), np.empty((0, 8), np.float32))
     same(to_half(np.empty((0, 8), np.float32)), np.empty((0, 8), np.float16))

@@ -89,6 +89,43 @@ def test_an_encoder_that_fails_at_once_leaves_no_set(tree: mctree.Tree) -> None:
     assert tree.snapshot().gists().rows(1) == tree.snapshot().blocks
 
 
+@pytest.mark.parametrize("level", [1, 2])
+@pytest.mark.parametrize("change", [-1, 1, None])
+def test_an_encoder_that_returns_too_few_or_many_vectors_is_refused(
+    tree: mctree.Tree, level: int, change: int | None
+) -> None:
+    """Found by reading: the rows after the missing one were stored for the wrong nodes, without a word."""
+
+    class Miscounting(ToyEncoder):
+        def encode(self, at: int, *rest: Any) -> Any:
+            made = super().encode(at, *rest)
+            if at != level:
+                return made
+            return made[:0] if change is None else np.resize(made, (len(made) + change, made.shape[1]))
+
+    with tree.writer() as writer:
+        writer.add("long", b"x" * 5000)
+    with pytest.raises(UsageError, match=rf"gist set 'bad'.*nodes of level {level} and returned"):
+        tree.build_gists(Miscounting(), "bad")
+    assert tree.snapshot().gist_sets() == []
+
+
+def test_an_encoder_that_adds_up_its_children_as_they_come_does_not_overflow(tree: mctree.Tree) -> None:
+    """Found by reading: up to the span level children came as float16, in which sums lose digits and overflow."""
+
+    class Average(ToyEncoder):
+        def encode(self, level: int, children: Any, mask: Any, span: Any = None) -> Any:
+            if level == 1:
+                return np.full((len(children), self.dim), 3001, np.float32)
+            return (children * mask[..., None]).sum(axis=1) / mask.sum(axis=1, keepdims=True)
+
+    with tree.writer() as writer:
+        writer.add("long", b"x" * 5000)
+    tree.build_gists(Average(span_level=2), "average", dtype="float16")
+    gists = tree.snapshot().gists()
+    assert np.all(gists.gather(2, np.arange(gists.rows(2))) == np.float16(3001))
+
+
 def test_a_set_whose_encoder_fails_later_is_named(tree: mctree.Tree) -> None:
     tree.build_gists(ToyEncoder(), "fine", default=False)
     encoder = Bad()
