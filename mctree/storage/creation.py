@@ -42,6 +42,7 @@ from mctree.storage.leases import LEASES_NAME
 from mctree.storage.pages import INDEX_NAME
 
 __all__ = [
+    "FIRST_NUMBERS",
     "build_store",
     "create_store",
     "remove_store",
@@ -52,6 +53,8 @@ __all__ = [
 
 _MAP_BYTES = 1 << 30
 """Enough for the first commit; whoever opens the store maps more."""
+FIRST_NUMBERS = {"document": 1, "gist_set": 1, "link": 1}
+"""The first number of each kind that a new store gives out."""
 
 
 def create_store(
@@ -62,6 +65,7 @@ def create_store(
     time_ns: int,
     arrays: Sequence[ArrayLayout],
     facts: Mapping[bytes, bytes],
+    numbers: Mapping[str, int] = FIRST_NUMBERS,
     alone: bool = False,
 ) -> None:
     """Make a store at `path`, whose first commit holds empty arrays and some facts.
@@ -73,6 +77,7 @@ def create_store(
         time_ns: when, for the commit's record.
         arrays: layouts of arrays 0, 1, 2 …
         facts: more records, as (table and fact key without commit) → payload for versioned tables, or whole keys.
+        numbers: the first number to give out of each kind: document, gist_set, link.
         alone: a lock of the caller's keeps everybody else away from `path`: whatever stands there half made is seen
             and removed by those who take that lock, so that the store may be made in its place at once.
 
@@ -97,6 +102,7 @@ def create_store(
                 time_ns=time_ns,
                 arrays=arrays,
                 facts=facts,
+                numbers=numbers,
             )
             sync_tree(at)
             if temporary != name:
@@ -170,6 +176,7 @@ def build_store(
     time_ns: int,
     arrays: Sequence[ArrayLayout],
     facts: Mapping[bytes, bytes],
+    numbers: Mapping[str, int],
 ) -> None:
     """Fill the empty directory open as `at` (at `path`) with a store; not yet durable."""
     for folder in (GENERATIONS_NAME, LEASES_NAME, INDEX_NAME):
@@ -192,7 +199,7 @@ def build_store(
                 parent=0,
                 time_ns=time_ns,
                 arrays={number: ArrayState(0) for number in range(len(arrays))},
-                next={"document": 1, "array": len(arrays), "gist_set": 1, "link": 1},
+                next={**{kind: numbers[kind] for kind in FIRST_NUMBERS}, "array": len(arrays)},
                 tables=index.tables,
             )
             index.put(commit_key(Table.COMMIT, first), commit.encode())

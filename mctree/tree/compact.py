@@ -69,6 +69,7 @@ def compact(tree: Tree, *, progress: Progress | None = None) -> None:
             Meta(meta.store, meta.epoch + 1, time.time_ns(), meta.chunk_bytes),
             first=snapshot.commit + 1,
             settings={KEEP: _setting(snapshot, KEEP)},
+            numbers=snapshot.record.next,
         )
         try:
             with new, closing(new.writer()) as writer:
@@ -92,7 +93,6 @@ def _copy_blocks(snapshot: Snapshot, writer: Writer, progress: Progress | None) 
         runs += [(run.block, run.blocks, document.id) for run in document.runs]
         last[document.id] = max((run.block for run in document.runs), default=-1)
     live = sum(blocks for _, blocks, _ in runs)
-    writer.reserve(snapshot.record.next)
     finisher = _Finisher(snapshot, writer)
     opened: dict[int, OpenDocument] = {}
     done = 0

@@ -11,7 +11,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
 
 from mctree.encoders import BytesTokenizer, Encoder, Tokenizer, load_tokenizer
@@ -21,7 +21,7 @@ from mctree.format.facts import Commit, GistSetRecord, Meta
 from mctree.format.keys import Table, u32, version_key
 from mctree.format.records import BLOCK
 from mctree.format.values import pack
-from mctree.storage.creation import create_store
+from mctree.storage.creation import FIRST_NUMBERS, create_store
 from mctree.storage.epochs import drop_epochs
 from mctree.storage.session import Session
 from mctree.storage.store import Store
@@ -213,7 +213,9 @@ class Tree:
 
     # What snapshots, writers and compaction share
 
-    def next_epoch(self, path: str, meta: Meta, *, first: int, settings: dict[bytes, bytes]) -> Tree:
+    def next_epoch(
+        self, path: str, meta: Meta, *, first: int, settings: dict[bytes, bytes], numbers: Mapping[str, int]
+    ) -> Tree:
         """Make an empty store that takes the same tokens, and open it with the same encoders.
 
         Args:
@@ -221,9 +223,19 @@ class Tree:
             meta: what the store is.
             first: the number of its first commit.
             settings: what it is to remember, by name.
+            numbers: the first number to give out of each kind: document, gist_set, link.
         """
         size, tokenizer = self.vocabulary, self.tokenizer
-        make_epoch(path, meta, first=first, vocabulary=size, tokenizer=tokenizer, settings=settings, alone=True)
+        make_epoch(
+            path,
+            meta,
+            first=first,
+            vocabulary=size,
+            tokenizer=tokenizer,
+            settings=settings,
+            numbers=numbers,
+            alone=True,
+        )
         return Tree(path, encoders=self._codecs.encoders.values(), tokenizer=tokenizer)
 
     def deaths(self, store: Store, commit: int) -> Deaths:
@@ -306,9 +318,10 @@ def make_epoch(
     vocabulary: int,
     tokenizer: Tokenizer | None,
     settings: dict[bytes, bytes],
+    numbers: Mapping[str, int] = FIRST_NUMBERS,
     alone: bool = False,
 ) -> None:
-    """Make an empty store for text whose first commit is `first`."""
+    """Make an empty store for text whose first commit is `first`, and which gives out `numbers` first."""
     facts: dict[bytes, bytes] = {}
     fields: dict[str, Any] = {"vocabulary": vocabulary}
     if tokenizer is not None:
@@ -320,7 +333,9 @@ def make_epoch(
     for name, payload in settings.items():
         facts[version_key(Table.SETTING, name, first)] = payload
     arrays = text_arrays(vocabulary, meta)
-    create_store(path, meta, first=first, time_ns=time.time_ns(), arrays=arrays, facts=facts, alone=alone)
+    create_store(
+        path, meta, first=first, time_ns=time.time_ns(), arrays=arrays, facts=facts, numbers=numbers, alone=alone
+    )
 
 
 def text_arrays(vocabulary: int, meta: Meta) -> list[ArrayLayout]:

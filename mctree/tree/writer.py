@@ -369,11 +369,6 @@ class Writer:
 
     # Within the room: taking over an older epoch
 
-    def reserve(self, numbers: Mapping[str, int]) -> None:
-        """Give out no document, gist set or link number below those that another epoch has given out."""
-        for kind in ("document", "gist_set", "link"):
-            self._next[kind] = max(self._next[kind], numbers[kind])
-
     def adopt(self, record: DocumentRecord, number: int) -> OpenDocument:
         """Begin a document of another epoch under the number that it has there."""
         return self._opened.begin(number, record)

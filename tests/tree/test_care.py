@@ -253,6 +253,19 @@ def test_a_compaction_keeps_links_to_what_is_not_placed_and_to_other_spaces(tmp_
     assert links == {"later": ((0, 0, 32), (0, 680, 712)), "elsewhere": ((1, 5, 9), (2, 5, 9))}
 
 
+def test_a_compaction_that_leaves_nothing_gives_no_number_out_again(tmp_path: Path) -> None:
+    tree = new(tmp_path / "t.mctree")
+    with tree.writer() as writer:
+        document = writer.add("A", b"x" * 320)
+        link = writer.link((0, 32), (32, 64), kind="of the dead")
+    with tree.writer() as writer:
+        writer.remove("A")
+    tree.compact()
+    with tree.writer() as writer:
+        assert writer.add("A", b"y" * 32) == document + 1
+        assert writer.link((0, 32), (0, 32), kind="new") == link + 1
+
+
 def test_a_forked_child_keeps_what_its_parent_lets_go(tmp_path: Path) -> None:
     tree = new(tmp_path / "t.mctree", keep=1)
     with tree.writer() as writer:
