@@ -40,7 +40,8 @@ def recover(store: Store, newest: int) -> set[tuple[int, int]]:
                 os.unlink(f"{GENERATIONS_NAME}/{name}", dir_fd=at)
         paths = {array_layout(payload).path for _, payload in index.scan(Table.ARRAY) if payload}
     parts = [path.split("/") for path in paths]
-    folders = {"/".join(path[:i]) for path in parts for i in range(1, len(path) + 1)}
+    # Also the folder of all gist sets, while it holds none that a commit names.
+    folders = {"gists", *("/".join(path[:i]) for path in parts for i in range(1, len(path) + 1))}
     for name in list_names("gists", at):
         if f"gists/{name}" not in folders:
             with suppress(NotADirectoryError):  # a file, which is not ours to remove

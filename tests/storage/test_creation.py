@@ -203,3 +203,14 @@ def test_metadata_that_is_not_as_it_was_made_is_replaced(tmp_path: Path, content
     mended = (path / "text/lod0/zarr.json").read_bytes()
     assert mended.replace(b"64, ", b" 0, ") != whole or len(mended) == len(whole)
     assert list(tree.verify()) == []
+
+
+def test_half_written_metadata_of_a_first_set_that_was_never_committed_is_swept(tmp_path: Path) -> None:
+    """Found by a sweep of kills: it stood there until a set was built."""
+    path = tmp_path / "t.mctree"
+    tree = mctree.create(path, chunk_bytes=SMALL)
+    (path / "gists").mkdir()
+    (path / "gists/zarr.json.new").write_text("{")
+    tree.writer().close()
+    assert list((path / "gists").iterdir()) == []
+    assert list(tree.verify()) == []
