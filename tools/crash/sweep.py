@@ -1,0 +1,180 @@
+"""Does a store survive `kill -9` at every single system call?  An act is killed at its first, its second, its third …
+
+Every act of the scenario begins with a store as the acts before left it, and is swept from its first system call to its
+last.  The long form kills at all calls of any kind; and at those that change something once more, to let the process
+that comes next and finds what was left be killed as well, before somebody looks.  The quick form takes every few of
+the calls that change something.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+from tools.crash.parts import Part, Result, Row, Say, Scale, timed
+from tools.crash.scenario import ACTS, STEPS, judge, live, look_in
+from tools.crash.victims import CHANGING, counted, in_judgement, killed_at
+from tools.crash.workers import Workers
+
+__all__ = ["PART", "Call", "Outcome", "Point", "attempt", "calls_of", "failures", "prepare", "run"]
+
+_QUICK_STEP = 7
+_NEXT_CALLS = 13
+"""At which of the changing calls of a name the process that comes next is killed, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A system call of an undisturbed run.
+
+    Attributes:
+        name: which.
+        when: how many of that name there were so far, with it.
+    """
+
+    name: str
+    when: int
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.when}"
+
+
+def _sound() -> None:
+    """Leave the engine as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One kill.
+
+    Attributes:
+        scratch: where `prepare` has put the stores that acts begin with.
+        act: which act is killed.
+        call: at which call.
+        again: at which call the process that comes next is killed too, if it comes to it.
+        plant: plants a fault, where it is to be seen whether it is found.
+    """
+
+    scratch: str
+    act: str
+    call: Call
+    again: Call | None = None
+    plant: Callable[[], None] = _sound
+
+    def __str__(self) -> str:
+        return f"{self.act}, killed at {self.call}" + ("" if self.again is None else f" and then at {self.again}")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a point: how many were killed, and what is wrong."""
+
+    killed: int
+    failures: tuple[str, ...]
+
+
+def attempt(point: Point) -> Outcome:
+    """Kill an act at a point, and judge the store."""
+    with _beginning(point.scratch, point.act) as path:
+
+        def work(say: Callable[[str], None]) -> None:
+            point.plant()
+            live(path, say, [point.act])
+
+        def judgement() -> list[str]:
+            point.plant()
+            return judge(path, acknowledged)
+
+        ending = killed_at(work, point.call.name, point.call.when)
+        acknowledged = [step.name for step in STEPS if step.act in ACTS[: ACTS.index(point.act)]]
+        acknowledged += ending.acknowledged
+        killed, problems = int(ending.killed), [ending.failure] if ending.failure else []
+        if point.again is not None and ending.killed:
+            second = killed_at(lambda _: look_in(path), point.again.name, point.again.when)
+            killed += second.killed
+            problems += [second.failure] if second.failure else []
+        problems += in_judgement(judgement)
+    return Outcome(killed, tuple(f"{point}: {problem}" for problem in problems))
+
+
+def failures(point: Point) -> tuple[str, ...]:
+    """What is wrong after an act was killed at a point."""
+    return attempt(point).failures
+
+
+def prepare(scratch: Path) -> None:
+    """Put the stores that acts begin with into a folder."""
+    path = scratch / "growing"
+    for act, following in pairwise(ACTS):
+        live(str(path), lambda _: None, [act])
+        shutil.copytree(path, scratch / f"before {following}")
+
+
+def calls_of(scratch: str, act: str) -> tuple[list[Call], list[Call]]:
+    """The system calls that an act makes when nothing disturbs it, in order: all, and those that change something."""
+    with _beginning(scratch, act) as path:
+        names = counted(lambda say: live(path, say, [act]), Path(scratch, f"calls of process {os.getpid()}"))
+    so_far: Counter[str] = Counter()
+    calls = []
+    for name in names:
+        so_far[name] += 1
+        calls.append(Call(name, so_far[name]))
+    return calls, [call for call in calls if call.name in CHANGING]
+
+
+def points(scratch: str, act: str, scale: Scale) -> tuple[list[Point], list[Point]]:
+    """Where to kill an act once, and where to kill it and what comes next."""
+    every, changing = calls_of(scratch, act)
+    names = sorted({call.name for call in changing})
+    twice = [
+        Point(scratch, act, call, Call(names[n % len(names)], 1 + n // len(names) % _NEXT_CALLS))
+        for n, call in enumerate(changing)
+    ]
+    if scale == "long":
+        return [Point(scratch, act, call) for call in every], twice
+    offset = ACTS.index(act)
+    return [Point(scratch, act, call) for call in changing[offset % _QUICK_STEP :: _QUICK_STEP]], twice[
+        offset :: 4 * _QUICK_STEP
+    ]
+
+
+def run(scale: Scale, scratch: Path, say: Say) -> Result:
+    """Sweep all acts."""
+    prepare(scratch)
+    result = Result()
+    with Workers() as workers:
+        planned = workers.each(partial(points, str(scratch), scale=scale), ACTS)
+        for act, (once, twice) in zip(ACTS, planned, strict=True):
+            for what, chosen in ((f"killed in {act}", once), (f"killed in {act}, then in what came next", twice)):
+                row = Row(what)
+                with timed(row):
+                    for outcome in workers.each(attempt, chosen):
+                        row.points += outcome.killed
+                        row.failures += outcome.failures
+                say(f"{what}: {row.points} kills, {len(row.failures)} failures, {row.seconds:.0f} s")
+                result.rows.append(row)
+    return result
+
+
+@contextmanager
+def _beginning(scratch: str, act: str) -> Iterator[str]:
+    """Where a copy stands, for the length of a block, of the store that an act begins with."""
+    folder = os.path.join(scratch, f"process {os.getpid()}")
+    path = os.path.join(folder, "store.mctree")
+    os.makedirs(folder)
+    try:
+        if act != ACTS[0]:
+            shutil.copytree(os.path.join(scratch, f"before {act}"), path)
+        yield path
+    finally:
+        shutil.rmtree(folder)
+
+
+PART = Part("sweep", "a killed process loses nothing that was acknowledged, and leaves nothing half done", run)

@@ -1,0 +1,220 @@
+"""How does a process die at a chosen system call, and who looks at what it leaves?  Forked children, and strace.
+
+A victim is forked from a process that has imported everything, so that nothing but its work is traced and a death
+costs some hundredths of a second.  It waits until strace has it, and acknowledges through a pipe, which outlives it.
+strace counts its system calls of a name from then on, and kills it on entering the one that was chosen: what that call
+would have done has not happened.
+
+A judge is a child too: a damaged store that brings it down, or holds it up for ever, is a finding like any other.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+__all__ = ["CHANGING", "Ending", "counted", "in_judgement", "killed_after", "killed_at", "recorded", "strace"]
+
+CHANGING = frozenset(
+    {
+        *("open", "openat", "openat2", "creat", "close", "flock", "fcntl"),
+        *("write", "writev", "pwrite64", "pwritev", "pwritev2", "truncate", "ftruncate", "fallocate"),
+        *("fsync", "fdatasync", "sync_file_range", "msync"),
+        *("rename", "renameat", "renameat2", "link", "linkat", "symlink", "symlinkat", "unlink", "unlinkat"),
+        *("mkdir", "mkdirat", "rmdir"),
+    }
+)
+"""System calls that change a file, a folder or a lock; between two of them nothing that lasts changes."""
+
+_PATIENCE = 120
+_LONGEST = 1 << 22
+_FAILED = 72
+_PR_SET_PTRACER = 0x59616D61
+_ANYBODY = ctypes.c_ulong(-1)
+_LINE = re.compile(r"(?:\d+ +)?(\w+)\(")
+
+Work = Callable[[Callable[[str], None]], object]
+"""Is given what it has to acknowledge to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a victim ended.
+
+    Attributes:
+        acknowledged: what it acknowledged before.
+        killed: whether it was killed; else it came to its end.
+        failure: what went wrong, if it did neither.
+    """
+
+    acknowledged: tuple[str, ...]
+    killed: bool
+    failure: str = ""
+
+
+def strace() -> str:
+    """The path of strace.
+
+    Raises:
+        RuntimeError: it is not installed; the message says how to.
+    """
+    found = shutil.which("strace")
+    if found is None:
+        raise RuntimeError("strace is missing, and without it crashes cannot be tested: apt-get install strace")
+    return found
+
+
+def killed_at(work: Work, call: str, when: int) -> Ending:
+    """Let a child do some work, and kill it on entering its `when`-th system call of that name."""
+    return _traced(work, ["-e", f"trace={call}", "-e", f"inject={call}:signal=KILL:when={when}", "-o", os.devnull])
+
+
+def counted(work: Work, log: Path) -> list[str]:
+    """Let a child do some work; the names of the system calls that it makes, in order.
+
+    Raises:
+        RuntimeError: the work failed.
+    """
+    ending = _traced(work, ["-e", "signal=none", "-o", str(log)])
+    if ending.failure:
+        raise RuntimeError(ending.failure)
+    matches = (_LINE.match(line) for line in log.read_text(errors="replace").splitlines())
+    return [match[1] for match in matches if match]
+
+
+def recorded(work: Work, calls: str, log: Path) -> Ending:
+    """Let a child do some work, and write its system calls of a set down, with every byte that it writes."""
+    return _traced(work, ["-xx", "-s", str(_LONGEST), "-e", f"trace={calls}", "-e", "signal=none", "-o", str(log)])
+
+
+def killed_after(work: Work, seconds: float) -> Ending:
+    """Let a child do some work, and kill it after some time, unless it is done by then."""
+    victim = _Victim(work)
+    victim.go()
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0 and not victim.over():
+        time.sleep(min(0.002, left))
+    victim.kill()
+    return victim.ending()
+
+
+def in_judgement(judgement: Callable[[], Sequence[str]]) -> list[str]:
+    """What a child finds wrong; that it dies, raises, or takes for ever is something wrong."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        _alone(lambda: os.write(writing, "\0".join(judgement()).encode("utf-8", "backslashreplace")[: 1 << 16]))
+    os.close(writing)
+    said = _all_of(reading)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status:
+        return [f"looking at it {_ended(status)}"]
+    return said.decode().split("\0") if said else []
+
+
+class _Victim:
+    """A child that waits for `go`, works, acknowledges and ends."""
+
+    def __init__(self, work: Work) -> None:
+        self._acknowledged, writing = os.pipe()
+        waiting, self._go = os.pipe()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.close(self._go)
+            os.close(self._acknowledged)
+            ctypes.CDLL(None).prctl(_PR_SET_PTRACER, _ANYBODY)  # where only parents may trace otherwise
+            os.read(waiting, 1)
+            _alone(lambda: work(lambda name: _say(writing, name)))
+        os.close(writing)
+        os.close(waiting)
+        self._status: int | None = None
+
+    def go(self) -> None:
+        """Let it begin."""
+        os.write(self._go, b".")
+        os.close(self._go)
+
+    def over(self) -> bool:
+        """Whether it has ended."""
+        if self._status is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self._status = status if pid else None
+        return self._status is not None
+
+    def kill(self) -> None:
+        """End it now."""
+        if not self.over():
+            os.kill(self.pid, signal.SIGKILL)
+
+    def ending(self) -> Ending:
+        """Wait for its end."""
+        acknowledged = tuple(_all_of(self._acknowledged).decode().splitlines())
+        if self._status is None:
+            self._status = os.waitpid(self.pid, 0)[1]
+        status = os.waitstatus_to_exitcode(self._status)
+        killed = status == -signal.SIGKILL
+        return Ending(acknowledged, killed, "" if killed or not status else f"the victim {_ended(status)}")
+
+
+def _say(to: int, name: str) -> None:
+    os.write(to, name.encode() + b"\n")
+
+
+def _traced(work: Work, options: list[str]) -> Ending:
+    victim = _Victim(work)
+    command = [strace(), "-qq", "-f", "-p", str(victim.pid), *options]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as tracer:
+        while not _is_traced(victim.pid):
+            if tracer.poll() is not None:
+                victim.kill()
+                victim.ending()
+                assert tracer.stderr is not None
+                raise RuntimeError(f"strace could not attach: {tracer.stderr.read().decode(errors='replace')}")
+            time.sleep(0.0005)
+        victim.go()
+        return victim.ending()
+
+
+def _is_traced(pid: int) -> bool:
+    with open(f"/proc/{pid}/status") as status:
+        return any(line.startswith("TracerPid:") and int(line.split()[1]) for line in status)
+
+
+def _alone(work: Callable[[], object]) -> NoReturn:
+    """In a forked child: do some work and end, without cleaning anything up that is the parent's."""
+    signal.alarm(_PATIENCE)
+    status = _FAILED
+    try:
+        work()
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+    finally:
+        os._exit(status)
+
+
+def _ended(status: int) -> str:
+    if status == -signal.SIGALRM:
+        return f"did not end within {_PATIENCE} s"
+    if status < 0:
+        return f"ended by {signal.Signals(-status).name}"
+    return f"ended with status {status} (see its traceback)"
+
+
+def _all_of(fd: int) -> bytes:
+    with os.fdopen(fd, "rb") as stream:
+        return stream.read()
