@@ -6,7 +6,8 @@ looked at the leases.  Whichever comes first, a commit in use is never freed.
 
 The file is locked with `flock`, so the lease of a process that was killed is free at once: its file is found unlocked
 and removed.  A forked child takes a lease of its own for all that its parent held, before anything else runs in it.
-Who may not write to the folder of leases takes none, and must look whether the commit is still there at every look-up.
+Who may not write to the folder of leases, or finds no room there, takes none from then on, and must look whether the
+commit is still there at every look-up.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import weakref
 from collections import Counter
 from contextlib import suppress
 
+from mctree.errors import CorruptError
 from mctree.format.values import crc32c
 from mctree.storage.files import list_names, make_directory, opened, pwrite_all
 
@@ -27,7 +29,8 @@ __all__ = ["LEASES_NAME", "Leases", "held_commits"]
 
 LEASES_NAME = "leases"
 _MAX_BYTES = 1 << 20
-_READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT)
+_NO_LEASE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOSPC, errno.EDQUOT)
+"""What a medium says that takes no lease, but can be read."""
 
 
 class Leases:
@@ -95,19 +98,19 @@ class Leases:
     def _publish(self) -> None:
         if not self.writable:
             return
-        if self._fd is None:
-            try:
+        try:
+            if self._fd is None:
                 self._fd = self._create()
-            except OSError as error:
-                if error.errno not in _READ_ONLY:
-                    raise
-                self.writable = False
-                return
-        # One copy: a snapshot that the garbage collector finds meanwhile takes its commit out of the counts.
-        commits = sorted(self._counts)
-        body = b"".join(number.to_bytes(8, "little") for number in (len(commits), *commits))
-        # The checksum shows a half-written list to whoever reads it at that moment.
-        pwrite_all(self._fd, body + crc32c(body).to_bytes(4, "little"), 0)
+            # One copy: a snapshot that the garbage collector finds meanwhile takes its commit out of the counts.
+            commits = sorted(self._counts)
+            body = b"".join(number.to_bytes(8, "little") for number in (len(commits), *commits))
+            # The checksum shows a half-written list to whoever reads it at that moment, or for as long as it stays one.
+            pwrite_all(self._fd, body + crc32c(body).to_bytes(4, "little"), 0)
+        except OSError as error:
+            if error.errno not in _NO_LEASE:
+                raise
+            # For good: a lease taken later would speak for commits that were collected in between.
+            self.writable = False
 
     def _create(self) -> int:
         make_directory(LEASES_NAME, self._at)  # some ways of copying a store leave empty folders out
@@ -154,8 +157,8 @@ def held_commits(at: int) -> set[int] | None:
                 else:
                     with suppress(OSError):
                         os.unlink(path, dir_fd=at)
-        except FileNotFoundError:
-            continue
+        except (FileNotFoundError, CorruptError):
+            continue  # gone, or nothing that a process of ours has put there
         except OSError:
             return None  # somebody's lease, which this user may not look into
     return held

@@ -1,0 +1,143 @@
+"""Many readers under a writer that is killed see whole commits only, and live on where the disk is full."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mctree
+from mctree import Snapshot
+from mctree.errors import LockedError
+from mctree.storage.leases import Leases
+from mctree.testing.processes import in_child
+from tools.crash import rounds
+from tools.crash.disks import may_mount
+from tools.crash.readers import on_full_disk, read, under_fire
+from tools.crash.rounds import ENCODER, SeenError, begin, look, write_round
+
+HANGS = 120
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "rounds.mctree"
+    with mctree.create(path, chunk_bytes=1 << 16, keep=4, encoders=[ENCODER]) as tree:
+        begin(tree)
+    return path
+
+
+def test_readers_under_fire_see_whole_commits(tmp_path: Path) -> None:
+    seen = under_fire(tmp_path, readers=4, snapshots=250)
+    assert seen.failures == []
+    assert seen.snapshots == 1000
+    assert seen.again > 100
+    assert seen.forked > 5
+    assert seen.kills > 3
+    assert seen.rounds > 10
+
+
+@pytest.mark.skipif(not may_mount(), reason="only root may mount a small disk")
+def test_a_hundred_readers_on_a_full_disk_live(tmp_path: Path) -> None:
+    """Found by this test: who found no room for a lease could not take a snapshot."""
+    assert on_full_disk(tmp_path, readers=100) == []
+
+
+def test_a_second_writer_fails_and_names_the_first(path: Path) -> None:
+    holder = _hold(path)
+    with mctree.open(path, encoders=[ENCODER]) as tree:
+        with pytest.raises(LockedError, match=f"process {holder.pid} on "):
+            tree.writer()
+        said = subprocess.run(
+            [sys.executable, "-m", "mctree", "rm", str(path), "document 0"],
+            capture_output=True,
+            text=True,
+            timeout=HANGS,
+            check=False,
+        )
+        assert said.returncode == 1
+        assert f"process {holder.pid} on " in said.stderr
+        assert len(said.stderr.strip().splitlines()) == 1
+        holder.kill()
+        holder.communicate()
+        write_round(tree, gists=True)  # what a killed writer held is free
+
+
+def test_a_forked_child_neither_holds_nor_uses_the_lock(path: Path) -> None:
+    with mctree.open(path, encoders=[ENCODER]) as tree:
+        writer = tree.writer()
+
+        def refused() -> None:
+            with pytest.raises(mctree.MctreeError):
+                writer.add("from the child", b"x")
+                writer.commit()
+
+        assert in_child(refused) == 0
+        pid = os.fork()
+        if pid == 0:
+            signal.pause()
+            os._exit(0)
+        try:
+            writer.close()
+            write_round(tree, gists=True)  # although a child of the first writer's process lives
+        finally:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+
+# What shows that these tests would see it
+
+
+def test_a_snapshot_of_two_rounds_is_seen(path: Path) -> None:
+    with mctree.open(path, encoders=[ENCODER]) as tree:
+        write_round(tree, gists=True)
+        with tree.writer() as writer:
+            writer.add("document 3", rounds.content(0, 3), replace=True)
+        with pytest.raises(SeenError, match="mixes rounds"):
+            look(tree.snapshot())
+
+
+def test_a_reader_whose_commits_are_not_kept_for_it_is_seen(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mutant: leases that hold nothing."""
+    monkeypatch.setattr(Leases, "acquire", lambda self, commit: None)
+    monkeypatch.setattr(Leases, "release", lambda self, commit: None)
+    with mctree.open(path, encoders=[ENCODER]) as tree:
+        tree.keep(1)
+        snapshot = tree.snapshot()
+        view = look(snapshot)
+        for number in range(40):
+            write_round(tree, gists=False)
+            if number % 4 == 3:
+                tree.refresh_gists()
+        with pytest.raises((mctree.MctreeError, SeenError)):
+            assert look(snapshot) == view
+
+
+def test_a_reader_that_goes_backwards_is_seen(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mutant: every second snapshot is of the commit before."""
+    with mctree.open(path, encoders=[ENCODER]) as tree:
+        write_round(tree, gists=True)
+        write_round(tree, gists=True)
+    real, calls = mctree.Tree.snapshot, []
+
+    def snapshot(self: mctree.Tree, commit: int | None = None) -> Snapshot:
+        calls.append(commit)
+        newest: Snapshot = real(self, commit)
+        return newest if len(calls) % 2 else real(self, newest.commit - 1)
+
+    monkeypatch.setattr(mctree.Tree, "snapshot", snapshot)
+    assert "came after" in read(str(path), 0, 4).failures[0]
+
+
+def _hold(path: Path) -> subprocess.Popen[str]:
+    code = "import sys, mctree; w = mctree.open(sys.argv[1]).writer(); print('ready', flush=True); sys.stdin.read()"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "ready\n"
+    return holder

@@ -1,0 +1,277 @@
+"""Does a reader ever see anything but one whole commit?  Many of them, under a writer that is killed again and again.
+
+    python -m tools.crash.readers write STORE SEED      the writer: rounds, refreshes, compactions, until it is killed
+    python -m tools.crash.readers read STORE SEED N     a reader: N snapshots, then one line of JSON
+
+A reader takes snapshots one after another; each must be whole (see `rounds`), and none older than the one before.  It
+holds some of them, reads them again later, in forked children and in spawned processes too, and gets the same bytes.
+Half of the readers and writers begin with a map of the index that is too small for it, so that it grows under them; a
+third of the readers do without mapping.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import mctree
+from mctree import Snapshot
+from mctree.storage import environment
+from mctree.testing.processes import in_child
+from tools.crash.disks import fill, may_mount, small_disk
+from tools.crash.parts import Part, Result, Row, Say, Scale, timed
+from tools.crash.rounds import ENCODER, SeenError, View, begin, look, write_round
+
+__all__ = ["PART", "Seen", "on_full_disk", "read", "under_fire", "write"]
+
+SMALL_MAP = 1 << 17
+CHUNK_BYTES = 1 << 16
+HELD = 6
+REFRESH_EVERY, COMPACT_EVERY, REBUILD_EVERY = 5, 40, 17
+FORK_EVERY, REOPEN_EVERY = 50, 97
+SPAWN_SECONDS = 5.0
+PATIENCE = 600.0
+"""Seconds without an answer after which a process counts as hanging: far more than any of them needs."""
+
+
+@dataclass
+class Seen:
+    """What readers did and what they saw.
+
+    Attributes:
+        snapshots: snapshots taken and read whole.
+        again: snapshots read again while held.
+        forked: forked children that read all that their parent held.
+        spawned: spawned processes that were sent a snapshot.
+        rounds: how far the writer came.
+        kills: how often it was killed.
+        failures: what was seen that no commit holds.
+    """
+
+    snapshots: int = 0
+    again: int = 0
+    forked: int = 0
+    spawned: int = 0
+    rounds: int = 0
+    kills: int = 0
+    failures: list[str] = field(default_factory=list)
+
+    def add(self, other: Seen) -> None:
+        """Count another reader's."""
+        self.snapshots += other.snapshots
+        self.again += other.again
+        self.forked += other.forked
+        self.spawned += other.spawned
+        self.rounds = max(self.rounds, other.rounds)
+        self.failures += other.failures
+
+
+def write(path: str, seed: int) -> None:
+    """Write rounds for ever; the store is at the last whole one whenever this is killed."""
+    rng = random.Random(seed)
+    with mctree.open(path, encoders=[ENCODER]) as tree:
+        while True:
+            write_round(tree, gists=rng.random() < 0.5)
+            number = rng.random()
+            if number < 1 / REFRESH_EVERY:
+                tree.refresh_gists()
+            if number < 1 / REBUILD_EVERY:
+                tree.build_gists(ENCODER, "toy")
+            if number < 1 / COMPACT_EVERY:
+                tree.compact()
+
+
+def read(path: str, seed: int, count: int, *, portable: bool = False) -> Seen:
+    """Take so many snapshots; stops at the first that is wrong."""
+    rng, seen = random.Random(seed), Seen()
+    held: list[tuple[Snapshot, View]] = []
+    tree = mctree.open(path, writable=False, portable=portable, encoders=[ENCODER])
+    last = View(0, 0, b"")
+    spawned = time.monotonic()
+    try:
+        while seen.snapshots < count:
+            snapshot = tree.snapshot()
+            view = look(snapshot)
+            seen.snapshots += 1
+            if (view.commit, view.round) < (last.commit, last.round) or view.round < last.round:
+                raise SeenError(f"round {view.round} of commit {view.commit} came after round {last.round}")
+            if view.commit == last.commit and view != last:
+                raise SeenError(f"commit {view.commit} was read twice, with different bytes")
+            last = view
+            held.append((snapshot, view))
+            if len(held) > HELD:
+                held.pop(rng.randrange(len(held)))[0].close()
+            if rng.random() < 0.3:
+                _again(*rng.choice(held))
+                seen.again += 1
+            if rng.random() < 1 / FORK_EVERY:
+                if in_child(lambda: [_again(*one) for one in held]):
+                    raise SeenError("a forked child read other bytes, or failed")
+                seen.forked += 1
+            if time.monotonic() - spawned > SPAWN_SECONDS:
+                _spawned(*rng.choice(held))
+                seen.spawned, spawned = seen.spawned + 1, time.monotonic()
+            if rng.random() < 1 / REOPEN_EVERY:
+                tree = mctree.open(path, writable=False, portable=portable, encoders=[ENCODER])
+        for one in held:
+            _again(*one)
+            seen.again += 1
+    except Exception as error:  # whatever it is, it is what a reader must not meet
+        seen.failures.append(f"{type(error).__name__}: {error}")
+    seen.rounds = last.round
+    return seen
+
+
+def _again(snapshot: Snapshot, view: View) -> None:
+    if (now := look(snapshot)) != view:
+        raise SeenError(f"commit {view.commit} was held, and reads otherwise now (as of round {now.round})")
+
+
+def _spawned(snapshot: Snapshot, view: View) -> None:
+    worker = multiprocessing.get_context("spawn").Process(target=_again, args=(snapshot, view))
+    worker.start()
+    worker.join(PATIENCE)
+    if worker.exitcode != 0:
+        raise SeenError(f"a spawned process read commit {view.commit} otherwise, or failed ({worker.exitcode})")
+
+
+def under_fire(folder: Path, *, readers: int, snapshots: int, seed: int = 0) -> Seen:
+    """Let many readers read while a writer writes and is killed.
+
+    Args:
+        folder: where to make the store.
+        readers: reader processes.
+        snapshots: how many each of them takes.
+        seed: of all that is random.
+
+    Returns:
+        What they saw; a store that does not verify at the end is a failure too.
+    """
+    path, rng, seen = str(folder / "rounds.mctree"), random.Random(seed), Seen()
+    with mctree.create(path, chunk_bytes=CHUNK_BYTES, keep=4, encoders=[ENCODER]) as tree:
+        begin(tree)
+    workers = [_start("read", path, seed + 1 + n, snapshots, small=n % 2, portable=n % 3 == 2) for n in range(readers)]
+    writer = _start("write", path, rng.randrange(1 << 30), small=True)
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while any(worker.poll() is None for worker in workers):
+            time.sleep(rng.uniform(0.02, 1.0))
+            if writer.poll() is not None:
+                seen.failures.append(f"the writer ended: {_error(writer)}")
+                break
+            writer.kill()
+            writer.communicate()
+            seen.kills += 1
+            writer = _start("write", path, rng.randrange(1 << 30), small=rng.random() < 0.5)
+            if time.monotonic() > deadline + snapshots:
+                seen.failures.append("a reader hangs")
+                break
+    finally:
+        writer.kill()
+        writer.communicate()
+        for worker in workers:
+            seen.add(_end(worker))
+    with mctree.open(path, encoders=[ENCODER]) as tree:
+        seen.failures += [str(problem) for problem in tree.verify()]
+    return seen
+
+
+def on_full_disk(folder: Path, *, readers: int) -> list[str]:
+    """Let many readers open a store on a disk without room, each for a few snapshots; what went wrong."""
+    with small_disk(folder) as disk:
+        path = str(disk / "rounds.mctree")
+        with mctree.create(path, chunk_bytes=CHUNK_BYTES, encoders=[ENCODER]) as tree:
+            begin(tree)
+            write_round(tree, gists=True)
+        fill(disk)
+        workers = [_start("read", path, seed, 3) for seed in range(readers)]
+        for worker in workers:
+            worker.wait(PATIENCE)
+        return [failure for worker in workers for failure in _end(worker).failures]
+
+
+def _start(
+    role: str, path: str, *numbers: int, small: bool | int = False, portable: bool = False
+) -> subprocess.Popen[str]:
+    flags = ["--small-map"] * bool(small) + ["--portable"] * portable
+    return subprocess.Popen(
+        [sys.executable, "-m", "tools.crash.readers", role, path, *map(str, numbers), *flags],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _end(worker: subprocess.Popen[str]) -> Seen:
+    if worker.poll() is None:
+        worker.kill()
+        worker.communicate()
+        return Seen(failures=["a reader did not end"])
+    told = worker.communicate()
+    if worker.returncode:
+        how = signal.Signals(-worker.returncode).name if worker.returncode < 0 else worker.returncode
+        return Seen(failures=[f"a reader ended with {how}: {told[1].strip()[-300:]}"])
+    return Seen(**json.loads(told[0]))
+
+
+def _error(process: subprocess.Popen[str]) -> str:
+    return f"{process.returncode}: {process.communicate()[1].strip()[-300:]}"
+
+
+def _run(scale: Scale, scratch: Path, say: Say) -> Result:
+    quick = scale == "quick"
+    readers, snapshots = (4, 250) if quick else (8, 12_500)
+    say(f"{readers} readers of {snapshots} snapshots each, under a writer that is killed")
+    fire = Row("snapshots taken and read whole, under a writer that refreshes, compacts and is killed")
+    with timed(fire):
+        seen = under_fire(scratch, readers=readers, snapshots=snapshots)
+    fire.points, fire.failures = seen.snapshots, seen.failures
+    fire.notes = (
+        f"{readers} readers; {seen.kills} kills, {seen.rounds} rounds; read again while held {seen.again} times, "
+        f"in {seen.forked} forked and {seen.spawned} spawned processes"
+    )
+    full = Row("readers that open a store on a full disk")
+    if may_mount():
+        say("100 readers on a full disk")
+        with timed(full):
+            full.failures = on_full_disk(scratch, readers=100)
+        full.points = 100
+    else:
+        full.notes = "not tried: only root may mount a small disk"
+    return Result([fire, full])
+
+
+PART = Part("readers", "a reader never sees anything but one whole commit", _run)
+
+
+def main() -> int:
+    """Run one role, as described above."""
+    parser = argparse.ArgumentParser(description="Read a store under a writer that is killed.")
+    roles = parser.add_subparsers(dest="role", required=True)
+    for role in ("write", "read"):
+        options = roles.add_parser(role)
+        options.add_argument("store")
+        options.add_argument("seed", type=int)
+        options.add_argument("--small-map", action="store_true", help="begin with a map that is too small")
+        options.add_argument("--portable", action="store_true", help="do not map chunks")
+        if role == "read":
+            options.add_argument("count", type=int)
+    given = parser.parse_args()
+    if given.small_map:
+        environment._MAP_BYTES = environment._SMALLEST_MAP = SMALL_MAP
+    if given.role == "write":
+        write(given.store, given.seed)
+    print(json.dumps(asdict(read(given.store, given.seed, given.count, portable=given.portable))))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
