@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 from mctree.encoders import BytesTokenizer, Encoder, HFTokenizer, Tokenizer, train_bpe
@@ -24,7 +25,16 @@ from mctree.tree import open as open_tree
 from mctree.tree.sets import begin_gists
 from mctree.tree.writer import Writer
 
-__all__ = ["EncoderChoice", "TokenizerChoice", "begin", "fitting_bytes", "is_new", "prepare", "read_tokenizer"]
+__all__ = [
+    "EncoderChoice",
+    "Prepared",
+    "TokenizerChoice",
+    "begin",
+    "fitting_bytes",
+    "is_new",
+    "prepare",
+    "read_tokenizer",
+]
 
 TokenizerChoice = Tokenizer | str | os.PathLike[str] | None
 EncoderChoice = Encoder | Literal["lexical", "none"] | None
@@ -39,6 +49,20 @@ _NO_GISTS = b"\0no gists"
 """The name of a stamp that says that none are wanted; no input has a NUL in its name."""
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A store that documents can be written into.
+
+    Attributes:
+        tree: the store, open.
+        encoder: of a new store, what makes the encoder of its first gist set, which may take a while, and which `begin`
+            is for (it gives None if no gists are wanted); None for a store that has its own.
+    """
+
+    tree: Tree
+    encoder: Callable[[], Encoder | None] | None
+
+
 def prepare(
     store: str | os.PathLike[str],
     tokenizer: TokenizerChoice,
@@ -46,7 +70,7 @@ def prepare(
     sample: Callable[[int], Sample],
     *,
     chunk_bytes: int,
-) -> tuple[Tree, Callable[[], Encoder | None] | None]:
+) -> Prepared:
     """Open a store, or make it.
 
     Args:
@@ -55,10 +79,6 @@ def prepare(
         encoder: an object, "lexical", "none", or None for the store's own or a lexical one.
         sample: draws a sample of so many bytes; called at most once, and only if something is to be made of it.
         chunk_bytes: wished size of chunk files of a new store.
-
-    Returns:
-        The tree; and, if it is new, what makes the encoder of its first gist set (None: none is wanted), which may take
-        a while, and which `begin` is for.
 
     Raises:
         UsageError: an argument makes no sense, or contradicts the store.
@@ -86,7 +106,7 @@ def prepare(
             new = is_new(snapshot)
         if not new:
             _check_encoder(tree, encoder)
-            return tree, None
+            return Prepared(tree, None)
         # Drawn now: once the run reads standard input, its beginning can be looked at no more.
         fitting = once(_FITTING_MOST) if encoder is None or encoder == "lexical" else None
     except BaseException:
@@ -98,7 +118,7 @@ def prepare(
             return _fitted(tokenizer, fitting)
         return encoder if isinstance(encoder, Encoder) else None
 
-    return tree, choose
+    return Prepared(tree, choose)
 
 
 def begin(writer: Writer, encoder: Encoder | None) -> None:

@@ -19,16 +19,17 @@ from typing import BinaryIO, cast
 from mctree.encoders import Encoder, Tokenizer
 from mctree.encoders.cores import cores
 from mctree.errors import UsageError
+from mctree.format.facts import DocumentRecord
 from mctree.ingest.interrupts import Interrupts
 from mctree.ingest.pipeline import Tokenized
-from mctree.ingest.preparing import EncoderChoice, TokenizerChoice, begin, is_new, prepare
+from mctree.ingest.preparing import EncoderChoice, Prepared, TokenizerChoice, begin, is_new, prepare
 from mctree.ingest.progress import Progress, SizeScan, Tracker
 from mctree.ingest.reading import Reader
 from mctree.ingest.report import Report, Tally
 from mctree.ingest.sample import Sample, SpooledInput, draw
 from mctree.ingest.writing import Scribe
 from mctree.sources import Format, Source, open_source
-from mctree.tree import Snapshot, Tree
+from mctree.tree import Snapshot
 from mctree.tree.tree import CHUNK_BYTES
 
 __all__ = ["ingest"]
@@ -159,8 +160,8 @@ def ingest(
             tracker.enter("training")
             return drawn
 
-        tree, choose_encoder = prepare(store, tokenizer, encoder, sample, chunk_bytes=chunk_bytes)
-        stack.enter_context(tree)
+        prepared = prepare(store, tokenizer, encoder, sample, chunk_bytes=chunk_bytes)
+        stack.enter_context(prepared.tree)
         if totals:
             tracker.total = lambda: totals[0]
         elif on_event is not None and given.again:
@@ -168,75 +169,89 @@ def ingest(
             scan.start()
             stack.callback(scan.stop)
             tracker.total = lambda: scan.total
-        prepared = time.monotonic()
-        before, after = _sync(
-            tree,
-            source,
-            given.reading,
-            choose_encoder,
-            tally,
-            tracker,
-            interrupts,
-            workers or cores(),
-            batch_bytes,
-            keep_vanished,
-        )
+        preparing_seconds = time.monotonic() - began
+        run = _Run(source, given.reading, workers or cores(), batch_bytes, keep_vanished, tally, tracker, interrupts)
+        before, after = run.sync(prepared)
     seconds = time.monotonic() - began
-    return tally.report(seconds, before if existed else None, after, preparing_seconds=prepared - began)
+    return tally.report(seconds, before if existed else None, after, preparing_seconds=preparing_seconds)
 
 
-def _sync(
-    tree: Tree,
-    source: Source,
-    reading: bytes,
-    choose_encoder: Callable[[], Encoder | None] | None,
-    tally: Tally,
-    tracker: Tracker,
-    interrupts: Interrupts,
-    workers: int,
-    batch: int,
-    keep_vanished: bool,
-) -> tuple[int, int]:
-    """Bring the tree up to date with the source; the newest commits before and after."""
-    assert tree.tokenizer is not None, "the store was prepared for text"
-    with closing(tree.writer()) as writer, tree.snapshot() as base:
-        held = interrupts.held
-        scribe = Scribe(tree, writer, tally, batch)
-        reader = Reader(source, base, tally, tracker.advance, tracker.pass_over, held, reading=reading, hold=batch)
-        with (
-            closing(reader.jobs()) as jobs,
-            closing(Tokenized(jobs, tree.tokenizer, workers, batch)) as ready,
-        ):
-            if choose_encoder is not None and is_new(base):  # still, now that nobody else may write
-                ready.read_ahead()
-                chosen = choose_encoder()
-                with held:
-                    begin(writer, chosen)
-            tracker.enter("ingesting")
-            for job, encoded in ready:
-                with held:
-                    scribe.write(job, encoded)
-                tracker.advance(job.handled)
-        if not keep_vanished and len(reader.seen) < base.documents_count:
-            tracker.enter("removing")
-            _remove_vanished(base, source, reader, scribe, interrupts)
-        tracker.enter("finishing")
-        with held:
-            scribe.finish()
-        return base.commit, writer.snapshot.commit
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One walk over a source, and what is done on it.
 
+    Attributes:
+        source: what to read.
+        reading: 16 bytes that stand for how containers are read.
+        workers: how many cores to use.
+        batch: bytes of input to a commit.
+        keep_vanished: keep documents whose inputs are gone.
+        tally: what was done so far.
+        tracker: told how far it is.
+        interrupts: holds Ctrl-C back where a step must be whole.
+    """
 
-def _remove_vanished(base: Snapshot, source: Source, reader: Reader, scribe: Scribe, interrupts: Interrupts) -> None:
-    live = base.sources()
-    while True:
-        with interrupts.held:
-            entry = next(live, None)
-            if entry is None:
-                return
-            name, number, record = entry
-            if number in reader.seen or not source.covers(name) or (record.open and reader.is_foreign(name)):
-                continue
-            scribe.remove(number, name)
+    source: Source
+    reading: bytes
+    workers: int
+    batch: int
+    keep_vanished: bool
+    tally: Tally
+    tracker: Tracker
+    interrupts: Interrupts
+
+    def sync(self, prepared: Prepared) -> tuple[int, int]:
+        """Bring the tree up to date with the source; the newest commits before and after."""
+        tree, held, tracker = prepared.tree, self.interrupts.held, self.tracker
+        assert tree.tokenizer is not None, "the store was prepared for text"
+        with closing(tree.writer()) as writer, tree.snapshot() as base:
+            scribe = Scribe(tree, writer, self.tally, self.batch)
+            reader = Reader(
+                self.source,
+                base,
+                self.tally,
+                tracker.advance,
+                tracker.pass_over,
+                held,
+                reading=self.reading,
+                hold=self.batch,
+            )
+            with (
+                closing(reader.jobs()) as jobs,
+                closing(Tokenized(jobs, tree.tokenizer, self.workers, self.batch)) as ready,
+            ):
+                if prepared.encoder is not None and is_new(base):  # still, now that nobody else may write
+                    ready.read_ahead()
+                    encoder = prepared.encoder()
+                    with held:
+                        begin(writer, encoder)
+                tracker.enter("ingesting")
+                for job, encoded in ready:
+                    with held:
+                        scribe.write(job, encoded)
+                    tracker.advance(job.handled)
+            if not self.keep_vanished and len(reader.seen) < base.documents_count:
+                tracker.enter("removing")
+                self._remove_vanished(base, reader, scribe)
+            tracker.enter("finishing")
+            with held:
+                scribe.finish()
+            return base.commit, writer.snapshot.commit
+
+    def _remove_vanished(self, base: Snapshot, reader: Reader, scribe: Scribe) -> None:
+        live = base.sources()
+        while True:
+            with self.interrupts.held:
+                entry = next(live, None)
+                if entry is None:
+                    return
+                name, number, record = entry
+                if number not in reader.seen and self._is_gone(name, record, reader):
+                    scribe.remove(number, name)
+
+    def _is_gone(self, name: bytes, record: DocumentRecord, reader: Reader) -> bool:
+        """Whether a document that no input stands for is this source's, so that its input has vanished."""
+        return self.source.covers(name) and not (record.open and reader.is_foreign(name))
 
 
 def _kind(value: object) -> str:

@@ -77,7 +77,7 @@ def compact(tree: Tree, *, progress: Progress | None = None) -> None:
                 _copy_links(snapshot, writer, moved)
                 _copy_stamps(snapshot, writer)
                 _copy_sets(snapshot, writer)
-                writer.commit(gists=True)
+                writer.finish_epoch()
                 # The new epoch's lock is still held: nobody writes to it before it stands in its place.
                 replace_epoch(snapshot.store)
         except BaseException:

@@ -32,7 +32,7 @@ from mctree.format.keys import (
 )
 from mctree.storage.index import Writing
 
-__all__ = ["KEEP", "KEEP_DEFAULT", "Freed", "collect"]
+__all__ = ["KEEP", "KEEP_DEFAULT", "Freed", "collect", "forget_all"]
 
 KEEP = b"keep"
 """The setting that says how many of the newest commits are kept (0: all)."""
@@ -84,6 +84,24 @@ def collect(index: Writing, keep: int, held: set[int] | None) -> Freed:
         for number in openable[: max(len(openable) - keep + 1, 0)]:
             if number not in held:
                 _move(index, number, Table.COMMIT, Table.CONDEMNED)
+    return freed
+
+
+def forget_all(index: Writing) -> Freed:
+    """Free every commit but the one being made, in one step: for a store that nobody else has seen yet.
+
+    Args:
+        index: the transaction of that commit.
+
+    Returns:
+        What to remove from disk.
+    """
+    freed = Freed()
+    steps = [(number, table) for table in (Table.COMMIT, Table.CONDEMNED) for number in index.commit_numbers(table)]
+    if steps:
+        _free(index, 0, min(steps)[0], index.number, freed)
+    for number, table in steps:
+        index.delete(commit_key(table, number))
     return freed
 
 

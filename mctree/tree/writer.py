@@ -7,7 +7,7 @@ was.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -26,7 +26,7 @@ from mctree.tree.links import checked_link, has_link
 from mctree.tree.opened import OpenedDocuments
 from mctree.tree.pending import Pending
 from mctree.tree.placing import OpenDocument, new_record
-from mctree.tree.retention import KEEP, KEEP_DEFAULT, Freed, collect
+from mctree.tree.retention import KEEP, KEEP_DEFAULT, Freed, collect, forget_all
 from mctree.tree.snapshot import Snapshot
 from mctree.tree.timeline import Timeline
 from mctree.tree.upcoming import Upcoming
@@ -268,17 +268,20 @@ class Writer:
         with self._turn("committing"):
             self._session.check()
             with self._session.whole("a commit"):
-                return self._commit(gists)
+                if gists is not False:
+                    self._gists.catch_up(self._upcoming, self._pending, all_of_them=gists is True)
+                return self._commit(self._collecting()) if self._has_changes() else self._snapshot.commit
 
-    def _commit(self, gists: bool | None) -> int:
-        if gists is not False:
-            self._gists.catch_up(self._upcoming, self._pending, all_of_them=gists is True)
-        if not self._has_changes():
-            return self._snapshot.commit
-        records = self._upcoming.append_rows()
+    def _collecting(self) -> Callable[[Writing], Freed] | None:
+        """What collects old commits in the transaction of the next one, if it is time to."""
+        if self._session.number % _COLLECT_EVERY:
+            return None
         # Looked at before the transaction begins: what was condemned in an earlier one is free if nobody holds it now.
-        collecting = self._session.number % _COLLECT_EVERY == 0
-        held = held_commits(self._session.store.at) if collecting else None
+        held = held_commits(self._session.store.at)
+        return lambda index: collect(index, self._keep(index), held)
+
+    def _commit(self, collecting: Callable[[Writing], Freed] | None) -> int:
+        records = self._upcoming.append_rows()
         freed: Freed | None = None
 
         def record(index: Writing) -> Commit:
@@ -292,7 +295,7 @@ class Writer:
                 builders=self._gists.builders,
                 numbers=self._next,
             )
-            freed = collect(index, self._keep(index), held) if collecting else None
+            freed = None if collecting is None else collecting(index)
             return commit
 
         commit = self._session.commit(record)
@@ -380,6 +383,12 @@ class Writer:
     def put_stamp(self, digest: bytes, payload: bytes) -> None:
         """Take over a stamp of another epoch: the digest of the item's name, and the record."""
         self._pending.stamps[digest] = payload
+
+    def finish_epoch(self) -> None:
+        """Make the commit that others will see first, with all gists; the steps up to it open no more."""
+        with self._session.whole("a commit"):
+            self._gists.catch_up(self._upcoming, self._pending, all_of_them=True)
+            self._commit(forget_all)
 
     # Parts of a commit
 

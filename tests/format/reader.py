@@ -19,13 +19,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import google_crc32c
 import lmdb
 import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
 BLOCK = FAN = 32
+CRC32C = list(range(256))
+for _ in range(8):
+    CRC32C = [value >> 1 ^ 0x82F63B78 * (value & 1) for value in CRC32C]
 LOD0, COUNT, BEFORE = 0, 1, 2
 
 
@@ -39,7 +41,11 @@ def require(holds: object, what: str) -> None:
 
 
 def crc32c(data: bytes) -> int:
-    return int(google_crc32c.value(data))
+    """The Castagnoli CRC, a byte at a time: reflected, of polynomial 0x1EDC6F41, begun and ended with all bits set."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc = CRC32C[(crc ^ byte) & 0xFF] ^ crc >> 8
+    return crc ^ 0xFFFFFFFF
 
 
 def u32(*numbers: int) -> bytes:

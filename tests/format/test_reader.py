@@ -36,7 +36,7 @@ def test_the_reader_is_independent() -> None:
         "__future__", "bisect", "collections", "functools", "hashlib", "itertools", "json", "pathlib", "re", "struct",
         "typing", "zlib",
     }  # fmt: skip
-    assert beyond == {"google_crc32c", "lmdb", "msgpack", "numpy"}
+    assert beyond == {"lmdb", "msgpack", "numpy"}
 
 
 @settings(max_examples=10, deadline=None, suppress_health_check=SLOW)

@@ -12,6 +12,7 @@ import pytest
 import mctree
 from mctree.errors import CommitGoneError, UsageError, WriterFailedError
 from mctree.testing.toys import ToyEncoder
+from mctree.tree import compact as compacting
 from mctree.tree import writer as writers
 
 SMALL = 65536
@@ -251,6 +252,29 @@ def test_a_compaction_keeps_links_to_what_is_not_placed_and_to_other_spaces(tmp_
     tree.compact()
     links = {link.kind: (link.source, link.target) for link in tree.snapshot().all_links()}
     assert links == {"later": ((0, 0, 32), (0, 680, 712)), "elsewhere": ((1, 5, 9), (2, 5, 9))}
+
+
+@pytest.mark.parametrize("blocks", [0, 3, 70])
+def test_no_step_of_a_compaction_opens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blocks: int) -> None:
+    """Found by reading: time travel to half a copy, which was never the tree."""
+    monkeypatch.setattr(compacting, "_BLOCKS_AT_ONCE", 2)
+    tree = new(tmp_path / "t.mctree", keep=0)
+    with tree.writer() as writer:
+        for number in range(blocks):
+            writer.add(f"document {number}", b"x" * 32)
+        writer.add("dead", b"y" * 32)
+    tree.build_gists(ToyEncoder(), "toy")
+    with tree.writer() as writer:
+        writer.remove("dead")
+    before = tree.snapshot()
+    tree.compact()
+    (only,) = tree.commits()
+    assert only.number > before.commit
+    assert (only.documents, only.blocks) == (blocks, blocks)
+    assert list(tree.verify()) == []
+    with tree.writer() as writer:
+        writer.add("more", b"z")
+    assert list(tree.verify()) == []
 
 
 def test_a_compaction_that_leaves_nothing_gives_no_number_out_again(tmp_path: Path) -> None:
