@@ -84,6 +84,9 @@ class WriterLock:
         fd, self._fd = self._fd, None
         _held.discard(self)
         if fd is not None:
+            if self._pid == os.getpid():
+                # Closing is not enough: a child that was forked a moment ago may not have closed its own yet.
+                fcntl.flock(fd, fcntl.LOCK_UN)
             os.close(fd)
 
 

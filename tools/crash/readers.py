@@ -80,6 +80,7 @@ def write(path: str, seed: int) -> None:
     with mctree.open(path, encoders=[ENCODER]) as tree:
         while True:
             write_round(tree, gists=rng.random() < 0.5)
+            print("a round", flush=True)
             number = rng.random()
             if number < 1 / REFRESH_EVERY:
                 tree.refresh_gists()
@@ -163,7 +164,9 @@ def under_fire(folder: Path, *, readers: int, snapshots: int, seed: int = 0) -> 
     try:
         deadline = time.monotonic() + PATIENCE
         while any(worker.poll() is None for worker in workers):
-            time.sleep(rng.uniform(0.02, 1.0))
+            if rng.random() < 0.9 and writer.stdout is not None:
+                writer.stdout.readline()  # one that never gets so far would be killed while it starts, each time
+            time.sleep(rng.uniform(0.0, 0.5))
             if writer.poll() is not None:
                 seen.failures.append(f"the writer ended: {_error(writer)}")
                 break
