@@ -86,6 +86,15 @@ class Environment:
         self._check_process()
         return WriteTransaction(self._begin_write())
 
+    def settle(self) -> None:
+        """Let a commit show that its writer did not live to announce, by taking the writer's turn and giving it back.
+
+        LMDB's readers go by a number in shared memory that a writer raises after its commit is on disk.  Who takes the
+        turn of a writer that was killed in between raises it first, and until then readers see the commit before.
+        """
+        self._check_process()
+        self._begin_write().abort()
+
     def grow(self) -> None:
         """Double the map, once this process's own readers have finished."""
         with self._resize:

@@ -69,6 +69,8 @@ class Session:
         self._sums: list[_Sums] = []
         self._hints = Hints(store.at)
         try:
+            # Before anything is taken for left over: it may be of a commit that nobody has seen yet.
+            store.environment.settle()
             with store.reading() as index:
                 newest = index.commit()
             assert newest is not None, "a store has a commit from its creation on"

@@ -14,11 +14,13 @@ import mctree
 from mctree import Snapshot
 from mctree.errors import LockedError
 from mctree.storage.leases import Leases
+from mctree.storage.pages import DATA_NAME, read_meta
 from mctree.testing.processes import in_child
 from tools.crash import rounds
 from tools.crash.disks import may_mount
 from tools.crash.readers import on_full_disk, read, under_fire
 from tools.crash.rounds import ENCODER, SeenError, begin, look, write_round
+from tools.crash.victims import strace
 
 HANGS = 120
 
@@ -141,3 +143,51 @@ def _hold(path: Path) -> subprocess.Popen[str]:
     assert holder.stdout is not None
     assert holder.stdout.readline() == "ready\n"
     return holder
+
+
+# Named faults
+
+
+@pytest.mark.parametrize("refresh", [False, True])
+def test_a_commit_that_its_writer_did_not_live_to_announce_is_whole(path: Path, refresh: bool) -> None:
+    """Found by readers under fire: while others have the index open, it shows the commit before, until somebody writes.
+
+    The next writer took what that commit had written for left over: it swept its generations, and wrote over its rows.
+    """
+    with mctree.open(path, encoders=[ENCODER]) as tree:
+        write_round(tree, gists=True)
+        write_round(tree, gists=True)
+        snapshot = tree.snapshot()  # as long as somebody has the index open, LMDB goes by what its writers announce
+        before = _transaction(path)
+        _kill_unannounced(path, refresh=refresh)
+        assert _transaction(path) == before + 1
+        assert tree.commits()[-1].number == snapshot.commit
+        with tree.writer() as writer:
+            writer.add("one more", b"x" * 2000)
+        assert tree.snapshot().commit == snapshot.commit + 2
+        assert [str(problem) for problem in tree.verify()] == []
+        with tree.snapshot(snapshot.commit + 1) as unannounced:
+            assert look(unannounced).round == look(snapshot).round + (not refresh)
+
+
+def _transaction(path: Path) -> int:
+    data = (path / DATA_NAME).read_bytes()
+    return max(read_meta(data[place:]).number for place in (0, 4096))
+
+
+def _kill_unannounced(path: Path, *, refresh: bool) -> None:
+    """Let a writer die after its commit is on disk, and before it says so to others: each of its writes is held up."""
+    act = "tree.refresh_gists()" if refresh else "write_round(tree, gists=True)"
+    code = (
+        "import sys, mctree\n"
+        "from tools.crash.rounds import ENCODER, write_round\n"
+        f"with mctree.open(sys.argv[1], encoders=[ENCODER]) as tree: {act}\n"
+    )
+    held_up = ["-e", "trace=pwrite64", "-e", "inject=pwrite64:delay_exit=300000", "-o", os.devnull]
+    before = _transaction(path)
+    process = subprocess.Popen([strace(), *held_up, sys.executable, "-c", code, str(path)])
+    while _transaction(path) == before:
+        assert process.poll() is None, "the writer ended before it could be killed"
+    (victim,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(victim), signal.SIGKILL)
+    process.wait(HANGS)

@@ -2,6 +2,7 @@
 
     python -m tools.crash.readers write STORE SEED      the writer: rounds, refreshes, compactions, until it is killed
     python -m tools.crash.readers read STORE SEED N     a reader: N snapshots, then one line of JSON
+    python -m tools.crash.readers crowd STORE SEED N    N readers at once, of three snapshots each
 
 A reader takes snapshots one after another; each must be whole (see `rounds`), and none older than the one before.  It
 holds some of them, reads them again later, in forked children and in spawned processes too, and gets the same bytes.
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import random
 import signal
 import subprocess
@@ -195,10 +197,29 @@ def on_full_disk(folder: Path, *, readers: int) -> list[str]:
             begin(tree)
             write_round(tree, gists=True)
         fill(disk)
-        workers = [_start("read", path, seed, 3) for seed in range(readers)]
-        for worker in workers:
-            worker.wait(PATIENCE)
-        return [failure for worker in workers for failure in _end(worker).failures]
+        crowd = _start("crowd", path, 0, readers)
+        crowd.wait(PATIENCE)
+        return _end(crowd).failures
+
+
+def crowd(path: str, seed: int, count: int) -> Seen:
+    """Let so many forked children, all at once, take a few snapshots each; the failures of those that met any."""
+    children = {}
+    for child in range(count):
+        told, tell = os.pipe()
+        if (pid := os.fork()) == 0:
+            with os.fdopen(tell, "w") as parent:
+                json.dump(asdict(read(path, seed + child, 3)), parent)
+            os._exit(0)
+        os.close(tell)
+        children[pid] = told
+    seen = Seen()
+    for pid, told in children.items():
+        with os.fdopen(told) as child_told:
+            answer = child_told.read()
+        _, how = os.waitpid(pid, 0)
+        seen.add(Seen(**json.loads(answer)) if answer else Seen(failures=[f"a reader ended with status {how:#x}"]))
+    return seen
 
 
 def _start(
@@ -259,20 +280,24 @@ def main() -> int:
     """Run one role, as described above."""
     parser = argparse.ArgumentParser(description="Read a store under a writer that is killed.")
     roles = parser.add_subparsers(dest="role", required=True)
-    for role in ("write", "read"):
+    for role in ("write", "read", "crowd"):
         options = roles.add_parser(role)
         options.add_argument("store")
         options.add_argument("seed", type=int)
         options.add_argument("--small-map", action="store_true", help="begin with a map that is too small")
         options.add_argument("--portable", action="store_true", help="do not map chunks")
-        if role == "read":
+        if role != "write":
             options.add_argument("count", type=int)
     given = parser.parse_args()
     if given.small_map:
         environment._MAP_BYTES = environment._SMALLEST_MAP = SMALL_MAP
     if given.role == "write":
         write(given.store, given.seed)
-    print(json.dumps(asdict(read(given.store, given.seed, given.count, portable=given.portable))))
+    if given.role == "crowd":
+        seen = crowd(given.store, given.seed, given.count)
+    else:
+        seen = read(given.store, given.seed, given.count, portable=given.portable)
+    print(json.dumps(asdict(seen)))
     return 0
 
 
