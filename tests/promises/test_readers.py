@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ import mctree
 from mctree import Snapshot
 from mctree.errors import LockedError
 from mctree.storage.leases import Leases
+from mctree.storage.lock import WriterLock, _held
 from mctree.storage.pages import DATA_NAME, read_meta
 from mctree.testing.processes import in_child
 from tools.crash import rounds
@@ -39,6 +43,7 @@ def test_readers_under_fire_see_whole_commits(tmp_path: Path) -> None:
     assert seen.snapshots == 1000
     assert seen.again > 100
     assert seen.forked > 5
+    assert seen.backups == 5
     assert seen.kills > 3
     assert seen.rounds > 10
 
@@ -49,23 +54,36 @@ def test_a_hundred_readers_on_a_full_disk_live(tmp_path: Path) -> None:
     assert on_full_disk(tmp_path, readers=100) == []
 
 
+@contextmanager
+def holding(path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that has a writer open, and is killed when the block ends."""
+    code = "import sys, mctree; w = mctree.open(sys.argv[1]).writer(); print('ready', flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "ready\n"
+        try:
+            yield holder
+        finally:
+            holder.kill()
+
+
 def test_a_second_writer_fails_and_names_the_first(path: Path) -> None:
-    holder = _hold(path)
     with mctree.open(path, encoders=[ENCODER]) as tree:
-        with pytest.raises(LockedError, match=f"process {holder.pid} on "):
-            tree.writer()
-        said = subprocess.run(
-            [sys.executable, "-m", "mctree", "rm", str(path), "document 0"],
-            capture_output=True,
-            text=True,
-            timeout=HANGS,
-            check=False,
-        )
-        assert said.returncode == 1
-        assert f"process {holder.pid} on " in said.stderr
-        assert len(said.stderr.strip().splitlines()) == 1
-        holder.kill()
-        holder.communicate()
+        with holding(path) as holder:
+            with pytest.raises(LockedError, match=f"process {holder.pid} on "):
+                tree.writer()
+            said = subprocess.run(
+                [sys.executable, "-m", "mctree", "rm", str(path), "document 0"],
+                capture_output=True,
+                text=True,
+                timeout=HANGS,
+                check=False,
+            )
+            assert said.returncode == 1
+            assert f"process {holder.pid} on " in said.stderr
+            assert len(said.stderr.strip().splitlines()) == 1
         write_round(tree, gists=True)  # what a killed writer held is free
 
 
@@ -135,14 +153,27 @@ def test_a_reader_that_goes_backwards_is_seen(path: Path, monkeypatch: pytest.Mo
     assert "came after" in read(str(path), 0, 4).failures[0]
 
 
-def _hold(path: Path) -> subprocess.Popen[str]:
-    code = "import sys, mctree; w = mctree.open(sys.argv[1]).writer(); print('ready', flush=True); sys.stdin.read()"
-    holder = subprocess.Popen(
-        [sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+def test_a_writer_that_takes_no_lock_is_seen(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mutant: everybody gets the lock."""
+    monkeypatch.setattr("mctree.storage.lock.fcntl.flock", lambda fd, how: None)
+    with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
+        test_a_second_writer_fails_and_names_the_first(path)
+
+
+def test_a_child_that_keeps_the_lock_is_seen(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mutant: what a child inherits stays open in it, and the parent only closes its own."""
+    real, writer = fcntl.flock, WriterLock.__init__
+
+    def init(self: WriterLock, at: int, where: str) -> None:
+        writer(self, at, where)
+        _held.discard(self)
+
+    monkeypatch.setattr(WriterLock, "__init__", init)
+    monkeypatch.setattr(
+        "mctree.storage.lock.fcntl.flock", lambda fd, how: None if how == fcntl.LOCK_UN else real(fd, how)
     )
-    assert holder.stdout is not None
-    assert holder.stdout.readline() == "ready\n"
-    return holder
+    with pytest.raises(LockedError):
+        test_a_forked_child_neither_holds_nor_uses_the_lock(path)
 
 
 # Named faults

@@ -3,6 +3,7 @@
     python -m tools.crash.readers write STORE SEED      the writer: rounds, refreshes, compactions, until it is killed
     python -m tools.crash.readers read STORE SEED N     a reader: N snapshots, then one line of JSON
     python -m tools.crash.readers crowd STORE SEED N    N readers at once, of three snapshots each
+    python -m tools.crash.readers copy STORE SEED N     N backups, each of which is opened and read
 
 A reader takes snapshots one after another; each must be whole (see `rounds`), and none older than the one before.  It
 holds some of them, reads them again later, in forked children and in spawned processes too, and gets the same bytes.
@@ -17,6 +18,7 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -32,13 +34,14 @@ from tools.crash.disks import fill, may_mount, small_disk
 from tools.crash.parts import Part, Result, Row, Say, Scale, timed
 from tools.crash.rounds import ENCODER, SeenError, View, begin, look, write_round
 
-__all__ = ["PART", "Seen", "on_full_disk", "read", "under_fire", "write"]
+__all__ = ["PART", "Seen", "copy", "crowd", "on_full_disk", "read", "under_fire", "write"]
 
 SMALL_MAP = 1 << 17
 CHUNK_BYTES = 1 << 16
 HELD = 6
 REFRESH_EVERY, COMPACT_EVERY, REBUILD_EVERY = 5, 40, 17
 FORK_EVERY, REOPEN_EVERY = 50, 97
+SNAPSHOTS_A_BACKUP = 50
 SPAWN_SECONDS = 5.0
 PATIENCE = 600.0
 """Seconds without an answer after which a process counts as hanging: far more than any of them needs."""
@@ -53,6 +56,7 @@ class Seen:
         again: snapshots read again while held.
         forked: forked children that read all that their parent held.
         spawned: spawned processes that were sent a snapshot.
+        backups: copies made while somebody wrote, and read whole.
         rounds: how far the writer came.
         kills: how often it was killed.
         failures: what was seen that no commit holds.
@@ -62,6 +66,7 @@ class Seen:
     again: int = 0
     forked: int = 0
     spawned: int = 0
+    backups: int = 0
     rounds: int = 0
     kills: int = 0
     failures: list[str] = field(default_factory=list)
@@ -72,6 +77,7 @@ class Seen:
         self.again += other.again
         self.forked += other.forked
         self.spawned += other.spawned
+        self.backups += other.backups
         self.rounds = max(self.rounds, other.rounds)
         self.failures += other.failures
 
@@ -133,6 +139,25 @@ def read(path: str, seed: int, count: int, *, portable: bool = False) -> Seen:
     return seen
 
 
+def copy(path: str, count: int) -> Seen:
+    """Make so many backups, each of which has to hold a whole commit, none older than the one before."""
+    seen, target = Seen(), f"{path}.copy"
+    try:
+        with mctree.open(path, writable=False, encoders=[ENCODER]) as tree:
+            while seen.backups < count:
+                commit = tree.backup(target)
+                with mctree.open(target, encoders=[ENCODER]) as copied, copied.snapshot() as snapshot:
+                    view = look(snapshot)
+                    if view.commit != commit or view.round < seen.rounds:
+                        raise SeenError(f"a backup of commit {commit} shows commit {view.commit}, round {view.round}")
+                    write_round(copied, gists=True)
+                shutil.rmtree(target)
+                seen.backups, seen.rounds = seen.backups + 1, view.round
+    except Exception as error:  # as above
+        seen.failures.append(f"{type(error).__name__}: {error}")
+    return seen
+
+
 def _again(snapshot: Snapshot, view: View) -> None:
     if (now := look(snapshot)) != view:
         raise SeenError(f"commit {view.commit} was held, and reads otherwise now (as of round {now.round})")
@@ -161,7 +186,8 @@ def under_fire(folder: Path, *, readers: int, snapshots: int, seed: int = 0) -> 
     path, rng, seen = str(folder / "rounds.mctree"), random.Random(seed), Seen()
     with mctree.create(path, chunk_bytes=CHUNK_BYTES, keep=4, encoders=[ENCODER]) as tree:
         begin(tree)
-    workers = [_start("read", path, seed + 1 + n, snapshots, small=n % 2, portable=n % 3 == 2) for n in range(readers)]
+    workers = [_start("copy", path, seed, max(1, snapshots // SNAPSHOTS_A_BACKUP))]
+    workers += [_start("read", path, seed + 1 + n, snapshots, small=n % 2, portable=n % 3 == 2) for n in range(readers)]
     writer = _start("write", path, rng.randrange(1 << 30), small=True)
     try:
         deadline = time.monotonic() + PATIENCE
@@ -260,7 +286,7 @@ def _run(scale: Scale, scratch: Path, say: Say) -> Result:
     fire.points, fire.failures = seen.snapshots, seen.failures
     fire.notes = (
         f"{readers} readers; {seen.kills} kills, {seen.rounds} rounds; read again while held {seen.again} times, "
-        f"in {seen.forked} forked and {seen.spawned} spawned processes"
+        f"in {seen.forked} forked and {seen.spawned} spawned processes; {seen.backups} backups"
     )
     full = Row("readers that open a store on a full disk")
     if may_mount():
@@ -280,7 +306,7 @@ def main() -> int:
     """Run one role, as described above."""
     parser = argparse.ArgumentParser(description="Read a store under a writer that is killed.")
     roles = parser.add_subparsers(dest="role", required=True)
-    for role in ("write", "read", "crowd"):
+    for role in ("write", "read", "crowd", "copy"):
         options = roles.add_parser(role)
         options.add_argument("store")
         options.add_argument("seed", type=int)
@@ -295,6 +321,8 @@ def main() -> int:
         write(given.store, given.seed)
     if given.role == "crowd":
         seen = crowd(given.store, given.seed, given.count)
+    elif given.role == "copy":
+        seen = copy(given.store, given.count)
     else:
         seen = read(given.store, given.seed, given.count, portable=given.portable)
     print(json.dumps(asdict(seen)))
