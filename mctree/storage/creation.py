@@ -15,8 +15,8 @@ import fcntl
 import os
 import re
 import secrets
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 
 import lmdb
 
@@ -40,11 +40,13 @@ from mctree.storage.files import (
 from mctree.storage.index import Writing
 from mctree.storage.leases import LEASES_NAME
 from mctree.storage.pages import INDEX_NAME
+from mctree.storage.place import check_place
 
 __all__ = [
     "FIRST_NUMBERS",
     "build_store",
     "create_store",
+    "making",
     "remove_store",
     "write_array_metadata",
     "write_array_rows",
@@ -83,27 +85,39 @@ def create_store(
 
     Raises:
         StoreExistsError: something is at `path`.
+        PlaceError: it would be in a network file system.
+    """
+    with making(path, alone=alone) as (at, folder):
+        build_store(at, folder, meta, first=first, time_ns=time_ns, arrays=arrays, facts=facts, numbers=numbers)
+
+
+@contextmanager
+def making(path: str, *, alone: bool = False) -> Iterator[tuple[int, str]]:
+    """Make a store in a `with` block: what is in its folder when the block ends well is made durable, and put in place.
+
+    Args:
+        path: where; nothing may be there.
+        alone: as `create_store` takes it.
+
+    Yields:
+        A descriptor of the folder, which is empty, and its path, which is that of a sibling until the end.
+
+    Raises:
+        StoreExistsError: something is at `path`.
+        PlaceError: it would be in a network file system.
     """
     parent, name = os.path.split(os.path.abspath(path))
     os.makedirs(parent, exist_ok=True)
     above = open_directory(parent)
     try:
+        check_place(above, path)
         if exists(name, above):
             raise StoreExistsError(f"{path} exists already; open it, or choose another name")
         if not alone:
             _sweep(name, above)
         temporary, at = _make_folder(name, above, alone=alone)
         try:
-            build_store(
-                at,
-                os.path.join(parent, temporary),
-                meta,
-                first=first,
-                time_ns=time_ns,
-                arrays=arrays,
-                facts=facts,
-                numbers=numbers,
-            )
+            yield at, os.path.join(parent, temporary)
             sync_tree(at)
             if temporary != name:
                 _rename(temporary, name, above)
@@ -248,7 +262,7 @@ def write_array_rows(at: int, layout: ArrayLayout, rows: int) -> None:
     name, wanted = f"{layout.path}/zarr.json", array_metadata(layout, rows)
     start, field = rows_field(rows)
     stop = start + len(field)
-    with suppress(FileNotFoundError), opened(name, os.O_RDWR | os.O_NONBLOCK, at) as fd:
+    with suppress(FileNotFoundError), opened(name, os.O_RDWR, at) as fd:
         found = os.pread(fd, len(wanted) + 1, 0)
         if len(found) == len(wanted) and found[:start] == wanted[:start] and found[stop:] == wanted[stop:]:
             pwrite_all(fd, field, start)

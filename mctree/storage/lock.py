@@ -15,7 +15,7 @@ import socket
 import weakref
 
 from mctree.errors import LockedError, ReadOnlyError
-from mctree.storage.files import pwrite_all
+from mctree.storage.files import open_file, pwrite_all
 
 __all__ = ["LOCK_NAME", "WriterLock"]
 
@@ -39,7 +39,7 @@ class WriterLock:
         self._pid = os.getpid()
         self._at = at
         try:
-            fd = os.open(LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666, dir_fd=at)
+            fd = open_file(LOCK_NAME, os.O_RDWR | os.O_CREAT, at)
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
                 raise ReadOnlyError(f"{where} cannot be written to: {error.strerror}") from error

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from mctree.errors import CorruptError, NotFoundError
 from mctree.format.facts import GistSetRecord
 from mctree.format.keys import Table, u32
+from mctree.format.values import number
 from mctree.geometry import TEXT, intervals
 from mctree.storage.index import Reading
 from mctree.tree.rows import Rows
@@ -34,7 +35,7 @@ def gist_sets(index: Reading, commit: int) -> dict[int, GistSetRecord]:
 def default_set(index: Reading, commit: int) -> int | None:
     """The number of the default gist set, if there is one."""
     payload = index.version(Table.SETTING, DEFAULT_SET, commit)
-    return None if payload is None else int(u32.unpack(payload)[0])
+    return None if payload is None else number(payload, 4, "the setting of the default gist set")
 
 
 def gist_set_named(index: Reading, commit: int, name: str | None) -> tuple[int, GistSetRecord]:
