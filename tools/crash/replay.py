@@ -28,14 +28,14 @@ from typing import Literal
 
 from tools.crash.parts import Part, Result, Row, Say, Scale, timed
 from tools.crash.scenario import STEPS, judge, live
-from tools.crash.trace import CALLS, ROOT, Acknowledged, Named, Resized, Synced, Trace, Written, read_trace
+from tools.crash.trace import CALLS, MAPPED, ROOT, Acknowledged, Named, Resized, Synced, Trace, Written, read_trace
 from tools.crash.victims import in_judgement, recorded
 from tools.crash.workers import Workers
 
-__all__ = ["PART", "Disk", "Recording", "State", "Walk", "attempt", "record", "run", "states"]
+__all__ = ["PART", "Disk", "Recording", "State", "Walk", "attempt", "compare", "record", "run", "states"]
 
 SECTOR = 512
-_QUICK_STATES = 500
+_QUICK_STATES = 400
 _FRESH = 3
 """For so many moments operations are dropped, and kept, one by one."""
 _RANDOM = 3
@@ -279,12 +279,38 @@ def record(scratch: str, plant: Callable[[], None] | None = None) -> Recording:
     if ending.failure:
         raise RuntimeError(ending.failure)
     trace = read_trace(log, disk, ending.acknowledged)
+    compare(trace, disk)
     kept = os.path.join(folder, "trace")
     with open(kept, "wb") as file:
         pickle.dump(trace, file)
     log.unlink()
     shutil.rmtree(disk)
     return Recording(kept, ending.acknowledged)
+
+
+def compare(trace: Trace, path: str) -> None:
+    """Make sure that a recording misses nothing: if all of it happened, the disk is what it is."""
+    walk = Walk(trace)
+    while walk.forward():
+        pass
+    for operation, _ in walk.pending:
+        walk.disk.apply(operation)
+    replayed = f"{path} replayed"
+    walk.disk.write_out(replayed)
+    real, again = _content(path), _content(replayed)
+    wrong = sorted(name for name in {*real, *again} if real.get(name) != again.get(name))
+    assert not wrong, f"{wrong[:3]} are not as the recording has them"
+    shutil.rmtree(replayed)
+
+
+def _content(path: str) -> dict[str, bytes | None]:
+    """All files and folders, but for what is written through maps."""
+    found: dict[str, bytes | None] = {}
+    for folder, folders, names in os.walk(path):
+        below = os.path.relpath(folder, path)
+        found.update({os.path.join(below, name): None for name in folders})
+        found.update({os.path.join(below, name): Path(folder, name).read_bytes() for name in names if name != MAPPED})
+    return found
 
 
 def _load(recording: Recording) -> Trace:

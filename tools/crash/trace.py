@@ -4,7 +4,7 @@ A folder stands for the disk, empty at first.  Names are followed as the kernel 
 an operation says which file or folder it changed, whatever that is called by then.  Nothing is guessed: a call that
 changes something below the folder in a way that is not understood here ends the reading.
 
-What a process writes through a shared map is not seen.  LMDB's lock file is written so, and needs not survive.
+What a process writes through a shared map is not seen.  That is allowed for LMDB's lock file, which needs not survive.
 """
 
 from __future__ import annotations
@@ -15,7 +15,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-__all__ = ["CALLS", "ROOT", "Acknowledged", "Named", "Operation", "Resized", "Synced", "Trace", "Written", "read_trace"]
+__all__ = [
+    "CALLS",
+    "MAPPED",
+    "ROOT",
+    "Acknowledged",
+    "Named",
+    "Operation",
+    "Resized",
+    "Synced",
+    "Trace",
+    "Written",
+    "read_trace",
+]
 
 ROOT: Final = 0
 """The inode of the folder that stands for the disk."""
@@ -27,10 +39,12 @@ CALLS: Final = (
 )
 """What strace has to write down, with `-xx` and strings of any length."""
 
+MAPPED: Final = "lock.mdb"
+"""What is written to through a map, and needs not survive."""
+
 _LINE = re.compile(r"(?:\d+ +)?(\w+)\((.*)\) += (-?\d+|0x[0-9a-f]+|\?)(?: .*)?$", re.DOTALL)
 _STRING = re.compile(r'"((?:\\x[0-9a-f]{2})*)"')
 _IN_DESCRIPTOR = re.compile(r"/proc/self/fd/(\d+)")
-_MAPPED_IN_VAIN = "lock.mdb"
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,8 +307,8 @@ def _write(disk: _Disk, call: _Call) -> Iterator[Operation]:
         offset = opened.position
         opened.position += call.result
     else:
-        assert call.name != "pwritev2", "pwritev2 is not understood"
-        offset = int(call.words[-1])
+        assert call.name != "pwritev2" or call.words[-1] == "0", f"pwritev2 with {call.words[-1]} is not understood"
+        offset = int(call.words[-2 if call.name == "pwritev2" else -1])
     yield from disk.written(opened.inode, offset, data, opened.durable)
 
 
@@ -366,7 +380,7 @@ def _map(disk: _Disk, call: _Call) -> Iterator[Operation]:
     if "PROT_WRITE" in protection and "MAP_SHARED" in flags and int(fd) in disk.opened:
         inode = disk.opened[int(fd)].inode
         names = [name for folder in disk.folders.values() for name, there in folder.items() if there == inode]
-        assert names == [_MAPPED_IN_VAIN], f"{names} is written to through a map"
+        assert names == [MAPPED], f"{names} is written to through a map"
     yield from ()
 
 
