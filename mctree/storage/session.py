@@ -32,6 +32,7 @@ from mctree.storage.files import exists, list_names, remove_tree
 from mctree.storage.hints import Hints
 from mctree.storage.index import Reading, Writing
 from mctree.storage.lock import WriterLock
+from mctree.storage.pages import DATA_NAME
 from mctree.storage.recovery import recover
 from mctree.storage.store import Store
 from mctree.storage.sums import committed_sums
@@ -62,6 +63,12 @@ class Session:
         if store.moved:
             self._lock.release()
             raise BusyError(f"{store.path} was moved or compacted meanwhile; open it again")
+        if (names := os.stat(DATA_NAME, dir_fd=store.at).st_nlink) > 1:
+            self._lock.release()
+            raise ReadOnlyError(
+                f"the index of {store.path} has {names} names (hard links): writing to it would change another store; "
+                "copy it with `mctree backup` or `cp -r`, and write to the copy"
+            )
         self._failed: str | None = None
         self._arrays: dict[int, ArrayWriter] = {}
         self._touched: dict[int, ArrayWriter] = {}  # those with something for the next commit

@@ -27,6 +27,7 @@ from mctree.storage.session import Session
 from mctree.storage.store import Store
 from mctree.tree.access import AccessCounts
 from mctree.tree.arguments import as_encoder, as_integer, as_path, as_tokenizer
+from mctree.tree.backup import backup
 from mctree.tree.check import Problem, verify
 from mctree.tree.codecs import TOKENIZER, Codecs
 from mctree.tree.compact import compact
@@ -54,6 +55,7 @@ class Tree:
         encoders: encoders of the caller's own, for gist sets that mctree cannot make by itself.
         portable: read files instead of mapping them.
         tokenizer: the store's tokenizer, where the caller has it; else it is made of what the store holds, when needed.
+        trusted: False has another process read the whole index first; see `open`.
     """
 
     def __init__(
@@ -65,13 +67,14 @@ class Tree:
         encoders: Iterable[Encoder] = (),
         portable: bool = False,
         tokenizer: Tokenizer | None = None,
+        trusted: bool = True,
     ) -> None:
         self.path = os.path.realpath(as_path(path))
         self.portable = portable
         self._writable = writable
         self._lock = threading.Lock()
         self._codecs = Codecs(lambda: self.store, encoders, tokenizer)
-        self._store = Store(self.path, writable=writable, identity=identity)
+        self._store = Store(self.path, writable=writable, identity=identity, trusted=trusted)
         self._pinned = identity is not None
 
     def __repr__(self) -> str:
@@ -185,6 +188,10 @@ class Tree:
         """Look for anything that is not as it was committed; see `mctree.tree.check.verify`."""
         return verify(self, progress=progress)
 
+    def backup(self, path: str | os.PathLike[str], *, progress: Progress | None = None) -> int:
+        """Copy the tree to `path`, whole and verified, while anybody writes; see `mctree.tree.backup.backup`."""
+        return backup(self, as_path(path), progress=progress)
+
     # Gist sets
 
     def build_gists(
@@ -211,7 +218,11 @@ class Tree:
         """Let a set be gone from the next commit on."""
         drop_gists(self, name)
 
-    # What snapshots, writers and compaction share
+    # What snapshots, writers, compaction and copying share
+
+    def beside(self, path: str) -> Tree:
+        """The copy of this tree at `path`, open for reading, with the same encoders and tokenizer."""
+        return Tree(path, writable=False, encoders=self._codecs.encoders.values())
 
     def next_epoch(
         self, path: str, meta: Meta, *, first: int, settings: dict[bytes, bytes], numbers: Mapping[str, int]
@@ -359,6 +370,7 @@ def open(  # noqa: A001  # as in `gzip.open`: it is called `mctree.open`
     writable: bool = True,
     encoders: Iterable[Encoder] = (),
     portable: bool = False,
+    trusted: bool = True,
 ) -> Tree:
     """Open a tree.
 
@@ -367,9 +379,13 @@ def open(  # noqa: A001  # as in `gzip.open`: it is called `mctree.open`
         writable: False keeps this handle from writing.
         encoders: encoders of the caller's own, for gist sets that mctree cannot make by itself.
         portable: read files instead of mapping them.
+        trusted: False if the store comes from a stranger, or may be damaged: then another process reads the whole index
+            first, and looks at each of its pages.  Otherwise only its headers are looked at, which takes no time, and a
+            page that is damaged may end the process when something comes upon it.
 
     Raises:
         NotAStoreError: there is no store of a format that this release reads.
         CorruptError: it does not open.
+        PlaceError: it is in a network file system.
     """
-    return Tree(path, writable=writable, encoders=encoders, portable=portable)
+    return Tree(path, writable=writable, encoders=encoders, portable=portable, trusted=trusted)
