@@ -101,7 +101,7 @@ class Session:
 
     def add_array(self, number: int, layout: ArrayLayout) -> ArrayWriter:
         """Make a new, empty array; the caller's commit records it."""
-        self._check_alone()
+        self.check()
         with self.whole(f"making array {layout.path}"):
             write_group_metadata(self.store.at, layout.path)
             write_array_metadata(self.store.at, layout, 0)
@@ -136,7 +136,7 @@ class Session:
             rows: `[n, *row]` for each array, by its number.
             summed: also record each row's checksum, for arrays whose rows no other record covers.
         """
-        self._check_alone()
+        self.check()
         with self.whole("writing rows"):
             for number, values in rows.items():
                 writer = self._touched[number] = self.array(number)
@@ -165,7 +165,7 @@ class Session:
 
     def replace_chunk(self, number: int, chunk: int, rows: NDArray[np.generic]) -> None:
         """Give a committed chunk new content: a new generation, which the next commit makes current."""
-        self._check_alone()
+        self.check()
         writer = self._touched[number] = self.array(number)
         with self.whole("writing a new generation"):
             writer.stage(chunk, self.number, rows)
@@ -185,7 +185,7 @@ class Session:
         Raises:
             WriterFailedError: it could not be made; reopen the store.
         """
-        self._check_alone()
+        self.check()
         try:
             for writer in self._touched.values():
                 writer.start_sync()
@@ -220,7 +220,7 @@ class Session:
         Raises:
             WriterFailedError: they could not be made durable; reopen the store.
         """
-        self._check_alone()
+        self.check()
         while True:
             try:
                 with self.store.environment.writing() as txn:
@@ -282,13 +282,6 @@ class Session:
                 self._hints.close()
                 self._lock.release()
 
-    def _check_alone(self) -> None:
-        """Refuse work as `check` does, and where somebody else may be writing."""
-        self.check()
-        if self._lock.replaced:
-            self._failed = "the lock file was removed, so somebody else may be writing"
-            raise self._refusal()
-
     def _transact(self, record: Callable[[Writing], Commit]) -> Commit:
         while True:
             try:
@@ -308,9 +301,7 @@ class Session:
     def _check_newest(self, txn: lmdb.Transaction) -> None:
         """Refuse to go on behind a commit that is not of this session."""
         if Reading(txn).newest() != self.newest.number:
-            raise WriterFailedError(
-                f"somebody else has written to {self.store.path}: its lock file was removed or replaced"
-            )
+            raise WriterFailedError(f"somebody else has written to {self.store.path} without holding its lock")
 
     def _put_rows(self, index: Writing, before: Mapping[int, ArrayState]) -> dict[int, ArrayState]:
         """Record what was appended and replaced; what the commit sees of each array."""
