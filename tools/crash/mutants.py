@@ -166,7 +166,7 @@ def run(scale: Scale, scratch: Path, say: Say) -> Result:
     with Workers() as workers:
         for plant, recording in zip(POWER, workers.each(partial(replay.record, str(scratch)), POWER), strict=True):
             states = _some(list(replay.states(recording)))
-            in_order = (sorted(part, key=lambda state: state.moment) for part in _in_parts(states))
+            in_order = (sorted(part, key=lambda state: state.cut.moment) for part in _in_parts(states))
             result.rows.append(_hunt(plant, (workers.each(replay.attempt, part) for part in in_order), say))
         for (plant, act), (_, calls) in zip(
             KILLS.items(), workers.each(partial(sweep.calls_of, str(scratch)), KILLS.values()), strict=True

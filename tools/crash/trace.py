@@ -1,6 +1,6 @@
 """What did a process do to a disk, in order?  Its system calls, as strace writes them down, as operations on inodes.
 
-A folder stands for the disk, empty at first.  Names are followed as the kernel does it, through descriptors, so that
+A folder stands for the disk.  Names are followed as the kernel does it, through descriptors, so that
 an operation says which file or folder it changed, whatever that is called by then.  Nothing is guessed: a call that
 changes something below the folder in a way that is not understood here ends the reading.
 
@@ -9,8 +9,9 @@ What a process writes through a shared map is not seen.  That is allowed for LMD
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -96,11 +97,13 @@ class Trace:
 
     Attributes:
         operations: in order.
-        folders: which inodes are folders.
+        folders: the entries that each folder had at first, by its inode; none if it was made later.
+        files: the content that each file had at first, by its inode.
     """
 
     operations: tuple[Operation, ...]
-    folders: frozenset[int]
+    folders: Mapping[int, Mapping[str, int]]
+    files: Mapping[int, bytes]
 
 
 @dataclass(slots=True)
@@ -119,14 +122,14 @@ class _Disk:
     Attributes:
         path: the folder.
         folders: entries of each folder, by its inode.
-        sizes: of each file, by its inode.
+        sizes: the size of each file, by its inode.
         opened: what each descriptor refers to.
         steps: what is yet to be acknowledged.
     """
 
     path: str
-    folders: dict[int, dict[str, int]] = field(default_factory=lambda: {ROOT: {}})
-    sizes: dict[int, int] = field(default_factory=dict)
+    folders: dict[int, dict[str, int]]
+    sizes: dict[int, int]
     opened: dict[int, _Open] = field(default_factory=dict)
     steps: list[str] = field(default_factory=list)
 
@@ -166,7 +169,7 @@ class _Disk:
 
     def new(self, *, folder: bool) -> int:
         """A new inode."""
-        inode = 1 + len(self.folders) + len(self.sizes)
+        inode = len(self.folders) + len(self.sizes)
         if folder:
             self.folders[inode] = {}
         else:
@@ -217,18 +220,46 @@ class _Call:
         return self.strings[which].decode("utf-8", "surrogateescape")
 
 
-def read_trace(log: Path, path: str, steps: Sequence[str]) -> Trace:
+def look(path: str) -> tuple[dict[int, dict[str, int]], dict[int, bytes]]:
+    """What is on the disk that a folder stands for: entries of folders, and content of files, by inode."""
+    folders: dict[int, dict[str, int]] = {}
+    files: dict[int, bytes] = {}
+    numbers = {os.stat(path).st_ino: ROOT}
+
+    def number(name: str) -> int:
+        return numbers.setdefault(os.lstat(name).st_ino, len(numbers))
+
+    for folder, below, names in os.walk(path):
+        entries = folders.setdefault(number(folder), {})
+        entries.update({name: number(os.path.join(folder, name)) for name in (*below, *names)})
+        files.update({entries[name]: Path(folder, name).read_bytes() for name in names})
+    return folders, files
+
+
+def read_trace(
+    log: Path,
+    path: str,
+    steps: Sequence[str],
+    before: tuple[Mapping[int, Mapping[str, int]], Mapping[int, bytes]] = ({ROOT: {}}, {}),
+) -> Trace:
     """The operations that a process did below a folder.
 
     Args:
         log: what strace wrote, with `-xx -s` and `CALLS`, of one process with one thread.
-        path: the folder, which was empty when the process began; without symbolic links.
+        path: the folder; without symbolic links.
         steps: what the process acknowledged, each by one write elsewhere.
+        before: how `look` found the folder when the process began; empty if nothing is said.
 
     Raises:
         AssertionError: a call is not understood.
     """
-    disk = _Disk(path, steps=list(steps))
+    folders, files = before
+    disk = _Disk(
+        path,
+        {inode: {**entries} for inode, entries in folders.items()},
+        {inode: len(data) for inode, data in files.items()},
+        steps=list(steps),
+    )
     operations: list[Operation] = []
     with log.open(encoding="ascii") as lines:
         for line in lines:
@@ -236,7 +267,7 @@ def read_trace(log: Path, path: str, steps: Sequence[str]) -> Trace:
             if call is not None:
                 operations += _READERS[call.name](disk, call)
     assert not disk.steps, f"{disk.steps} were not seen to be acknowledged"
-    return Trace(tuple(operations), frozenset(disk.folders))
+    return Trace(tuple(operations), {inode: folders.get(inode, {}) for inode in disk.folders}, files)
 
 
 def _parsed(line: str) -> _Call | None:
