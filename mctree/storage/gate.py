@@ -3,9 +3,9 @@
 A file is let in if it is regular, if both headers are LMDB's and agree on the size of a page, if each is of a
 transaction that LMDB would have written there, and if the file holds every page that the newer of them, which is the
 one in use, needs.  So a file that was cut off, or of which a header is stale, torn or forged, is refused before it is
-mapped: it would end the process with SIGBUS.
+mapped: it would end the process with SIGBUS.  So is one of which a page is damaged that opening a store comes upon.
 
-This costs two reads, whatever the size of the file.  What stands in its other pages is not looked at: that is
+This costs a few reads, whatever the size of the file.  What stands in its other pages is not looked at: that is
 `mctree.storage.pages`, and takes as long as there are pages in use.
 """
 
@@ -15,7 +15,7 @@ import os
 import stat
 
 from mctree.errors import CorruptError
-from mctree.storage.pages import DATA_NAME, FREE_FLAGS, Meta, damaged_below, read_meta
+from mctree.storage.pages import DATA_NAME, FREE_FLAGS, Meta, damaged_below, damaged_way, read_meta
 
 __all__ = ["check_index"]
 
@@ -66,12 +66,18 @@ def check_index(fd: int, where: str) -> None:
                 raise refused(f"is damaged: its page {number} {fault}")
         newest = max(range(2), key=lambda number: metas[number].number)
         needed = (metas[newest].last + 1) * page
-        # A missing page of the tree of free ones ends a writer just as well.
-        if size >= needed or not any(True for _ in damaged_below(fd, page, metas[newest])):
+        if size < needed:
+            # A missing page of the tree of free ones ends a writer just as well.
+            damaged = next(damaged_below(fd, page, metas[newest]), None)
+            what = f"{cut_off} where its header needs {needed}"
+        else:
+            damaged = damaged_way(fd, page, metas[newest])
+            what = "" if damaged is None else f"is damaged: its page {damaged.page} {damaged.what}"
+        if damaged is None:
             return
         # Unless somebody went on writing meanwhile, and used those pages for something else.
         if read_meta(os.pread(fd, page, (1 - newest) * page)).number <= metas[newest].number:
-            raise refused(f"{cut_off} where its header needs {needed}")
+            raise refused(what)
 
 
 def _fault(number: int, meta: Meta, page: int) -> str:
