@@ -1,7 +1,7 @@
 """The command: `python -m tools.crash [PART…] [--long] [--out FILE] [--page PAGE]`.
 
 With `--out`, what a part finds is kept as soon as it is done, and a later run of the same command goes on with the
-parts that are not there yet.  Exit status: 0 if no promise was broken, 1 if one was, 2 if the call was wrong, 130 if it
+parts that are missing.  Exit status: 0 if no promise was broken, 1 if one was, 2 if the call was wrong, 130 if it
 was interrupted.
 """
 
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     broken = 0
     try:
         for name in options.part or NAMES:
-            if not options.part and (scale, name) in results.records:
+            if not options.again and (scale, name) in results.records:
                 say(f"{name}: done before")
                 continue
             part = load(name)
@@ -74,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--long", action="store_true", help="the long form: hours rather than minutes")
     parser.add_argument("--out", type=Path, metavar="FILE", help="keep results here, and go on with what it lacks")
+    parser.add_argument("--again", action="store_true", help="run parts although their results are kept already")
     parser.add_argument("--page", type=Path, metavar="FILE", help="write the table into this page, not to the output")
     parser.add_argument("--scratch", type=Path, metavar="FOLDER", help="where to make stores; in memory if it can be")
     return parser

@@ -157,7 +157,10 @@ def attempt_command(trial: Trial) -> Outcome:
     source = os.path.join(sysconfig.get_path("stdlib"), dice.choice(("email", "asyncio", "unittest", "encodings")))
     store = os.path.join(folder, "library.mctree")
     files = {
-        name: Path(source, name).read_bytes() for name in sorted(os.listdir(source)) if name.endswith((".py", ".txt"))
+        os.path.relpath(os.path.join(below, name), source): Path(below, name).read_bytes()
+        for below, _, names in os.walk(source)
+        for name in names
+        if name.endswith(".py")
     }
     command = [sys.executable, "-m", "mctree", "ingest", source, "-o", store, "-q", "--include", "*.py"]
 
@@ -174,6 +177,7 @@ def attempt_command(trial: Trial) -> Outcome:
             shutil.rmtree(store, ignore_errors=True)
             trying.acknowledged.clear()
             trying.until_done("mctree ingest", work, lambda: _found_wrong(store, known, None))
+            trying.expect_nothing("mctree ingest, done", lambda: _found_wrong(store, known, files))
         return Outcome(trying.killed, tuple(trying.failures))
     finally:
         shutil.rmtree(folder)
@@ -266,7 +270,7 @@ def _found_wrong(store: str, known: dict[str, set[bytes]], now: dict[str, bytes]
             problems = [f"verify: {problem.where} {problem.what}" for problem in tree.verify()]
             found = {}
             for document in snapshot.documents():
-                name, content = document.name.rpartition("/")[2], document.read()
+                name, content = document.name.partition("/")[2], document.read()
                 found[name] = content
                 possible = known.get(name, set())
                 if content not in possible and not (
