@@ -21,7 +21,7 @@ from contextlib import contextmanager
 import lmdb
 
 from mctree.errors import BusyError, CorruptError, NotAStoreError, WriterFailedError
-from mctree.storage.files import opened
+from mctree.storage.files import opened, telling
 from mctree.storage.gate import check_index
 from mctree.storage.pages import DATA_NAME, INDEX_NAME
 from mctree.storage.place import check_place
@@ -48,6 +48,7 @@ class Environment:
     """
 
     def __init__(self, path: str, identity: tuple[int, int], writable: bool) -> None:
+        self._path = path
         self.identity = identity
         self.writable = writable
         self._users = 0
@@ -138,7 +139,17 @@ class Environment:
         del self._env
 
     def _begin_read(self) -> lmdb.Transaction:
+        env = self._env
         try:
+            return env.begin()
+        except lmdb.PanicError:
+            # A commit of this process could not be written, and LMDB takes no more calls: readers go on without it.
+            with self._resize:
+                self._readers -= 1
+                self._resize.notify_all()
+                self._resize.wait_for(lambda: self._readers == 0)
+                self._open_again(env)
+                self._readers += 1
             return self._env.begin()
         except lmdb.MapResizedError:
             with self._resize:
@@ -156,8 +167,20 @@ class Environment:
             except lmdb.ReadersFullError:
                 raise BusyError(f"more than {_MAX_READERS} readers have the index open at this moment; retry") from None
 
+    def _open_again(self, given_up: lmdb.Environment) -> None:
+        """Have an environment anew instead of one that LMDB has given up, unless somebody has seen to it."""
+        if self._env is given_up:
+            given_up.close()
+            self._env = _open(self._path, self.writable)
+
     def _begin_write(self) -> lmdb.Transaction:
+        env = self._env
         try:
+            return env.begin(write=True)
+        except lmdb.PanicError:
+            with self._resize:
+                self._resize.wait_for(lambda: self._readers == 0)
+                self._open_again(env)
             return self._env.begin(write=True)
         except lmdb.MapResizedError:
             with self._resize:
@@ -205,6 +228,7 @@ def open_environment(at: int, where: str, *, writable: bool) -> Environment:
         NotAStoreError: there is no index.
         CorruptError: the index is no LMDB file, or shorter than its own header says.
         PlaceError: it is in a network file system.
+        WriterFailedError: there is no room for LMDB's lock file.
     """
     folder = f"/proc/self/fd/{at}/{INDEX_NAME}" if os.path.exists("/proc/self/fd") else os.path.join(where, INDEX_NAME)
     try:
@@ -216,7 +240,8 @@ def open_environment(at: int, where: str, *, writable: bool) -> Environment:
                 if shared is None:
                     check_place(at, where)
                     check_index(fd, where)
-                    _preallocate(f"{INDEX_NAME}/lock.mdb", at)
+                    with telling(f"opening the index of {where}"):
+                        _preallocate(f"{INDEX_NAME}/lock.mdb", at)
                     shared = _shared[identity] = Environment(folder, identity, writable)
                 shared._users += 1
                 return shared

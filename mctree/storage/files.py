@@ -13,7 +13,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
-from mctree.errors import CorruptError
+from mctree.errors import CorruptError, WriterFailedError
 
 __all__ = [
     "check_kinds",
@@ -33,6 +33,7 @@ __all__ = [
     "start_writing",
     "sync_directory",
     "sync_tree",
+    "telling",
 ]
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -111,6 +112,23 @@ def pwrite_all(fd: int, data: bytes | memoryview, offset: int) -> None:
     """Write all of `data` at `offset`; a short write is continued."""
     while (written := os.pwrite(fd, data, offset)) < len(data):
         data, offset = memoryview(data)[written:], offset + written
+
+
+@contextmanager
+def telling(what: str) -> Iterator[None]:
+    """Let an error of the system within a `with` block say what failed.
+
+    Args:
+        what: what is being done, as a noun.
+
+    Raises:
+        WriterFailedError: instead of the error.
+    """
+    try:
+        yield
+    except OSError as error:
+        where = f" ({error.filename!r})" if isinstance(error.filename, str) else ""
+        raise WriterFailedError(f"{what} failed: {error.strerror or error}{where}") from error
 
 
 def start_writing(fd: int) -> None:

@@ -61,10 +61,10 @@ def check_index(fd: int, where: str) -> None:
         if len(head) < 2 * page:
             raise refused(f"{cut_off}, and its header alone needs {2 * page}")
         metas = [read_meta(head[number * page :]) for number in range(2)]
-        for number, meta in enumerate(metas):
-            if fault := _fault(number, meta, page):
-                raise refused(f"is damaged: its page {number} {fault}")
         newest = max(range(2), key=lambda number: metas[number].number)
+        for number, meta in enumerate(metas):
+            if fault := _fault(number, meta, page, in_use=number == newest):
+                raise refused(f"is damaged: its page {number} {fault}")
         needed = (metas[newest].last + 1) * page
         if size < needed:
             # A missing page of the tree of free ones ends a writer just as well.
@@ -80,8 +80,12 @@ def check_index(fd: int, where: str) -> None:
             raise refused(what)
 
 
-def _fault(number: int, meta: Meta, page: int) -> str:
-    """What is wrong with a header; nothing if LMDB may build on it."""
+def _fault(number: int, meta: Meta, page: int, *, in_use: bool) -> str:
+    """What is wrong with a header; nothing if LMDB may build on it.
+
+    Where the one that is not in use leads to does not matter: after a write of it that failed, LMDB has put the numbers
+    of the older one back, and left the rest as it was.
+    """
     if (meta.page, meta.kind, meta.magic, meta.version) != (number, _META_KIND, _MAGIC, _VERSION):
         return "is not as LMDB's headers are"
     if meta.page_bytes != page or meta.flags != (FREE_FLAGS, 0):
@@ -90,7 +94,7 @@ def _fault(number: int, meta: Meta, page: int) -> str:
     # to another header than the one that was judged.  A file that is just made has two of transaction 0.
     if meta.number and meta.number % 2 != number:
         return "is of a transaction that would not have written there"
-    for root, depth in zip(meta.roots, meta.depths, strict=True):
+    for root, depth in zip(meta.roots, meta.depths, strict=True) if in_use else ():
         if depth > _DEEPEST or (root == _NOTHING) != (depth == 0) or (depth and not 2 <= root <= meta.last):
             return "leads to pages that cannot be"
     return ""

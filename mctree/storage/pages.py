@@ -176,13 +176,14 @@ def _damaged_headers(fd: int, size: int, own: Meta, other: Meta) -> Iterator[Pag
     """What is wrong between the two headers, each of which was judged by itself when the file was opened."""
     if abs(own.number - other.number) != 1:
         yield PageFault(own.page, "does not follow upon the other header")
-    if own.number >= other.number:
-        # A header whose number was changed would let an older state stand for the newest.
+    # A header whose number was changed would let an older state stand for the newest.  But the header of a commit that
+    # LMDB could not write has the numbers of the older one as well, its last page among them: it was never in use.
+    if own.number >= other.number and own.last < other.last:
         here, there = (_newest_commit(fd, size, meta) for meta in (own, other))
         if there is not None and (here is None or here < there):
             yield PageFault(own.page, "leads to an older commit than the other header")
-        if own.main.root == other.main.root:
-            yield PageFault(own.page, "leads to the records of the other header")
+    if own.number >= other.number and own.main.root == other.main.root:
+        yield PageFault(own.page, "leads to the records of the other header")
 
 
 def _newest_commit(fd: int, size: int, meta: Meta) -> bytes | None:

@@ -28,7 +28,7 @@ from mctree.format.records import SUMS_PER_PAGE
 from mctree.storage.chunks import ArrayWriter, generation_name, open_generation, publish, read_chunk, row_sums
 from mctree.storage.creation import write_array_metadata, write_group_metadata
 from mctree.storage.environment import MapFull
-from mctree.storage.files import exists, list_names, remove_tree
+from mctree.storage.files import exists, list_names, remove_tree, telling
 from mctree.storage.hints import Hints
 from mctree.storage.index import Reading, Writing
 from mctree.storage.lock import WriterLock
@@ -50,12 +50,18 @@ class Session:
         LockedError: somebody else is writing.
         BusyError: the store no longer stands at its path, so that what is written would be lost.
         ReadOnlyError: the store may not be written to.
+        WriterFailedError: what a crash has left could not be put in order.
     """
 
     def __init__(self, store: Store) -> None:
         if not store.writable:
             raise ReadOnlyError(f"{store.path} was opened for reading, or cannot be written to")
         self.store = store
+        with telling(f"beginning to write to {store.path}"):
+            self._begin()
+
+    def _begin(self) -> None:
+        store = self.store
         try:
             self._lock = WriterLock(store.at, store.path)
         except FileNotFoundError:

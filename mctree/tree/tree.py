@@ -23,6 +23,7 @@ from mctree.format.records import BLOCK
 from mctree.format.values import pack
 from mctree.storage.creation import FIRST_NUMBERS, create_store
 from mctree.storage.epochs import drop_epochs
+from mctree.storage.files import telling
 from mctree.storage.session import Session
 from mctree.storage.store import Store
 from mctree.tree.access import AccessCounts
@@ -73,7 +74,7 @@ class Tree:
         self.portable = portable
         self._writable = writable
         self._lock = threading.Lock()
-        self._codecs = Codecs(lambda: self.store, encoders, tokenizer)
+        self._codecs = Codecs(self._whichever, encoders, tokenizer)
         self._store = Store(self.path, writable=writable, identity=identity, trusted=trusted)
         self._pinned = identity is not None
 
@@ -101,6 +102,14 @@ class Tree:
                 wanted = self._store.identity if self._pinned else None
                 self._store = Store(self.path, writable=self._writable, identity=wanted)
             return self._store
+
+    def _whichever(self) -> Store:
+        """A store of any epoch that is open in this process: how tokens are made is the same in all of them.
+
+        Who has a snapshot reads its text also where the folder has been moved away meanwhile.
+        """
+        store = self._store
+        return store if store.pid == os.getpid() and not store.closed else self.store
 
     @property
     def tokenizer(self) -> Tokenizer | None:
@@ -180,9 +189,13 @@ class Tree:
 
         This ends time travel: of all commits only the newest is kept, also where `keep(0)` was said.  Snapshots that
         somebody holds stay readable for as long as they are held.
+
+        Raises:
+            WriterFailedError: the new epoch could not be written; the old one stands.
         """
-        compact(self, progress=progress)
-        drop_epochs(self.store.at)
+        with telling(f"compacting {self.path}"):
+            compact(self, progress=progress)
+            drop_epochs(self.store.at)
 
     def verify(self, *, progress: Progress | None = None) -> Iterator[Problem]:
         """Look for anything that is not as it was committed; see `mctree.tree.check.verify`."""

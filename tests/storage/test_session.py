@@ -133,7 +133,7 @@ def test_a_store_is_made_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest
 
     with monkeypatch.context() as patch:
         patch.setattr("mctree.storage.creation.sync_tree", fail)
-        with pytest.raises(OSError, match="no space"):
+        with pytest.raises(WriterFailedError, match=f"making {path} failed: no space"):
             mctree.create(path)
     assert list(tmp_path.iterdir()) == []
     mctree.create(path).close()

@@ -58,7 +58,7 @@ def test_a_lease_that_fails_after_a_commit_ends_the_writer(tmp_path: Path, monke
     writer.add("A", b"A" * 100)
 
     def fail(*_: object) -> None:
-        raise OSError(28, "no space")
+        raise OSError(24, "too many open files")
 
     with monkeypatch.context() as patch:
         patch.setattr("mctree.storage.leases.pwrite_all", fail)
