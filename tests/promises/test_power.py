@@ -8,20 +8,9 @@ from pathlib import Path
 
 from mctree.testing.stores import scratch
 from tools.crash import replay
+from tools.crash.operations import ROOT, Acknowledged, Named, Operation, Resized, Synced, Trace, Written
 from tools.crash.power import Disk, Torn, Walk, compare
-from tools.crash.trace import (
-    CALLS,
-    ROOT,
-    Acknowledged,
-    Named,
-    Operation,
-    Resized,
-    Synced,
-    Trace,
-    Written,
-    look,
-    read_trace,
-)
+from tools.crash.trace import CALLS, look, read_trace
 from tools.crash.victims import recorded
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,13 @@ def test_the_table_goes_between_its_markers(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no place for the table"):
         write_into(page, "| a |\n")
     assert BEGIN in Path("docs/promises.md").read_text()
+
+
+def test_every_test_that_the_page_names_is_there() -> None:
+    named = re.findall(r"(tests/[\w/]+\.py)::(\w+)", Path("docs/promises.md").read_text())
+    assert len(named) >= 5
+    for file, test in named:
+        assert f"def {test}(" in Path(file).read_text(), f"{file}::{test}"
 
 
 def test_a_run_goes_on_with_what_is_missing(

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from tools.crash.trace import MAPPED, ROOT, Acknowledged, Named, Resized, Synced, Trace, Written
+from tools.crash.operations import MAPPED, ROOT, Acknowledged, Named, Resized, Synced, Trace, Written
 
 __all__ = ["SECTOR", "Cut", "Disk", "Torn", "Walk", "compare", "cuts"]
 

@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from tools.crash.operations import Trace
 from tools.crash.parts import Part, Result, Row, Say, Scale, timed
 from tools.crash.power import Cut, Disk, Walk, compare, cuts
 from tools.crash.scenario import judge, live, look_in
-from tools.crash.trace import CALLS, Trace, look, read_trace
+from tools.crash.trace import CALLS, look, read_trace
 from tools.crash.victims import in_judgement, recorded
 from tools.crash.workers import Workers
 

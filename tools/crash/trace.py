@@ -1,8 +1,8 @@
 """What did a process do to a disk, in order?  Its system calls, as strace writes them down, as operations on inodes.
 
-A folder stands for the disk.  Names are followed as the kernel does it, through descriptors, so that
-an operation says which file or folder it changed, whatever that is called by then.  Nothing is guessed: a call that
-changes something below the folder in a way that is not understood here ends the reading.
+A folder stands for the disk.  Names are followed as the kernel does it, through descriptors, so that an operation says
+which file or folder it changed, whatever that is called by then.  Nothing is guessed: a call that changes something
+below the folder in a way that is not understood here ends the reading.
 
 What a process writes through a shared map is not seen.  That is allowed for LMDB's lock file, which needs not survive.
 """
@@ -16,22 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-__all__ = [
-    "CALLS",
-    "MAPPED",
-    "ROOT",
-    "Acknowledged",
-    "Named",
-    "Operation",
-    "Resized",
-    "Synced",
-    "Trace",
-    "Written",
-    "read_trace",
-]
+from tools.crash.operations import MAPPED, ROOT, Acknowledged, Named, Operation, Resized, Synced, Trace, Written
 
-ROOT: Final = 0
-"""The inode of the folder that stands for the disk."""
+__all__ = ["CALLS", "look", "read_trace"]
 
 CALLS: Final = (
     "open,openat,creat,close,dup,dup2,dup3,fcntl,lseek,read,readv,write,writev,pwrite64,pwritev,pwritev2,truncate,"
@@ -40,70 +27,9 @@ CALLS: Final = (
 )
 """What strace has to write down, with `-xx` and strings of any length."""
 
-MAPPED: Final = "lock.mdb"
-"""What is written to through a map, and needs not survive."""
-
 _LINE = re.compile(r"(?:\d+ +)?(\w+)\((.*)\) += (-?\d+|0x[0-9a-f]+|\?)(?: .*)?$", re.DOTALL)
 _STRING = re.compile(r'"((?:\\x[0-9a-f]{2})*)"')
 _IN_DESCRIPTOR = re.compile(r"/proc/self/fd/(\d+)")
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """Bytes were written; `durable` if the call returned only when they were on the disk."""
-
-    inode: int
-    offset: int
-    data: bytes
-    durable: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Resized:
-    """A file was cut off, or filled up with zeros, to be so long."""
-
-    inode: int
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class Named:
-    """Entries of folders changed together: (folder, name, what stands there now, None for nothing)."""
-
-    entries: tuple[tuple[int, str, int | None], ...]
-    call: str
-
-
-@dataclass(frozen=True, slots=True)
-class Synced:
-    """A file's content, or a folder's entries, are on the disk."""
-
-    inode: int
-
-
-@dataclass(frozen=True, slots=True)
-class Acknowledged:
-    """A step was acknowledged."""
-
-    step: str
-
-
-Operation = Written | Resized | Named | Synced | Acknowledged
-
-
-@dataclass(frozen=True, slots=True)
-class Trace:
-    """What a process did.
-
-    Attributes:
-        operations: in order.
-        folders: the entries that each folder had at first, by its inode; none if it was made later.
-        files: the content that each file had at first, by its inode.
-    """
-
-    operations: tuple[Operation, ...]
-    folders: Mapping[int, Mapping[str, int]]
-    files: Mapping[int, bytes]
 
 
 @dataclass(slots=True)

@@ -20,6 +20,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -135,15 +136,18 @@ class _Victim:
             os.close(self._go)
             os.close(self._acknowledged)
             ctypes.CDLL(None).prctl(_PR_SET_PTRACER, _ANYBODY)  # where only parents may trace otherwise
-            os.read(waiting, 1)
-            _alone(lambda: work(lambda name: _say(writing, name)))
+            os.write(writing, b".")
+            begins = os.read(waiting, 1)  # nothing, if whoever started it is gone
+            _alone(lambda: work(lambda name: _say(writing, name)) if begins else None)
         os.close(writing)
         os.close(waiting)
+        os.read(self._acknowledged, 1)  # so that what it did up to here is not counted
         self._status: int | None = None
 
     def go(self) -> None:
-        """Let it begin."""
-        os.write(self._go, b".")
+        """Let it begin, unless it was killed while it waited."""
+        with suppress(BrokenPipeError):
+            os.write(self._go, b".")
         os.close(self._go)
 
     def over(self) -> bool:
