@@ -39,6 +39,11 @@ _STORE_BYTES, _DIGEST_BYTES = 16, 32
 _MOST_ARRAYS = 1 << 31
 
 
+def _storable(time_ns: int) -> int:
+    """What a clock says, as near as a record can hold it: one that is set before 1970 must not cost a commit."""
+    return min(max(time_ns, 0), (1 << 64) - 1)
+
+
 @dataclass(frozen=True, slots=True)
 class Meta:
     """What a store is, fixed when it is made.
@@ -62,7 +67,7 @@ class Meta:
                 "format": FORMAT,
                 "store": self.store,
                 "epoch": self.epoch,
-                "created_ns": self.created_ns,
+                "created_ns": _storable(self.created_ns),
                 "chunk_bytes": self.chunk_bytes,
             }
         )
@@ -143,7 +148,7 @@ class Commit:
         return pack(
             {
                 "parent": self.parent,
-                "time_ns": self.time_ns,
+                "time_ns": _storable(self.time_ns),
                 "blocks": self.blocks,
                 "tokens": self.tokens,
                 "documents": self.documents,

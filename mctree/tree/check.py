@@ -152,7 +152,7 @@ def _arrays(snapshot: Snapshot, _: _Looks) -> Iterator[Problem]:
         try:
             if json.loads(small_file(snapshot.store, name)) != json.loads(group):
                 yield Problem(name, "is not the metadata of the group that the index has", "metadata")
-        except (OSError, ValueError, MctreeError) as error:
+        except (OSError, ValueError, RecursionError, MctreeError) as error:
             yield Problem(name, f"cannot be read: {error}", "metadata")
     for number, layout in _layouts(snapshot).items():
         rows = snapshot.state(number).rows
@@ -165,7 +165,7 @@ def _arrays(snapshot: Snapshot, _: _Looks) -> Iterator[Problem]:
                 yield Problem(f"{layout.path}/zarr.json", "does not describe the array that the index has", "metadata")
             elif length > rows:
                 yield Problem(f"{layout.path}/zarr.json", f"shows {length} rows of {rows} committed ones", "metadata")
-        except (OSError, ValueError, MctreeError) as error:
+        except (OSError, ValueError, RecursionError, MctreeError) as error:
             yield Problem(f"{layout.path}/zarr.json", f"cannot be read: {error}", "metadata")
 
 

@@ -90,6 +90,28 @@ def test_who_has_a_store_open_goes_on_when_it_is_moved(tree: mctree.Tree, tmp_pa
         tree.snapshot()
 
 
+def test_text_is_read_where_the_folder_was_moved_away_before_anybody_asked(tmp_path: Path) -> None:
+    """Found by the harness of moves: how tokens are made was looked for at the old path."""
+    with mctree.create(tmp_path / "t.mctree", chunk_bytes=65536) as tree:
+        add(tree, "first")
+    with mctree.open(tmp_path / "t.mctree") as tree, tree.snapshot() as snapshot:
+        (tmp_path / "t.mctree").rename(tmp_path / "elsewhere")
+        assert snapshot.document("first").read() == b"text of first " * 20
+
+
+@pytest.mark.parametrize("says", [-(10**18), -1, 0, 1 << 63, 1 << 64, 1 << 80])
+def test_a_clock_that_says_what_cannot_be_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says: int
+) -> None:
+    """Found by the harness of clocks: a commit made before 1970 could not be read again, nor the store opened."""
+    with monkeypatch.context() as patch:
+        patch.setattr("time.time_ns", lambda: says)
+        with mctree.create(tmp_path / "t.mctree", chunk_bytes=65536) as tree:
+            add(tree, "first")
+            tree.compact()
+    assert names(tmp_path / "t.mctree") == ["first"]
+
+
 def test_a_store_that_shares_its_index_is_read_and_not_written_to(tree: mctree.Tree, tmp_path: Path) -> None:
     """Found by reading: after `cp -rl` two writers, each with a lock of its own, wrote to one index."""
     tree.close()
