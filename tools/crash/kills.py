@@ -29,10 +29,10 @@ import mctree.encoders.lexical
 from mctree.errors import MctreeError
 from mctree.ingest import ingest
 from tools.crash.parts import Part, Result, Row, Say, Scale, timed
-from tools.crash.victims import Ending, in_judgement, killed_after
+from tools.crash.victims import Ending, in_judgement, killed_after, sound
 from tools.crash.workers import Workers
 
-__all__ = ["PART", "Outcome", "Trial", "attempt", "attempt_command", "run"]
+__all__ = ["PART", "Outcome", "Trial", "attempt", "attempt_command", "failures", "run"]
 
 _WORDS = tuple(
     bytes(random.Random(n).choices(b"abcdefghijklmnop", k=random.Random(n).randint(2, 9))) for n in range(600)
@@ -53,11 +53,13 @@ class Trial:
         scratch: a folder.
         seed: of everything that is random.
         kills: how many.
+        plant: plants a fault, where it is to be seen whether it is found.
     """
 
     scratch: str
     seed: int
     kills: int
+    plant: Callable[[], None] = sound
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,7 @@ def attempt(trial: Trial) -> Outcome:
     tokenizer = dice.choice(("bytes", None))
 
     def ingesting(say: Callable[[str], None]) -> None:
+        trial.plant()
         _acknowledge_commits(say)
         ingest(
             [corpus.folder],
@@ -147,6 +150,11 @@ def attempt(trial: Trial) -> Outcome:
         return Outcome(trying.killed, tuple(trying.failures))
     finally:
         shutil.rmtree(folder)
+
+
+def failures(trial: Trial) -> tuple[str, ...]:
+    """What is wrong after ingests were killed."""
+    return attempt(trial).failures
 
 
 def attempt_command(trial: Trial) -> Outcome:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tools.crash.parts import Part, Result, Row, Say, Scale, timed
 from tools.crash.scenario import ACTS, STEPS, judge, live, look_in
-from tools.crash.victims import CHANGING, counted, in_judgement, killed_at
+from tools.crash.victims import CHANGING, counted, in_judgement, killed_at, sound
 from tools.crash.workers import Workers
 
 __all__ = ["PART", "Call", "Outcome", "Point", "attempt", "calls_of", "failures", "prepare", "run"]
@@ -46,10 +46,6 @@ class Call:
         return f"{self.name} {self.when}"
 
 
-def _sound() -> None:
-    """Leave the engine as it is."""
-
-
 @dataclass(frozen=True, slots=True)
 class Point:
     """One kill.
@@ -66,7 +62,7 @@ class Point:
     act: str
     call: Call
     again: Call | None = None
-    plant: Callable[[], None] = _sound
+    plant: Callable[[], None] = sound
 
     def __str__(self) -> str:
         return f"{self.act}, killed at {self.call}" + ("" if self.again is None else f" and then at {self.again}")
