@@ -208,16 +208,26 @@ class Walk:
             return "has no room for what it says it holds"
         if len(starts := _starts(page)) < (2 if depth > 1 else 1):
             return "holds nothing"
-        return next((fault for at in starts if (fault := self._node_fault(page, at, upper, depth))), "")
+        fault = next((fault for at in starts if (fault := self._node_fault(page, at, upper, depth))), "")
+        # A writer that takes one of two overlapping records out would move bytes to where none of the page are.
+        ends = sorted((at, self._node_end(page, at, depth)) for at in starts) if not fault else []
+        return fault or (
+            "holds records in one place" if any(one[1] > other[0] for one, other in pairwise(ends)) else ""
+        )
 
     def _node_fault(self, page: bytes, at: int, upper: int, depth: int) -> str:
         if not upper <= at <= self.size - _NODE.size:
             return "points outside of itself"
-        low, high, more, key = _NODE.unpack_from(page, at)
+        _, _, more, key = _NODE.unpack_from(page, at)
         if depth == 1 and (more & ~_BIG or not 0 < key <= _LONGEST_KEY):
             return "holds a record of another kind"
-        inside = 0 if depth > 1 else _NUMBER.size if more & _BIG else low | high << 16
-        return "holds a record that leads out of it" if at + _NODE.size + key + inside > self.size else ""
+        return "holds a record that leads out of it" if self._node_end(page, at, depth) > self.size else ""
+
+    @staticmethod
+    def _node_end(page: bytes, at: int, depth: int) -> int:
+        """Where a node ends."""
+        low, high, more, key = _NODE.unpack_from(page, at)
+        return at + _NODE.size + key + (0 if depth > 1 else _NUMBER.size if more & _BIG else low | high << 16)
 
     def _disorder(self, keys: list[bytes], low: bytes, high: bytes | None) -> str:
         """What is wrong with keys that have to ascend, and to lie in [low, high)."""

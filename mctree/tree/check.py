@@ -171,7 +171,7 @@ def _arrays(snapshot: Snapshot, _: _Looks) -> Iterator[Problem]:
 
 def _blocks(snapshot: Snapshot, looks: _Looks) -> Iterator[Problem]:
     """LOD0 rows and counts against block records."""
-    layouts = _layouts(snapshot)
+    layouts = [snapshot.layout(number) for number in (LOD0, COUNT, BEFORE)]
     before = 0
     for first in range(0, snapshot.blocks, _BLOCKS_AT_ONCE):
         stop = min(first + _BLOCKS_AT_ONCE, snapshot.blocks)

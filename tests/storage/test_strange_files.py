@@ -220,6 +220,30 @@ def test_a_cut_off_file_ends_no_process_whatever_its_headers_say(path: Path, kep
     assert in_child(child) == 0
 
 
+def test_records_that_lie_in_each_other_are_a_fault(path: Path) -> None:
+    """Found by reading: a writer that takes one of them out moves bytes beyond the page."""
+    file = path / "index.lmdb/data.mdb"
+    data = bytearray(file.read_bytes())
+    forged = 0
+    for page in range(2 * PAGE, len(data), PAGE):
+        flags, lower = struct.unpack_from("<HH", data, page + 10)
+        starts = list(struct.unpack_from(f"<{(lower - 16) // 2}H", data, page + 16)) if flags == 2 else []
+        for i, at in enumerate(starts[:-1]):
+            size, _, big, key = struct.unpack_from("<HHHH", data, page + at)
+            after = page + starts[i + 1]
+            header = data[after : after + 8 + struct.unpack_from("<H", data, after + 6)[0]]
+            if not big and size > len(header) + 8:
+                inside = at + 8 + key + (at + key) % 2
+                data[page + inside : page + inside + len(header)] = bytes(4) + header[4:]
+                struct.pack_into("<H", data, page + 16 + 2 * (i + 1), inside)
+                forged += 1
+                break
+    assert forged
+    file.write_bytes(data)
+    with pytest.raises(CorruptError, match="records in one place"):
+        mctree.open(path, trusted=False)
+
+
 def test_records_of_arrays_that_cannot_be_are_refused(path: Path) -> None:
     for fact in ({"fill": 1 << 40}, {"path": "text/\x1b[31m"}, {"path": "../out"}, {"rows_per_chunk": 1 << 40}):
         layout = {"path": "text/lod0", "dtype": "uint8", "row": [], "rows_per_chunk": 65536, "fill": 0, **fact}

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 import mctree
 from mctree.errors import CorruptError, MctreeError
-from mctree.format.keys import Table
+from mctree.format.keys import Table, u32
+from mctree.format.values import frame, pack, unpack
 from mctree.testing import ToyEncoder, scratch
 
 PAGE = 4096
@@ -101,6 +102,25 @@ def test_metadata_of_any_kind_is_a_finding(whole: Path, tmp_path: Path, name: st
     (copy / name).write_bytes(content)
     with mctree.open(copy, writable=False) as tree:
         assert {problem.where for problem in tree.verify()} == {name}
+
+
+@pytest.mark.damages
+@pytest.mark.parametrize("number", [0, 1, 2])
+@pytest.mark.parametrize("what", ["missing", "of pairs", "of fractions"])
+def test_an_array_of_text_that_is_none_is_damage(whole: Path, tmp_path: Path, number: int, what: str) -> None:
+    """Found by the fuzzer: the check ended with another error where the tokens were not described."""
+    copy = Path(shutil.copytree(whole, tmp_path / "copy"))
+    with lmdb.open(str(copy / "index.lmdb"), map_size=1 << 30) as index, index.begin(write=True) as txn:
+        key, value = next(item for item in txn.cursor() if item[0][:5] == Table.ARRAY + u32.pack(number))
+        fields = unpack(value[4:], "an array")
+        fields |= {"of pairs": {"row": [2]}, "of fractions": {"dtype": "float32"}}.get(what, {})
+        txn.delete(key)
+        if what != "missing":
+            txn.put(key, frame(key, pack(fields)))
+    with mctree.open(copy, writable=False) as tree:
+        assert list(tree.verify())
+        with tree.snapshot() as snapshot, pytest.raises(CorruptError):
+            snapshot.rows(number).read(0, 1)
 
 
 @pytest.mark.damages
