@@ -5,7 +5,8 @@
     │   ├── NotFoundError     no such node, document, commit, gist set or source
     │   ├── NotAStoreError    the path holds no mctree store, or one of another format version
     │   ├── StoreExistsError  the path to create is already taken
-    │   └── ReadOnlyError     the handle, or the medium, does not allow writing
+    │   ├── ReadOnlyError     the handle, or the medium, does not allow writing
+    │   └── PlaceError        the file system there cannot keep a store's promises: put it on a local disk
     ├── BusyError             somebody else is in the way: wait, or stop them
     │   └── LockedError       another process holds the writer lock; the message names it
     ├── CommitGoneError       the commit was collected: take a newer snapshot
@@ -26,6 +27,7 @@ __all__ = [
     "MctreeError",
     "NotAStoreError",
     "NotFoundError",
+    "PlaceError",
     "ReadOnlyError",
     "SourceError",
     "StoreExistsError",
@@ -56,6 +58,10 @@ class StoreExistsError(UsageError):
 
 class ReadOnlyError(UsageError):
     """The handle, or the medium below it, does not allow writing."""
+
+
+class PlaceError(UsageError):
+    """The file system there, such as one of a network, cannot keep what a store promises."""
 
 
 class BusyError(MctreeError):

@@ -30,6 +30,7 @@ _COMMANDS = {
     "gist": "Build, refresh, choose and drop gist sets.",
     "rm": "Remove documents.",
     "compact": "Rewrite a store without what was removed.",
+    "backup": "Copy a store, whole and verified, also while somebody writes to it.",
     "verify": "Check everything that is on disk.",
     "log": "List the commits that can be opened.",
     "keep": "Say how many commits are kept.",

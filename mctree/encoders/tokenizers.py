@@ -268,10 +268,9 @@ def _read(dump: bytes) -> tuple[tokenizers.Tokenizer, dict[str, Any]]:
     import tokenizers  # noqa: PLC0415 - a store of raw bytes works without it
 
     try:
-        description = json.loads(dump)
-        if not isinstance(description, dict):
-            raise ValueError("it is no JSON object")
         engine = tokenizers.Tokenizer.from_buffer(dump)
+        # What else stands in the JSON may be anything, and would take many times its bytes: only this part is needed.
+        decoder = None if engine.decoder is None else json.loads(engine.decoder.__getstate__())
         engine.no_truncation()
         engine.no_padding()
         engine.encode_special_tokens = True
@@ -279,7 +278,7 @@ def _read(dump: bytes) -> tuple[tokenizers.Tokenizer, dict[str, Any]]:
         if not _is_of_the_library(error):
             raise
         raise SourceError(f"this is no tokenizer.json ({_one_line(error)})") from error
-    return engine, description
+    return engine, {"decoder": decoder}
 
 
 def _is_of_the_library(error: BaseException) -> bool:

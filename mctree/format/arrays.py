@@ -14,7 +14,7 @@ import numpy as np
 
 from mctree.errors import CorruptError, UsageError
 
-__all__ = ["CHUNK_ALIGNMENT", "HUGE_PAGE", "MAX_CHUNK_BYTES", "ArrayLayout", "rows_per_chunk"]
+__all__ = ["CHUNK_ALIGNMENT", "HUGE_PAGE", "MAX_CHUNK_BYTES", "ArrayLayout", "plain_name", "rows_per_chunk"]
 
 CHUNK_ALIGNMENT = 64 * 1024
 """Chunk files are a multiple of this many bytes, the largest page size of the platforms that map them."""
@@ -22,6 +22,7 @@ HUGE_PAGE = 2 * 1024 * 1024
 """A chunk of a multiple of this many bytes can be mapped with huge pages."""
 MAX_CHUNK_BYTES = 256 * 1024 * 1024
 """Larger chunks are refused: sizes that come from a file are not trusted."""
+_LONGEST_NAME = 255
 
 _DTYPES: dict[str, np.dtype[np.generic]] = {
     "uint8": np.dtype("u1"),
@@ -32,6 +33,16 @@ _DTYPES: dict[str, np.dtype[np.generic]] = {
     "float16": np.dtype("<f2"),
     "float32": np.dtype("<f4"),
 }
+_MOST_FILL = {
+    "uint8": 0xFF,
+    "uint16": 0xFFFF,
+    "uint32": 0xFFFFFFFF,
+    "uint64": 0xFFFFFFFFFFFFFFFF,
+    "int8": 0x7F,
+    "float16": 1 << 11,
+    "float32": 1 << 24,
+}
+"""What rows that were never written can hold: integers that the type holds exactly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +64,16 @@ class ArrayLayout:
     fill: int = 0
 
     def __post_init__(self) -> None:
+        if not all(map(plain_name, self.path.split("/"))):
+            raise CorruptError(f"array path {self.path!r:.200} is not a plain relative path")
         if self.dtype not in _DTYPES:
-            raise CorruptError(f"array {self.path!r}: element type {self.dtype!r} is not one of {sorted(_DTYPES)}")
+            raise CorruptError(f"array {self.path!r}: element type {self.dtype!r:.60} is not one of {sorted(_DTYPES)}")
         if len(self.row) > 7 or any(n < 1 or n > 1 << 24 for n in self.row):
-            raise CorruptError(f"array {self.path!r}: row shape {self.row} is out of range")
+            raise CorruptError(f"array {self.path!r}: row shape {self.row!r:.60} is out of range")
         if self.rows_per_chunk < 1 or not 0 < self.chunk_bytes <= MAX_CHUNK_BYTES:
             raise CorruptError(f"array {self.path!r}: chunks of {self.rows_per_chunk} rows are out of range")
-        parts = self.path.split("/")
-        if any(not part or part.startswith(".") or "\\" in part or "\0" in part for part in parts):
-            raise CorruptError(f"array path {self.path!r} is not a plain relative path")
+        if not 0 <= self.fill <= _MOST_FILL[self.dtype]:
+            raise CorruptError(f"array {self.path!r}: {self.fill} is no {self.dtype} that rows are filled with")
 
     @property
     def numpy(self) -> np.dtype[np.generic]:
@@ -85,6 +97,12 @@ class ArrayLayout:
     def chunk_key(self, chunk: int) -> str:
         """The file name of a chunk: the Zarr default encoding with `.` as separator."""
         return "c." + ".".join([str(chunk)] + ["0"] * len(self.row))
+
+
+def plain_name(part: str) -> bool:
+    """Whether a part of a path is a name that leads nowhere else, and that can be shown: not hidden, not a way up."""
+    fits = 0 < len(part.encode("utf-8", "replace")) <= _LONGEST_NAME
+    return fits and part.isprintable() and not part.startswith(".") and not set(part) & {"\\", "/"}
 
 
 def rows_per_chunk(row_bytes: int, target_bytes: int) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from mctree.errors import CorruptError, NotAStoreError
-from mctree.format.arrays import ArrayLayout
+from mctree.format.arrays import ArrayLayout, plain_name
 from mctree.format.fields import Fields
 from mctree.format.values import pack
 
@@ -32,6 +32,16 @@ FORMAT = 1
 
 _MOST_BLOCKS = 1 << 53
 """As many as geometry can address."""
+_MOST_ROWS = 32 * _MOST_BLOCKS
+_MOST = 1 << 62
+_MOST_DIM = 1 << 24
+_STORE_BYTES, _DIGEST_BYTES = 16, 32
+_MOST_ARRAYS = 1 << 31
+
+
+def _storable(time_ns: int) -> int:
+    """What a clock says, as near as a record can hold it: one that is set before 1970 must not cost a commit."""
+    return min(max(time_ns, 0), (1 << 64) - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +67,7 @@ class Meta:
                 "format": FORMAT,
                 "store": self.store,
                 "epoch": self.epoch,
-                "created_ns": self.created_ns,
+                "created_ns": _storable(self.created_ns),
                 "chunk_bytes": self.chunk_bytes,
             }
         )
@@ -68,7 +78,10 @@ class Meta:
         f = Fields(payload, "the store's own record")
         if (version := f.count("format")) != FORMAT:
             raise NotAStoreError(f"the store has format {version}; this release of mctree reads format {FORMAT}")
-        return cls(f.get("store", bytes), f.count("epoch"), f.count("created_ns"), f.count("chunk_bytes"))
+        store, epoch = f.get("store", bytes), f.count("epoch")
+        if len(store) != _STORE_BYTES or epoch >= _MOST:
+            raise CorruptError("the store's own record: it has no name, or an epoch that cannot be")
+        return cls(store, epoch, f.count("created_ns"), f.count("chunk_bytes"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +148,7 @@ class Commit:
         return pack(
             {
                 "parent": self.parent,
-                "time_ns": self.time_ns,
+                "time_ns": _storable(self.time_ns),
                 "blocks": self.blocks,
                 "tokens": self.tokens,
                 "documents": self.documents,
@@ -151,9 +164,20 @@ class Commit:
     def decode(cls, number: int, payload: bytes) -> Commit:
         """The record of commit `number`."""
         f = Fields(payload, f"commit {number}")
-        numbers = {k: n for k, (n,) in f.counts("next", 1).items()}
-        if not {"document", "array", "gist_set", "link"} <= numbers.keys() or f.count("blocks") > _MOST_BLOCKS:
+        numbers = {k: n for k, (n,) in f.counts("next", 1, str).items()}
+        arrays = {k: ArrayState(rows, refreshed) for k, (rows, refreshed) in f.counts("arrays", 2, int).items()}
+        # Below these there is room for all that can ever be made; above them arithmetic would overflow somewhere.
+        wide, narrow = (
+            (numbers.get("document", _MOST), numbers.get("link", _MOST), number),
+            (
+                numbers.get("array", _MOST),
+                numbers.get("gist_set", _MOST),
+            ),
+        )
+        if max(wide) >= _MOST or max(narrow) >= _MOST_ARRAYS or f.count("blocks") > _MOST_BLOCKS:
             raise CorruptError(f"commit {number}: it names no next numbers, or more blocks than there can be")
+        if any(not 0 <= k < _MOST_ARRAYS or state.rows > _MOST_ROWS for k, state in arrays.items()):
+            raise CorruptError(f"commit {number}: it sees more of an array than there can be")
         return cls(
             number=number,
             parent=f.count("parent"),
@@ -162,10 +186,10 @@ class Commit:
             tokens=f.count("tokens"),
             documents=f.count("documents"),
             dead_blocks=f.count("dead_blocks"),
-            arrays={k: ArrayState(rows, refreshed) for k, (rows, refreshed) in f.counts("arrays", 2).items()},
-            refreshed={k: commit for k, (commit,) in f.counts("refreshed", 1).items()},
+            arrays=arrays,
+            refreshed={k: commit for k, (commit,) in f.counts("refreshed", 1, int).items()},
             next=numbers,
-            tables={k: (n, total) for k, (n, total) in f.counts("tables", 2).items()},
+            tables={k: (n, total) for k, (n, total) in f.counts("tables", 2, str).items()},
         )
 
 
@@ -300,8 +324,12 @@ class GistSetRecord:
         """The record of these bytes."""
         f = Fields(payload, "a gist set's record")
         levels, modalities = f.get("levels", list), f.get("modalities", list)
-        if any(type(n) is not int for n in levels) or any(type(m) is not str for m in modalities):
-            raise CorruptError("a gist set's record: its levels or modalities are damaged")
+        if any(type(n) is not int or not 0 <= n < _MOST_ARRAYS for n in levels):
+            raise CorruptError("a gist set's record: its levels are damaged")
+        if any(type(m) is not str for m in modalities) or not plain_name(f.get("folder", str)):
+            raise CorruptError("a gist set's record: its modalities or its folder are damaged")
+        if not 0 < f.count("dim") <= _MOST_DIM or len(f.get("blob", bytes)) != _DIGEST_BYTES:
+            raise CorruptError("a gist set's record: its dimension or its digest is damaged")
         return cls(
             f.get("name", str),
             f.get("folder", str),
@@ -342,7 +370,7 @@ class LinkRecord:
         spans = []
         for name in ("source", "target"):
             span = f.get(name, list)
-            if len(span) != 3 or any(type(n) is not int or n < 0 for n in span):
+            if len(span) != 3 or any(type(n) is not int or not 0 <= n < _MOST for n in span) or span[1] >= span[2]:
                 raise CorruptError(f"a link's record: its {name} is damaged")
             spans.append((span[0], span[1], span[2]))
         return cls(spans[0], spans[1], f.get("kind", str), f.get("score", float))

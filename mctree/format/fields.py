@@ -44,15 +44,16 @@ class Fields:
             raise CorruptError(f"{self.what}: field {name!r} is out of range")
         return value
 
-    def counts(self, name: str, items: int) -> dict[Any, tuple[int, ...]]:
-        """A map of keys to `items` counts each."""
+    def counts(self, name: str, items: int, kind: type) -> dict[Any, tuple[int, ...]]:
+        """A map of keys of a type to `items` counts each."""
         found: dict[Any, tuple[int, ...]] = {}
         for key, value in self.get(name, dict).items():
             if (
-                not isinstance(value, list)
+                type(key) is not kind
+                or not isinstance(value, list)
                 or len(value) != items
                 or any(type(n) is not int or not 0 <= n < 1 << 64 for n in value)
             ):
-                raise CorruptError(f"{self.what}: field {name!r} is damaged at {key!r}")
+                raise CorruptError(f"{self.what}: field {name!r} is damaged at {key!r:.40}")
             found[key] = tuple(value)
         return found

@@ -24,6 +24,7 @@ __all__ = [
     "VERSIONED",
     "Table",
     "block_page_key",
+    "checked_key",
     "checksum_key",
     "commit_key",
     "death_key",
@@ -86,9 +87,40 @@ GROWING = frozenset({Table.BLOCKS, Table.DEATH, Table.RUN, Table.ORIGINAL, Table
 PLAIN = frozenset(set(Table) - VERSIONED - GROWING)
 """Tables whose values are replaced in place."""
 
+_KEY_BYTES: dict[bytes, int] = {
+    Table.META: 1,
+    Table.COMMIT: 9,
+    Table.CONDEMNED: 9,
+    Table.ARRAY: 13,
+    Table.CHUNK: 21,
+    Table.CHECKSUMS: 25,
+    Table.PUBLISH: 13,
+    Table.BLOCKS: 9,
+    Table.DEATH: 17,
+    Table.DOCUMENT: 17,
+    Table.RUN: 17,
+    Table.TAIL: 17,
+    Table.ORIGINAL: 17,
+    Table.SOURCE: 33,
+    Table.STAMP: 17,
+    Table.GIST_SET: 13,
+    Table.BLOB: 33,
+    Table.LINK: 17,
+    Table.LINK_NODE: 30,
+}
+"""How long the keys of each table are, its tag included."""
+_LEAST_KEY_BYTES: dict[bytes, int] = {Table.SETTING: 10, Table.GRAVE: 22}
+"""How long the keys of the other tables are at least: a name and a commit; a commit and a versioned key."""
+
 _PAIR = Struct(">QQ")
 _CHECKSUM = Struct(">IQQI")
 _LINK_NODE = Struct(">IBQQ")
+
+
+def checked_key(key: bytes) -> bool:
+    """Whether a key is one of some table: whoever takes its fields apart need not look again."""
+    known = _KEY_BYTES.get(key[:1])
+    return len(key) == known if known else len(key) >= _LEAST_KEY_BYTES.get(key[:1], len(key) + 1)
 
 
 def version_key(table: Table, key: bytes, commit: int) -> bytes:

@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 
 from mctree.errors import CorruptError, UsageError
 
-__all__ = ["checked_text", "crc32c", "crc32c_extend", "frame", "pack", "unframe", "unframe_fixed", "unpack"]
+__all__ = ["checked_text", "crc32c", "crc32c_extend", "frame", "number", "pack", "unframe", "unframe_fixed", "unpack"]
 
 _CRC_BYTES = 4
+_MOST_MAP_BYTES = 1 << 24
+"""A map is held in memory as a whole, and that takes many times its bytes."""
 
 
 def frame(key: bytes, payload: bytes) -> bytes:
@@ -115,9 +117,31 @@ def checked_text(value: object, what: str) -> str:
 
 
 def pack(value: dict[str, Any]) -> bytes:
-    """Encode a map as MessagePack."""
+    """Encode a map as MessagePack.
+
+    Raises:
+        UsageError: it takes more bytes than are ever read back.
+    """
     packed: bytes = msgpack.packb(value, use_bin_type=True)
+    if len(packed) > _MOST_MAP_BYTES:
+        raise UsageError(f"a record of {len(packed)} bytes is too large: names and locators may take {_MOST_MAP_BYTES}")
     return packed
+
+
+def number(payload: bytes, width: int, what: str) -> int:
+    """The one big-endian number that a payload of `width` bytes is.
+
+    Args:
+        payload: the bytes.
+        width: how many there must be.
+        what: names the record in the error.
+
+    Raises:
+        CorruptError: there are more or fewer.
+    """
+    if len(payload) != width:
+        raise CorruptError(f"{what} has {len(payload)} bytes, not {width}; run `mctree verify`")
+    return int.from_bytes(payload, "big")
 
 
 def unpack(payload: bytes, what: str) -> dict[str, Any]:
@@ -128,9 +152,11 @@ def unpack(payload: bytes, what: str) -> dict[str, Any]:
         what: names the record in the error.
 
     Raises:
-        CorruptError: it is not one MessagePack map with string keys.
+        CorruptError: it is not one MessagePack map, or larger than one can be.
     """
     n = len(payload)
+    if n > _MOST_MAP_BYTES:
+        raise CorruptError(f"{what} has {n} bytes, where at most {_MOST_MAP_BYTES} can be")
     try:
         value = msgpack.unpackb(
             payload,
@@ -142,7 +168,7 @@ def unpack(payload: bytes, what: str) -> dict[str, Any]:
             max_map_len=n,
             max_ext_len=0,
         )
-    except (ValueError, msgpack.UnpackException, RecursionError) as error:
+    except (ValueError, TypeError, msgpack.UnpackException, RecursionError) as error:
         raise CorruptError(f"{what} is not readable: {type(error).__name__}") from error
     if not isinstance(value, dict):
         raise CorruptError(f"{what} is not a map")

@@ -11,12 +11,14 @@ A store that holds something keeps what it has; arguments that say otherwise are
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 from mctree.encoders import BytesTokenizer, Encoder, HFTokenizer, Tokenizer, train_bpe
 from mctree.encoders.lexical import LexicalEncoder
+from mctree.encoders.tokenizers import MAX_TOKENIZER_BYTES
 from mctree.errors import SourceError, UsageError
 from mctree.format.facts import Stamp
 from mctree.ingest.sample import Sample
@@ -141,8 +143,11 @@ def read_tokenizer(choice: TokenizerChoice) -> Tokenizer | None:
     if choice == "bytes":
         return BytesTokenizer()
     try:
-        with open(choice, "rb") as file:
-            dump = file.read()
+        # A FIFO would be waited for, and a device may have no end: only files are read, and no more than can be one.
+        with open(choice, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise SourceError(f"the tokenizer {os.fspath(choice)!r} is no file: give bytes or a tokenizer.json")
+            dump = file.read(MAX_TOKENIZER_BYTES + 1)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise SourceError(

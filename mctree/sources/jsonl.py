@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from mctree.errors import SourceError
-from mctree.sources.files import RegularFile
+from mctree.sources.files import HEAD, RegularFile
 from mctree.sources.inflate import inflated
 from mctree.sources.names import inside, shown
 from mctree.sources.protocol import RawDocument, Skipped
@@ -87,6 +87,9 @@ def jsonl_file_documents(file: RegularFile, fields: Fields, limit: int) -> Itera
         yield opened
         return
     with opened:
+        # Neither JSON nor gzip has long runs of zeros: reading a terabyte of them would lead to nothing.
+        if file.stamp.size > HEAD and opened.has_hole():
+            raise SourceError(f"{shown(file.name)} is sparse, with a hole of zero bytes: restore it or exclude it")
         yield from jsonl_documents(file.name, opened.chunks(), fields, limit)
 
 

@@ -11,28 +11,26 @@ from numpy.typing import NDArray
 
 from mctree.errors import CorruptError
 from mctree.format.arrays import ArrayLayout
-from mctree.format.keys import Table, u32, u64
-from mctree.format.values import describe, unframe
+from mctree.format.keys import Table, checked_key, u32, u64
+from mctree.format.values import unframe
 from mctree.storage.chunks import open_generation, read_chunk
-from mctree.storage.files import read_small
+from mctree.storage.files import check_plain, read_small
 from mctree.storage.index import Reading
 from mctree.storage.store import Store
 
 __all__ = ["bad_records", "committed_rows", "small_file", "sound_records"]
 
-_TAGS = frozenset(table.value for table in Table)
 
-
-def bad_records(index: Reading) -> Iterator[tuple[str, str]]:
-    """Index records that fail their checksum, or that belong to no table: (key, what is wrong)."""
+def bad_records(index: Reading) -> Iterator[tuple[bytes, str]]:
+    """Index records that fail their checksum, or whose key belongs to no table: (key, what is wrong)."""
     for key, value in index.raw():
-        if key[:1] not in _TAGS:
-            yield describe(key), "belongs to no table"
+        if not checked_key(key):
+            yield key, "belongs to no table"
             continue
         try:
             unframe(key, value)
         except CorruptError:
-            yield describe(key), "fails its checksum"
+            yield key, "fails its checksum"
 
 
 def sound_records(index: Reading, table: Table) -> Iterator[tuple[bytes, bytes]]:
@@ -43,7 +41,13 @@ def sound_records(index: Reading, table: Table) -> Iterator[tuple[bytes, bytes]]
 
 
 def small_file(store: Store, name: str) -> bytes:
-    """The content of a small file of the store, such as a `zarr.json`."""
+    """The content of a small file of the store, such as a `zarr.json`.
+
+    Raises:
+        FileNotFoundError: there is none.
+        CorruptError: it is no small file, or a link stands on the way to it.
+    """
+    check_plain(name, store.at)
     return read_small(name, store.at)
 
 

@@ -25,7 +25,15 @@ from numpy.typing import NDArray
 from mctree.errors import CorruptError
 from mctree.format.arrays import CHUNK_ALIGNMENT, ArrayLayout
 from mctree.format.values import crc32c
-from mctree.storage.files import make_directory, opened, pwrite_all, replace_file, start_writing, sync_directory
+from mctree.storage.files import (
+    make_directory,
+    open_file,
+    opened,
+    pwrite_all,
+    replace_file,
+    start_writing,
+    sync_directory,
+)
 
 __all__ = [
     "GENERATIONS_NAME",
@@ -38,7 +46,6 @@ __all__ = [
 ]
 
 GENERATIONS_NAME = "generations"
-_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 def generation_name(array: int, chunk: int, generation: int) -> str:
@@ -73,13 +80,9 @@ def open_generation(at: int, array: int, layout: ArrayLayout, chunk: int, genera
 
 def _try_open(name: str, at: int) -> int | None:
     try:
-        return os.open(name, _READ, dir_fd=at)
+        return open_file(name, os.O_RDONLY, at)
     except FileNotFoundError:
         return None
-    except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENXIO):
-            raise CorruptError(f"{name!r} in the store is no regular file; run `mctree verify`") from error
-        raise
 
 
 def read_chunk(fd: int, layout: ArrayLayout, rows: int) -> NDArray[np.generic]:
@@ -197,15 +200,14 @@ class ArrayWriter:
         self._fd, self._chunk = None, -1
         name = f"{self.layout.path}/{self.layout.chunk_key(chunk)}"
         fresh = inside == 0
-        flags = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         if not fresh:
-            self._fd = os.open(name, flags, dir_fd=self._at)
+            self._fd = open_file(name, os.O_WRONLY, self._at)
             if (size := os.fstat(self._fd).st_size) != self.layout.chunk_bytes:
                 raise CorruptError(f"{name!r} has {size} bytes, not {self.layout.chunk_bytes}; run `mctree verify`")
         else:
             # What a crash may have left under the name was never committed: nobody has it open.
             self._new_entries.update(make_directory(self.layout.path, self._at))
-            self._fd = os.open(name, flags | os.O_CREAT | os.O_TRUNC, 0o666, dir_fd=self._at)
+            self._fd = open_file(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, self._at)
             os.ftruncate(self._fd, self.layout.chunk_bytes)
             self._new_entries.add(self.layout.path)
             self.created.append(chunk)
@@ -256,7 +258,7 @@ def publish(at: int, array: int, layout: ArrayLayout, chunk: int, old: int, new:
     except OSError as error:
         if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK):
             raise
-        with opened(key, _READ, at) as fd:
+        with opened(key, os.O_RDONLY, at) as fd:
             replace_file(kept, read_chunk(fd, layout, layout.rows_per_chunk).tobytes(), at)
     sync_directory(GENERATIONS_NAME, at)
     os.rename(staged, key, src_dir_fd=at, dst_dir_fd=at)

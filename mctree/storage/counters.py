@@ -51,7 +51,7 @@ def read_counts(at: int, name: str, start: int, stop: int) -> NDArray[np.uint32]
     """The counters [start, stop): `uint32 [stop - start]`; those that were never counted are 0."""
     out = np.zeros(stop - start, np.uint32)
     try:
-        with opened(f"{TELEMETRY_NAME}/{name}", os.O_RDONLY | os.O_NONBLOCK, at) as fd:
+        with opened(f"{TELEMETRY_NAME}/{name}", os.O_RDONLY, at) as fd:
             data = os.pread(fd, (stop - start) * _DTYPE.itemsize, start * _DTYPE.itemsize)
     except FileNotFoundError:
         return out

@@ -15,12 +15,12 @@ import fcntl
 import os
 import re
 import secrets
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 
 import lmdb
 
-from mctree.errors import StoreExistsError
+from mctree.errors import StoreExistsError, WriterFailedError
 from mctree.format.arrays import ArrayLayout
 from mctree.format.facts import ArrayState, Commit, Meta, array_fact
 from mctree.format.keys import Table, commit_key, u32, version_key
@@ -36,15 +36,18 @@ from mctree.storage.files import (
     replace_file,
     sync_directory,
     sync_tree,
+    telling,
 )
 from mctree.storage.index import Writing
 from mctree.storage.leases import LEASES_NAME
 from mctree.storage.pages import INDEX_NAME
+from mctree.storage.place import check_place
 
 __all__ = [
     "FIRST_NUMBERS",
     "build_store",
     "create_store",
+    "making",
     "remove_store",
     "write_array_metadata",
     "write_array_rows",
@@ -83,38 +86,53 @@ def create_store(
 
     Raises:
         StoreExistsError: something is at `path`.
+        PlaceError: it would be in a network file system.
     """
-    parent, name = os.path.split(os.path.abspath(path))
-    os.makedirs(parent, exist_ok=True)
-    above = open_directory(parent)
-    try:
-        if exists(name, above):
-            raise StoreExistsError(f"{path} exists already; open it, or choose another name")
-        if not alone:
-            _sweep(name, above)
-        temporary, at = _make_folder(name, above, alone=alone)
+    with making(path, alone=alone) as (at, folder):
+        build_store(at, folder, meta, first=first, time_ns=time_ns, arrays=arrays, facts=facts, numbers=numbers)
+
+
+@contextmanager
+def making(path: str, *, alone: bool = False) -> Iterator[tuple[int, str]]:
+    """Make a store in a `with` block: what is in its folder when the block ends well is made durable, and put in place.
+
+    Args:
+        path: where; nothing may be there.
+        alone: as `create_store` takes it.
+
+    Yields:
+        A descriptor of the folder, which is empty, and its path, which is that of a sibling until the end.
+
+    Raises:
+        StoreExistsError: something is at `path`.
+        PlaceError: it would be in a network file system.
+        WriterFailedError: it could not be made.
+    """
+    with telling(f"making {path}"):
+        parent, name = os.path.split(os.path.abspath(path))
+        os.makedirs(parent, exist_ok=True)
+        above = open_directory(parent)
         try:
-            build_store(
-                at,
-                os.path.join(parent, temporary),
-                meta,
-                first=first,
-                time_ns=time_ns,
-                arrays=arrays,
-                facts=facts,
-                numbers=numbers,
-            )
-            sync_tree(at)
-            if temporary != name:
-                _rename(temporary, name, above)
-            sync_directory(".", above)
-        except BaseException:
-            remove_tree(temporary, above)
-            raise
+            check_place(above, path)
+            if exists(name, above):
+                raise StoreExistsError(f"{path} exists already; open it, or choose another name")
+            if not alone:
+                _sweep(name, above)
+            temporary, at = _make_folder(name, above, alone=alone)
+            try:
+                yield at, os.path.join(parent, temporary)
+                sync_tree(at)
+                if temporary != name:
+                    _rename(temporary, name, above)
+                sync_directory(".", above)
+            except BaseException:
+                with suppress(OSError):  # then the next creation removes it
+                    remove_tree(temporary, above)
+                raise
+            finally:
+                os.close(at)
         finally:
-            os.close(at)
-    finally:
-        os.close(above)
+            os.close(above)
 
 
 def remove_store(path: str) -> None:
@@ -185,26 +203,38 @@ def build_store(
     for layout in arrays:
         write_group_metadata(at, layout.path, sync=False)
         write_array_metadata(at, layout, 0, sync=False)
-    environment = lmdb.open(os.path.join(path, INDEX_NAME), map_size=_MAP_BYTES, max_dbs=0, max_readers=1024)
     try:
-        with environment.begin(write=True) as txn:
-            index = Writing(txn, first, {})
-            index.put(Table.META, meta.encode())
-            for number, layout in enumerate(arrays):
-                index.put(version_key(Table.ARRAY, u32.pack(number), first), array_fact(layout))
-            for key, payload in facts.items():
-                index.put(key, payload)
-            commit = Commit(
-                number=first,
-                parent=0,
-                time_ns=time_ns,
-                arrays={number: ArrayState(0) for number in range(len(arrays))},
-                next={**{kind: numbers[kind] for kind in FIRST_NUMBERS}, "array": len(arrays)},
-                tables=index.tables,
-            )
-            index.put(commit_key(Table.COMMIT, first), commit.encode())
-    finally:
-        environment.close()
+        _write_index(path, meta, first, time_ns, arrays, facts, numbers)
+    except lmdb.Error as error:
+        raise WriterFailedError(f"the index of {path} could not be written ({error})") from error
+
+
+def _write_index(
+    path: str,
+    meta: Meta,
+    first: int,
+    time_ns: int,
+    arrays: Sequence[ArrayLayout],
+    facts: Mapping[bytes, bytes],
+    numbers: Mapping[str, int],
+) -> None:
+    environment = lmdb.open(os.path.join(path, INDEX_NAME), map_size=_MAP_BYTES, max_dbs=0, max_readers=1024)
+    with closing(environment), environment.begin(write=True) as txn:
+        index = Writing(txn, first, {})
+        index.put(Table.META, meta.encode())
+        for number, layout in enumerate(arrays):
+            index.put(version_key(Table.ARRAY, u32.pack(number), first), array_fact(layout))
+        for key, payload in facts.items():
+            index.put(key, payload)
+        commit = Commit(
+            number=first,
+            parent=0,
+            time_ns=time_ns,
+            arrays={number: ArrayState(0) for number in range(len(arrays))},
+            next={**{kind: numbers[kind] for kind in FIRST_NUMBERS}, "array": len(arrays)},
+            tables=index.tables,
+        )
+        index.put(commit_key(Table.COMMIT, first), commit.encode())
 
 
 def write_group_metadata(at: int, path: str, *, sync: bool = True) -> None:
@@ -248,7 +278,7 @@ def write_array_rows(at: int, layout: ArrayLayout, rows: int) -> None:
     name, wanted = f"{layout.path}/zarr.json", array_metadata(layout, rows)
     start, field = rows_field(rows)
     stop = start + len(field)
-    with suppress(FileNotFoundError), opened(name, os.O_RDWR | os.O_NONBLOCK, at) as fd:
+    with suppress(FileNotFoundError), opened(name, os.O_RDWR, at) as fd:
         found = os.pread(fd, len(wanted) + 1, 0)
         if len(found) == len(wanted) and found[:start] == wanted[:start] and found[stop:] == wanted[stop:]:
             pwrite_all(fd, field, start)

@@ -1,8 +1,8 @@
 """How does a process reach an LMDB index safely?  One guarded environment per process and file.
 
-LMDB is fast because it trusts its caller; what it trusts is checked here.  The data file's size is compared with its
-own header before it is mapped (a truncated file would end the process with SIGBUS); `lock.mdb` is preallocated (on a
-full disk its first use would do the same); the process id is compared at every transaction (an environment that
+LMDB is fast because it trusts its caller; what it trusts is checked here.  The headers of the data file are judged
+before it is mapped (see `mctree.storage.gate`); `lock.mdb` is preallocated (on a full disk its first use would end the
+process with SIGBUS); the process id is compared at every transaction (an environment that
 crossed a fork reads and writes without complaint, and closing it there frees the parent's reader slot); the map grows
 when it is full, and follows when another process grew it.
 
@@ -14,7 +14,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,8 +21,10 @@ from contextlib import contextmanager
 import lmdb
 
 from mctree.errors import BusyError, CorruptError, NotAStoreError, WriterFailedError
-from mctree.storage.files import opened
-from mctree.storage.pages import DATA_NAME, INDEX_NAME, damaged_below, read_meta
+from mctree.storage.files import opened, telling
+from mctree.storage.gate import check_index
+from mctree.storage.pages import DATA_NAME, INDEX_NAME
+from mctree.storage.place import check_place
 
 __all__ = ["Environment", "MapFull", "WriteTransaction", "open_environment"]
 
@@ -33,10 +34,7 @@ _MAP_BYTES = 1 << 40
 _SMALLEST_MAP = 1 << 30
 _MAX_READERS = 1024
 _FORK_WAIT = 1.0
-_MAGIC = 0xBEEFC0DE
-_PAGE_HEADER = 16
-_SMALLEST_PAGE, _LARGEST_PAGE = 1 << 9, 1 << 16
-_META = struct.Struct("<IIQQ")  # magic, version, fixed address, map size
+_LARGEST_LOCK_FILE = 1 << 20
 
 _shared: dict[tuple[int, int], Environment] = {}
 _shared_lock = threading.RLock()
@@ -50,6 +48,7 @@ class Environment:
     """
 
     def __init__(self, path: str, identity: tuple[int, int], writable: bool) -> None:
+        self._path = path
         self.identity = identity
         self.writable = writable
         self._users = 0
@@ -149,7 +148,17 @@ class Environment:
         del self._env
 
     def _begin_read(self) -> lmdb.Transaction:
+        env = self._env
         try:
+            return env.begin()
+        except lmdb.PanicError:
+            # A commit of this process could not be written, and LMDB takes no more calls: readers go on without it.
+            with self._resize:
+                self._readers -= 1
+                self._resize.notify_all()
+                self._resize.wait_for(lambda: self._readers == 0)
+                self._open_again(env)
+                self._readers += 1
             return self._env.begin()
         except lmdb.MapResizedError:
             with self._resize:
@@ -167,8 +176,20 @@ class Environment:
             except lmdb.ReadersFullError:
                 raise BusyError(f"more than {_MAX_READERS} readers have the index open at this moment; retry") from None
 
+    def _open_again(self, given_up: lmdb.Environment) -> None:
+        """Have an environment anew instead of one that LMDB has given up, unless somebody has seen to it."""
+        if self._env is given_up:
+            given_up.close()
+            self._env = _open(self._path, self.writable)
+
     def _begin_write(self) -> lmdb.Transaction:
+        env = self._env
         try:
+            return env.begin(write=True)
+        except lmdb.PanicError:
+            with self._resize:
+                self._resize.wait_for(lambda: self._readers == 0)
+                self._open_again(env)
             return self._env.begin(write=True)
         except lmdb.MapResizedError:
             with self._resize:
@@ -215,17 +236,21 @@ def open_environment(at: int, where: str, *, writable: bool) -> Environment:
     Raises:
         NotAStoreError: there is no index.
         CorruptError: the index is no LMDB file, or shorter than its own header says.
+        PlaceError: it is in a network file system.
+        WriterFailedError: there is no room for LMDB's lock file.
     """
     folder = f"/proc/self/fd/{at}/{INDEX_NAME}" if os.path.exists("/proc/self/fd") else os.path.join(where, INDEX_NAME)
     try:
-        with opened(DATA_NAME, os.O_RDONLY | os.O_NONBLOCK, at) as fd:
+        with opened(DATA_NAME, os.O_RDONLY, at) as fd:
             status = os.fstat(fd)
             identity = (status.st_dev, status.st_ino)
             with _shared_lock:
                 shared = _shared.get(identity)
                 if shared is None:
-                    _check_size(fd, where)
-                    _preallocate(f"{INDEX_NAME}/lock.mdb", at)
+                    check_place(at, where)
+                    check_index(fd, where)
+                    with telling(f"opening the index of {where}"):
+                        _preallocate(f"{INDEX_NAME}/lock.mdb", at)
                     shared = _shared[identity] = Environment(folder, identity, writable)
                 shared._users += 1
                 return shared
@@ -261,54 +286,19 @@ def _open(path: str, writable: bool) -> lmdb.Environment:
                 raise
 
 
-def _check_size(fd: int, where: str) -> None:
-    """Make sure that the data file is LMDB's and holds all its pages: LMDB maps it without looking.
-
-    It may end before the last page that was ever taken, for what a transaction takes and gives back is never written.
-    Then, which is seldom, all pages in use are looked at.
+def _preallocate(name: str, at: int) -> None:
+    """Let LMDB's lock file have its room on the disk.
 
     Raises:
-        CorruptError: it is not; the message names the file.
+        CorruptError: what stands there is no such file.
     """
-    name = os.path.join(where, INDEX_NAME, "data.mdb")
-
-    def refused(what: str) -> CorruptError:
-        return CorruptError(f"the index file {name} {what}; restore the store from a copy")
-
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        raise refused("is no regular file")
-    head = os.pread(fd, 2 * _LARGEST_PAGE, 0)
-    # In this order, for a writer elsewhere makes the file longer before its header says so.
-    size = os.fstat(fd).st_size
-    cut_off = f"is cut off: it has {size} bytes"
-    if len(head) < _SMALLEST_PAGE:
-        raise refused(cut_off)
-    # A meta page: page header, magic, version, address, map size, two B-tree records of 48 bytes (the first starts
-    # with the page size), last page number, transaction number.  There are two, written in turns.
-    page = struct.unpack_from("<I", head, _PAGE_HEADER + _META.size)[0]
-    if _META.unpack_from(head, _PAGE_HEADER)[0] != _MAGIC:
-        raise refused("is damaged: it does not begin as LMDB's files do")
-    if not _SMALLEST_PAGE <= page <= _LARGEST_PAGE or page & (page - 1):
-        raise refused(f"is damaged: it says that its pages have {page} bytes")
-    if len(head) < 2 * page:
-        raise refused(f"{cut_off}, and its header alone needs {2 * page}")
-    if _META.unpack_from(head, page + _PAGE_HEADER)[0] != _MAGIC:
-        raise refused("is damaged: its second page is not as LMDB's are")
-    newest = max(range(2), key=lambda meta: read_meta(head[meta * page :]).number)
-    meta = read_meta(head[newest * page :])
-    if size < (meta.last + 1) * page and any(damaged_below(fd, page, newest)):
-        # Unless somebody went on writing meanwhile, and used those pages for something else.
-        if read_meta(os.pread(fd, page, (1 - newest) * page)).number <= meta.number:
-            raise refused(f"{cut_off} where its header needs {(meta.last + 1) * page}")
-        _check_size(fd, where)
-
-
-def _preallocate(name: str, at: int) -> None:
     # Must come before LMDB opens the file: closing any descriptor of it drops this process's LMDB locks.
     size = 64 * (_MAX_READERS + 2)
     try:
         with opened(name, os.O_RDWR | os.O_CREAT, at) as fd:
             status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST_LOCK_FILE:
+                raise CorruptError(f"{name!r} in the store is no lock file of LMDB; remove it while nobody reads")
             if status.st_blocks * 512 < max(size, status.st_size) and hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(fd, 0, max(size, status.st_size))
     except OSError as error:

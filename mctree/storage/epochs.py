@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from mctree.errors import MctreeError
+from mctree.errors import BusyError, MctreeError
 from mctree.storage.files import exchange, list_names, make_directory, open_directory, remove_tree, sync_directory
 from mctree.storage.leases import held_commits
 from mctree.storage.store import EPOCHS_NAME, Store
@@ -31,11 +31,28 @@ def replace_epoch(store: Store) -> None:
     """Let the complete next epoch stand at the store's path, and keep this one for those who use it.
 
     The caller holds the writer's lock of both.
+
+    Raises:
+        BusyError: the store was moved away meanwhile; whatever stands at its path stays there.
     """
     parent, name = os.path.split(store.path)
     above = open_directory(parent)
     try:
-        exchange(os.path.basename(compacting_path(store.path)), name, above)
+        beside = os.path.basename(compacting_path(store.path))
+        refusal = BusyError(f"{store.path} was moved while it was compacted; compact it where it is now")
+        if store.moved:
+            remove_tree(beside, above)
+            raise refusal
+        try:
+            exchange(beside, name, above)
+        except FileNotFoundError:
+            remove_tree(beside, above)
+            raise refusal from None
+        there, here = os.stat(beside, dir_fd=above, follow_symlinks=False), os.fstat(store.at)
+        if (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino):
+            exchange(beside, name, above)  # it was moved between the two steps, and this is somebody else's
+            remove_tree(beside, above)
+            raise refusal
         sync_directory(".", above)
     finally:
         os.close(above)

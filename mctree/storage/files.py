@@ -10,12 +10,13 @@ import ctypes
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
-from mctree.errors import CorruptError
+from mctree.errors import CorruptError, WriterFailedError
 
 __all__ = [
+    "check_kinds",
     "check_plain",
     "exchange",
     "exists",
@@ -23,6 +24,7 @@ __all__ = [
     "list_names",
     "make_directory",
     "open_directory",
+    "open_file",
     "opened",
     "pwrite_all",
     "read_small",
@@ -31,12 +33,14 @@ __all__ = [
     "start_writing",
     "sync_directory",
     "sync_tree",
+    "telling",
 ]
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _SMALL = 1 << 20
 _RENAME_EXCHANGE = 2
 _SYNC_FILE_RANGE_WRITE = 2
+_NO_FILE = (errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EISDIR)
 _CANNOT_START = (errno.ENOSYS, errno.EINVAL, errno.ESPIPE, errno.EPERM)
 
 
@@ -45,10 +49,24 @@ def open_directory(path: str | bytes | os.PathLike[str], at: int | None = None) 
     return os.open(path, _DIRECTORY, dir_fd=at)
 
 
+def open_file(name: str, flags: int, at: int, mode: int = 0o666) -> int:
+    """Open `name` below the directory `at` as a descriptor that the caller closes; a FIFO is not waited for.
+
+    Raises:
+        CorruptError: it is a symbolic link, a socket, a device that is not there, or a folder that is to be written to.
+    """
+    try:
+        return os.open(name, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, mode, dir_fd=at)
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            raise CorruptError(f"{name!r} in the store is no regular file; remove it, or restore the store") from error
+        raise
+
+
 @contextmanager
 def opened(name: str, flags: int, at: int, mode: int = 0o666) -> Iterator[int]:
-    """Open `name` below the directory `at`, and close it afterwards."""
-    fd = os.open(name, flags | os.O_CLOEXEC | os.O_NOFOLLOW, mode, dir_fd=at)
+    """Open `name` as `open_file` does, and close it afterwards."""
+    fd = open_file(name, flags, at, mode)
     try:
         yield fd
     finally:
@@ -96,6 +114,23 @@ def pwrite_all(fd: int, data: bytes | memoryview, offset: int) -> None:
         data, offset = memoryview(data)[written:], offset + written
 
 
+@contextmanager
+def telling(what: str) -> Iterator[None]:
+    """Let an error of the system within a `with` block say what failed.
+
+    Args:
+        what: what is being done, as a noun.
+
+    Raises:
+        WriterFailedError: instead of the error.
+    """
+    try:
+        yield
+    except OSError as error:
+        where = f" ({error.filename!r})" if isinstance(error.filename, str) else ""
+        raise WriterFailedError(f"{what} failed: {error.strerror or error}{where}") from error
+
+
 def start_writing(fd: int) -> None:
     """Let the kernel begin to write what was written to a file, without waiting: a sync that follows waits less.
 
@@ -127,7 +162,7 @@ def read_small(name: str, at: int) -> bytes:
         FileNotFoundError: there is none.
         CorruptError: it is no regular file, or larger than such a file can be.
     """
-    with opened(name, os.O_RDONLY | os.O_NONBLOCK, at) as fd:
+    with opened(name, os.O_RDONLY, at) as fd:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode) or status.st_size > _SMALL:
             raise CorruptError(f"{name!r} is not a small regular file")
@@ -155,6 +190,19 @@ def check_plain(path: str, at: int) -> None:
         with suppress(FileNotFoundError):
             if stat.S_ISLNK(os.stat(part, dir_fd=at, follow_symlinks=False).st_mode):
                 raise CorruptError(f"{part!r} in the store is a symbolic link; remove it, or restore the store")
+
+
+def check_kinds(folders: Iterable[str], files: Iterable[str], at: int) -> None:
+    """Make sure that what stands under some names in the directory `at`, if anything does, are folders and files.
+
+    Raises:
+        CorruptError: one is not: a link would lead out of the store, and whoever opens a FIFO might wait for ever.
+    """
+    for names, is_kind, kind in ((folders, stat.S_ISDIR, "folder"), (files, stat.S_ISREG, "regular file")):
+        for name in names:
+            with suppress(FileNotFoundError):
+                if not is_kind(os.stat(name, dir_fd=at, follow_symlinks=False).st_mode):
+                    raise CorruptError(f"{name!r} in the store is no {kind}; remove it, or restore the store")
 
 
 def make_directory(path: str, at: int) -> list[str]:

@@ -15,13 +15,13 @@ from mctree.format.facts import Commit
 from mctree.format.values import crc32c
 from mctree.storage.chunks import ArrayWriter
 from mctree.storage.creation import write_array_rows
-from mctree.storage.files import pwrite_all
+from mctree.storage.files import open_file, pwrite_all
 from mctree.storage.store import HEAD_NAME
 
 __all__ = ["Hints"]
 
 _EVERY = 16
-"""Commits from one hint to the next."""
+"""Commits from one time that shapes are shown to the next."""
 
 
 class Hints:
@@ -38,18 +38,19 @@ class Hints:
         self._commits = 0
 
     def leave(self, newest: Commit, grown: Mapping[int, ArrayWriter], *, every: bool = False) -> None:
-        """Say now and then what the newest commit is and holds; a hint that cannot be written is no failure.
+        """Say what the newest commit is, and now and then what it holds; a hint that cannot be written is no failure.
 
         Args:
             newest: the commit, durable.
             grown: what has appended to arrays, by number.
-            every: also of this commit, whatever was left of those before it.
+            every: also what this commit holds, whatever was shown of those before it.
         """
         self._commits += 1
-        if every or self._commits >= _EVERY:
-            self._commits = 0
-            with suppress(OSError):
-                self._leave_head(newest.number)
+        # The number of each, so that an index put back by even one commit is noticed, also after a killed writer.
+        with suppress(OSError):
+            self._leave_head(newest.number)
+            if every or self._commits >= _EVERY:
+                self._commits = 0
                 self._leave_shapes(newest, grown)
 
     def close(self) -> None:
@@ -60,8 +61,7 @@ class Hints:
 
     def _leave_head(self, number: int) -> None:
         if self._head is None:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-            self._head = os.open(HEAD_NAME, flags, 0o666, dir_fd=self._at)
+            self._head = open_file(HEAD_NAME, os.O_WRONLY | os.O_CREAT, self._at)
         body = number.to_bytes(8, "little")
         pwrite_all(self._head, body + crc32c(body).to_bytes(4, "little"), 0)
 

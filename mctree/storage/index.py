@@ -21,13 +21,14 @@ from mctree.format.keys import (
     GROWING,
     VERSIONED,
     Table,
+    checked_key,
     commit_key,
     grave_key,
     split_version,
     u64,
     version_key,
 )
-from mctree.format.values import frame, unframe, unframe_fixed
+from mctree.format.values import describe, frame, unframe, unframe_fixed
 
 __all__ = ["Reading", "Writing", "table_sums"]
 
@@ -50,7 +51,7 @@ class Reading:
     def get(self, key: bytes) -> bytes | None:
         """The payload under `key`, or None."""
         value = _bytes(self._txn.get(key))
-        return None if value is None else unframe(key, value)
+        return None if value is None else _payload(key, value)
 
     def scan(self, prefix: bytes, start: bytes = b"", stop: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
         """Records whose keys begin with `prefix`, in order.
@@ -70,7 +71,7 @@ class Reading:
                 key, value = bytes(cursor.key()), bytes(cursor.value())
                 if key[:n] != prefix or (stop is not None and key[n:] >= stop):
                     return
-                yield key[n:], unframe(key, value)
+                yield key[n:], _payload(key, value)
                 found = cursor.next()
 
     def fixed(
@@ -118,7 +119,7 @@ class Reading:
             if not found or bytes(cursor.key())[: len(prefix)] != prefix:
                 return None
             key, value = bytes(cursor.key()), bytes(cursor.value())
-            return key[len(prefix) :], unframe(key, value)
+            return key[len(prefix) :], _payload(key, value)
 
     def last(self, table: Table) -> tuple[bytes, bytes] | None:
         """The last record of a table: (key after the tag, payload), or None."""
@@ -129,7 +130,7 @@ class Reading:
         with self._txn.cursor() as cursor:
             found = cursor.prev() if cursor.set_range(Table.COMMIT + _LAST) else cursor.last()
             key = bytes(cursor.key()) if found else b""
-        return int(u64.unpack(key[1:])[0]) if key[:1] == Table.COMMIT else 0
+        return int(u64.unpack(_sound(key)[1:])[0]) if key[:1] == Table.COMMIT else 0
 
     def version(self, table: Table, key: bytes, commit: int) -> bytes | None:
         """What the versioned fact `key` says at `commit`; None if it did not hold."""
@@ -171,7 +172,7 @@ class Reading:
             numbers = []
             found = cursor.set_range(table)
             while found and (key := bytes(cursor.key()))[:1] == table:
-                numbers.append(u64.unpack(key[1:])[0])
+                numbers.append(u64.unpack(_sound(key)[1:])[0])
                 found = cursor.next()
             return numbers
 
@@ -254,6 +255,22 @@ def table_sums(reading: Reading) -> Iterator[tuple[str, int, int]]:
                     count, total = count + 1, (total + int.from_bytes(value[:4], "little")) % (1 << 64)
                 found = cursor.next()
         yield table.decode("ascii"), count, total
+
+
+def _payload(key: bytes, value: bytes) -> bytes:
+    """The payload of a record, if it is whole and its key is one of its table."""
+    return unframe(_sound(key), value)
+
+
+def _sound(key: bytes) -> bytes:
+    """A key that is one of its table.
+
+    Raises:
+        CorruptError: it is none, whatever its checksum says: a stranger has put it there.
+    """
+    if not checked_key(key):
+        raise CorruptError(f"index record {describe(key)} has a key that its table cannot have; run `mctree verify`")
+    return key
 
 
 def _bytes(value: bytes | memoryview | None) -> bytes | None:

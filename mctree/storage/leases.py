@@ -29,7 +29,10 @@ __all__ = ["LEASES_NAME", "Leases", "held_commits"]
 
 LEASES_NAME = "leases"
 _MAX_BYTES = 1 << 20
-_NO_LEASE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOSPC, errno.EDQUOT)
+_NO_LEASE = (
+    *(errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT),
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO),
+)
 """What a medium says that takes no lease, but can be read."""
 
 

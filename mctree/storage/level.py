@@ -48,7 +48,6 @@ def open_level(
 
     Raises:
         UsageError: capacity or slots are not positive.
-        CorruptError: the fill value does not fit the element type.
     """
     if capacity_rows < 1 or (slots is not None and slots < 1):
         raise UsageError(f"array {layout.path!r}: capacity {capacity_rows} and slots {slots} must be at least 1")

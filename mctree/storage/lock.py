@@ -1,9 +1,10 @@
 """Who may write?  One process at a time, by a lock that dies with it and a note that names it.
 
-The lock is an advisory `flock` on the store's `lock` file: the kernel drops it when the process ends, however it ends.
-The file's content is only a courtesy: it names the holder to whoever is refused.  LMDB's own writer lock would wait for
-ever and ignore interrupts, so it is never contended for.  A forked child closes the descriptor it inherited and so
-neither holds nor uses the lock.
+The lock is an advisory `flock` on the store's folder and on the file `lock` in it: the kernel drops both when the
+process ends, however it ends.  The folder is what counts: a file can be removed, or moved aside and put back, and then
+two would hold a lock on it.  The file's content is a courtesy, which names the holder to whoever is refused.  LMDB's
+own writer lock would wait for ever and ignore interrupts, so it is never contended for.  A forked child closes the
+descriptors it inherited and so neither holds nor uses the lock.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import socket
 import weakref
 
 from mctree.errors import LockedError, ReadOnlyError
-from mctree.storage.files import pwrite_all
+from mctree.storage.files import open_directory, open_file, pwrite_all
 
 __all__ = ["LOCK_NAME", "WriterLock"]
 
@@ -37,53 +38,43 @@ class WriterLock:
 
     def __init__(self, at: int, where: str) -> None:
         self._pid = os.getpid()
-        self._at = at
         try:
-            fd = os.open(LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666, dir_fd=at)
+            fd = open_file(LOCK_NAME, os.O_RDWR | os.O_CREAT, at)
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
                 raise ReadOnlyError(f"{where} cannot be written to: {error.strerror}") from error
             raise
+        self._fds = [fd]
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._fds.append(open_directory(".", at))  # anew: the store's own descriptor is shared with forked children
+            for mine in self._fds:
+                fcntl.flock(mine, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.pread(fd, _NOTE_BYTES, 0).rstrip(b"\0 \n").decode("ascii", "replace") or "an unknown process"
-            os.close(fd)
+            self.release()
             raise LockedError(f"{where} is being written to by {holder}; wait for it, or stop it") from None
         except OSError:
-            os.close(fd)
+            self.release()
             raise
-        self._fd: int | None = fd
-        mine = os.fstat(fd)
-        self._identity = (mine.st_dev, mine.st_ino)
         note = f"process {self._pid} on {socket.gethostname()}".encode("ascii", "replace")[:_NOTE_BYTES]
         pwrite_all(fd, note.ljust(_NOTE_BYTES), 0)
         _held.add(self)
 
     def __del__(self) -> None:
         # A writer that was forgotten must not keep the store locked for as long as the process lives.
-        if (fd := getattr(self, "_fd", None)) is not None:
+        for fd in getattr(self, "_fds", []):
             os.close(fd)
 
     @property
     def held(self) -> bool:
         """Whether this process still holds the lock."""
-        return self._fd is not None and self._pid == os.getpid()
-
-    @property
-    def replaced(self) -> bool:
-        """Whether the lock file was removed or replaced, so that somebody else may hold another lock."""
-        try:
-            there = os.stat(LOCK_NAME, dir_fd=self._at, follow_symlinks=False)
-        except FileNotFoundError:
-            return True
-        return (there.st_dev, there.st_ino) != self._identity
+        return bool(self._fds) and self._pid == os.getpid()
 
     def release(self) -> None:
         """Give the lock back; a second call does nothing."""
-        fd, self._fd = self._fd, None
+        fds, self._fds = self._fds, []
         _held.discard(self)
-        if fd is not None:
+        for fd in fds:
             if self._pid == os.getpid():
                 # Closing is not enough: a child that was forked a moment ago may not have closed its own yet.
                 fcntl.flock(fd, fcntl.LOCK_UN)

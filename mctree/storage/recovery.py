@@ -11,6 +11,7 @@ from contextlib import suppress
 
 from mctree.format.facts import array_layout
 from mctree.format.keys import Table, u32, u64
+from mctree.format.values import number as decode_number
 from mctree.storage.chunks import GENERATIONS_NAME, publish
 from mctree.storage.epochs import drop_epochs, settle
 from mctree.storage.files import leftover_name, list_names, remove_tree
@@ -37,7 +38,8 @@ def recover(store: Store, newest: int) -> set[tuple[int, int]]:
         published = _publish(store, index, newest)
         for name in list_names(GENERATIONS_NAME, at):
             if not _is_known(index, name):
-                os.unlink(f"{GENERATIONS_NAME}/{name}", dir_fd=at)
+                with suppress(IsADirectoryError):  # a folder, which is not ours to remove
+                    os.unlink(f"{GENERATIONS_NAME}/{name}", dir_fd=at)
         paths = {array_layout(payload).path for _, payload in index.scan(Table.ARRAY) if payload}
     parts = [path.split("/") for path in paths]
     # Also the folder of all gist sets, while it holds none that a commit names.
@@ -56,7 +58,7 @@ def _publish(store: Store, index: Reading, newest: int) -> set[tuple[int, int]]:
     published = set()
     for key, payload in index.scan(Table.PUBLISH):
         number, chunk = u32.unpack(key[:4])[0], u64.unpack(key[4:])[0]
-        generation = u64.unpack(payload)[0]
+        generation = decode_number(payload, 8, "the record of a generation to be published")
         before = index.floor(Table.CHUNK + key, u64.pack(generation - 1))
         if before is not None:
             publish(store.at, number, store.array(number, newest), chunk, u64.unpack(before[0])[0], generation)

@@ -83,10 +83,7 @@ class Level(ABC):
         self._closed = False
         self._fork = _forks
         self._lock = threading.Condition(threading.Lock())
-        try:
-            self._fill = np.full((), layout.fill, self._dtype)
-        except OverflowError:
-            raise CorruptError(f"array {layout.path!r}: {layout.fill} is no {layout.dtype}") from None
+        self._fill = np.full((), layout.fill, self._dtype)
 
     def gather(self, rows: NDArray[np.integer[Any]], out: NDArray[Any] | None = None, *, limit: int) -> NDArray[Any]:
         """Copy rows, in the order given.

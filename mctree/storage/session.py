@@ -28,10 +28,11 @@ from mctree.format.records import SUMS_PER_PAGE
 from mctree.storage.chunks import ArrayWriter, generation_name, open_generation, publish, read_chunk, row_sums
 from mctree.storage.creation import write_array_metadata, write_group_metadata
 from mctree.storage.environment import MapFull
-from mctree.storage.files import exists, list_names, remove_tree
+from mctree.storage.files import exists, list_names, remove_tree, telling
 from mctree.storage.hints import Hints
 from mctree.storage.index import Reading, Writing
 from mctree.storage.lock import WriterLock
+from mctree.storage.pages import DATA_NAME
 from mctree.storage.recovery import recover
 from mctree.storage.store import Store
 from mctree.storage.sums import committed_sums
@@ -49,12 +50,18 @@ class Session:
         LockedError: somebody else is writing.
         BusyError: the store no longer stands at its path, so that what is written would be lost.
         ReadOnlyError: the store may not be written to.
+        WriterFailedError: what a crash has left could not be put in order.
     """
 
     def __init__(self, store: Store) -> None:
         if not store.writable:
             raise ReadOnlyError(f"{store.path} was opened for reading, or cannot be written to")
         self.store = store
+        with telling(f"beginning to write to {store.path}"):
+            self._begin()
+
+    def _begin(self) -> None:
+        store = self.store
         try:
             self._lock = WriterLock(store.at, store.path)
         except FileNotFoundError:
@@ -62,6 +69,12 @@ class Session:
         if store.moved:
             self._lock.release()
             raise BusyError(f"{store.path} was moved or compacted meanwhile; open it again")
+        if (names := os.stat(DATA_NAME, dir_fd=store.at).st_nlink) > 1:
+            self._lock.release()
+            raise ReadOnlyError(
+                f"the index of {store.path} has {names} names (hard links): writing to it would change another store; "
+                "copy it with `mctree backup` or `cp -r`, and write to the copy"
+            )
         self._failed: str | None = None
         self._arrays: dict[int, ArrayWriter] = {}
         self._touched: dict[int, ArrayWriter] = {}  # those with something for the next commit
@@ -96,7 +109,7 @@ class Session:
 
     def add_array(self, number: int, layout: ArrayLayout) -> ArrayWriter:
         """Make a new, empty array; the caller's commit records it."""
-        self._check_alone()
+        self.check()
         with self.whole(f"making array {layout.path}"):
             write_group_metadata(self.store.at, layout.path)
             write_array_metadata(self.store.at, layout, 0)
@@ -131,7 +144,7 @@ class Session:
             rows: `[n, *row]` for each array, by its number.
             summed: also record each row's checksum, for arrays whose rows no other record covers.
         """
-        self._check_alone()
+        self.check()
         with self.whole("writing rows"):
             for number, values in rows.items():
                 writer = self._touched[number] = self.array(number)
@@ -160,7 +173,7 @@ class Session:
 
     def replace_chunk(self, number: int, chunk: int, rows: NDArray[np.generic]) -> None:
         """Give a committed chunk new content: a new generation, which the next commit makes current."""
-        self._check_alone()
+        self.check()
         writer = self._touched[number] = self.array(number)
         with self.whole("writing a new generation"):
             writer.stage(chunk, self.number, rows)
@@ -180,7 +193,7 @@ class Session:
         Raises:
             WriterFailedError: it could not be made; reopen the store.
         """
-        self._check_alone()
+        self.check()
         try:
             for writer in self._touched.values():
                 writer.start_sync()
@@ -215,7 +228,7 @@ class Session:
         Raises:
             WriterFailedError: they could not be made durable; reopen the store.
         """
-        self._check_alone()
+        self.check()
         while True:
             try:
                 with self.store.environment.writing() as txn:
@@ -277,13 +290,6 @@ class Session:
                 self._hints.close()
                 self._lock.release()
 
-    def _check_alone(self) -> None:
-        """Refuse work as `check` does, and where somebody else may be writing."""
-        self.check()
-        if self._lock.replaced:
-            self._failed = "the lock file was removed, so somebody else may be writing"
-            raise self._refusal()
-
     def _transact(self, record: Callable[[Writing], Commit]) -> Commit:
         while True:
             try:
@@ -303,9 +309,7 @@ class Session:
     def _check_newest(self, txn: lmdb.Transaction) -> None:
         """Refuse to go on behind a commit that is not of this session."""
         if Reading(txn).newest() != self.newest.number:
-            raise WriterFailedError(
-                f"somebody else has written to {self.store.path}: its lock file was removed or replaced"
-            )
+            raise WriterFailedError(f"somebody else has written to {self.store.path} without holding its lock")
 
     def _put_rows(self, index: Writing, before: Mapping[int, ArrayState]) -> dict[int, ArrayState]:
         """Record what was appended and replaced; what the commit sees of each array."""

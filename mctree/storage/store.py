@@ -17,18 +17,24 @@ from mctree.format.arrays import ArrayLayout
 from mctree.format.facts import ArrayState, Commit, Meta, array_layout
 from mctree.format.keys import Table, u32
 from mctree.format.values import crc32c
+from mctree.storage.chunks import GENERATIONS_NAME
+from mctree.storage.counters import TELEMETRY_NAME
 from mctree.storage.environment import Environment, open_environment
-from mctree.storage.files import exists, open_directory, read_small
+from mctree.storage.files import check_kinds, check_plain, exists, open_directory, read_small
 from mctree.storage.index import Reading
-from mctree.storage.leases import Leases
+from mctree.storage.leases import LEASES_NAME, Leases
 from mctree.storage.level import Level
+from mctree.storage.lock import LOCK_NAME
 from mctree.storage.open_levels import OpenLevels
 from mctree.storage.pages import INDEX_NAME
+from mctree.storage.probe import check_in_child
 
 __all__ = ["EPOCHS_NAME", "HEAD_NAME", "Store"]
 
 HEAD_NAME = "head"
 EPOCHS_NAME = "epochs"
+_FOLDERS = (INDEX_NAME, "text", "gists", GENERATIONS_NAME, LEASES_NAME, EPOCHS_NAME, TELEMETRY_NAME)
+_FILES = (HEAD_NAME, LOCK_NAME, "zarr.json")
 
 
 class Store:
@@ -39,6 +45,7 @@ class Store:
         writable: whether a writer may ever be opened on it.
         identity: (store id, epoch) that it must have, or None for whichever is there; an epoch that was compacted
             away is looked for among those kept.
+        trusted: False has another process read the whole index first, for it may be damaged on purpose.
 
     Raises:
         NotAStoreError: there is no store of a format that this release reads.
@@ -46,7 +53,14 @@ class Store:
         CorruptError: it does not open.
     """
 
-    def __init__(self, path: str, *, writable: bool = True, identity: tuple[bytes, int] | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        *,
+        writable: bool = True,
+        identity: tuple[bytes, int] | None = None,
+        trusted: bool = True,
+    ) -> None:
         self.path = os.path.realpath(path)
         try:
             at = open_directory(self.path)
@@ -55,7 +69,7 @@ class Store:
                 f"{self.path} is no folder, so it is no mctree store; create one with `mctree ingest`"
             ) from None
         try:
-            environment, meta = _open_index(at, self.path)
+            environment, meta = _open_index(at, self.path, trusted=trusted)
             if identity is not None and identity != (meta.store, meta.epoch):
                 environment.release()
                 older = f"{EPOCHS_NAME}/{identity[1]}"
@@ -155,12 +169,18 @@ class Store:
             self.leases.release(commit)
 
     def array(self, number: int, commit: int) -> ArrayLayout:
-        """The layout of an array that exists at a commit."""
+        """The layout of an array that exists at a commit.
+
+        Raises:
+            CorruptError: it is not described, or a link stands on the way to it.
+        """
         with self.reading() as index:
             payload = index.version(Table.ARRAY, u32.pack(number), commit)
         if payload is None:
             raise CorruptError(f"array {number} is named by commit {commit} but not described; run `mctree verify`")
-        return array_layout(payload)
+        layout = array_layout(payload)
+        check_plain(layout.path, self.at)
+        return layout
 
     def level(self, number: int, state: ArrayState, commit: int, *, portable: bool = False) -> Level:
         """The rows of an array as one level, shared by all snapshots that see the same generations.
@@ -186,7 +206,10 @@ class Store:
         self._finalizer()
 
 
-def _open_index(at: int, path: str) -> tuple[Environment, Meta]:
+def _open_index(at: int, path: str, *, trusted: bool = True) -> tuple[Environment, Meta]:
+    check_kinds(_FOLDERS, _FILES, at)
+    if not trusted:
+        check_in_child(at, path, writable=may_write(at))
     # All handles of a process share the environment, those that write and those that must not.
     environment = open_environment(at, path, writable=may_write(at))
     try:

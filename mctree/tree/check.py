@@ -32,13 +32,15 @@ from mctree.format.arrays import ArrayLayout
 from mctree.format.facts import Commit, array_layout
 from mctree.format.keys import Table, checksum_key, parse_grave, u32, u64
 from mctree.format.records import BLOCK, BLOCKS_PER_PAGE, SUMS_PER_PAGE, decode_sums
+from mctree.format.values import describe
 from mctree.format.zarr import array_metadata, group_metadata, root_metadata
 from mctree.geometry import Address
 from mctree.storage.audit import bad_records, committed_rows, small_file, sound_records
 from mctree.storage.chunks import row_sums
 from mctree.storage.index import table_sums
-from mctree.storage.pages import damaged_pages
-from mctree.tree.gists import gist_sets
+from mctree.storage.pages import PageFault, damaged_pages
+from mctree.tree.gists import gist_arrays
+from mctree.tree.hits import hit_by, node_between
 from mctree.tree.intact import place_of
 from mctree.tree.problem import Problem
 from mctree.tree.snapshot import BEFORE, COUNT, LOD0, Snapshot
@@ -67,9 +69,9 @@ def verify(tree: Tree, *, progress: Progress | None = None) -> Iterator[Problem]
         What is wrong, as it is found; at most a thousand problems of each kind of check.
     """
     lost = False
-    for page, what in damaged_pages(tree.store):
-        lost = True
-        yield Problem(f"page {page} of the index", f"{what}, so that nothing that depends on it can be read", "record")
+    for fault in damaged_pages(tree.store):
+        lost = lost or fault.lost
+        yield _at_page(fault)
     if lost:
         return
     with tree.snapshot() as snapshot:
@@ -107,7 +109,9 @@ def _index(snapshot: Snapshot, _: _Looks) -> Iterator[Problem]:
     """Records against their checksums, tables against their sums, blobs against their digests."""
     with snapshot.reading() as index:
         for key, what in bad_records(index):
-            yield Problem(f"index record {key}", what, "record")
+            hit = hit_by(snapshot, key)
+            where = f"index record {describe(key)}"
+            yield Problem(where, what, "record", hit.node, hit.source, hit.start, hit.stop)
         newest = index.commit()
         assert newest is not None, "the snapshot is of a commit"
         if newest.number == snapshot.commit:
@@ -140,7 +144,7 @@ def _codecs(snapshot: Snapshot, _: _Looks) -> Iterator[Problem]:
 
 
 def _arrays(snapshot: Snapshot, _: _Looks) -> Iterator[Problem]:
-    """Metadata that other readers go by, and whether every chunk that holds committed rows is in the index."""
+    """Metadata that other readers go by."""
     groups = {parent for layout in _layouts(snapshot).values() for parent in _parents(layout.path)}
     for path in sorted(groups):
         group = group_metadata() if path else root_metadata(*snapshot.store.identity)
@@ -148,7 +152,7 @@ def _arrays(snapshot: Snapshot, _: _Looks) -> Iterator[Problem]:
         try:
             if json.loads(small_file(snapshot.store, name)) != json.loads(group):
                 yield Problem(name, "is not the metadata of the group that the index has", "metadata")
-        except (OSError, ValueError, MctreeError) as error:
+        except (OSError, ValueError, RecursionError, MctreeError) as error:
             yield Problem(name, f"cannot be read: {error}", "metadata")
     for number, layout in _layouts(snapshot).items():
         rows = snapshot.state(number).rows
@@ -161,17 +165,13 @@ def _arrays(snapshot: Snapshot, _: _Looks) -> Iterator[Problem]:
                 yield Problem(f"{layout.path}/zarr.json", "does not describe the array that the index has", "metadata")
             elif length > rows:
                 yield Problem(f"{layout.path}/zarr.json", f"shows {length} rows of {rows} committed ones", "metadata")
-        except (OSError, ValueError, MctreeError) as error:
+        except (OSError, ValueError, RecursionError, MctreeError) as error:
             yield Problem(f"{layout.path}/zarr.json", f"cannot be read: {error}", "metadata")
-        with snapshot.reading() as index:
-            chunks = {u64.unpack(key[:8])[0] for key, _ in index.scan(Table.CHUNK + u32.pack(number))}
-        for chunk in sorted(set(range(layout.chunks(rows))) - chunks):
-            yield Problem(f"chunk {chunk} of {layout.path}", "holds committed rows but is not in the index", "chunk")
 
 
 def _blocks(snapshot: Snapshot, looks: _Looks) -> Iterator[Problem]:
     """LOD0 rows and counts against block records."""
-    layouts = _layouts(snapshot)
+    layouts = [snapshot.layout(number) for number in (LOD0, COUNT, BEFORE)]
     before = 0
     for first in range(0, snapshot.blocks, _BLOCKS_AT_ONCE):
         stop = min(first + _BLOCKS_AT_ONCE, snapshot.blocks)
@@ -204,33 +204,26 @@ def _blocks(snapshot: Snapshot, looks: _Looks) -> Iterator[Problem]:
 
 
 def _gists(snapshot: Snapshot, looks: _Looks) -> Iterator[Problem]:
-    """Rows of gists, in every generation that is kept, against their checksums."""
-    with snapshot.reading() as index:
-        sets = gist_sets(index, snapshot.commit)
-        levels = {
-            array: (record.name, level) for record in sets.values() for level, array in enumerate(record.levels, 1)
-        }
-    for array, layout in _layouts(snapshot).items():
-        if array not in levels:
-            continue
-        name, level = levels[array]
+    """Rows of gists, in every generation that is kept and also of sets that were dropped, against their checksums."""
+    for array, (level, name, layout, rows) in sorted(gist_arrays(snapshot).items()):
         with snapshot.reading() as index:
             generations = [
                 (u64.unpack(key[:8])[0], u64.unpack(key[8:])[0])
                 for key, payload in index.scan(Table.CHUNK + u32.pack(array))
                 if payload
             ]
-        rows = snapshot.state(array).rows
         newest = dict(generations)  # they come in order, so the last of each chunk stays
+        for chunk in sorted(set(range(layout.chunks(rows))) - newest.keys()):
+            what = f"chunk {chunk} of {layout.path} holds its gist but is not in the index"
+            yield _at_node(snapshot, level, chunk * layout.rows_per_chunk, what, "chunk")
         for chunk, generation in generations:
             first = chunk * layout.rows_per_chunk
             current = generation == newest[chunk]
             sums = _sums(snapshot, array, chunk, generation)
             wanted = min(rows - first, layout.rows_per_chunk) if current else len(sums)
             if len(sums) < wanted:
-                yield Problem(
-                    f"chunk {chunk} of {layout.path}", f"has {len(sums)} checksums for {wanted} rows", "chunk"
-                )
+                what = f"has {len(sums)} checksums for {wanted} rows"
+                yield Problem(f"chunk {chunk} of {layout.path}", what, "chunk")
             count = min(len(sums), wanted)
             values = yield from _read(
                 snapshot, array, layout, (first, first + count), (level, first, first + count), generation
@@ -238,9 +231,8 @@ def _gists(snapshot: Snapshot, looks: _Looks) -> Iterator[Problem]:
             if values is None:
                 continue
             for row in (first + np.flatnonzero(row_sums(values) != sums[:count])).tolist():
-                yield _at_node(
-                    snapshot, level, row, f"its gist in set {name!r} is not the one that was committed", "gist"
-                )
+                what = f"its gist in set {name!r} is not the one that was committed"
+                yield _at_node(snapshot, level, row, what, "gist")
             looks.add(count if level == 1 and current else 0)
 
 
@@ -368,6 +360,17 @@ def _read(
         level, first, stop = nodes
         yield _at_node(snapshot, level, first, f"it and the nodes up to {level}:{stop - 1} are lost: {error}", "chunk")
         return None
+
+
+def _at_page(fault: PageFault) -> Problem:
+    """A problem of the index itself, with the first node whose record it hits."""
+    where = f"page {fault.page} of the index"
+    if not fault.lost:
+        return Problem(where, f"{fault.what}, so that the next commit would destroy what is there", "page")
+    last = "the end" if fault.high is None else describe(fault.high)
+    first = describe(fault.low) if fault.low else "the first"
+    what = f"{fault.what}, so that nothing that depends on records from {first} to {last} can be read"
+    return Problem(where, what, "page", node_between(fault.low, fault.high))
 
 
 def _at_blocks(snapshot: Snapshot, blocks: NDArray[np.int64], what: str, kind: str) -> Iterator[Problem]:

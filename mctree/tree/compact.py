@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mctree.errors import UsageError
+from mctree.errors import CorruptError, UsageError
 from mctree.format.facts import LinkRecord, Meta
 from mctree.format.keys import Table
 from mctree.format.records import BLOCK
@@ -167,7 +167,8 @@ def _copy_sets(snapshot: Snapshot, writer: Writer) -> None:
         sets, chosen = gist_sets(index, snapshot.commit), default_set(index, snapshot.commit)
         blobs = {record.blob: index.get(Table.BLOB + record.blob) for record in sets.values()}
     for digest, data in blobs.items():
-        assert data is not None, "an encoder that could be made has a dump"
+        if data is None:
+            raise CorruptError(f"the encoder {digest.hex()[:12]} of a gist set is missing; run `mctree verify`")
         writer.put_blob(digest, data)
     for number, record in sets.items():
         writer.put_set(number, replace(record, levels=()))

@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mctree.errors import CorruptError, NotFoundError
-from mctree.format.facts import GistSetRecord
+from mctree.format.arrays import ArrayLayout
+from mctree.format.facts import GistSetRecord, array_layout
 from mctree.format.keys import Table, u32
+from mctree.format.values import number
 from mctree.geometry import TEXT, intervals
 from mctree.storage.index import Reading
 from mctree.tree.rows import Rows
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from mctree.encoders import Encoder
     from mctree.tree.snapshot import Snapshot
 
-__all__ = ["DEFAULT_SET", "GistView", "gist_set_named", "gist_sets"]
+__all__ = ["DEFAULT_SET", "GistView", "gist_arrays", "gist_set_named", "gist_sets"]
 
 DEFAULT_SET = b"default-set"
 """The setting that holds the number of the default gist set."""
@@ -34,7 +36,7 @@ def gist_sets(index: Reading, commit: int) -> dict[int, GistSetRecord]:
 def default_set(index: Reading, commit: int) -> int | None:
     """The number of the default gist set, if there is one."""
     payload = index.version(Table.SETTING, DEFAULT_SET, commit)
-    return None if payload is None else int(u32.unpack(payload)[0])
+    return None if payload is None else number(payload, 4, "the setting of the default gist set")
 
 
 def gist_set_named(index: Reading, commit: int, name: str | None) -> tuple[int, GistSetRecord]:
@@ -57,6 +59,26 @@ def gist_set_named(index: Reading, commit: int, name: str | None) -> tuple[int, 
             return number, record
     known = ", ".join(sorted(record.name for record in sets.values())) or "none"
     raise NotFoundError(f"there is no gist set {name!r}; the store has: {known}")
+
+
+def gist_arrays(snapshot: Snapshot) -> dict[int, tuple[int, str, ArrayLayout, int]]:
+    """The levels of gist sets that some commit sees: array → level, name of its set, layout, rows at the last one."""
+    with snapshot.reading() as index:
+        records = [GistSetRecord.decode(payload) for _, payload in index.scan(Table.GIST_SET) if payload]
+        layouts = {u32.unpack(key[:4])[0]: array_layout(payload) for key, payload in index.scan(Table.ARRAY) if payload}
+        levels = {
+            array: (level, record.name)
+            for record in records
+            for level, array in enumerate(record.levels, 1)
+            if array in layouts
+        }
+        rows = {array: state.rows for array, state in snapshot.record.arrays.items()}
+        if levels.keys() - rows.keys():  # of sets that were dropped
+            for number in index.commit_numbers():
+                commit = index.commit(number) if number < snapshot.commit else None
+                rows.update((array, state.rows) for array, state in (commit.arrays if commit else {}).items())
+            rows.update((array, state.rows) for array, state in snapshot.record.arrays.items())
+    return {array: (*levels[array], layouts[array], rows[array]) for array in levels.keys() & rows.keys()}
 
 
 class GistView:

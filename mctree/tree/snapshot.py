@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mctree.errors import NotFoundError, UsageError
+from mctree.errors import CorruptError, NotFoundError, UsageError
+from mctree.format.arrays import ArrayLayout
 from mctree.format.facts import ArrayState, Commit, DocumentRecord, Stamp
 from mctree.format.keys import Table, u64
 from mctree.format.records import BLOCK
@@ -41,6 +42,7 @@ __all__ = ["BEFORE", "COUNT", "LOD0", "Snapshot"]
 
 LOD0, COUNT, BEFORE = 0, 1, 2
 """Numbers of the arrays that every store has: tokens, real tokens per block, real tokens before every 32nd block."""
+_TEXT = (LOD0, COUNT, BEFORE)
 
 
 class Snapshot:
@@ -366,8 +368,21 @@ class Snapshot:
             # Kept, for the store finds a level again only by what its newest users see.
             state = self.state(array)
             level = store.level(array, state, self.commit, portable=self.tree.portable)
+            if array in _TEXT:
+                _check_text(array, level.layout)
             rows = self._rows[array] = Rows(level, state.rows)
         return rows
+
+    def layout(self, array: int) -> ArrayLayout:
+        """How the rows of an array lie.
+
+        Raises:
+            CorruptError: it is not described, or not as such an array is.
+        """
+        layout = self.store.array(array, self.commit)
+        if array in _TEXT:
+            _check_text(array, layout)
+        return layout
 
     def state(self, array: int) -> ArrayState:
         """What the commit sees of an array: how many rows, and when a chunk of it was last replaced."""
@@ -392,6 +407,16 @@ class Snapshot:
     def _check_space(self, address: Address) -> None:
         if address.space != 0:
             raise NotFoundError(f"node {address} lies in space {address.space}, which this store does not have")
+
+
+def _check_text(array: int, layout: ArrayLayout) -> None:
+    """Make sure that an array of text is what all who read it take it for: a column of unsigned integers.
+
+    Raises:
+        CorruptError: it is not.
+    """
+    if layout.row or layout.numpy.kind != "u":
+        raise CorruptError(f"array {array} ({layout.path}) is no column of whole numbers; run `mctree verify`")
 
 
 def _reopen(path: str, identity: tuple[bytes, int], commit: int, portable: bool) -> Snapshot:

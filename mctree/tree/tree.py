@@ -23,10 +23,12 @@ from mctree.format.records import BLOCK
 from mctree.format.values import pack
 from mctree.storage.creation import FIRST_NUMBERS, create_store
 from mctree.storage.epochs import drop_epochs
+from mctree.storage.files import telling
 from mctree.storage.session import Session
 from mctree.storage.store import Store
 from mctree.tree.access import AccessCounts
 from mctree.tree.arguments import as_encoder, as_integer, as_path, as_tokenizer
+from mctree.tree.backup import backup
 from mctree.tree.check import Problem, verify
 from mctree.tree.codecs import TOKENIZER, Codecs
 from mctree.tree.compact import compact
@@ -54,6 +56,7 @@ class Tree:
         encoders: encoders of the caller's own, for gist sets that mctree cannot make by itself.
         portable: read files instead of mapping them.
         tokenizer: the store's tokenizer, where the caller has it; else it is made of what the store holds, when needed.
+        trusted: False has another process read the whole index first; see `open`.
     """
 
     def __init__(
@@ -65,13 +68,14 @@ class Tree:
         encoders: Iterable[Encoder] = (),
         portable: bool = False,
         tokenizer: Tokenizer | None = None,
+        trusted: bool = True,
     ) -> None:
         self.path = os.path.realpath(as_path(path))
         self.portable = portable
         self._writable = writable
         self._lock = threading.Lock()
-        self._codecs = Codecs(lambda: self.store, encoders, tokenizer)
-        self._store = Store(self.path, writable=writable, identity=identity)
+        self._codecs = Codecs(self._whichever, encoders, tokenizer)
+        self._store = Store(self.path, writable=writable, identity=identity, trusted=trusted)
         self._pinned = identity is not None
 
     def __repr__(self) -> str:
@@ -98,6 +102,14 @@ class Tree:
                 wanted = self._store.identity if self._pinned else None
                 self._store = Store(self.path, writable=self._writable, identity=wanted)
             return self._store
+
+    def _whichever(self) -> Store:
+        """A store of any epoch that is open in this process: how tokens are made is the same in all of them.
+
+        Who has a snapshot reads its text also where the folder has been moved away meanwhile.
+        """
+        store = self._store
+        return store if store.pid == os.getpid() and not store.closed else self.store
 
     @property
     def tokenizer(self) -> Tokenizer | None:
@@ -177,13 +189,21 @@ class Tree:
 
         This ends time travel: of all commits only the newest is kept, also where `keep(0)` was said.  Snapshots that
         somebody holds stay readable for as long as they are held.
+
+        Raises:
+            WriterFailedError: the new epoch could not be written; the old one stands.
         """
-        compact(self, progress=progress)
-        drop_epochs(self.store.at)
+        with telling(f"compacting {self.path}"):
+            compact(self, progress=progress)
+            drop_epochs(self.store.at)
 
     def verify(self, *, progress: Progress | None = None) -> Iterator[Problem]:
         """Look for anything that is not as it was committed; see `mctree.tree.check.verify`."""
         return verify(self, progress=progress)
+
+    def backup(self, path: str | os.PathLike[str], *, progress: Progress | None = None) -> int:
+        """Copy the tree to `path`, whole and verified, while anybody writes; see `mctree.tree.backup.backup`."""
+        return backup(self, as_path(path), progress=progress)
 
     # Gist sets
 
@@ -211,7 +231,11 @@ class Tree:
         """Let a set be gone from the next commit on."""
         drop_gists(self, name)
 
-    # What snapshots, writers and compaction share
+    # What snapshots, writers, compaction and copying share
+
+    def beside(self, path: str) -> Tree:
+        """The copy of this tree at `path`, open for reading, with the same encoders and tokenizer."""
+        return Tree(path, writable=False, encoders=self._codecs.encoders.values())
 
     def next_epoch(
         self, path: str, meta: Meta, *, first: int, settings: dict[bytes, bytes], numbers: Mapping[str, int]
@@ -359,6 +383,7 @@ def open(  # noqa: A001  # as in `gzip.open`: it is called `mctree.open`
     writable: bool = True,
     encoders: Iterable[Encoder] = (),
     portable: bool = False,
+    trusted: bool = True,
 ) -> Tree:
     """Open a tree.
 
@@ -367,9 +392,13 @@ def open(  # noqa: A001  # as in `gzip.open`: it is called `mctree.open`
         writable: False keeps this handle from writing.
         encoders: encoders of the caller's own, for gist sets that mctree cannot make by itself.
         portable: read files instead of mapping them.
+        trusted: False if the store comes from a stranger, or may be damaged: then another process reads the whole index
+            first, and looks at each of its pages.  Otherwise only its headers are looked at, which takes no time, and a
+            page that is damaged may end the process when something comes upon it.
 
     Raises:
         NotAStoreError: there is no store of a format that this release reads.
         CorruptError: it does not open.
+        PlaceError: it is in a network file system.
     """
-    return Tree(path, writable=writable, encoders=encoders, portable=portable)
+    return Tree(path, writable=writable, encoders=encoders, portable=portable, trusted=trusted)

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from mctree.errors import NotFoundError, UsageError
 from mctree.format.facts import Commit, DocumentRecord, GistSetRecord, LinkRecord, Stamp
-from mctree.format.keys import Table, source_digest, u32
+from mctree.format.keys import Table, source_digest
+from mctree.format.values import number
 from mctree.storage.index import Writing
 from mctree.storage.leases import held_commits
 from mctree.storage.session import Session
@@ -402,7 +403,7 @@ class Writer:
 
     def _keep(self, index: Writing) -> int:
         payload = index.version(Table.SETTING, KEEP, index.number)
-        return KEEP_DEFAULT if payload is None else int(u32.unpack(payload)[0])
+        return KEEP_DEFAULT if payload is None else number(payload, 4, "the setting of how much is kept")
 
     def _take_number(self, kind: str) -> int:
         number = self._next[kind]

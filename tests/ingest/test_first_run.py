@@ -194,3 +194,24 @@ def test_progress_only_ever_grows_and_ends_with_everything(root, folder):
     ingest([root], store, on_event=events.append)
     assert [event.phase for event in events][-2:] == ["removing", "finishing"]
     assert events[-1].bytes == size - len(prose(3, 900))
+
+
+@pytest.mark.parametrize("what", ["FIFO", "device", "terabyte", "folder", "link to nothing"])
+def test_what_is_no_tokenizer_file_is_refused_at_once(root, folder, what):
+    """Found by reading: a FIFO was waited for, and a device without an end was read into memory."""
+    path = os.path.join(folder, "tokenizer.json")
+    match what:
+        case "FIFO":
+            os.mkfifo(path)
+        case "device":
+            os.symlink("/dev/zero", path)
+        case "terabyte":
+            with open(path, "wb") as file:
+                file.truncate(1 << 40)
+        case "folder":
+            os.mkdir(path)
+        case _:
+            os.symlink(os.path.join(folder, "nothing"), path)
+    with pytest.raises(SourceError, match="tokenizer"):
+        ingest([root], os.path.join(folder, "s"), tokenizer=path)
+    assert not os.path.exists(os.path.join(folder, "s"))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -199,3 +200,12 @@ def test_an_empty_container_holds_no_documents(tmp_path: Path) -> None:
     source = open_source([tmp_path / "a.jsonl"])
     assert contents(source) == {}
     assert source.covers(b"a.jsonl#1")
+
+
+def test_a_file_with_a_hole_is_refused_and_not_read_for_an_hour(tmp_path: Path) -> None:
+    """Found by reading: a sparse file of a terabyte was read to its end."""
+    for name, begin in (("a.jsonl", b'{"text": "x"}\n'), ("b.jsonl.gz", gzip.compress(b'{"text": "x"}\n'))):
+        (tmp_path / name).write_bytes(begin)
+        os.truncate(tmp_path / name, 1 << 40)
+        with pytest.raises(SourceError, match="sparse, with a hole"):
+            contents(open_source([tmp_path / name]))

@@ -74,11 +74,11 @@ def test_floor_is_the_last_key_not_above(env: lmdb.Environment, keys: set[bytes]
     with env.begin(write=True) as txn:
         empty(txn)
         index = Writing(txn, 1, {})
-        for prefix in (b"c", b"d", b"e"):
+        for prefix in (b"m", b"n123456789", b"o"):
             for key in keys:
                 index.put(prefix + key, key)
         below = [key for key in keys if key <= wanted]
-        found = index.floor(b"d", wanted)
+        found = index.floor(b"n123456789", wanted)
         assert found == ((max(below), max(below)) if below else None)
 
 

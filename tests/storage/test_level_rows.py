@@ -252,7 +252,7 @@ def test_what_does_not_fit_is_refused(files: Files, kind: str) -> None:
         with pytest.raises(UsageError, match="at least 1"):
             open_level(files.layout, files.open, **bad)
     with pytest.raises(CorruptError, match="300"):
-        open_level(ArrayLayout("a", "uint8", (), 4096, fill=300), files.open, capacity_rows=1)
+        ArrayLayout("a", "uint8", (), 4096, fill=300)
 
 
 @pytest.mark.parametrize("change", [-1, 1, None])

@@ -22,7 +22,7 @@ from mctree.errors import (
     UsageError,
     WriterFailedError,
 )
-from mctree.storage import environment, session
+from mctree.storage import chunks, environment, session
 from mctree.storage.pages import read_meta
 from mctree.tree.sets import refresh_gists
 
@@ -58,6 +58,37 @@ def test_a_failed_write_ends_the_writer_and_loses_nothing(
     fill(tree, "third")
     assert [d.name for d in tree.snapshot().documents()] == ["first", "third"]
     assert list(tree.verify()) == []
+
+
+def test_an_error_before_the_sync_that_waits_for_it_ends_the_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel tells an error once: it may be to whoever lets it begin to write, and a sync then finds all well."""
+    tree = mctree.create(tmp_path / "t.mctree", chunk_bytes=SMALL)
+    fill(tree, "first")
+    writer = tree.writer()
+    writer.add("second", b"x" * 300)
+    begin = chunks.start_writing
+
+    def on_a_closed_file(fd: int) -> None:
+        gone = os.dup(fd)
+        os.close(gone)
+        begin(gone)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(chunks, "start_writing", on_a_closed_file)
+        with pytest.raises(WriterFailedError, match="Bad file descriptor"):
+            writer.commit()
+    with pytest.raises(WriterFailedError, match=r"open .* again"):
+        writer.commit()
+    writer.close()
+    fill(tree, "third")
+    assert [d.name for d in tree.snapshot().documents()] == ["first", "third"]
+    assert list(tree.verify()) == []
+    reading, writing = os.pipe()
+    begin(writing)  # what cannot begin early is no error
+    os.close(reading)
+    os.close(writing)
 
 
 def test_the_index_grows_when_its_map_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +133,7 @@ def test_a_store_is_made_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest
 
     with monkeypatch.context() as patch:
         patch.setattr("mctree.storage.creation.sync_tree", fail)
-        with pytest.raises(OSError, match="no space"):
+        with pytest.raises(WriterFailedError, match=f"making {path} failed: no space"):
             mctree.create(path)
     assert list(tmp_path.iterdir()) == []
     mctree.create(path).close()
@@ -146,7 +177,7 @@ def test_a_cut_off_index_with_two_headers_of_one_number_is_refused(tmp_path: Pat
     for meta in range(2):
         held[meta * 4096 + 136 : meta * 4096 + 152] = (99).to_bytes(8, "little") + (7).to_bytes(8, "little")
     data.write_bytes(held)
-    with pytest.raises(CorruptError, match="is cut off"):
+    with pytest.raises(CorruptError, match="would not have written there"):
         mctree.open(path)
 
 

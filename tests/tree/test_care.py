@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import mctree
-from mctree.errors import CommitGoneError, UsageError, WriterFailedError
+from mctree.errors import CommitGoneError, LockedError, UsageError, WriterFailedError
 from mctree.testing.toys import ToyEncoder
 from mctree.tree import compact as compacting
 from mctree.tree import writer as writers
@@ -59,7 +59,7 @@ def test_a_lease_that_fails_after_a_commit_ends_the_writer(tmp_path: Path, monke
     writer.add("A", b"A" * 100)
 
     def fail(*_: object) -> None:
-        raise OSError(28, "no space")
+        raise OSError(24, "too many open files")
 
     with monkeypatch.context() as patch:
         patch.setattr("mctree.storage.leases.pwrite_all", fail)
@@ -117,26 +117,32 @@ def test_a_bad_vector_shifts_no_other_gist(tmp_path: Path) -> None:
     assert np.array_equal(snapshot.gists().gather(2, np.array([0])), expected.astype(np.float16))
 
 
-def test_a_writer_behind_a_removed_lock_file_is_noticed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("what", ["removed", "moved aside", "another"])
+def test_a_lock_file_that_is_gone_lets_nobody_else_write(tmp_path: Path, what: str) -> None:
+    """Found by reading: a second writer came in, and rows of its commit were written over by the first one's."""
     path = tmp_path / "t.mctree"
-    first = new(path)
-    one = first.writer()
-    one.add("one", b"1")
-    (path / "lock").unlink()
-    two = mctree.open(path).writer()
-    two.add("two", b"2")
-    two.commit()
-    with pytest.raises(WriterFailedError, match="lock file"):
-        one.commit()
-    one.close()
-    two.close()
-    assert names(first) == ["two"]
-    assert list(first.verify()) == []
+    tree = new(path)
+    with tree.writer() as one:
+        (path / "lock").rename(tmp_path / "aside")
+        if what == "another":
+            (path / "lock").write_text("process 1 on another machine")
+        for _ in range(2):
+            with pytest.raises(LockedError, match="another machine" if what == "another" else "unknown process"):
+                mctree.open(path).writer()
+        if what == "moved aside":
+            (tmp_path / "aside").rename(path / "lock")
+            with pytest.raises(LockedError, match=str(os.getpid())):
+                mctree.open(path).writer()
+        one.add("one", b"1" * 100)
+    with mctree.open(path) as other, other.writer() as two:
+        two.add("two", b"2" * 100)
+    assert names(tree) == ["one", "two"]
+    assert list(tree.verify()) == []
 
 
 @pytest.mark.parametrize("committed_before", [False, True])
-def test_a_commit_of_somebody_else_is_noticed_though_the_lock_file_is_back(
-    tmp_path: Path, committed_before: bool
+def test_a_commit_of_somebody_who_ignores_the_lock_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, committed_before: bool
 ) -> None:
     path = tmp_path / "t.mctree"
     tree = new(path)
@@ -146,10 +152,10 @@ def test_a_commit_of_somebody_else_is_noticed_though_the_lock_file_is_back(
         one.commit()
     one.stamp("nothing", None)
     one.keep_stamps()  # a transaction that changes nothing: LMDB does not count it
-    (path / "lock").rename(tmp_path / "aside")
-    with mctree.open(path) as other, other.writer() as two:
-        two.add("two", b"2")
-    (tmp_path / "aside").rename(path / "lock")
+    with monkeypatch.context() as patch:
+        patch.setattr("mctree.storage.lock.fcntl.flock", lambda *_: None)
+        with mctree.open(path) as other, other.writer() as two:
+            two.add("two", b"2")
     one.begin("one").write(b"1")  # in a tail, so that no row is written over
     with pytest.raises(WriterFailedError, match="somebody else has written"):
         one.commit()

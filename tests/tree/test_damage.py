@@ -6,13 +6,16 @@ import os
 import shutil
 from pathlib import Path
 
+import lmdb
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mctree
-from mctree.errors import MctreeError
-from mctree.testing import scratch
+from mctree.errors import CorruptError, MctreeError
+from mctree.format.keys import Table, u32
+from mctree.format.values import frame, pack, unpack
+from mctree.testing import ToyEncoder, scratch
 
 PAGE = 4096
 
@@ -88,3 +91,48 @@ def test_a_zeroed_page_is_named(whole: Path, tmp_path: Path) -> None:
         if found == 5:
             return
     raise AssertionError("no page of the index is in use")
+
+
+@pytest.mark.damages
+@pytest.mark.parametrize("name", ["zarr.json", "text/zarr.json", "text/lod0/zarr.json"])
+@pytest.mark.parametrize("content", [b"[" * 500_000, b"\xff" * 9, b'{"shape": [-1]}', b"[]", b""])
+def test_metadata_of_any_kind_is_a_finding(whole: Path, tmp_path: Path, name: str, content: bytes) -> None:
+    """Found by the harness of strangers: deep JSON ended the check with another error."""
+    copy = Path(shutil.copytree(whole, tmp_path / "copy"))
+    (copy / name).write_bytes(content)
+    with mctree.open(copy, writable=False) as tree:
+        assert {problem.where for problem in tree.verify()} == {name}
+
+
+@pytest.mark.damages
+@pytest.mark.parametrize("number", [0, 1, 2])
+@pytest.mark.parametrize("what", ["missing", "of pairs", "of fractions"])
+def test_an_array_of_text_that_is_none_is_damage(whole: Path, tmp_path: Path, number: int, what: str) -> None:
+    """Found by the fuzzer: the check ended with another error where the tokens were not described."""
+    copy = Path(shutil.copytree(whole, tmp_path / "copy"))
+    with lmdb.open(str(copy / "index.lmdb"), map_size=1 << 30) as index, index.begin(write=True) as txn:
+        key, value = next(item for item in txn.cursor() if item[0][:5] == Table.ARRAY + u32.pack(number))
+        fields = unpack(value[4:], "an array")
+        fields |= {"of pairs": {"row": [2]}, "of fractions": {"dtype": "float32"}}.get(what, {})
+        txn.delete(key)
+        if what != "missing":
+            txn.put(key, frame(key, pack(fields)))
+    with mctree.open(copy, writable=False) as tree:
+        assert list(tree.verify())
+        with tree.snapshot() as snapshot, pytest.raises(CorruptError):
+            snapshot.rows(number).read(0, 1)
+
+
+@pytest.mark.damages
+def test_an_encoder_that_is_missing_is_damage_to_a_compaction(tmp_path: Path) -> None:
+    """Found by forging records: an encoder of the caller's own hid that the store had lost its dump."""
+    encoder = ToyEncoder()
+    with mctree.create(tmp_path / "t", chunk_bytes=65536, encoders=[encoder]) as tree:
+        tree.build_gists(encoder)
+        with tree.writer() as writer:
+            writer.add("first", b"text " * 50)
+    with lmdb.open(str(tmp_path / "t/index.lmdb"), map_size=1 << 30) as index, index.begin(write=True) as txn:
+        for key in [bytes(key) for key, _ in txn.cursor() if key[:1] == Table.BLOB]:
+            txn.delete(key)
+    with mctree.open(tmp_path / "t", encoders=[encoder]) as tree, pytest.raises(CorruptError, match="is missing"):
+        tree.compact()

@@ -18,7 +18,7 @@ import pytest
 
 import mctree
 from mctree.errors import BusyError, CommitGoneError, CorruptError, LockedError, UsageError
-from mctree.storage import environment, leases
+from mctree.storage import environment, gate, leases
 from mctree.storage.environment import Environment
 from mctree.storage.index import Reading
 from mctree.testing import ToyEncoder
@@ -160,13 +160,13 @@ def test_stores_die_wherever_the_collector_finds_them(
 
     mctree.create(tmp_path / "other").close()
     lost = weakref.ref(Cycle())
-    real = environment._check_size
+    real = environment.check_index
 
     def collecting(*args: Any) -> None:
         gc.collect()
         real(*args)
 
-    monkeypatch.setattr(environment, "_check_size", collecting)
+    monkeypatch.setattr(environment, "check_index", collecting)
     in_thread(lambda: mctree.open(tmp_path / "other").close())
     assert lost() is None
     assert names(tree) == ["first"]
@@ -211,11 +211,11 @@ def test_an_index_that_grows_while_its_header_is_read(
     with copy.open("rb") as file:
         with monkeypatch.context() as patch:
             patch.setattr(os, "pread", growing)
-            environment._check_size(file.fileno(), "here")
-        environment._check_size(file.fileno(), "here")
+            gate.check_index(file.fileno(), "here")
+        gate.check_index(file.fileno(), "here")
         os.truncate(copy, 3 * 4096)
         with pytest.raises(CorruptError, match=r"here/index\.lmdb/data\.mdb is cut off"):
-            environment._check_size(file.fileno(), "here")
+            gate.check_index(file.fileno(), "here")
 
 
 def test_a_compaction_while_a_writer_is_opened(tree: mctree.Tree, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,10 +29,10 @@ import mctree.encoders.lexical
 from mctree.errors import MctreeError
 from mctree.ingest import ingest
 from tools.crash.parts import Part, Result, Row, Say, Scale, timed
-from tools.crash.victims import Ending, in_judgement, killed_after
+from tools.crash.victims import Ending, in_judgement, killed_after, sound
 from tools.crash.workers import Workers
 
-__all__ = ["PART", "Outcome", "Trial", "attempt", "attempt_command", "run"]
+__all__ = ["PART", "Outcome", "Trial", "attempt", "attempt_command", "failures", "run"]
 
 _WORDS = tuple(
     bytes(random.Random(n).choices(b"abcdefghijklmnop", k=random.Random(n).randint(2, 9))) for n in range(600)
@@ -53,11 +53,13 @@ class Trial:
         scratch: a folder.
         seed: of everything that is random.
         kills: how many.
+        plant: plants a fault, where it is to be seen whether it is found.
     """
 
     scratch: str
     seed: int
     kills: int
+    plant: Callable[[], None] = sound
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,7 @@ def attempt(trial: Trial) -> Outcome:
     tokenizer = dice.choice(("bytes", None))
 
     def ingesting(say: Callable[[str], None]) -> None:
+        trial.plant()
         _acknowledge_commits(say)
         ingest(
             [corpus.folder],
@@ -149,6 +152,11 @@ def attempt(trial: Trial) -> Outcome:
         shutil.rmtree(folder)
 
 
+def failures(trial: Trial) -> tuple[str, ...]:
+    """What is wrong after ingests were killed."""
+    return attempt(trial).failures
+
+
 def attempt_command(trial: Trial) -> Outcome:
     """Kill `mctree ingest`, as a user starts it, on files of Python's standard library."""
     dice = random.Random(trial.seed)
@@ -157,7 +165,10 @@ def attempt_command(trial: Trial) -> Outcome:
     source = os.path.join(sysconfig.get_path("stdlib"), dice.choice(("email", "asyncio", "unittest", "encodings")))
     store = os.path.join(folder, "library.mctree")
     files = {
-        name: Path(source, name).read_bytes() for name in sorted(os.listdir(source)) if name.endswith((".py", ".txt"))
+        os.path.relpath(os.path.join(below, name), source): Path(below, name).read_bytes()
+        for below, _, names in os.walk(source)
+        for name in names
+        if name.endswith(".py")
     }
     command = [sys.executable, "-m", "mctree", "ingest", source, "-o", store, "-q", "--include", "*.py"]
 
@@ -174,6 +185,7 @@ def attempt_command(trial: Trial) -> Outcome:
             shutil.rmtree(store, ignore_errors=True)
             trying.acknowledged.clear()
             trying.until_done("mctree ingest", work, lambda: _found_wrong(store, known, None))
+            trying.expect_nothing("mctree ingest, done", lambda: _found_wrong(store, known, files))
         return Outcome(trying.killed, tuple(trying.failures))
     finally:
         shutil.rmtree(folder)
@@ -266,7 +278,7 @@ def _found_wrong(store: str, known: dict[str, set[bytes]], now: dict[str, bytes]
             problems = [f"verify: {problem.where} {problem.what}" for problem in tree.verify()]
             found = {}
             for document in snapshot.documents():
-                name, content = document.name.rpartition("/")[2], document.read()
+                name, content = document.name.partition("/")[2], document.read()
                 found[name] = content
                 possible = known.get(name, set())
                 if content not in possible and not (

@@ -1,7 +1,8 @@
 """Would these tests find anything?  Faults that are planted in the process that lives a life, and have to be found.
 
 Each is a function that changes the engine in the process that calls it, which ends with it.  Those of `POWER` are
-survived by every `kill -9` and shown by a power cut alone; those of `KILLS` are shown by a kill.
+survived by every `kill -9` and shown by a power cut alone; those of `KILLS` are shown by a kill at some system call,
+that of `INGEST` by one at a random moment.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from mctree.storage.chunks import ArrayWriter, generation_name
 from mctree.storage.files import opened
 from mctree.storage.session import Session
 from mctree.tree.writer import Writer
-from tools.crash import replay, sweep
+from tools.crash import kills, replay, sweep
 from tools.crash.parts import Part, Result, Row, Say, Scale, timed
 from tools.crash.workers import PROCESSES, Workers
 
-__all__ = ["KILLS", "PART", "POWER", "run"]
+__all__ = ["INGEST", "KILLS", "PART", "POWER", "run"]
 
 Point = TypeVar("Point")
 Plant = Callable[[], None]
@@ -91,7 +92,7 @@ def made_in_place() -> None:
 
 
 def acknowledged_too_early() -> None:
-    """`commit` returns before it has committed what was written; the next one does."""
+    """`commit` returns the number of a commit that it has not made yet; the next call makes it."""
     real = Writer.commit
     put_off: set[int] = set()
 
@@ -100,7 +101,7 @@ def acknowledged_too_early() -> None:
             put_off.discard(id(self))
             return real(self, gists=gists)
         put_off.add(id(self))
-        return self.snapshot.commit
+        return self.snapshot.commit + 1
 
     _plant(Writer, "commit", commit)
 
@@ -152,6 +153,8 @@ KILLS: Final[dict[Plant, str]] = {
     nothing_is_recovered: "compaction",
 }
 """Each with the act that is killed."""
+INGEST: Final = acknowledged_too_early
+_KILLS_OF_A_TRIAL = 3
 
 
 def _plant(owner: object, name: str, value: object) -> None:
@@ -166,13 +169,17 @@ def run(scale: Scale, scratch: Path, say: Say) -> Result:
     with Workers() as workers:
         for plant, recording in zip(POWER, workers.each(partial(replay.record, str(scratch)), POWER), strict=True):
             states = _some(list(replay.states(recording)))
-            in_order = (sorted(part, key=lambda state: state.moment) for part in _in_parts(states))
+            in_order = (sorted(part, key=lambda state: state.cut.moment) for part in _in_parts(states))
             result.rows.append(_hunt(plant, (workers.each(replay.attempt, part) for part in in_order), say))
         for (plant, act), (_, calls) in zip(
             KILLS.items(), workers.each(partial(sweep.calls_of, str(scratch)), KILLS.values()), strict=True
         ):
             points = _some([sweep.Point(str(scratch), act, call, plant=plant) for call in calls])
             result.rows.append(_hunt(plant, (workers.each(sweep.failures, part) for part in _in_parts(points)), say))
+        trials = [kills.Trial(str(scratch), seed, _KILLS_OF_A_TRIAL, INGEST) for seed in range(_AT_ONCE)]
+        row = _hunt(INGEST, (workers.each(kills.failures, part) for part in ([trial] for trial in trials)), say)
+        row.what += ", in ingests"
+        result.rows.append(row)
     return result
 
 

@@ -1,18 +1,8 @@
-"""Does a store survive a power cut?  Every state that a file system may leave is made, opened, judged and written to.
+"""Does a store survive a power cut?  Every state that may be left is made, opened, judged and written to.
 
-The scenario is recorded (`trace`), and the power cut at every moment at which the disk could promise more: before each
-sync, and after each acknowledgement.  What was synced by then is there.  Of everything since, any part may be:
-
-    none of it, all of it          what a file system may do that writes late, or at once
-    all but one, only one          for each operation that is not older than a few syncs
-    torn                           of a write only its first sectors, only its last, every second one, or none but the
-                                   length that the file has with it
-    a random part                  of all that is pending, however old, torn at random
-
-Sectors have 512 bytes and are written whole.  A name is there, or gone, for sure once a folder that the change was
-made in was synced; a rename, also an exchange, happens in both folders or in neither.  What a descriptor that was
-opened with O_DSYNC wrote is there when the call returns, and nothing else with it.  These are less than what ext4,
-XFS and Btrfs promise: a store that survives this disk survives theirs.
+The scenario is recorded once, with every byte that it writes (`trace`), and the power is cut wherever it matters
+(`power`).  And again: over what some cuts have left, the process that comes next is recorded while it puts everything
+in order, and the power is cut once more.
 """
 
 from __future__ import annotations
@@ -21,164 +11,26 @@ import os
 import pickle
 import random
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal
 
+from tools.crash.operations import Trace
 from tools.crash.parts import Part, Result, Row, Say, Scale, timed
-from tools.crash.scenario import STEPS, judge, live
-from tools.crash.trace import CALLS, ROOT, Acknowledged, Named, Resized, Synced, Trace, Written, read_trace
+from tools.crash.power import Cut, Disk, Walk, compare, cuts
+from tools.crash.scenario import judge, live, look_in
+from tools.crash.trace import CALLS, look, read_trace
 from tools.crash.victims import in_judgement, recorded
 from tools.crash.workers import Workers
 
-__all__ = ["PART", "Disk", "Recording", "State", "Walk", "attempt", "record", "run", "states"]
+__all__ = ["PART", "Recording", "State", "attempt", "attempt_twice", "record", "run", "states"]
 
-SECTOR = 512
-_QUICK_STATES = 500
-_FRESH = 3
-"""For so many moments operations are dropped, and kept, one by one."""
-_RANDOM = 3
-"""Random parts at each moment."""
-
-Torn = Literal["whole", "head", "tail", "comb", "length"]
-_TEARS: tuple[Torn, ...] = ("head", "tail", "comb", "length")
-Pending = Written | Resized | Named
-
-
-@dataclass(slots=True)
-class Disk:
-    """Content of files and entries of folders, by inode."""
-
-    folders: dict[int, dict[str, int]]
-    files: dict[int, bytearray] = field(default_factory=dict)
-
-    def copy(self) -> Disk:
-        """The same, to be changed."""
-        return Disk({i: {**d} for i, d in self.folders.items()}, {i: bytearray(data) for i, data in self.files.items()})
-
-    def apply(self, operation: Pending, torn: Torn = "whole") -> None:
-        """Let an operation have happened, as far as it was torn."""
-        if isinstance(operation, Named):
-            for folder, name, inode in operation.entries:
-                if inode is None:
-                    self.folders[folder].pop(name, None)
-                else:
-                    self.folders[folder][name] = inode
-            return
-        data = self.files.setdefault(operation.inode, bytearray())
-        if isinstance(operation, Resized):
-            del data[operation.size :]
-            data.extend(bytes(operation.size - len(data)))
-            return
-        offset, written = operation.offset, operation.data
-        if torn in ("whole", "length"):
-            data.extend(bytes(max(offset + len(written) - len(data), 0)))
-        for start, stop in _sectors(offset, len(written), torn):
-            data.extend(bytes(max(stop - len(data), 0)))
-            data[start:stop] = written[start - offset : stop - offset]
-
-    def write_out(self, path: str, folder: int = ROOT) -> None:
-        """Make it a folder of a real file system."""
-        os.mkdir(path)
-        for name, inode in self.folders[folder].items():
-            below = os.path.join(path, name)
-            if inode in self.folders:
-                self.write_out(below, inode)
-            else:
-                with open(below, "wb") as file:
-                    file.write(self.files.get(inode, b""))
-
-
-def _sectors(offset: int, size: int, torn: Torn) -> Iterator[tuple[int, int]]:
-    """Which bytes [start, stop) of a file a write has reached."""
-    if torn == "whole":
-        yield offset, offset + size
-        return
-    first, last = offset // SECTOR, (offset + size - 1) // SECTOR
-    middle = (first + last + 1) // 2
-    wanted = {
-        "head": range(first, middle),
-        "tail": range(middle, last + 1),
-        "comb": range(first, last + 1, 2),
-        "length": range(0),
-    }[torn]
-    for sector in wanted:
-        yield max(sector * SECTOR, offset), min((sector + 1) * SECTOR, offset + size)
-
-
-class Walk:
-    """Goes through what was done, and stops at every moment at which the disk is about to promise more.
-
-    Attributes:
-        disk: what is there for sure.
-        pending: what was done since, each with the number of the moment before which it was.
-        acknowledged: how many steps were.
-        moment: the number of this moment.
-    """
-
-    def __init__(self, trace: Trace) -> None:
-        self._operations = trace.operations
-        self.disk = Disk({folder: {} for folder in trace.folders})
-        self.pending: list[tuple[Pending, int]] = []
-        self.acknowledged = 0
-        self.moment = -1
-        self._steps = self._walk()
-
-    def forward(self) -> bool:
-        """Go to the next moment; whether there is one."""
-        return next(self._steps, False)
-
-    def _walk(self) -> Iterator[bool]:
-        for operation in self._operations:
-            match operation:
-                case Acknowledged():
-                    self.acknowledged += 1
-                    yield self._stop()
-                case Synced(inode):
-                    mine = [entry for entry in self.pending if _concerns(entry[0], inode)]
-                    if mine:
-                        yield self._stop()
-                        self.pending = [entry for entry in self.pending if not _concerns(entry[0], inode)]
-                        for entry in mine:
-                            self.disk.apply(entry[0])
-                case Written(durable=True):
-                    self.pending.append((operation, self.moment))
-                    yield self._stop()
-                    self.pending.pop()
-                    self.pending = [part for entry in self.pending for part in _without(entry, operation)]
-                    self.disk.apply(operation)
-                case _:
-                    self.pending.append((operation, self.moment))
-        yield self._stop()
-
-    def _stop(self) -> bool:
-        self.moment += 1
-        return True
-
-
-def _concerns(operation: Pending, inode: int) -> bool:
-    """Whether a sync of an inode makes an operation durable."""
-    if isinstance(operation, Named):
-        return any(folder == inode for folder, _, _ in operation.entries)
-    return operation.inode == inode
-
-
-def _without(entry: tuple[Pending, int], later: Written) -> Iterator[tuple[Pending, int]]:
-    """What is left of a pending operation when a later write of the same file is durable."""
-    operation, moment = entry
-    start, stop = later.offset, later.offset + len(later.data)
-    if isinstance(operation, Named) or operation.inode != later.inode:
-        yield entry
-    elif isinstance(operation, Resized):
-        assert stop <= operation.size, "a durable write behind a new end of the file is not understood"
-        yield entry
-    else:
-        first, data = operation.offset, operation.data
-        if first < start:
-            yield Written(operation.inode, first, data[: start - first]), moment
-        if first + len(data) > stop:
-            yield Written(operation.inode, max(first, stop), data[max(stop - first, 0) :]), moment
+_QUICK_STATES = 300
+_QUICK_AGAIN = 8
+_AGAIN = 8
+"""States of the second cut that are made of one of the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,71 +43,24 @@ class Recording:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What a power cut may leave.
-
-    Attributes:
-        recording: of which life.
-        moment: when the power was cut.
-        kept: which of the pending operations happened, each with how it was torn.
-        what: the same in words.
-    """
+    """What a power cut leaves of a recorded life."""
 
     recording: Recording
-    moment: int
-    kept: tuple[tuple[int, Torn], ...]
-    what: str
+    cut: Cut
+
+    @property
+    def acknowledged(self) -> tuple[str, ...]:
+        """The steps that were."""
+        return self.recording.steps[: self.cut.acknowledged]
+
+    def __str__(self) -> str:
+        after = f"after {self.acknowledged[-1]!r}" if self.acknowledged else "at the beginning"
+        return f"power cut {after} (moment {self.cut.moment}), kept {self.cut.what}"
 
 
 def states(recording: Recording) -> Iterator[State]:
     """The states that a power cut may leave, moment by moment."""
-    walk = Walk(_load(recording))
-    seen: tuple[object, ...] = ()
-    while walk.forward():
-        operations = [operation for operation, _ in walk.pending]
-        now = (walk.acknowledged, *map(id, operations))
-        if now == seen:
-            continue
-        seen = now
-        kept: dict[tuple[tuple[int, Torn], ...], str] = {}
-        for choice, what in _choices(
-            operations, [walk.moment - born <= _FRESH for _, born in walk.pending], walk.moment
-        ):
-            kept.setdefault(choice, what)
-        for choice, what in kept.items():
-            yield State(recording, walk.moment, choice, what)
-
-
-def _choices(
-    operations: Sequence[Pending], fresh: Sequence[bool], seed: int
-) -> Iterator[tuple[tuple[tuple[int, Torn], ...], str]]:
-    """Which of some pending operations happened, and how the writes among them were torn."""
-    every: tuple[tuple[int, Torn], ...] = tuple((n, "whole") for n in range(len(operations)))
-    yield (), "nothing that was pending"
-    yield every, "all that was pending"
-    for n, operation in enumerate(operations):
-        if not fresh[n]:
-            continue
-        yield (*every[:n], *every[n + 1 :]), f"all but {_described(operation)}"
-        yield (every[n],), f"only {_described(operation)}"
-        if isinstance(operation, Written):
-            within = operation.offset // SECTOR == (operation.offset + len(operation.data) - 1) // SECTOR
-            for torn in _TEARS[-1:] if within else _TEARS:
-                yield (*every[:n], (n, torn), *every[n + 1 :]), f"all, {torn} of {_described(operation)}"
-    dice = random.Random(seed)
-    for _ in range(_RANDOM if operations else 0):
-        chosen = [n for n in range(len(operations)) if dice.random() < 0.5]
-        tears = [dice.choice(("whole", *_TEARS)) if isinstance(operations[n], Written) else "whole" for n in chosen]
-        yield tuple(zip(chosen, tears, strict=True)), f"a random part, {len(chosen)} of {len(operations)}"
-
-
-def _described(operation: Pending) -> str:
-    match operation:
-        case Named(entries, call):
-            return f"{call} of {' and '.join(repr(name) for _, name, _ in entries)}"
-        case Resized(inode, size):
-            return f"the size {size} of inode {inode}"
-        case Written(inode, offset, data):
-            return f"{len(data)} bytes at {offset} of inode {inode}"
+    return (State(recording, cut) for cut in cuts(_load(recording)))
 
 
 def record(scratch: str, plant: Callable[[], None] | None = None) -> Recording:
@@ -279,6 +84,7 @@ def record(scratch: str, plant: Callable[[], None] | None = None) -> Recording:
     if ending.failure:
         raise RuntimeError(ending.failure)
     trace = read_trace(log, disk, ending.acknowledged)
+    compare(trace, disk)
     kept = os.path.join(folder, "trace")
     with open(kept, "wb") as file:
         pickle.dump(trace, file)
@@ -300,41 +106,84 @@ _walks: dict[str, Walk] = {}
 
 def attempt(state: State) -> list[str]:
     """Make a state, and judge it."""
-    path = state.recording.path
-    if path not in _walks or _walks[path].moment > state.moment:
+    with _made(_disk(state), f"{state.recording.path} of process {os.getpid()}") as folder:
+        problems = in_judgement(partial(judge, _store(folder), state.acknowledged))
+    return [f"{state}: {problem}" for problem in problems]
+
+
+def attempt_twice(state: State, most: int) -> list[list[str]]:
+    """Make a state, cut the power while the next writer puts it in order, and judge what that leaves, some of it.
+
+    Returns:
+        What is wrong with each of the states that the second cut may leave, at most so many.
+    """
+    where = os.path.realpath(f"{state.recording.path} of process {os.getpid()}")
+    with _made(_disk(state), where) as folder:
+        before, log = look(folder), Path(f"{where} calls")
+        ending = recorded(lambda _: look_in(_store(folder)), CALLS, log)
+        if ending.failure:
+            return [[f"{state}: the next writer: {ending.failure}"]]
+        trace = read_trace(log, folder, (), before)
+        log.unlink()
+        compare(trace, folder)
+    possible = list(cuts(trace))
+    chosen = random.Random(str(state)).sample(possible, min(most, len(possible)))
+    found, walk = [], Walk(trace)
+    for cut in sorted(chosen, key=lambda cut: cut.moment):
+        with _made(walk.at(cut), where) as folder:
+            problems = in_judgement(partial(judge, _store(folder), state.acknowledged))
+        found.append([f"{state}; again at moment {cut.moment}, kept {cut.what}: {problem}" for problem in problems])
+    return found
+
+
+def _store(folder: str) -> str:
+    return os.path.join(folder, "store.mctree")
+
+
+def _disk(state: State) -> Disk:
+    path, moment = state.recording.path, state.cut.moment
+    if path not in _walks or _walks[path].moment > moment:
         _walks[path] = Walk(_load(state.recording))
-    walk = _walks[path]
-    while walk.moment < state.moment:
-        assert walk.forward(), "the recording ends before this moment"
-    disk = walk.disk.copy()
-    for n, torn in state.kept:
-        disk.apply(walk.pending[n][0], torn)
-    folder = f"{path} of process {os.getpid()}"
+    return _walks[path].at(state.cut)
+
+
+@contextmanager
+def _made(disk: Disk, folder: str) -> Iterator[str]:
+    """Let a disk stand somewhere for the length of a block."""
     disk.write_out(folder)
     try:
-        done = state.recording.steps[: walk.acknowledged]
-        problems = in_judgement(lambda: judge(os.path.join(folder, "store.mctree"), done))
+        yield folder
     finally:
         shutil.rmtree(folder)
-    after = f"after {done[-1]!r}" if done else "at the beginning"
-    return [f"power cut {after} (moment {state.moment}), kept {state.what}: {problem}" for problem in problems]
 
 
 def run(scale: Scale, scratch: Path, say: Say) -> Result:
-    """Cut the power wherever it matters."""
-    row = Row("states that a power cut may leave")
-    with Workers() as workers, timed(row):
-        (recording,) = workers.each(record, [str(scratch)])
-        possible = list(states(recording))
-        chosen = possible[:: max(len(possible) // _QUICK_STATES, 1)] if scale == "quick" else possible
-        for failures in workers.each(attempt, chosen):
-            row.points += 1
-            row.failures += failures
-            if row.points % 1000 == 0:
-                say(f"{row.points} of {len(chosen)} states, {len(row.failures)} failures")
-    row.notes = f"{possible[-1].moment + 1} moments of {len(STEPS)} steps; {len(possible)} states in all"
-    say(f"{row.what}: {row.points}, {len(row.failures)} failures, {row.seconds:.0f} s")
-    return Result([row])
+    """Cut the power wherever it matters, and now and then once more."""
+    once, twice = Row("states that a power cut leaves"), Row("states that another leaves, while the next writer begins")
+    with Workers() as workers:
+        with timed(once):
+            (recording,) = workers.each(record, [str(scratch)])
+            possible = list(states(recording))
+            for failures in workers.each(
+                attempt, _every(possible, _QUICK_STATES if scale == "quick" else len(possible))
+            ):
+                once.points += 1
+                once.failures += failures
+                if once.points % 1000 == 0:
+                    say(f"{once.points} states, {len(once.failures)} failures")
+        say(f"{once.what}: {once.points}, {len(once.failures)} failures, {once.seconds:.0f} s")
+        with timed(twice):
+            chosen = _every(possible, _QUICK_AGAIN if scale == "quick" else len(possible) // _AGAIN)
+            for several in workers.each(partial(attempt_twice, most=_AGAIN), chosen):
+                twice.points += len(several)
+                twice.failures += [failure for failures in several for failure in failures]
+        say(f"{twice.what}: {twice.points}, {len(twice.failures)} failures, {twice.seconds:.0f} s")
+    return Result([once, twice])
+
+
+def _every(possible: list[State], about: int) -> list[State]:
+    """About so many, from all over."""
+    return possible[:: max(len(possible) // about, 1)]
 
 
 PART = Part("replay", "after a power cut the store is at an acknowledged commit, or the one in flight", run)

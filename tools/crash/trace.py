@@ -1,24 +1,24 @@
 """What did a process do to a disk, in order?  Its system calls, as strace writes them down, as operations on inodes.
 
-A folder stands for the disk, empty at first.  Names are followed as the kernel does it, through descriptors, so that
-an operation says which file or folder it changed, whatever that is called by then.  Nothing is guessed: a call that
-changes something below the folder in a way that is not understood here ends the reading.
+A folder stands for the disk.  Names are followed as the kernel does it, through descriptors, so that an operation says
+which file or folder it changed, whatever that is called by then.  Nothing is guessed: a call that changes something
+below the folder in a way that is not understood here ends the reading.
 
-What a process writes through a shared map is not seen.  LMDB's lock file is written so, and needs not survive.
+What a process writes through a shared map is not seen.  That is allowed for LMDB's lock file, which needs not survive.
 """
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-__all__ = ["CALLS", "ROOT", "Acknowledged", "Named", "Operation", "Resized", "Synced", "Trace", "Written", "read_trace"]
+from tools.crash.operations import MAPPED, ROOT, Acknowledged, Named, Operation, Resized, Synced, Trace, Written
 
-ROOT: Final = 0
-"""The inode of the folder that stands for the disk."""
+__all__ = ["CALLS", "look", "read_trace"]
 
 CALLS: Final = (
     "open,openat,creat,close,dup,dup2,dup3,fcntl,lseek,read,readv,write,writev,pwrite64,pwritev,pwritev2,truncate,"
@@ -30,63 +30,6 @@ CALLS: Final = (
 _LINE = re.compile(r"(?:\d+ +)?(\w+)\((.*)\) += (-?\d+|0x[0-9a-f]+|\?)(?: .*)?$", re.DOTALL)
 _STRING = re.compile(r'"((?:\\x[0-9a-f]{2})*)"')
 _IN_DESCRIPTOR = re.compile(r"/proc/self/fd/(\d+)")
-_MAPPED_IN_VAIN = "lock.mdb"
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """Bytes were written; `durable` if the call returned only when they were on the disk."""
-
-    inode: int
-    offset: int
-    data: bytes
-    durable: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Resized:
-    """A file was cut off, or filled up with zeros, to be so long."""
-
-    inode: int
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class Named:
-    """Entries of folders changed together: (folder, name, what stands there now, None for nothing)."""
-
-    entries: tuple[tuple[int, str, int | None], ...]
-    call: str
-
-
-@dataclass(frozen=True, slots=True)
-class Synced:
-    """A file's content, or a folder's entries, are on the disk."""
-
-    inode: int
-
-
-@dataclass(frozen=True, slots=True)
-class Acknowledged:
-    """A step was acknowledged."""
-
-    step: str
-
-
-Operation = Written | Resized | Named | Synced | Acknowledged
-
-
-@dataclass(frozen=True, slots=True)
-class Trace:
-    """What a process did.
-
-    Attributes:
-        operations: in order.
-        folders: which inodes are folders.
-    """
-
-    operations: tuple[Operation, ...]
-    folders: frozenset[int]
 
 
 @dataclass(slots=True)
@@ -105,14 +48,14 @@ class _Disk:
     Attributes:
         path: the folder.
         folders: entries of each folder, by its inode.
-        sizes: of each file, by its inode.
+        sizes: the size of each file, by its inode.
         opened: what each descriptor refers to.
         steps: what is yet to be acknowledged.
     """
 
     path: str
-    folders: dict[int, dict[str, int]] = field(default_factory=lambda: {ROOT: {}})
-    sizes: dict[int, int] = field(default_factory=dict)
+    folders: dict[int, dict[str, int]]
+    sizes: dict[int, int]
     opened: dict[int, _Open] = field(default_factory=dict)
     steps: list[str] = field(default_factory=list)
 
@@ -152,7 +95,7 @@ class _Disk:
 
     def new(self, *, folder: bool) -> int:
         """A new inode."""
-        inode = 1 + len(self.folders) + len(self.sizes)
+        inode = len(self.folders) + len(self.sizes)
         if folder:
             self.folders[inode] = {}
         else:
@@ -203,18 +146,46 @@ class _Call:
         return self.strings[which].decode("utf-8", "surrogateescape")
 
 
-def read_trace(log: Path, path: str, steps: Sequence[str]) -> Trace:
+def look(path: str) -> tuple[dict[int, dict[str, int]], dict[int, bytes]]:
+    """What is on the disk that a folder stands for: entries of folders, and content of files, by inode."""
+    folders: dict[int, dict[str, int]] = {}
+    files: dict[int, bytes] = {}
+    numbers = {os.stat(path).st_ino: ROOT}
+
+    def number(name: str) -> int:
+        return numbers.setdefault(os.lstat(name).st_ino, len(numbers))
+
+    for folder, below, names in os.walk(path):
+        entries = folders.setdefault(number(folder), {})
+        entries.update({name: number(os.path.join(folder, name)) for name in (*below, *names)})
+        files.update({entries[name]: Path(folder, name).read_bytes() for name in names})
+    return folders, files
+
+
+def read_trace(
+    log: Path,
+    path: str,
+    steps: Sequence[str],
+    before: tuple[Mapping[int, Mapping[str, int]], Mapping[int, bytes]] = ({ROOT: {}}, {}),
+) -> Trace:
     """The operations that a process did below a folder.
 
     Args:
         log: what strace wrote, with `-xx -s` and `CALLS`, of one process with one thread.
-        path: the folder, which was empty when the process began; without symbolic links.
+        path: the folder; without symbolic links.
         steps: what the process acknowledged, each by one write elsewhere.
+        before: how `look` found the folder when the process began; empty if nothing is said.
 
     Raises:
         AssertionError: a call is not understood.
     """
-    disk = _Disk(path, steps=list(steps))
+    folders, files = before
+    disk = _Disk(
+        path,
+        {inode: {**entries} for inode, entries in folders.items()},
+        {inode: len(data) for inode, data in files.items()},
+        steps=list(steps),
+    )
     operations: list[Operation] = []
     with log.open(encoding="ascii") as lines:
         for line in lines:
@@ -222,7 +193,7 @@ def read_trace(log: Path, path: str, steps: Sequence[str]) -> Trace:
             if call is not None:
                 operations += _READERS[call.name](disk, call)
     assert not disk.steps, f"{disk.steps} were not seen to be acknowledged"
-    return Trace(tuple(operations), frozenset(disk.folders))
+    return Trace(tuple(operations), {inode: folders.get(inode, {}) for inode in disk.folders}, files)
 
 
 def _parsed(line: str) -> _Call | None:
@@ -293,8 +264,8 @@ def _write(disk: _Disk, call: _Call) -> Iterator[Operation]:
         offset = opened.position
         opened.position += call.result
     else:
-        assert call.name != "pwritev2", "pwritev2 is not understood"
-        offset = int(call.words[-1])
+        assert call.name != "pwritev2" or call.words[-1] == "0", f"pwritev2 with {call.words[-1]} is not understood"
+        offset = int(call.words[-2 if call.name == "pwritev2" else -1])
     yield from disk.written(opened.inode, offset, data, opened.durable)
 
 
@@ -366,7 +337,7 @@ def _map(disk: _Disk, call: _Call) -> Iterator[Operation]:
     if "PROT_WRITE" in protection and "MAP_SHARED" in flags and int(fd) in disk.opened:
         inode = disk.opened[int(fd)].inode
         names = [name for folder in disk.folders.values() for name, there in folder.items() if there == inode]
-        assert names == [_MAPPED_IN_VAIN], f"{names} is written to through a map"
+        assert names == [MAPPED], f"{names} is written to through a map"
     yield from ()
 
 

@@ -20,22 +20,22 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-__all__ = ["CHANGING", "Ending", "counted", "in_judgement", "killed_after", "killed_at", "recorded", "strace"]
+__all__ = ["CHANGING", "Ending", "counted", "in_judgement", "killed_after", "killed_at", "recorded", "sound", "strace"]
 
 CHANGING = frozenset(
     {
-        *("open", "openat", "openat2", "creat", "close", "flock", "fcntl"),
+        *("open", "openat", "openat2", "creat", "flock"),
         *("write", "writev", "pwrite64", "pwritev", "pwritev2", "truncate", "ftruncate", "fallocate"),
-        *("fsync", "fdatasync", "sync_file_range", "msync"),
         *("rename", "renameat", "renameat2", "link", "linkat", "symlink", "symlinkat", "unlink", "unlinkat"),
         *("mkdir", "mkdirat", "rmdir"),
     }
 )
-"""System calls that change a file, a folder or a lock; between two of them nothing that lasts changes."""
+"""System calls that change what other processes find: killed between two of them, a process leaves the same."""
 
 _PATIENCE = 120
 _LONGEST = 1 << 22
@@ -61,6 +61,10 @@ class Ending:
     acknowledged: tuple[str, ...]
     killed: bool
     failure: str = ""
+
+
+def sound() -> None:
+    """Plant no fault: the engine is as it is."""
 
 
 def strace() -> str:
@@ -136,15 +140,18 @@ class _Victim:
             os.close(self._go)
             os.close(self._acknowledged)
             ctypes.CDLL(None).prctl(_PR_SET_PTRACER, _ANYBODY)  # where only parents may trace otherwise
-            os.read(waiting, 1)
-            _alone(lambda: work(lambda name: _say(writing, name)))
+            os.write(writing, b".")
+            begins = os.read(waiting, 1)  # nothing, if whoever started it is gone
+            _alone(lambda: work(lambda name: _say(writing, name)) if begins else None)
         os.close(writing)
         os.close(waiting)
+        os.read(self._acknowledged, 1)  # so that what it did up to here is not counted
         self._status: int | None = None
 
     def go(self) -> None:
-        """Let it begin."""
-        os.write(self._go, b".")
+        """Let it begin, unless it was killed while it waited."""
+        with suppress(BrokenPipeError):
+            os.write(self._go, b".")
         os.close(self._go)
 
     def over(self) -> bool:
@@ -175,22 +182,16 @@ def _say(to: int, name: str) -> None:
 
 def _traced(work: Work, options: list[str]) -> Ending:
     victim = _Victim(work)
-    command = [strace(), "-qq", "-f", "-p", str(victim.pid), *options]
-    with subprocess.Popen(command, stderr=subprocess.PIPE) as tracer:
-        while not _is_traced(victim.pid):
-            if tracer.poll() is not None:
-                victim.kill()
-                victim.ending()
-                assert tracer.stderr is not None
-                raise RuntimeError(f"strace could not attach: {tracer.stderr.read().decode(errors='replace')}")
-            time.sleep(0.0005)
-        victim.go()
-        return victim.ending()
-
-
-def _is_traced(pid: int) -> bool:
-    with open(f"/proc/{pid}/status") as status:
-        return any(line.startswith("TracerPid:") and int(line.split()[1]) for line in status)
+    command = [strace(), "-f", "-p", str(victim.pid), *options]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="replace") as tracer:
+        assert tracer.stderr is not None
+        said = tracer.stderr.readline()
+        if "attached" in said:  # from here on no call escapes it
+            victim.go()
+            return victim.ending()
+        victim.kill()
+        victim.ending()
+        raise RuntimeError(f"strace could not attach: {said}{tracer.stderr.read()}")
 
 
 def _alone(work: Callable[[], object]) -> NoReturn:

@@ -31,7 +31,7 @@ def command(ctx: click.Context, store: str, quiet: bool, as_json: bool) -> None:
     anything is.  It changes nothing.  With --json, one problem a line: no line means that all is well.
     """
     began = time.monotonic()
-    with mctree.open(store, writable=False) as tree:
+    with mctree.open(store, writable=False, trusted=False) as tree:
         with tree.snapshot() as snapshot:
             commit, documents, blocks = snapshot.commit, snapshot.documents_count, snapshot.blocks
         with advancing("verifying", "blocks", quiet=quiet) as progress:

@@ -1,0 +1,168 @@
+"""What of the tree does a damaged record of the index hit?  A node, a source, and bytes of it, if the rest can tell.
+
+The record cannot be read, but its key says what it was about, and the records around it are whole.  Where these are
+damaged too, less is said, and nothing that may be wrong.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+from mctree.errors import MctreeError
+from mctree.format.facts import DocumentRecord
+from mctree.format.keys import Table, block_page_key, u32, u64
+from mctree.format.records import BLOCK, BLOCKS_PER_PAGE, SUMS_PER_PAGE, Run
+from mctree.format.values import unframe
+from mctree.geometry import Address
+from mctree.storage.index import Reading
+from mctree.tree.gists import gist_arrays
+from mctree.tree.intact import place_of
+from mctree.tree.provenance import block_records
+from mctree.tree.snapshot import BEFORE, COUNT, LOD0, Snapshot
+
+__all__ = ["Hit", "hit_by", "node_between"]
+
+_DIGEST_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """What is hit.
+
+    Attributes:
+        node: the first node, if there is one.
+        source: the name of the source, if it is known.
+        start: first byte of the source.
+        stop: byte of the source after the last.
+    """
+
+    node: Address | None = None
+    source: bytes | None = None
+    start: int = 0
+    stop: int = 0
+
+
+def hit_by(snapshot: Snapshot, key: bytes) -> Hit:
+    """What a record hits that is damaged.
+
+    Args:
+        snapshot: the newest commit.
+        key: the record's key; it may be damaged too.
+    """
+    table, rest = key[:1], key[1:]
+    with suppress(MctreeError, struct.error, LookupError), snapshot.reading() as index:
+        if table == Table.BLOCKS:
+            first = u64.unpack(rest)[0] * BLOCKS_PER_PAGE
+            return _blocks(index, first, min(first + BLOCKS_PER_PAGE, snapshot.blocks))
+        if table == Table.DEATH:
+            first = u64.unpack(rest[8:])[0]
+            return Hit(Address(0, 1, first), *place_of(snapshot, 1, first))
+        if table in (Table.DOCUMENT, Table.RUN, Table.TAIL, Table.ORIGINAL):
+            return _document(index, u64.unpack(rest[:8])[0], table, u64.unpack(rest[8:16])[0])
+        if table == Table.SOURCE:
+            return _document(index, u64.unpack(rest[_DIGEST_BYTES : _DIGEST_BYTES + 8])[0], table, 0)
+        if table in (Table.CHUNK, Table.CHECKSUMS):
+            page = u32.unpack(rest[20:])[0] if table == Table.CHECKSUMS else 0
+            return _rows(snapshot, u32.unpack(rest[:4])[0], u64.unpack(rest[4:12])[0], page * SUMS_PER_PAGE)
+    return Hit()
+
+
+def node_between(low: bytes, high: bytes | None) -> Address | None:
+    """The first node whose block record has a key in [low, high), None being no bound; None if there is none such."""
+    page = u64.unpack(low[1:9].ljust(8, b"\0"))[0] if low[:1] == Table.BLOCKS else 0
+    within = low < block_page_key(page + 1) and (high is None or high > block_page_key(page))
+    return Address(0, 1, page * BLOCKS_PER_PAGE) if within else None
+
+
+def _document(index: Reading, number: int, table: Table | bytes, at: int) -> Hit:
+    """Where a document is hit: from byte `at` on by the loss of original bytes, else where its other records end."""
+    source, size = _known(index, number)
+    runs = list(_runs(index, number))
+    ends = {ordinal: _record(index, run.block + run.blocks - 1, "stop") for _, ordinal, run in runs}
+    size = max([size, *ends.values()])
+    start = 0
+    if table == Table.ORIGINAL:
+        start = at
+    elif table == Table.TAIL:
+        start = max(ends.values(), default=0)
+    elif table == Table.RUN:
+        start = max((stop for ordinal, stop in ends.items() if ordinal < at), default=0)
+    return Hit(None, source, min(start, size), size)
+
+
+def _blocks(index: Reading, first: int, stop: int) -> Hit:
+    """Where the document of the first of blocks [first, stop) is hit."""
+    if first >= stop:
+        return Hit()  # the key itself is damaged
+    node = Address(0, 1, first)
+    every = list(_runs(index))
+    mine = next((found for found in every if found[2].block <= first < found[2].block + found[2].blocks), None)
+    if mine is None:
+        return Hit(node)
+    document, ordinal, run = mine
+    source, size = _known(index, document)
+    # What lies before and behind them ends and begins where they begin and end.
+    before = [other for number, at, other in every if number == document and at < ordinal]
+    behind = [other for number, at, other in every if number == document and at > ordinal]
+    start = 0
+    if first > run.block:
+        start = _record(index, first - 1, "stop")
+    elif before:
+        start = _record(index, before[-1].block + before[-1].blocks - 1, "stop")
+    if stop < run.block + run.blocks:
+        size = _record(index, stop, "start")
+    elif behind:
+        size = _record(index, behind[0].block, "start")
+    return Hit(node, source, start, max(start, size))
+
+
+def _rows(snapshot: Snapshot, array: int, chunk: int, inside: int) -> Hit:
+    """Where a chunk of an array is hit from a row on."""
+    if array in (LOD0, COUNT, BEFORE):
+        row = chunk * snapshot.store.array(array, snapshot.commit).rows_per_chunk + inside
+        level, index = 1, {LOD0: row // BLOCK, COUNT: row, BEFORE: row * BLOCK}[array]
+    else:
+        level, _, layout, _ = gist_arrays(snapshot)[array]
+        index = chunk * layout.rows_per_chunk + inside
+    return Hit(Address(0, level, index), *place_of(snapshot, level, index))
+
+
+def _known(index: Reading, document: int) -> tuple[bytes | None, int]:
+    """The name and the size of a document, by whatever still says so."""
+    source, size = None, 0
+    for payload in _sound(index, Table.DOCUMENT + u64.pack(document)):
+        with suppress(MctreeError):
+            record = DocumentRecord.decode(payload)
+            source, size = record.source, max(size, record.size)
+    if source is None:
+        for key, value in index.raw(Table.SOURCE):
+            if key[1 + _DIGEST_BYTES : 9 + _DIGEST_BYTES] == u64.pack(document):
+                with suppress(MctreeError):
+                    source = unframe(key, value)[1:] or source
+    return source, size
+
+
+def _runs(index: Reading, document: int | None = None) -> Iterator[tuple[int, int, Run]]:
+    """The runs of a document, or of all: (document, ordinal, run), in order."""
+    prefix = Table.RUN + (b"" if document is None else u64.pack(document))
+    for key, value in index.raw(prefix):
+        with suppress(MctreeError):
+            yield u64.unpack(key[1:9])[0], u64.unpack(key[9:17])[0], Run.decode(unframe(key, value))
+
+
+def _sound(index: Reading, prefix: bytes) -> Iterator[bytes]:
+    """The payloads, not empty, of the records below a prefix that pass their checksum."""
+    for key, value in index.raw(prefix):
+        with suppress(MctreeError):
+            if payload := unframe(key, value):
+                yield payload
+
+
+def _record(index: Reading, block: int, field: str) -> int:
+    """A field of a block's record; 0 if that cannot be read."""
+    with suppress(MctreeError):
+        return int(block_records(index, block, 1)[field][0])
+    return 0

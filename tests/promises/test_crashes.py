@@ -1,0 +1,84 @@
+"""A killed process loses nothing that was acknowledged, and leaves nothing half done: sweeps as the suite runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mctree.testing.stores import scratch
+from tools.crash import kills, mutants, sweep
+from tools.crash.scenario import ACTS, STEPS, judge, live
+from tools.crash.victims import in_judgement, killed_after, killed_at, strace
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with scratch() as folder:
+        yield Path(folder)
+
+
+def test_a_kill_at_any_system_call_loses_nothing(folder: Path) -> None:
+    result = sweep.run("quick", folder, print)
+    assert result.failures == []
+    assert all(row.points for row in result.rows)
+    assert len(result.rows) == len(ACTS) + 1
+    assert result.points >= 250
+
+
+def test_a_kill_at_any_moment_of_an_ingest_loses_nothing(folder: Path) -> None:
+    result = kills.run("quick", folder, print)
+    assert result.failures == []
+    assert all(row.points for row in result.rows)
+    assert result.points >= 40
+
+
+def test_planted_faults_are_found(folder: Path) -> None:
+    result = mutants.run("quick", folder, print)
+    assert result.failures == []
+    assert len(result.rows) == len(mutants.POWER) + len(mutants.KILLS) + 1
+
+
+def test_a_life_that_nobody_disturbs_is_as_the_model_has_it(folder: Path) -> None:
+    for n, act in enumerate(ACTS):
+        path, acknowledged = str(folder / act), list[str]()
+        live(path, acknowledged.append, ACTS[: n + 1])
+        assert acknowledged == [step.name for step in STEPS if step.act in ACTS[: n + 1]]
+        assert judge(path, acknowledged) == []
+
+
+def test_a_judge_tells_more_and_less_than_was_acknowledged(folder: Path) -> None:
+    path = str(folder / "store")
+    live(path, lambda _: None, ACTS[:3])
+    names = [step.name for step in STEPS if step.act in ACTS[:3]]
+    assert "its newest commit is 5, not 3 or 4" in judge(path, names[:-2])[0]
+    assert "its newest commit is 5, not 6 or 7" in judge(path, [*names, *(step.name for step in STEPS[5:6])])[0]
+    assert judge(path, names) == []
+    assert judge(str(folder / "none"), names) == ["the store is not there"]
+
+
+def test_without_strace_the_tests_fail_and_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(RuntimeError, match="apt-get install strace"):
+        strace()
+
+
+def test_victims_and_judges_that_fail_are_told_apart_from_those_that_are_killed() -> None:
+    def writing(say: object) -> None:
+        assert callable(say)
+        say("one")
+        say("two")
+
+    def failing(say: object) -> None:
+        raise ValueError("on purpose")
+
+    ended = killed_after(writing, 60)
+    assert (ended.acknowledged, ended.killed, ended.failure) == (("one", "two"), False, "")
+    ended = killed_at(writing, "write", 2)
+    assert (ended.acknowledged, ended.killed, ended.failure) == (("one",), True, "")
+    assert "status 72" in killed_after(failing, 60).failure
+    assert in_judgement(lambda: ["this", "that"]) == ["this", "that"]
+    assert in_judgement(list) == []
+    (line,) = in_judgement(lambda: [str(1 // 0)])
+    assert "status 72" in line

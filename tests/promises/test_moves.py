@@ -1,0 +1,102 @@
+"""Clocks that jump, stores that are moved, copies of all kinds: the harness as the suite runs it, and faults for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mctree
+from mctree.errors import MctreeError
+from mctree.format import facts
+from mctree.storage.leases import Leases
+from mctree.testing.stores import scratch
+from mctree.tree import backup
+from mctree.tree.tree import Tree
+from tools.crash import moves
+
+Patch = pytest.MonkeyPatch
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with scratch() as folder:
+        yield Path(folder)
+
+
+def test_time_and_place_cost_nothing(folder: Path) -> None:
+    result = moves.run("quick", folder, print)
+    assert result.failures == []
+    assert all(row.points for row in result.rows)
+    assert result.points >= 100
+
+
+def clocks_are_believed(patch: Patch, folder: Path) -> Iterator[str]:
+    """What a clock says is written down, even if it cannot be read back."""
+    patch.setattr(facts, "_storable", lambda time_ns: time_ns)
+    return moves.jump(folder, 40)
+
+
+def stores_are_looked_for_by_path(patch: Patch, folder: Path) -> Iterator[str]:
+    """Whoever has a store open looks at its path again."""
+    patch.setattr(Tree, "_whichever", lambda self: self.store)
+    return moves.move(folder, 3)
+
+
+def copies_are_not_verified(patch: Patch, folder: Path) -> Iterator[str]:
+    """A copy gets its name unseen."""
+    patch.setattr(Tree, "verify", lambda self, **options: iter(()))
+    return moves.back_up_damaged(folder, 40)
+
+
+def copies_are_made_in_place(patch: Patch, folder: Path) -> Iterator[str]:
+    """A copy has its name from the start."""
+    real = backup.making
+    patch.setattr(backup, "making", lambda path: real(path, alone=True))
+    return moves.kill_backups(folder, 8)
+
+
+def nothing_is_held_while_it_is_copied(patch: Patch, folder: Path) -> Iterator[str]:
+    """What a copy needs may go while it is made; here somebody is busy just then."""
+    real = backup.copy_store
+
+    def copy(store: Any, *args: Any) -> None:
+        with mctree.open(folder / "fired at", encoders=[moves._ENCODER]) as other:
+            for i in range(36):
+                with other.writer() as writer:
+                    writer.add("meanwhile", f"{i} " * 99, replace=True)
+                if i % 9 == 0:
+                    other.refresh_gists()
+        real(store, *args)
+
+    patch.setattr(backup, "copy_store", copy)
+    patch.setattr(Leases, "acquire", lambda self, commit: None)
+    patch.setattr(Leases, "release", lambda self, commit: None)
+    patch.setattr(moves, "writing", _nobody)
+    return moves.back_up_under_fire(folder, 2)
+
+
+@contextmanager
+def _nobody(path: Path, seed: int) -> Iterator[int]:
+    yield 0
+
+
+MUTANTS = (
+    clocks_are_believed,
+    stores_are_looked_for_by_path,
+    copies_are_not_verified,
+    copies_are_made_in_place,
+    nothing_is_held_while_it_is_copied,
+)
+
+
+@pytest.mark.damages
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
+def test_planted_faults_are_found(
+    folder: Path, monkeypatch: Patch, mutant: Callable[[Patch, Path], Iterator[str]]
+) -> None:
+    with monkeypatch.context() as patch, pytest.raises((AssertionError, MctreeError, OSError, OverflowError)):
+        list(mutant(patch, folder))

@@ -1,0 +1,153 @@
+"""What comes from a stranger is read, or refused with a typed error: the harness as the suite runs it, and faults."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from mctree.errors import CorruptError, MctreeError
+from mctree.sources import jsonl
+from mctree.storage import environment, index, store
+from mctree.testing.stores import scratch
+from mctree.tree import check
+from tools.crash import strangers
+from tools.crash.confined import DONE, REFUSED, confined
+from tools.crash.fuzz.targets import TARGETS, Target, attempt
+
+Patch = pytest.MonkeyPatch
+Case = strangers.Case
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with scratch() as folder:
+        yield Path(folder)
+
+
+def test_whatever_a_stranger_gives_is_read_or_refused(folder: Path) -> None:
+    result = strangers.run("quick", folder, print)
+    assert result.failures == []
+    assert all(row.points for row in result.rows)
+    assert result.points >= 250
+
+
+def no_gate(patch: Patch, specimen: Path, folder: Path) -> Iterable[Case]:
+    """An index is mapped whatever its headers say."""
+    patch.setattr(environment, "check_index", lambda fd, where: None)
+    return strangers.cut_off(specimen, folder, 40)
+
+
+def no_look_at_pages(patch: Patch, specimen: Path, folder: Path) -> Iterable[Case]:
+    """LMDB is let loose on pages that nobody has looked at."""
+    patch.setattr(check, "damaged_pages", lambda store: iter(()))
+    return strangers.scribbled(specimen, folder, 60, trusted=True)
+
+
+def links_are_followed(patch: Patch, specimen: Path, folder: Path) -> Iterable[Case]:
+    """Folders of a store are taken for what they seem to be."""
+    patch.setattr(store, "check_kinds", lambda *_: None)
+    return (case for case in strangers.strange_files(specimen, folder) if case[0] == "generations is link")
+
+
+def fifos_are_waited_for(patch: Patch, specimen: Path, folder: Path) -> Iterable[Case]:
+    """What stands in a store is opened without asking what it is."""
+    real, nonblocking = os.open, os.O_NONBLOCK
+    patch.setattr(os, "open", lambda path, flags, *rest, **more: real(path, flags & ~nonblocking, *rest, **more))
+    patch.setattr(store, "check_kinds", lambda *_: None)
+    return (case for case in strangers.strange_files(specimen, folder) if case[0] == "head is FIFO")
+
+
+def keys_are_believed(patch: Patch, specimen: Path, folder: Path) -> Iterable[Case]:
+    """The fields of a key are taken apart, however long it is."""
+    patch.setattr(index, "checked_key", lambda key: True)
+    whole = list(strangers.forgeries())
+    return strangers.forged_records(len(whole))
+
+
+def nesting_is_not_foreseen(patch: Patch, specimen: Path, folder: Path) -> Iterable[Case]:
+    """JSON is parsed by somebody who does not know that it may be deep."""
+
+    def parsed(data: bytes) -> object:
+        return jsonl.json.loads(data)
+
+    patch.setattr(jsonl, "_parsed", parsed)
+    from tools.crash.hostile import inputs  # noqa: PLC0415
+
+    return ((what, strangers._read(make, folder)) for what, make in inputs() if what == "JSONL: a deep list")
+
+
+MUTANTS = (
+    no_gate,
+    no_look_at_pages,
+    links_are_followed,
+    fifos_are_waited_for,
+    keys_are_believed,
+    nesting_is_not_foreseen,
+)
+
+
+@pytest.mark.damages
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
+def test_planted_faults_are_found(
+    folder: Path, monkeypatch: Patch, mutant: Callable[[Patch, Path, Path], Iterable[Case]]
+) -> None:
+    specimen = strangers.make_specimen(folder / "specimen")
+    with monkeypatch.context() as patch:
+        cases = reversed(list(mutant(patch, specimen, folder)))
+        assert any(confined(work, seconds=5) not in (DONE, REFUSED) for _, work in cases)
+
+
+def refuse() -> None:
+    raise CorruptError("in one line")
+
+
+def refuse_in_two_lines() -> None:
+    raise CorruptError("in two\nlines")
+
+
+OUTCOMES: dict[str, tuple[Callable[[], object], str]] = {
+    "nothing": (lambda: None, DONE),
+    "a typed error": (refuse, REFUSED),
+    "an error of two lines": (refuse_in_two_lines, "CorruptError not in one printable line"),
+    "another error": (lambda: {}["missing"], "KeyError"),
+    "a signal": (lambda: os.kill(os.getpid(), 7), "ended by SIGBUS"),
+    "for ever": (lambda: time.sleep(60), "took longer than 2 s"),
+    "too much": (lambda: bytearray(1 << 31), "MemoryError"),
+    "a program": (lambda: subprocess.run(["true"], check=False), "runs code: subprocess.Popen"),
+    "a shell": (lambda: os.system("true"), "runs code: os.system"),
+    "a pickle": (lambda: pickle.loads(b"cos\nsystem\n(S'true'\ntR."), "runs code: pickle.find_class"),
+}
+
+
+@pytest.mark.parametrize("what", OUTCOMES)
+def test_the_harness_tells_how_work_ends(what: str) -> None:
+    work, outcome = OUTCOMES[what]
+    assert outcome in confined(work, seconds=2)
+
+
+def test_a_target_lets_nothing_pass_but_typed_errors_in_one_line() -> None:
+    assert attempt(Target(lambda data: data, list), b"")
+    assert not attempt(Target(lambda data: refuse(), list), b"")
+    for fault in (refuse_in_two_lines, lambda: {}["missing"]):
+        with pytest.raises((AssertionError, KeyError)):
+            attempt(Target(lambda data, fault=fault: fault(), list), b"")  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", [name for name in TARGETS if name != "store"])
+def test_what_a_decoder_is_made_for_is_decoded(name: str) -> None:
+    assert any(attempt(TARGETS[name], data) for data in islice(TARGETS[name].seeds(), 10))
+
+
+def test_a_store_that_nobody_forged_is_lived_through() -> None:
+    attempt(TARGETS["store"], b"")
+    try:
+        TARGETS["store"].run(b"")
+    except MctreeError as error:
+        raise AssertionError("the specimen itself is refused") from error

@@ -1,0 +1,95 @@
+"""The command: `python -m tools.crash [PART…] [--long] [--out FILE] [--page PAGE]`.
+
+With `--out`, what a part finds is kept as soon as it is done, and a later run of the same command goes on with the
+parts that are missing.  Exit status: 0 if no promise was broken, 1 if one was, 2 if the call was wrong, 130 if it
+was interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from mctree.testing.stores import scratch
+from tools.crash.parts import NAMES, Say, Scale, load
+from tools.crash.report import Results, to_table, write_into
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse, run, write; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    scale: Scale = "long" if options.long else "quick"
+    results = Results() if options.out is None else Results.read(options.out)
+    began = time.monotonic()
+
+    def say(line: str) -> None:
+        print(f"{time.monotonic() - began:8.1f} s  {line}", file=sys.stderr, flush=True)
+
+    broken = 0
+    try:
+        for name in options.part or NAMES:
+            if not options.again and (scale, name) in results.records:
+                say(f"{name}: done before")
+                continue
+            part = load(name)
+            say(f"{name}: {part.shows}")
+            with scratch("mctree-crash-") if options.scratch is None else _below(options.scratch) as folder:
+                result = part.run(scale, Path(folder), partial(_of_part, say, name))
+            for failure in result.failures:
+                say(f"{name}: BROKEN: {failure}")
+            broken += len(result.failures)
+            results.add(scale, part, result, f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}", _machine())
+            if options.out is not None:
+                results.write(options.out)
+    except KeyboardInterrupt:
+        say("interrupted; the parts that were done are kept" if options.out else "interrupted")
+        return 130
+    table = to_table(results)
+    if options.page is None:
+        print(table)
+    else:
+        write_into(options.page, table)
+    say(f"done, {broken} failures")
+    return int(broken > 0)
+
+
+def _of_part(say: Say, name: str, line: str) -> None:
+    say(f"{name}: {line}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tools.crash", description="Put the promises to the test.")
+    parser.add_argument(
+        "part", nargs="*", choices=[[], *NAMES], metavar="PART", help=f"of {', '.join(NAMES)}; all if none"
+    )
+    parser.add_argument("--long", action="store_true", help="the long form: hours rather than minutes")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="keep results here, and go on with what it lacks")
+    parser.add_argument("--again", action="store_true", help="run parts although their results are kept already")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="write the table into this page, not to the output")
+    parser.add_argument("--scratch", type=Path, metavar="FOLDER", help="where to make stores; in memory if it can be")
+    return parser
+
+
+def _below(folder: Path) -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="mctree-crash-", dir=folder)
+
+
+def _machine() -> str:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return (
+        f"{cores} cores, {platform.system()} {platform.release().partition('-')[0]}, Python {platform.python_version()}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
