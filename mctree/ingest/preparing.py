@@ -190,7 +190,7 @@ def _checked_tokenizer(tree: Tree, given: Tokenizer | None) -> Tokenizer:
     if given is not None and given.fingerprint != tree.tokenizer.fingerprint:
         raise UsageError(
             f"{tree.path} has another tokenizer ({tree.tokenizer.fingerprint[:12]}, not "
-            f"{given.fingerprint[:12]}): choose none to go on with it, or ingest into a new store"
+            f"{given.fingerprint[:12]}): name no tokenizer to go on with it, or ingest into a new store"
         )
     return tree.tokenizer
 
@@ -203,15 +203,15 @@ def _check_encoder(tree: Tree, wanted: EncoderChoice) -> None:
         if wanted == "none":
             if sets:
                 raise UsageError(
-                    f"{tree.path} has gists ({sets[0].name!r}), which grow with it: choose no encoder, or drop them"
+                    f"{tree.path} has gists ({sets[0].name!r}), which grow with it: name no encoder, or drop them"
                 )
         elif isinstance(wanted, str):
             if not any(view.record.kind == wanted for view in sets):
                 raise UsageError(
-                    f"{tree.path} has no {wanted} gists: choose no encoder here, and build them (`mctree gist build`)"
+                    f"{tree.path} has no {wanted} gists: name no encoder here, and build them (`mctree gist build`)"
                 )
         elif not any(view.record.fingerprint == wanted.fingerprint for view in sets):
             raise UsageError(
                 f"{tree.path} has no gists of encoder {wanted.fingerprint[:12]}: "
-                "choose no encoder here, and build them (`Tree.build_gists`)"
+                "name no encoder here, and build them (`Tree.build_gists`)"
             )

@@ -22,7 +22,7 @@ from mctree.sources import Item, Source
 
 __all__ = ["Phase", "Progress", "SizeScan", "Tracker"]
 
-Phase = Literal["sampling", "training", "ingesting", "removing", "finishing"]
+Phase = Literal["sampling", "training", "fitting", "ingesting", "removing", "finishing"]
 
 _BETWEEN = 0.1
 _REMEMBERED = 100

@@ -222,6 +222,7 @@ class _Run:
             ):
                 if prepared.encoder is not None and is_new(base):  # still, now that nobody else may write
                     ready.read_ahead()
+                    tracker.enter("fitting")
                     encoder = prepared.encoder()
                     with held:
                         begin(writer, encoder)

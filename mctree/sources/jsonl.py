@@ -6,7 +6,8 @@ r"""Which documents does a JSON Lines file hold?  One per line: an object with a
   come out as the three bytes that UTF-8's rule would give (`ed a0 80`), so nothing is lost.
 * A document is named by its line, counted from 1, or by its id, a string or an integer.  Lines move when others are
   inserted above them; ids stay.
-* A bad line costs itself.  Where documents are named by ids, it also leaves in doubt which document it was.
+* A bad line costs itself.  If it is no JSON, or has no id where documents are named by ids, it also leaves in doubt
+  which document it was, and whether that is gone.
 * The file may be compressed with gzip; offsets are those of the decompressed bytes.
 
 Memory: one line, and what the JSON parser makes of it, which for a hostile line can be twenty times as much.
@@ -118,6 +119,7 @@ def _document(container: bytes, line: Line, fields: Fields, limit: int) -> RawDo
     """What a line holds; nothing if it is blank."""
     marked = line.number == 1 and line.data is not None and line.data.startswith(_MARK)
     key: str | int | None = None
+    record: dict[str, object] | None = None
     try:
         if line.data is None:
             raise _BadRecordError(f"longer than {limit} bytes ({line.length})")
@@ -129,7 +131,7 @@ def _document(container: bytes, line: Line, fields: Fields, limit: int) -> RawDo
         body = _text(record, fields)
     except _BadRecordError as fault:
         name = inside(container, line.number if key is None else key)
-        certain = fields.id is None or key is not None
+        certain = record is not None and (fields.id is None or key is not None)
         return Skipped(name, f"line {line.number}: {fault}", certain)
     offset = line.offset + (len(_MARK) if marked else 0)
     locator: dict[str, int | str] = {"line": line.number, "offset": offset, "length": len(data)}

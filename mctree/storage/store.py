@@ -64,9 +64,13 @@ class Store:
         self.path = os.path.realpath(path)
         try:
             at = open_directory(self.path)
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             raise NotAStoreError(
-                f"{self.path} is no folder, so it is no mctree store; create one with `mctree ingest`"
+                f"{self.path} does not exist; check the path, or make a store by `mctree ingest`"
+            ) from None
+        except NotADirectoryError:
+            raise NotAStoreError(
+                f"{self.path} is no folder, so it is no mctree store; make one by `mctree ingest`"
             ) from None
         try:
             environment, meta = _open_index(at, self.path, trusted=trusted)

@@ -146,7 +146,7 @@ def test_a_store_is_made_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest
 
 
 def test_what_is_no_store_is_named_as_such(tmp_path: Path) -> None:
-    with pytest.raises(NotAStoreError, match="no folder"):
+    with pytest.raises(NotAStoreError, match="does not exist"):
         mctree.open(tmp_path / "nothing")
     with pytest.raises(NotAStoreError, match="no index"):
         mctree.open(tmp_path)

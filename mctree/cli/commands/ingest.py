@@ -23,7 +23,8 @@ __all__ = ["command", "default_store"]
 
 _WORDS = {
     "sampling": "taking a sample of the input",
-    "training": "making a tokenizer and an encoder of the sample",
+    "training": "training a tokenizer on the sample",
+    "fitting": "fitting an encoder to the sample",
 }
 """What is said of the steps that have no length that is known beforehand."""
 
