@@ -148,16 +148,16 @@ def test_bad_lines_are_counted_by_kind_and_the_rest_is_taken(folder):
 
 def test_a_line_that_was_cut_off_removes_nothing(folder):
     """Found by a first user: the record of a last line that was no JSON any more was removed."""
-    path, store = os.path.join(folder, "r.jsonl"), os.path.join(folder, "s")
+    root, store = os.path.join(folder, "t"), os.path.join(folder, "s")
     whole = lines([{"text": "one"}, {"text": "two"}])
-    write(folder, {"r.jsonl": whole})
-    sync(path, store)
-    write(folder, {"r.jsonl": whole[:-6]})
-    report = sync(path, store)
+    write(root, {"r.jsonl": whole})
+    sync(root, store)
+    write(root, {"r.jsonl": whole[:-6]})
+    report = sync(root, store)
     assert (report.removed, report.skipped_count) == (0, 1)
-    assert texts(store) == {b"r.jsonl#1": b"one", b"r.jsonl#2": b"two"}
-    write(folder, {"r.jsonl": lines([{"text": "one"}])})
-    assert sync(path, store).removed == 1
+    assert texts(store) == {b"t/r.jsonl#1": b"one", b"t/r.jsonl#2": b"two"}
+    write(root, {"r.jsonl": lines([{"text": "one"}])})
+    assert sync(root, store).removed == 1
 
 
 def test_a_damaged_container_keeps_what_was_read_and_removes_nothing(folder, clocks_are_fine):
