@@ -40,7 +40,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _SMALL = 1 << 20
 _RENAME_EXCHANGE = 2
 _SYNC_FILE_RANGE_WRITE = 2
-_NO_FILE = (errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EISDIR)
+_NO_FILE = (errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EISDIR, errno.ENOTDIR)
 _CANNOT_START = (errno.ENOSYS, errno.EINVAL, errno.ESPIPE, errno.EPERM)
 
 
@@ -53,7 +53,8 @@ def open_file(name: str, flags: int, at: int, mode: int = 0o666) -> int:
     """Open `name` below the directory `at` as a descriptor that the caller closes; a FIFO is not waited for.
 
     Raises:
-        CorruptError: it is a symbolic link, a socket, a device that is not there, or a folder that is to be written to.
+        CorruptError: it is a symbolic link, a socket, a device that is not there, a folder that is to be written to, or
+            what it should lie in is none.
     """
     try:
         return os.open(name, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, mode, dir_fd=at)

@@ -52,6 +52,16 @@ def test_a_rename_between_folders_happens_in_both_or_neither() -> None:
     assert states == [({}, {}), ({"a": 2}, {}), ({}, {"b": 2})]
 
 
+def test_what_a_durable_rename_has_taken_away_does_not_come_back() -> None:
+    made, moved = Named(((ROOT, "a", 2),), "create"), Named(((1, "b", 2), (ROOT, "a", None)), "rename")
+    again = Named(((ROOT, "a", 3),), "create")
+    walk = Walk(Trace((made, moved, again, Synced(1)), {ROOT: {}, 1: {}}, {}))
+    while walk.forward():
+        pass
+    assert [operation for operation, _ in walk.pending] == [again]
+    assert (walk.disk.folders[ROOT], walk.disk.folders[1]) == ({}, {"b": 2})
+
+
 def test_a_durable_write_is_there_with_nothing_else() -> None:
     before, meta = Written(2, 0, b"0" * 1024), Written(2, 512, b"1" * 8, durable=True)
     states = walked(before, meta, Written(2, 2048, b"2"))

@@ -100,6 +100,16 @@ def test_a_link_on_the_way_to_an_array_leads_nowhere(path: Path) -> None:
         assert any("symbolic link" in problem.what for problem in tree.verify())
 
 
+def test_a_file_in_the_place_of_an_array_is_damage(path: Path) -> None:
+    """Found by the harness of strangers: it ended in an error of the operating system."""
+    (path / "text/lod0").rename(path.parent / "moved away")
+    (path / "text/lod0").write_bytes(b"")
+    with mctree.open(path) as tree:
+        assert list(tree.verify())
+        with tree.snapshot() as snapshot, pytest.raises(CorruptError):
+            snapshot.view()
+
+
 @pytest.mark.parametrize("what", ["a folder", "a link"])
 def test_what_is_no_generation_and_no_lease_is_left_alone(path: Path, what: str) -> None:
     outside = path.parent / "outside"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 
 import mctree
-from mctree.errors import BusyError, MctreeError, PlaceError, ReadOnlyError
+from mctree.errors import BusyError, CorruptError, MctreeError, PlaceError, ReadOnlyError
 from mctree.storage import epochs, place
 from mctree.tree import compact as compacting
 
@@ -189,3 +191,39 @@ def test_the_kernel_is_asked(tmp_path: Path) -> None:
     finally:
         os.close(at)
         os.close(memory)
+
+
+def test_a_store_is_looked_at_by_another_process_while_somebody_writes(tree: mctree.Tree) -> None:
+    pid = os.fork()
+    if pid == 0:
+        try:
+            for i in range(10_000):
+                with mctree.open(tree.path) as own, own.writer() as writer:
+                    writer.add(f"{i % 50}", f"{i} ".encode() * 200, replace=True)
+        finally:
+            os._exit(1)
+    try:
+        seen = set()
+        for _ in range(12):
+            with mctree.open(tree.path, trusted=False) as opened, opened.snapshot() as snapshot:
+                seen.add(snapshot.commit)
+        assert len(seen) > 3, "nobody wrote meanwhile"
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+@pytest.mark.damages
+def test_what_ends_the_process_that_looks_ends_no_other(
+    tree: mctree.Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree.close()
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(CorruptError, match="cannot be looked at"):
+        mctree.open(tmp_path / "t.mctree", trusted=False)
+    killed = tmp_path / "killed"
+    killed.write_text("#!/bin/sh\nkill -SEGV $$\n")
+    killed.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(killed))
+    with pytest.raises(CorruptError, match=r"ends the process that reads it \(SIGSEGV\)"):
+        mctree.open(tmp_path / "t.mctree", trusted=False)

@@ -108,8 +108,12 @@ class Plan:
     anyway: bool = False
 
     def __str__(self) -> str:
-        how = "for ever" if self.for_ever else "although done" if self.anyway else "once"
-        return f"{errno.errorcode[self.error]} {how}"
+        return f"{errno.errorcode[self.error]} {self.how}"
+
+    @property
+    def how(self) -> str:
+        """In words: `once`, `for ever` or `although done`."""
+        return "for ever" if self.for_ever else "although done" if self.anyway else "once"
 
 
 @dataclass(slots=True)

@@ -16,23 +16,23 @@ import errno
 import os
 import random
 import shutil
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import mctree
-from mctree.errors import MctreeError, UsageError, WriterFailedError
-from mctree.tree.writer import Writer
 from tools.crash.failing import Call, Ending, Plan, supervised
-from tools.crash.parts import Part, Result, Row, Say, Scale, timed
-from tools.crash.scenario import ACTS, SETS, STEPS, judge, live, reference, settled
+from tools.crash.full import fill_disk, limit_files, make_read_only
+from tools.crash.parts import Part, Result, Row, Say, Scale
+from tools.crash.scenario import ACTS, judge
+from tools.crash.suffering import steps_before, suffer
 from tools.crash.sweep import prepare
 from tools.crash.victims import in_judgement
 from tools.crash.workers import Workers
 
-__all__ = ["PART", "Point", "attempt", "run"]
+__all__ = ["PART", "Point", "attempt", "calls_of", "run"]
 
 PLANS = (
     (errno.EIO, "once"),
@@ -41,7 +41,7 @@ PLANS = (
     (errno.ENOSPC, "once"),
     (errno.ENOSPC, "for ever"),
 )
-_QUICK_POINTS = 90
+_QUICK_POINTS = 60
 _SEED = 3
 
 
@@ -81,8 +81,8 @@ class Outcome:
 def attempt(point: Point) -> Outcome:
     """Run an act on a disk that fails, look at the store meanwhile, and judge it afterwards."""
     with _beginning(point.scratch, point.act) as path:
-        ending = supervised(os.path.dirname(path), partial(_suffer, path, point.act), point.plan)
-        acknowledged = [*_before(point.act), *(line[1:] for line in ending.said if line[0] == "=")]
+        ending = supervised(os.path.dirname(path), partial(suffer, path, point.act), point.plan)
+        acknowledged = [*steps_before(point.act), *(line[1:] for line in ending.said if line[0] == "=")]
         error = next((line[1:] for line in ending.said if line[0] == "!"), "")
         problems = [line[1:] for line in ending.said if line[0] == "?"] + _problems(ending, error)
         problems += in_judgement(lambda: judge(path, acknowledged))
@@ -100,74 +100,6 @@ def _problems(ending: Ending, error: str) -> list[str]:
     ]
 
 
-def _before(act: str) -> list[str]:
-    return [step.name for step in STEPS if step.act in ACTS[: ACTS.index(act)]]
-
-
-def _suffer(path: str, act: str, say: Callable[[str], None]) -> None:
-    """In a child whose disk fails: run an act, and look at the store from there."""
-    acknowledged = _before(act)
-    writers: list[Writer] = []
-    begin_writing = mctree.Tree.writer
-
-    def writer(tree: mctree.Tree) -> Writer:
-        writers.append(begin_writing(tree))
-        return writers[-1]
-
-    def acknowledge(name: str) -> None:
-        acknowledged.append(name)
-        say(f"={name}")
-
-    mctree.Tree.writer = writer  # type: ignore[assignment,method-assign]
-    reader = _Reader(path) if acknowledged else None
-    try:
-        live(path, acknowledge, [act])
-    except Exception as error:
-        say(f"!{type(error).__name__}: {error}")
-        for problem in _unclear(error, writers[-1:]):
-            say(f"?{problem}")
-    if reader is not None:
-        for problem in reader.problems(acknowledged):
-            say(f"?{problem}")
-
-
-class _Reader:
-    """Somebody who reads in the same process."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._tree = mctree.open(path, writable=False, encoders=SETS.values())
-        self._held = self._tree.snapshot()
-        self._read = self._documents()
-
-    def _documents(self) -> dict[bytes, bytes]:
-        return {document.source: document.read() for document in self._held.documents()}
-
-    def problems(self, acknowledged: list[str]) -> Iterator[str]:
-        """What a reader finds wrong now."""
-        known, done = reference(), len(acknowledged)
-        try:
-            if self._documents() != self._read:
-                yield "a snapshot that was held reads other bytes"
-            settled(self._path, [*known[done - 1 : done], *known[done : done + 1]])
-        except (AssertionError, MctreeError, OSError) as error:
-            yield f"a reader meanwhile: {type(error).__name__}: {error}"
-
-
-def _unclear(error: Exception, writers: list[Writer]) -> Iterator[str]:
-    """What is wrong with how a failure is told, and with what the writer does then."""
-    said = str(error)
-    if not isinstance(error, MctreeError) or not said or "\n" in said:
-        yield f"the error is not a clear one: {type(error).__name__}: {said}"
-    for writer in writers:
-        try:
-            writer.add("more", b"more")
-            writer.commit()
-            yield "the writer goes on working"
-        except (WriterFailedError, UsageError):
-            pass
-
-
 @contextmanager
 def _beginning(scratch: str, act: str) -> Iterator[str]:
     """The path of a store as an act finds it, in a folder of its own."""
@@ -182,15 +114,19 @@ def _beginning(scratch: str, act: str) -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def calls_of(scratch: str, act: str) -> list[Call]:
+    """The calls that an act makes on a disk that is well, and whoever looks at the store then."""
+    with _beginning(scratch, act) as path:
+        return supervised(os.path.dirname(path), partial(suffer, path, act)).calls
+
+
 def points(scratch: str, scale: Scale) -> list[Point]:
     """Which calls fail, and how: all of them in every way, or some."""
     every = []
     for act in ACTS:
-        with _beginning(scratch, act) as path:
-            calls = supervised(os.path.dirname(path), partial(_suffer, path, act)).calls
         every += [
             Point(scratch, act, Plan(when, error, how == "for ever", how == "although done"))
-            for when, call in enumerate(calls, 1)
+            for when, call in enumerate(calls_of(scratch, act), 1)
             for error, how in PLANS
             if how != "although done" or call.does in ("write", "sync")
         ]
@@ -200,16 +136,22 @@ def points(scratch: str, scale: Scale) -> list[Point]:
 
 
 def run(scale: Scale, scratch: Path, say: Say) -> Result:
-    """Let the disk fail in all these ways."""
+    """Let the disk fail in all these ways, then be full, and read-only."""
     prepare(scratch)
-    row = Row("a call fails")
-    with timed(row), Workers() as workers:
-        for outcome in workers.each(attempt, points(str(scratch), scale)):
+    rows = {plan: Row(f"a call fails: {errno.errorcode[plan[0]]} {plan[1]}") for plan in PLANS}
+    start = time.monotonic()
+    with Workers() as workers:
+        tried = points(str(scratch), scale)
+        for done, (point, outcome) in enumerate(zip(tried, workers.each(attempt, tried), strict=True), 1):
+            row = rows[point.plan.error, point.plan.how]
             row.points += 1
             row.failures += outcome.problems
-            if row.points % 100 == 0:
-                say(f"{row.points} points, {len(row.failures)} failures, {row.seconds:.0f} s")
-    return Result([row])
+            if done % 100 == 0:
+                failures = sum(len(row.failures) for row in rows.values())
+                say(f"{done} of {len(tried)} failing calls, {failures} failures, {time.monotonic() - start:.0f} s")
+    for row in rows.values():
+        row.seconds = (time.monotonic() - start) * row.points / max(len(tried), 1)
+    return Result([*rows.values(), *(kind(scale, scratch, say) for kind in (fill_disk, limit_files, make_read_only))])
 
 
 PART = Part("faults", "3. Errors from below: the writer fails clearly, readers go on, nothing is lost", run)

@@ -21,7 +21,7 @@ import os
 import random
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -161,12 +161,9 @@ class Walk:
                     self.acknowledged += 1
                     yield self._stop()
                 case Synced(inode):
-                    mine = [entry for entry in self.pending if _concerns(entry[0], inode)]
-                    if mine:
+                    if any(_concerns(pending, inode) for pending, _ in self.pending):
                         yield self._stop()
-                        self.pending = [entry for entry in self.pending if not _concerns(entry[0], inode)]
-                        for entry in mine:
-                            self.disk.apply(entry[0])
+                        self._sync(inode)
                 case Written(durable=True):
                     self.pending.append((operation, self.moment))
                     yield self._stop()
@@ -176,6 +173,24 @@ class Walk:
                 case _:
                     self.pending.append((operation, self.moment))
         yield self._stop()
+
+    def _sync(self, inode: int) -> None:
+        mine = [entry for entry in self.pending if _concerns(entry[0], inode)]
+        settled: set[tuple[int, str]] = set()
+        left: list[tuple[Pending, int]] = []
+        for operation, moment in reversed(self.pending):
+            if _concerns(operation, inode):
+                settled |= (
+                    {(folder, name) for folder, name, _ in operation.entries} if isinstance(operation, Named) else set()
+                )
+            elif not isinstance(operation, Named):
+                left.append((operation, moment))
+            # What was done to a name before is past, though its folder was not synced.
+            elif entries := tuple(entry for entry in operation.entries if entry[:2] not in settled):
+                left.append((replace(operation, entries=entries), moment))
+        self.pending = left[::-1]
+        for operation, _ in mine:
+            self.disk.apply(operation)
 
     def _stop(self) -> bool:
         self.moment += 1

@@ -1,0 +1,131 @@
+"""A disk that fails loses nothing that was acknowledged, ends no reader, and is told of once: as the suite runs it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import lmdb
+import pytest
+
+from mctree.storage import leases
+from mctree.storage.chunks import ArrayWriter
+from mctree.storage.environment import Environment
+from mctree.storage.session import Session
+from mctree.testing.stores import scratch
+from tools.crash import faults
+from tools.crash.failing import Call, Plan
+from tools.crash.sweep import prepare
+
+Patch = pytest.MonkeyPatch
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with scratch() as folder:
+        yield Path(folder)
+
+
+def test_a_disk_that_fails_is_told_of_and_loses_nothing(folder: Path) -> None:
+    result = faults.run("quick", folder, print)
+    assert result.failures == []
+    assert all(row.points for row in result.rows)
+    assert len(result.rows) == len(faults.PLANS) + 3
+    assert result.points >= 75
+
+
+@pytest.fixture(scope="module")
+def prepared() -> Iterator[str]:
+    with scratch() as folder:
+        prepare(Path(folder))
+        yield folder
+
+
+def first(prepared: str, does: str, file: str, last: bool = False) -> int:
+    """The number of the first (or last) call of a kind on a file in the act that appends."""
+    calls = [(when, call) for when, call in enumerate(faults.calls_of(prepared, "append"), 1)]
+    found = [when for when, call in calls if call.does == does and call.file == f"store/{file}"]
+    assert found, f"{does} of {file} is none of the calls"
+    return found[-1 if last else 0]
+
+
+TOKENS = ("sync", "text/lod0/c.0")
+
+
+def a_failed_sync_is_not_told(patch: Patch) -> None:
+    def sync(self: ArrayWriter) -> None:
+        try:
+            real(self)
+        except OSError:
+            self._dirty.clear()
+
+    real = ArrayWriter.sync
+    patch.setattr(ArrayWriter, "sync", sync)
+
+
+def a_failed_sync_is_tried_again(patch: Patch) -> None:
+    def sync(self: ArrayWriter) -> None:
+        try:
+            real(self)
+        except OSError:
+            real(self)
+
+    real = ArrayWriter.sync
+    patch.setattr(ArrayWriter, "sync", sync)
+
+
+def a_writer_goes_on_after_a_failure(patch: Patch) -> None:
+    def check(self: Session) -> None:
+        self._failed = None
+
+    patch.setattr(Session, "check", check)
+
+
+def the_error_is_the_systems_own(patch: Patch) -> None:
+    def fail(self: Session, error: OSError) -> None:
+        raise error
+
+    patch.setattr(Session, "_fail", fail)
+
+
+def readers_end_when_lmdb_has_given_up(patch: Patch) -> None:
+    def open_again(self: Environment, given_up: lmdb.Environment) -> None:
+        pass
+
+    patch.setattr(Environment, "_open_again", open_again)
+
+
+def readers_need_a_lease(patch: Patch) -> None:
+    patch.setattr(leases, "_NO_LEASE", ())
+
+
+FAULTS: dict[Callable[[Patch], None], tuple[tuple[str, str], Plan, str]] = {
+    a_failed_sync_is_not_told: (TOKENS, Plan(0, errno.EIO), "nobody was told that a sync failed"),
+    a_failed_sync_is_tried_again: (TOKENS, Plan(0, errno.EIO), "again after it had failed"),
+    a_writer_goes_on_after_a_failure: (TOKENS, Plan(0, errno.EIO), "the writer goes on working"),
+    the_error_is_the_systems_own: (TOKENS, Plan(0, errno.EIO), "is not a clear one: OSError"),
+    readers_end_when_lmdb_has_given_up: (("write", "index.lmdb/data.mdb"), Plan(0, errno.EIO), "a reader meanwhile"),
+    readers_need_a_lease: (TOKENS, Plan(0, errno.ENOSPC, for_ever=True), "a reader meanwhile: OSError"),
+}
+
+
+@pytest.mark.damages
+@pytest.mark.parametrize("plant", FAULTS, ids=lambda plant: plant.__name__)
+def test_planted_faults_are_found(prepared: str, monkeypatch: Patch, plant: Callable[[Patch], None]) -> None:
+    (does, file), plan, sign = FAULTS[plant]
+    when = first(prepared, does, file, last=does == "write")
+    point = faults.Point(prepared, "append", Plan(when, plan.error, plan.for_ever))
+    assert faults.attempt(point).problems == ()
+    plant(monkeypatch)
+    found = faults.attempt(point).problems
+    assert any(sign in problem for problem in found), found
+
+
+def test_calls_of_lmdb_itself_are_seen(prepared: str) -> None:
+    calls = faults.calls_of(prepared, "append")
+    assert Call("fdatasync", "sync", "store/index.lmdb/data.mdb") in calls
+    assert Call("pwrite64", "write", "store/index.lmdb/data.mdb") in calls
+    assert {"write", "sync", "make"} <= {call.does for call in calls}
+    assert not any(os.path.isabs(call.file) for call in calls)

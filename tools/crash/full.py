@@ -1,0 +1,162 @@
+"""What if there is no room, or nobody may write?  A full disk, a limit on the size of files, a read-only medium.
+
+Unlike in `faults`, the errors are the system's own, and come with all that belongs to them: writes that are cut short,
+maps that cannot be filled, signals.  A disk is made full in a name space of the child's own: a file system in memory,
+of which nothing is left when the child has ended.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import shutil
+import signal
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import mctree
+from mctree.errors import MctreeError, ReadOnlyError
+from tools.crash.parts import Row, Say, Scale, timed
+from tools.crash.scenario import ACTS, SETS, judge, live, reference, settled
+from tools.crash.suffering import attempt_within
+from tools.crash.victims import in_judgement
+
+__all__ = ["fill_disk", "limit_files", "make_read_only"]
+
+_DISK = 3 << 20
+_DISK_STEP: dict[Scale, int] = {"quick": 400 << 10, "long": 8 << 10}
+_FILE = 512 << 10
+_FILE_STEP: dict[Scale, int] = {"quick": 176 << 10, "long": 4 << 10}
+_ACTS_APART: dict[Scale, int] = {"quick": 4, "long": 1}
+_NEW_MOUNTS, _NEW_USER = 0x00020000, 0x10000000
+_READ_ONLY, _REMOUNT, _BIND, _RECURSIVE, _PRIVATE = 1, 32, 4096, 16384, 1 << 18
+
+
+def fill_disk(scale: Scale, scratch: Path, say: Say) -> Row:
+    """Let a store live on disks of all sizes, so that each is full at another moment."""
+    row = Row("a full disk (tmpfs)")
+    reference()  # before anything fails
+    with timed(row):
+        for size in range(_DISK_STEP[scale], _DISK, _DISK_STEP[scale]):
+            row.points += 1
+            found = in_judgement(partial(_live_on_small_disk, scratch, size))
+            row.failures += [f"a disk of {size} bytes: {problem}" for problem in found]
+            if row.points % 20 == 0:
+                say(f"{row.what}: {row.points} points, {len(row.failures)} failures")
+    return row
+
+
+def _live_on_small_disk(scratch: Path, size: int) -> list[str]:
+    disk = scratch / "disk"
+    disk.mkdir(exist_ok=True)
+    _take_mounts()
+    _mount("tmpfs", disk, "tmpfs", 0, f"size={size}")
+    path = str(disk / "store")
+    acknowledged, problems = attempt_within(path)
+    _mount("tmpfs", disk, "tmpfs", _REMOUNT, f"size={size + _DISK}")
+    return [*problems, *in_judgement(lambda: judge(path, acknowledged))]
+
+
+def limit_files(scale: Scale, scratch: Path, say: Say) -> Row:
+    """Let a store live where no file may be longer than a limit; what happens at the limit is an error, or a signal."""
+    row = Row("a limit on the size of files")
+    reference()  # before anything fails
+    with timed(row):
+        for size in range(4096, _FILE, _FILE_STEP[scale]):
+            for action in (signal.SIG_IGN, signal.SIG_DFL):
+                row.points += 1
+                found = in_judgement(partial(_live_below_limit, scratch, size, action))
+                row.failures += [f"files of at most {size} bytes, {action.name}: {problem}" for problem in found]
+    say(f"{row.what}: {row.points} points, {len(row.failures)} failures")
+    return row
+
+
+def _live_below_limit(scratch: Path, size: int, action: signal.Handlers) -> list[str]:
+    folder = scratch / "limited"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    path = str(folder / "store")
+
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, action)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+
+    acknowledged, problems = attempt_within(path, limit, may_die=action is signal.SIG_DFL)
+    return [*problems, *in_judgement(lambda: judge(path, acknowledged))]
+
+
+def make_read_only(scale: Scale, scratch: Path, say: Say) -> Row:
+    """Let a store be read where it cannot be written to: a medium that is read-only, and a user who may not."""
+    row = Row("a read-only medium, and a user who may only read")
+    reference()  # before anything fails
+    folder = scratch / "read-only"
+    folder.mkdir()
+    path = folder / "store"
+    acknowledged: list[str] = []
+    with timed(row):
+        for n, act in enumerate(ACTS):
+            live(str(path), acknowledged.append, [act])
+            for forbid in (_forbid_by_mount, _forbid_by_mode) if not (n + 1) % _ACTS_APART[scale] else ():
+                row.points += 1
+                found = in_judgement(partial(_read_only, forbid, folder, len(acknowledged)))
+                row.failures += [f"after {act}, {forbid.__name__.strip('_')}: {problem}" for problem in found]
+    say(f"{row.what}: {row.points} points, {len(row.failures)} failures")
+    return row
+
+
+def _read_only(forbid: Callable[[Path], None], folder: Path, done: int) -> list[str]:
+    known = reference()
+    forbid(folder)
+    path = str(folder / "store")
+    settled(path, [known[done - 1]])
+    problems = []
+    with mctree.open(path, encoders=SETS.values()) as tree:
+        for begin in (tree.writer, tree.compact):
+            try:
+                begin()
+                problems.append("a writer goes to work")
+            except ReadOnlyError:
+                pass
+            except MctreeError as error:
+                problems.append(f"the writer is told {type(error).__name__}: {error}")
+    return problems
+
+
+def _forbid_by_mount(folder: Path) -> None:
+    _take_mounts()
+    _mount(str(folder), folder, "", _BIND, "")
+    _mount("", folder, "", _REMOUNT | _BIND | _READ_ONLY, "")
+
+
+def _forbid_by_mode(folder: Path) -> None:
+    if os.geteuid() == 0:
+        os.chmod(folder.parent, 0o755)
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)  # who owns nothing, and may write nothing here
+    else:
+        for place, folders, names in os.walk(folder):
+            for name in [*folders, *names]:
+                os.chmod(os.path.join(place, name), 0o555)
+
+
+def _take_mounts() -> None:
+    """Let this process have mounts of its own, which go with it."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    identity = os.geteuid(), os.getegid()
+    if libc.unshare(_NEW_MOUNTS) and libc.unshare(_NEW_MOUNTS | _NEW_USER):
+        raise OSError(ctypes.get_errno(), "neither root nor user name spaces: a full disk cannot be made")
+    if identity[0]:
+        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/uid_map").write_text(f"0 {identity[0]} 1")
+        Path("/proc/self/gid_map").write_text(f"0 {identity[1]} 1")
+    _mount("", Path("/"), "", _RECURSIVE | _PRIVATE, "")
+
+
+def _mount(what: str, where: Path, kind: str, flags: int, options: str) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    arguments = [os.fsencode(text) or None for text in (what, where, kind)]
+    if libc.mount(*arguments, ctypes.c_ulong(flags), os.fsencode(options) or None):
+        raise OSError(ctypes.get_errno(), f"mount of {kind or what} at {where}")

@@ -1,0 +1,124 @@
+"""What does a process see whose disk fails?  It lives through acts of the scenario, and then looks at the store.
+
+While the disk is still as bad as it is, a snapshot that was taken before has to read what it read; the store has to
+open for readers, to verify, and to stand at what was acknowledged or at the step in flight; a writer that failed must
+have said so clearly, and refuse further work.
+
+It says a line for each step that is acknowledged (`=`), for the error that ended it (`!`), and for each thing that is
+wrong (`?`).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+
+import mctree
+from mctree.errors import MctreeError, UsageError, WriterFailedError
+from mctree.tree.writer import Writer
+from tools.crash.scenario import ACTS, SETS, STEPS, live, reference, settled
+
+__all__ = ["attempt_within", "steps_before", "suffer"]
+
+
+def steps_before(act: str) -> list[str]:
+    """What was acknowledged before an act began."""
+    return [step.name for step in STEPS if step.act in ACTS[: ACTS.index(act)]]
+
+
+def suffer(path: str, act: str, say: Callable[[str], object]) -> None:
+    """In a child whose disk fails: run an act, or all if none is named, and look at the store from there."""
+    acknowledged = steps_before(act) if act else []
+    close = Writer.close
+
+    def close_after_all(writer: Writer) -> None:
+        if isinstance(sys.exc_info()[1], WriterFailedError) and _goes_on(writer):
+            say("?the writer goes on working")
+        close(writer)
+
+    def acknowledge(name: str) -> None:
+        acknowledged.append(name)
+        say(f"={name}")
+
+    Writer.close = close_after_all  # type: ignore[assignment,method-assign]
+    reader = _Reader(path) if acknowledged else None
+    try:
+        live(path, acknowledge, [act] if act else ACTS)
+    except Exception as error:
+        say(f"!{type(error).__name__}: {error}")
+        if not isinstance(error, MctreeError) or not str(error) or "\n" in str(error):
+            say(f"?the error is not a clear one: {type(error).__name__}: {error}")
+    if reader is None and acknowledged:
+        reader = _Reader(path)
+    if reader is not None:
+        for problem in reader.problems(acknowledged):
+            say(f"?{problem}")
+
+
+def attempt_within(
+    path: str, before: Callable[[], None] = lambda: None, *, may_die: bool = False
+) -> tuple[list[str], list[str]]:
+    """Let a store live from its creation on in a child, until something fails.
+
+    Args:
+        path: where.
+        before: done in the child first.
+        may_die: whether a signal may end the child.
+
+    Returns:
+        What was acknowledged, and what is wrong.
+    """
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            before()
+            suffer(path, "", lambda line: os.write(writing, line.replace("\n", " ").encode() + b"\n"))
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
+        finally:
+            os._exit(status)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        lines = pipe.read().decode("utf-8", "replace").splitlines()
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    died = [] if status == 0 or (may_die and status < 0) else [f"the process ended with {status}"]
+    return [line[1:] for line in lines if line[0] == "="], [*(line[1:] for line in lines if line[0] == "?"), *died]
+
+
+class _Reader:
+    """Somebody who reads in the same process."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._tree = mctree.open(path, writable=False, encoders=SETS.values())
+        self._held = self._tree.snapshot()
+        self._read = self._documents()
+
+    def _documents(self) -> dict[bytes, bytes]:
+        return {document.source: document.read() for document in self._held.documents()}
+
+    def problems(self, acknowledged: list[str]) -> Iterator[str]:
+        """What a reader finds wrong now."""
+        known, done = reference(), len(acknowledged)
+        try:
+            if self._documents() != self._read:
+                yield "a snapshot that was held reads other bytes"
+            settled(self._path, [*known[done - 1 : done], *known[done : done + 1]])
+        except (AssertionError, MctreeError, OSError) as error:
+            yield f"a reader meanwhile: {type(error).__name__}: {error}"
+
+
+def _goes_on(writer: Writer) -> bool:
+    """Whether a writer that has failed still commits."""
+    try:
+        writer.add("more", b"more")
+        writer.commit()
+    except (WriterFailedError, UsageError):
+        return False
+    return True
