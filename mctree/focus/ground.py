@@ -29,8 +29,11 @@ BLOCK, TILE = TEXT.block, IMAGE.block
 _ABOVE_ALL = 1 << 62
 """The width of a level that no tree has: no node of it exists."""
 
-_WIDTHS = np.full((2, 256), _ABOVE_ALL, np.int64)
-_FANOUTS = np.ones((2, 256), np.int64)
+_LEVELS = 257
+"""Levels that an address can name, and one above."""
+
+_WIDTHS = np.full((2, _LEVELS), _ABOVE_ALL, np.int64)
+_FANOUTS = np.ones((2, _LEVELS), np.int64)
 for _row, _shape in enumerate((TEXT, IMAGE)):
     _WIDTHS[_row, : len(_shape.widths)] = _shape.widths
     _FANOUTS[_row, 1 : _shape.max_level + 1] = [_shape.fanout(level) for level in range(_shape.max_level)]
@@ -91,7 +94,7 @@ class Children:
 
 def widths(space: NDArray[np.int64], level: NDArray[np.int64]) -> NDArray[np.int64]:
     """LOD0 positions that a node spans: `int64 [n]`; more than any tree has where there is no such level."""
-    return _WIDTHS[(space > 0).view(np.uint8), level]
+    return _WIDTHS.take(level + _LEVELS * (space > 0))
 
 
 class Ground(ABC):
