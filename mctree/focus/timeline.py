@@ -107,6 +107,15 @@ class SnapshotGround(Ground):
         start, stop = TEXT.span(level, index)
         first, last = self.snapshot.world.reach(start, stop)
         alive = np.column_stack((first, last + 1))
+        # Where one large document has most of them, its runs say so without a look at each.
+        likely = int(self.snapshot.documents_of(alive[:1, 0])[0])
+        inside = intervals.covers(self._runs_of(likely), alive)
+        found = np.full(len(alive), likely, np.int64)
+        found[~inside] = self._documents_by_blocks(level[~inside], alive[~inside])
+        return found
+
+    def _documents_by_blocks(self, level: NDArray[np.int64], alive: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The same by the records of blocks, for nodes whose first and last living blocks these are."""
         ends = self.snapshot.documents_of(np.concatenate((alive[:, 0], alive[:, 1] - 1))).reshape(2, -1)
         found = np.where(ends[0] == ends[1], ends[0], SEVERAL)
         # One document at both ends may have let another one in between, where it was open.

@@ -86,15 +86,19 @@ def extents(world: TimelineWorld, level: NDArray[np.integer[Any]], index: NDArra
     """What nodes of levels from 1 up hold, and where: see `TimelineWorld.extents`."""
     start, stop = TEXT.span(level, index)
     first, last = world.reach(start, stop)
-    counts = world.counts_of(last).astype(np.int64)
-    length = (last - first) * BLOCK + counts
-    # A block that exists is alive, and holds what it was placed with; wider nodes begin and end with groups of blocks.
-    tokens = counts
+    tokens = np.zeros(len(start), np.int64)
     wide = np.flatnonzero(level > 1)
     if len(wide):
         bounds = world.tokens_before(np.concatenate((start[wide], stop[wide])) // BLOCK)
-        tokens = counts.copy()
         tokens[wide] = bounds[len(wide) :] - bounds[: len(wide)]
+    # What is full reaches over its whole span: its blocks, which may lie far apart, need not be looked at.
+    length = stop - start
+    part = np.flatnonzero(tokens < length)
+    counts = world.counts_of(last[part]).astype(np.int64)
+    length[part] = (last[part] - first[part]) * BLOCK + counts
+    # A block that exists is alive, and holds what it was placed with.
+    block = level[part] == 1
+    tokens[part[block]] = counts[block]
     # Whatever has neither padding nor holes holds as many tokens as it reaches over.
     position = first * BLOCK + (length - 1) / 2
     ragged = np.flatnonzero(tokens < length)

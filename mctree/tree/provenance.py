@@ -61,6 +61,8 @@ def block_documents(index: Reading, blocks: NDArray[np.int64]) -> NDArray[np.int
         CorruptError: records are missing.
     """
     found = np.empty(len(blocks), np.int64)
+    if not len(blocks):
+        return found
     order = np.argsort(blocks, kind="stable")
     sorted_blocks = blocks[order]
     pages, first = np.unique(sorted_blocks // BLOCKS_PER_PAGE, return_index=True)
