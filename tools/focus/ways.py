@@ -213,7 +213,7 @@ def _ranked(snapshot: Snapshot, scores: NDArray[np.float32]) -> Sought:
     """The best blocks of all, a few hundred of them; with the same score, the first one first."""
     order = np.lexsort((np.arange(len(scores)), -scores))[:_RANKED]
     order = order[scores[order] > 0].astype(np.int64)
-    return Sought(order, scores[order], snapshot.documents_of(order), 0, len(scores))
+    return Sought(order, scores[order], snapshot.documents_of(order), 0, 0)
 
 
 def _tokens(snapshot: Snapshot) -> Iterator[tuple[NDArray[np.uint32], NDArray[np.bool_]]]:
