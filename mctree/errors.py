@@ -5,6 +5,7 @@
     │   ├── NotFoundError     no such node, document, commit, gist set or source
     │   ├── NotAStoreError    the path holds no mctree store, or one of another format version
     │   ├── StoreExistsError  the path to create is already taken
+    │   ├── BudgetTooSmall    not even the coarsest view, or not that detail, fits the budget: raise it
     │   ├── ReadOnlyError     the handle, or the medium, does not allow writing
     │   └── PlaceError        the file system there cannot keep a store's promises: put it on a local disk
     ├── BusyError             somebody else is in the way: wait, or stop them
@@ -20,6 +21,7 @@ Messages are one line, say what was wrong and what to do, and never hold control
 from __future__ import annotations
 
 __all__ = [
+    "BudgetTooSmall",
     "BusyError",
     "CommitGoneError",
     "CorruptError",
@@ -54,6 +56,21 @@ class NotAStoreError(UsageError):
 
 class StoreExistsError(UsageError):
     """The path at which a store was to be created is already taken."""
+
+
+class BudgetTooSmall(UsageError):  # noqa: N818  # it says what is wrong as the others do, and reads as a sentence
+    """A working context cannot hold so much within its budget.
+
+    Attributes:
+        needed: what the budget would have to be at least.
+    """
+
+    def __init__(self, message: str, needed: int) -> None:
+        super().__init__(message)
+        self.needed = needed
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (str(self), self.needed)
 
 
 class ReadOnlyError(UsageError):

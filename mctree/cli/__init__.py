@@ -13,6 +13,8 @@
     summary       what a store holds, in numbers
     nodes         what a node looks like in one line
     picture       what a tree looks like
+    strip         what a working context looks like in a line, and what of it can be read
+    drawing       what a working context looks like as an image
     samples       what an encoder learns from
 
 What it can do, Python can: nothing is decided here that is not a parameter of `mctree`'s own functions.

@@ -35,8 +35,8 @@ __all__ = [
 Row = Sequence[str]
 
 _LEAST_VALUE = 16
-_SIGNS = "█├└─│…·×–“”"
-_IN_ASCII = str.maketrans(_SIGNS, '#|`-|.-x-""')
+_SIGNS = "█▓▒░├└─│…·×–“”"
+_IN_ASCII = str.maketrans(_SIGNS, '#*+:|`-|.-x-""')
 
 
 def line(text: str = "") -> None:

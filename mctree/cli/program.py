@@ -27,6 +27,7 @@ _COMMANDS = {
     "show": "Show a node with all there is to know about it, or the whole tree.",
     "cat": "Write the exact bytes of a document.",
     "search": "Find the blocks that answer a question best.",
+    "focus": "Show all there is within a budget, in detail where a question is answered.",
     "gist": "Build, refresh, choose and drop gist sets.",
     "rm": "Remove documents.",
     "compact": "Rewrite a store without what was removed.",

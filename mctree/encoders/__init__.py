@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mctree.encoders.lexical import LexicalEncoder
+from mctree.encoders.lexicon import Lexicon, shares
 from mctree.encoders.loading import load_encoder
 from mctree.encoders.mean import MeanEncoder
 from mctree.encoders.protocol import Encoded, Encoder, Tokenizer
@@ -15,9 +16,11 @@ __all__ = [
     "Encoder",
     "HFTokenizer",
     "LexicalEncoder",
+    "Lexicon",
     "MeanEncoder",
     "Tokenizer",
     "load_encoder",
     "load_tokenizer",
+    "shares",
     "train_bpe",
 ]

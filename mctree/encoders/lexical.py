@@ -10,7 +10,8 @@ compared by dot product.
 
 each divided by its norm.  `signs` are random, so that a block is found by its exact words; `context` is
 fitted to the sample (see `mctree.encoders.context`), because a sum over a thousand tokens needs it.  So
-blocks and the levels above live in two spaces, and a question is encoded for the level that it is asked of.
+blocks and the levels above live in two spaces, and a question is encoded for the level that it is asked of;
+above the blocks it is also turned away from what is in every span (see `mctree.encoders.crosstalk`).
 
 A gist depends on its own row alone, to the last bit.  It does not assume a language, nor that tokens are
 words.
@@ -21,6 +22,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from itertools import pairwise
 from typing import Final
 
@@ -29,6 +31,7 @@ from numpy.typing import NDArray
 
 from mctree.encoders.context import RARITY_POWER, context_vectors, rarity_of
 from mctree.encoders.cores import at_once
+from mctree.encoders.crosstalk import Crosstalk
 from mctree.encoders.protocol import Tokenizer
 from mctree.encoders.sums import unit_rows, weighted_sums
 from mctree.encoders.table import WIDTH, TermTable
@@ -188,6 +191,8 @@ class LexicalEncoder:
     def encode_query(self, text: str, level: int = 1) -> NDArray[np.float32]:
         """Encode a question: Σ rarity·(signs or context) over its distinct terms, with norm 1, or 0 without any.
 
+        Above the blocks, what is in every span is taken off the sum.
+
         Args:
             text: the question.
             level: the level with whose gists it will be compared.
@@ -195,7 +200,10 @@ class LexicalEncoder:
         terms = self.table.of_question(self._tokenizer, text)
         vectors = self._signs if level == 1 else self._context
         total = (self.rarity[terms, None] * vectors[terms].astype(np.float32)).sum(axis=0, dtype=np.float64)
-        gist: NDArray[np.float32] = unit_rows(total.astype(np.float32)[None])[0]
+        wanted = total.astype(np.float32)
+        if level > 1:
+            wanted = self._crosstalk.removed(wanted)
+        gist: NDArray[np.float32] = unit_rows(wanted[None])[0]
         return gist
 
     def dump(self) -> bytes:
@@ -237,6 +245,11 @@ class LexicalEncoder:
 
     def __repr__(self) -> str:
         return f"LexicalEncoder(dim={self.dim}, fingerprint={self.fingerprint[:12]})"
+
+    @cached_property
+    def _crosstalk(self) -> Crosstalk:
+        # Made when a question is first asked: whoever builds gists needs none.
+        return Crosstalk(self._context, self.rarity)
 
     def _blocks(self, tokens: NDArray[np.generic], mask: NDArray[np.bool_]) -> NDArray[np.int16]:
         pairs = self.table.pairs(self._checked(tokens, mask), mask)

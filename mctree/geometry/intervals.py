@@ -27,9 +27,11 @@ __all__ = [
     "covers",
     "empty",
     "measure",
+    "meets",
     "normalise",
     "overlap",
     "points",
+    "within",
 ]
 
 Intervals = NDArray[np.int64]
@@ -93,6 +95,14 @@ def covers(spans: Intervals, queries: Intervals) -> NDArray[np.bool_]:
     return _odd(at) & (np.append(bounds, 0)[at] >= queries[:, 1])
 
 
+def meets(spans: Intervals, queries: Intervals) -> NDArray[np.bool_]:
+    """Which of `queries` (`int64 [m, 2]`, non-empty, in any order) hold an integer of the set: `bool [m]`."""
+    bounds = spans.ravel()
+    before = np.searchsorted(bounds, queries[:, 0], side="right")
+    found: NDArray[np.bool_] = (before != np.searchsorted(bounds, queries[:, 1], side="left")) | _odd(before)
+    return found
+
+
 def overlap(spans: Intervals, queries: Intervals) -> NDArray[np.int64]:
     """How many integers of the set lie in each of `queries` (`int64 [m, 2]`, in any order): `int64 [m]`."""
     bounds = np.append(0, spans.ravel())
@@ -101,6 +111,14 @@ def overlap(spans: Intervals, queries: Intervals) -> NDArray[np.int64]:
     # Of the set, below a query's bound: the intervals that ended, and of an unfinished one the part up to there.
     counts = below[at >> 1] + (queries - bounds[at]) * (at & 1)
     return cast("NDArray[np.int64]", counts[:, 1] - counts[:, 0])
+
+
+def within(spans: Intervals, start: int, stop: int) -> Intervals:
+    """What of the set is in `[start, stop)`; costs two binary searches beside the result."""
+    bounds = spans.ravel()
+    first = np.searchsorted(bounds, start, side="right") // 2
+    last = (np.searchsorted(bounds, stop, side="left") + 1) // 2
+    return np.clip(spans[first:last], start, stop)
 
 
 def complement(spans: Intervals, start: int, stop: int) -> Intervals:

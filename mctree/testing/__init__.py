@@ -4,6 +4,9 @@
     machine      a real store and a model of it, driven through appends, commits, crashes, compactions …
     tailoring    the machine for something of your own
     checks       compare any snapshot with the model
+    paper        a timeline in memory, with images grafted in, for working contexts to stand on
+    focus_machine, focus_store     working contexts driven over such a timeline, and over a real store
+    focus_checks     compare any working context with lists
     stores       scratch folders, and stores that are verified when a test ends
 
 To run the machine on an encoder:
@@ -20,8 +23,12 @@ from __future__ import annotations
 from mctree.testing import strategies
 from mctree.testing.checks import Expected, check_node, check_range, check_snapshot
 from mctree.testing.edits import Edit, Scribe
+from mctree.testing.focus_checks import Truth, check_context
+from mctree.testing.focus_machine import FocusMachine
+from mctree.testing.focus_store import FocusTreeMachine
 from mctree.testing.machine import TreeMachine
 from mctree.testing.model import Model, RefusedError, State
+from mctree.testing.paper import PaperGround, PaperImage, PaperWorld
 from mctree.testing.stores import Plan, Sample, Watch, apply, assert_whole, made, scratch, verified, watched
 from mctree.testing.tailoring import tree_machine
 from mctree.testing.toys import ToyEncoder
@@ -29,7 +36,12 @@ from mctree.testing.toys import ToyEncoder
 __all__ = [
     "Edit",
     "Expected",
+    "FocusMachine",
+    "FocusTreeMachine",
     "Model",
+    "PaperGround",
+    "PaperImage",
+    "PaperWorld",
     "Plan",
     "RefusedError",
     "Sample",
@@ -37,9 +49,11 @@ __all__ = [
     "State",
     "ToyEncoder",
     "TreeMachine",
+    "Truth",
     "Watch",
     "apply",
     "assert_whole",
+    "check_context",
     "check_node",
     "check_range",
     "check_snapshot",

@@ -17,7 +17,7 @@ from mctree.storage.index import Reading
 if TYPE_CHECKING:
     from mctree.tree.snapshot import Snapshot
 
-__all__ = ["Provenance", "block_records", "only_document", "provenance"]
+__all__ = ["Provenance", "block_documents", "block_records", "only_document", "provenance"]
 
 _BLOCKS_AT_ONCE = 1 << 12
 
@@ -51,6 +51,26 @@ def block_records(index: Reading, first: int, count: int) -> NDArray[np.void]:
     found = np.concatenate(records)[skip : skip + count]
     if len(found) != count:
         raise CorruptError(f"the records of blocks {first}..{first + count} are cut off; run `mctree verify`")
+    return found
+
+
+def block_documents(index: Reading, blocks: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The documents of blocks in any order, which were placed: `int64 [n]`.  Each page of records is read once.
+
+    Raises:
+        CorruptError: records are missing.
+    """
+    found = np.empty(len(blocks), np.int64)
+    if not len(blocks):
+        return found
+    order = np.argsort(blocks, kind="stable")
+    sorted_blocks = blocks[order]
+    pages, first = np.unique(sorted_blocks // BLOCKS_PER_PAGE, return_index=True)
+    for number, some in zip(pages.tolist(), np.split(np.arange(len(blocks)), first[1:]), strict=True):
+        records, begin = _page(index, number)["document"], number * BLOCKS_PER_PAGE
+        if sorted_blocks[some[-1]] - begin >= len(records):
+            raise CorruptError(f"the records of blocks {begin} and on are cut off; run `mctree verify`")
+        found[order[some]] = records[sorted_blocks[some] - begin]
     return found
 
 

@@ -29,9 +29,10 @@ from mctree.tree.catalogue import find_document, live_documents, number_of, read
 from mctree.tree.documents import Document
 from mctree.tree.gists import GistView, default_set, gist_set_named, gist_sets
 from mctree.tree.links import Link, all_links, links_in
+from mctree.tree.moments import Moments
 from mctree.tree.node import Node
 from mctree.tree.packing import Packed, packed
-from mctree.tree.provenance import Provenance, block_records, provenance
+from mctree.tree.provenance import Provenance, block_documents, block_records, provenance
 from mctree.tree.rows import Rows
 from mctree.tree.world import TimelineWorld
 
@@ -155,6 +156,7 @@ class Snapshot:
                 self.tree.deaths(store, self.commit),
                 self.rows(BEFORE),
                 self.rows(COUNT),
+                Moments.of(store),
             )
         return self._world
 
@@ -271,6 +273,13 @@ class Snapshot:
         self._check_range(first * BLOCK, (first + count) * BLOCK)
         with self.reading() as index:
             return block_records(index, first, count)
+
+    def documents_of(self, blocks: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The numbers of the documents that blocks belong to, in any order: `int64 [n]`."""
+        if len(blocks):
+            self._check_range(int(blocks.min()) * BLOCK, (int(blocks.max()) + 1) * BLOCK)
+        with self.reading() as index:
+            return block_documents(index, blocks)
 
     def provenance(self, start: int, stop: int, limit: int | None = None) -> list[Provenance]:
         """Which bytes of which sources the live blocks that meet positions [start, stop) stand for, in order."""

@@ -12,6 +12,7 @@ import threading
 import weakref
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from mctree.geometry import TEXT, World
 from mctree.storage.environment import Environment
 from mctree.storage.index import Reading
 from mctree.storage.store import Store
+from mctree.tree.moments import Extents, Moments, extents
 from mctree.tree.rows import Rows
 
 __all__ = ["DeathLog", "Deaths", "TimelineWorld", "read_deaths"]
@@ -139,11 +141,13 @@ class TimelineWorld:
         deaths: what of them has died.
         before: the rows of `text/before`: real tokens placed before every 32nd block.
         count: the rows of `text/count`: real tokens of each block.
+        moments: what is remembered of its nodes; nothing yet if None.
     """
 
-    def __init__(self, blocks: int, deaths: Deaths, before: Rows, count: Rows) -> None:
+    def __init__(self, blocks: int, deaths: Deaths, before: Rows, count: Rows, moments: Moments | None = None) -> None:
         self.blocks = blocks
         self.deaths = deaths
+        self.moments = Moments() if moments is None else moments
         self.geometry = World(positions=blocks * BLOCK, dead=deaths.intervals)
         self._before = before
         self._count = count
@@ -175,6 +179,49 @@ class TimelineWorld:
         width = BLOCK ** (level - 1)
         first = index * width
         return self.tokens_before(np.minimum(first + width, self.blocks)) - self.tokens_before(first)
+
+    def reach(self, start: NDArray[np.int64], stop: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The first and the last living block of each span [start, stop) of positions: `int64 [n]` both.
+
+        The spans consist of whole blocks, of which one lives at least.
+        """
+        dead = self.geometry.dead.ravel()
+        first, last = start // BLOCK, stop // BLOCK - 1
+        # An odd number of bounds before a position: it lies in a dead run, which ends at the next bound.
+        at = np.searchsorted(dead, start, side="right")
+        within = np.flatnonzero(at & 1)
+        first[within] = dead[at[within]] // BLOCK
+        at = np.searchsorted(dead, stop, side="left")
+        within = np.flatnonzero(at & 1)
+        last[within] = dead[at[within] - 1] // BLOCK - 1
+        return first, last
+
+    def extents(self, level: NDArray[np.integer[Any]], index: NDArray[np.int64]) -> Extents:
+        """What nodes hold, and where it lies: real tokens, the mean of their positions, and how far they reach.
+
+        Costs a few look-ups for nodes without padding and dead blocks.  Of another node up to level 3 the counts of its
+        blocks are read; of wider ones as well, but once in a process, and those of dead blocks under them each time.
+
+        Args:
+            level: integers from 1 up, `[n]`.
+            index: `int64 [n]`; all of these nodes exist.
+        """
+        return extents(self, level, index)
+
+    def counts(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """Real tokens placed in each of the blocks [start, stop)."""
+        counts: NDArray[np.uint8] = self._count.read(start, stop)
+        return counts
+
+    def counts_of(self, block: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Real tokens placed in blocks in any order: `uint8 [n]`."""
+        counts: NDArray[np.uint8] = self._count.gather(block)
+        return counts
+
+    def counts_from(self, first: NDArray[np.int64], blocks: int) -> NDArray[np.uint8]:
+        """Real tokens placed in each of so many blocks from each of `first` on: `uint8 [n, blocks]`."""
+        counts: NDArray[np.uint8] = self._count.runs(first, blocks)
+        return counts
 
     def placed(self, start: int, stop: int) -> int:
         """Real tokens of the blocks [start, stop), dead ones included."""

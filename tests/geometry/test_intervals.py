@@ -84,6 +84,16 @@ def test_coarsen_closes_the_narrowest_gaps(points: set[int], base: int, limit: i
     assert intervals.covers(coarse, spans).all()
 
 
+@given(POINTS, PAIRS, BASES)
+def test_what_meets_the_set_and_what_of_it_lies_within(points: set[int], pairs: list[list[int]], base: int) -> None:
+    spans = made(points, base)
+    queries = [(start, stop) for start, stop in pairs if start < stop]
+    bounds = np.array(queries, np.int64).reshape(-1, 2) + base
+    assert intervals.meets(spans, bounds).tolist() == [bool(points & set(range(*query))) for query in queries]
+    for start, stop in queries:
+        is_set(intervals.within(spans, base + start, base + stop), points & set(range(start, stop)), base)
+
+
 def test_everything_is_one_interval() -> None:
     everything = intervals.normalise([[0, 2**62], [2**62, 2**63 - 1]])
     assert everything.tolist() == [[0, 2**63 - 1]]

@@ -45,7 +45,7 @@ def main(argument: str) -> None:
     """Do a task and print the answer."""
     task = json.loads(argument)
     tasks: dict[str, Callable[..., dict[str, float]]]
-    tasks = {"open": _open, "ingest": _ingest, "grow": _grow, "look": _look}
+    tasks = {"open": _open, "ingest": _ingest, "grow": _grow, "look": _look, "refocus": _refocus}
     answer = tasks[task.pop("task")](**task)
     print(json.dumps(answer))
 
@@ -158,6 +158,13 @@ def _look(grower: str, sizes: dict[str, Any], folder: str, positions: int) -> di
         "cover_s": float(np.median(cover)),
         "entries": entries,
     }
+
+
+def _refocus(sizes: dict[str, Any], folder: str) -> dict[str, float]:
+    """Step a working context over a store, and build its arrays; both ways by turns, after they agreed on each step."""
+    from tools.bench.stepping import measure  # noqa: PLC0415
+
+    return measure(_sizes(sizes), Path(folder))
 
 
 if __name__ == "__main__":

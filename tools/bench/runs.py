@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tools.bench import contenders, reading
 from tools.bench.bench import Bench
-from tools.bench.cases import append, growth, ingest, opening
+from tools.bench.cases import append, growth, ingest, opening, refocus
 from tools.bench.errors import CallError
 from tools.bench.machine import describe
 from tools.bench.results import Report, Table
@@ -17,7 +17,7 @@ from tools.bench.targets import verdicts
 
 __all__ = ["NAMES", "run"]
 
-NAMES = (*(case.name for case in reading.CASES), opening.NAME, append.NAME, ingest.NAME, growth.NAME)
+NAMES = (*(case.name for case in reading.CASES), opening.NAME, append.NAME, ingest.NAME, growth.NAME, refocus.NAME)
 """The cases, in the order in which they run."""
 
 
@@ -74,4 +74,6 @@ def run(
         tables.append(ingest.run(bench, contenders.ingesters(sizes)))
     if growth.NAME in wanted:
         tables += growth.run(bench, contenders.growers(sizes))
+    if refocus.NAME in wanted:
+        tables += refocus.run(bench)
     return Report(describe(scratch), sizes, tuple(tables), verdicts(tables), time.monotonic() - began)

@@ -39,6 +39,7 @@ class Sizes:
         corpus_bytes: text that is ingested.
         vocabulary: ids of the tokenizer that is trained for ingest.
         grown: positions of the smaller and of the larger store in the case of growth.
+        entries: entries of a working context.
         rounds: turns of each contender, at most.
         min_rounds: turns of each contender, at least.
         turn_s: seconds that a turn lasts, unless one call is longer.
@@ -66,6 +67,7 @@ class Sizes:
     corpus_bytes: int
     vocabulary: int
     grown: tuple[int, int]
+    entries: int
     rounds: int
     min_rounds: int
     turn_s: float
@@ -117,6 +119,7 @@ FULL = Sizes(
     corpus_bytes=24_000_000,
     vocabulary=16_384,
     grown=(1_000_000, 1_000_000_000),
+    entries=8192,
     rounds=21,
     min_rounds=3,
     turn_s=0.02,
@@ -145,6 +148,7 @@ QUICK = Sizes(
     corpus_bytes=400_000,
     vocabulary=1_024,
     grown=(20_000, 200_000),
+    entries=400,
     rounds=3,
     min_rounds=1,
     turn_s=0.002,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from tools.bench.ours import KIND as OUR_KIND
 from tools.bench.ours import NAME as OURS
 from tools.bench.results import Line, Table, Verdict
 
@@ -105,6 +106,40 @@ def _independent(bound: float) -> Callable[[Table], tuple[str, bool] | None]:
     return judge
 
 
+def _below_ms(bound: float) -> Callable[[Table], tuple[str, bool] | None]:
+    """Ours, whatever the size, in the table's own unit."""
+
+    def judge(table: Table) -> tuple[str, bool] | None:
+        ours = [line.value.median for line in table.lines if line.kind == OUR_KIND and line.value is not None]
+        return (f"{max(ours):.2f} ms", max(ours) < bound) if ours else None
+
+    return judge
+
+
+def _faster_than_plain(bound: float) -> Callable[[Table], tuple[str, bool] | None]:
+    """The slowest of ours beside the fastest of the others."""
+
+    def judge(table: Table) -> tuple[str, bool] | None:
+        ours = [line.ratio.median for line in table.lines if line.kind == OUR_KIND and line.ratio is not None]
+        others = [line.ratio.median for line in table.lines if line.kind != OUR_KIND and line.ratio is not None]
+        if not ours or not others:
+            return None
+        times = min(others) / max(ours)
+        return f"{times:.1f}× faster", times > bound
+
+    return judge
+
+
+def _independent_of_tree(bound: float) -> Callable[[Table], tuple[str, bool] | None]:
+    """The largest of ours beside the smallest, which is the limit."""
+
+    def judge(table: Table) -> tuple[str, bool] | None:
+        ours = [line.ratio.median for line in table.lines if line.kind == OUR_KIND and line.ratio is not None]
+        return (f"{ours[-1]:.2f}×", ours[-1] <= bound) if len(ours) > 1 else None
+
+    return judge
+
+
 _TARGETS = (
     _Target("Random gather within 1.1× of one flat memmap", "gather", _at_most(1.1)),
     _Target(
@@ -123,5 +158,8 @@ _TARGETS = (
     _Target("Ingest on two cores at 1.6× of one core, or more", "ingest", _faster_than(f"{OURS}, one core", 1.6)),
     _Target("Opening independent of size, within 2×", "growth/open", _independent(2.0)),
     _Target("Finding a node independent of size, within 2×", "growth/find", _independent(2.0)),
+    _Target("A refocus step of 4 edits on 8,192 entries in under 1 ms", "refocus/step", _below_ms(1.0)),
+    _Target("A refocus step over 10 times faster than over Python objects", "refocus/step", _faster_than_plain(10.0)),
+    _Target("A refocus step independent of the tree's size, within 1.5×", "refocus/step", _independent_of_tree(1.5)),
     _Target("The smallest cover independent of size, within 2×", "growth/cover", _independent(2.0)),
 )

@@ -23,6 +23,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -122,7 +123,7 @@ def read(path: str, seed: int, count: int, *, portable: bool = False) -> Seen:
                 _again(*rng.choice(held))
                 seen.again += 1
             if rng.random() < 1 / FORK_EVERY:
-                if in_child(lambda: [_again(*one) for one in held]):
+                if in_child(lambda: _all_again(held)):
                     raise SeenError("a forked child read other bytes, or failed")
                 seen.forked += 1
             if time.monotonic() - spawned > SPAWN_SECONDS:
@@ -130,9 +131,8 @@ def read(path: str, seed: int, count: int, *, portable: bool = False) -> Seen:
                 seen.spawned, spawned = seen.spawned + 1, time.monotonic()
             if rng.random() < 1 / REOPEN_EVERY:
                 tree = mctree.open(path, writable=False, portable=portable, encoders=[ENCODER])
-        for one in held:
-            _again(*one)
-            seen.again += 1
+        _all_again(held)
+        seen.again += len(held)
     except Exception as error:  # whatever it is, it is what a reader must not meet
         seen.failures.append(f"{type(error).__name__}: {error}")
     seen.rounds = last.round
@@ -161,6 +161,11 @@ def copy(path: str, count: int) -> Seen:
 def _again(snapshot: Snapshot, view: View) -> None:
     if (now := look(snapshot)) != view:
         raise SeenError(f"commit {view.commit} was held, and reads otherwise now (as of round {now.round})")
+
+
+def _all_again(held: Sequence[tuple[Snapshot, View]]) -> None:
+    for snapshot, view in held:
+        _again(snapshot, view)
 
 
 def _spawned(snapshot: Snapshot, view: View) -> None:

@@ -11,11 +11,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tools.retrieval.corpus import Document, documents, questions
+from tools.retrieval.corpus import corpus_at, questions
 from tools.retrieval.report import page
 from tools.retrieval.study import study
-
-_NO_LIMIT = 1 << 62
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -31,7 +29,7 @@ def main(arguments: list[str] | None = None) -> None:
     studies = []
     for described in options.corpus:
         name, _, places = described.partition("=")
-        corpus = _read(places.split(","))
+        corpus = corpus_at(places)
         asked = questions(corpus, options.questions, options.seed)
         studies.append(study(name, corpus, asked, options.dims, options.threads))
     text = page(studies)
@@ -39,17 +37,6 @@ def main(arguments: list[str] | None = None) -> None:
         print(text)
     else:
         options.out.write_text(text)
-
-
-def _read(places: list[str]) -> list[Document]:
-    left_out = [place[1:] for place in places if place.startswith("!")]
-    found: list[Document] = []
-    for place in places:
-        if not place.startswith("!"):
-            folder, _, megabytes = place.partition(":")
-            limit = int(float(megabytes) * 1e6) if megabytes else _NO_LIMIT
-            found += documents([Path(folder)], limit, left_out)
-    return found
 
 
 if __name__ == "__main__":

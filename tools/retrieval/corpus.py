@@ -19,10 +19,11 @@ from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
-__all__ = ["Document", "Question", "documents", "questions"]
+__all__ = ["Document", "Question", "corpus_at", "documents", "questions"]
 
 _TEXT = {".txt", ".rst", ".md", ".pod", ".pm", ".c", ".h", ".js", ".html"}
 _LARGEST = 4_000_000
+_NO_LIMIT = 1 << 62
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,18 @@ class Question:
     text: str
     document: int
     offset: int
+
+
+def corpus_at(places: str) -> list[Document]:
+    """Read what `FOLDER[:MEGABYTES],…,!NAME,…` describes: so much of each at most, nothing in folders of a name."""
+    parts = places.split(",")
+    left_out = [part[1:] for part in parts if part.startswith("!")]
+    found: list[Document] = []
+    for part in parts:
+        if not part.startswith("!"):
+            folder, _, megabytes = part.partition(":")
+            found += documents([Path(folder)], int(float(megabytes) * 1e6) if megabytes else _NO_LIMIT, left_out)
+    return found
 
 
 def documents(folders: Iterable[Path], limit: int, without: Iterable[str] = ()) -> list[Document]:

@@ -24,9 +24,11 @@ _LINES = 3
 @click.argument("query", nargs=-1, required=True)
 @click.option("--top", type=click.IntRange(min=1), default=10, show_default=True, help="Blocks to show at most.")
 @click.option(
-    "--beam", type=click.IntRange(min=1), default=32, show_default=True, help="Nodes to go on with at each level."
+    "--beam",
+    type=click.IntRange(min=1),
+    help="Nodes to go on with at each level; by default, as many as a twentieth of all gists allows.",
 )
-@click.option("--flat", is_flag=True, help="Compare all blocks instead of descending.")
+@click.option("--flat", is_flag=True, help="Compare the gists of all blocks instead of descending.")
 @click.option("--gist-set", metavar="NAME", help="The gist set to descend by; the default one if none is named.")
 @at_commit
 @in_json
@@ -34,7 +36,7 @@ def command(
     store: str,
     query: tuple[str, ...],
     top: int,
-    beam: int,
+    beam: int | None,
     flat: bool,
     gist_set: str | None,
     commit: int | None,
@@ -42,7 +44,8 @@ def command(
 ) -> None:
     """Find the blocks that answer QUERY best, by descending from the coarsest gists.
 
-    Shows each block's score, address, source, bytes [start..stop) and text, and how many gists were compared.
+    Shows each block's score, address, source, bytes [start..stop) and text, and how many gists were compared and
+    blocks read.
     """
     with reading(store, commit) as snapshot:
         found = search(snapshot, " ".join(query), gist_set=gist_set, top=top, beam=beam, flat=flat)
@@ -53,6 +56,7 @@ def command(
                 _print(snapshot, hit)
         if not as_json:
             compared = f"{plural(found.visited, 'gist')} of {plural(snapshot.blocks, 'block')} compared"
+            compared += f", {plural(found.read, 'block')} read" if found.read else ""
             warn(compared if found.hits else f"nothing found; {compared}")
 
 

@@ -1,0 +1,204 @@
+"""What does a working context stand on?  On what exists at one commit, of the timeline and of images grafted into it.
+
+A ground says which nodes there are, which are whose children, and what each of them costs and where it sits.  An image
+takes one block of the timeline, its *slot*: the slot is the image's root, and what it is expanded into lies in an
+arena.  Unfinished blocks of open documents stand behind all that was placed, as blocks that are yet to come.
+
+Everything here is for whole arrays of nodes.  What a node holds is for subclasses to say: `SnapshotGround` reads it
+from a store, `mctree.testing.PaperGround` makes it up.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mctree.focus.entries import Facts, Nodes
+from mctree.focus.rows import Integer, Rows
+from mctree.geometry import IMAGE, TEXT, World, intervals
+
+__all__ = ["BLOCK", "TILE", "Children", "Grafts", "Ground", "Tails", "widths"]
+
+BLOCK, TILE = TEXT.block, IMAGE.block
+"""LOD0 positions of a block of the timeline, and of a tile of an arena."""
+
+_ABOVE_ALL = 1 << 62
+"""The width of a level that no tree has: no node of it exists."""
+
+_LEVELS = 257
+"""Levels that an address can name, and one above."""
+
+_WIDTHS = np.full((2, _LEVELS), _ABOVE_ALL, np.int64)
+_FANOUTS = np.ones((2, _LEVELS), np.int64)
+for _row, _shape in enumerate((TEXT, IMAGE)):
+    _WIDTHS[_row, : len(_shape.widths)] = _shape.widths
+    _FANOUTS[_row, 1 : _shape.max_level + 1] = [_shape.fanout(level) for level in range(_shape.max_level)]
+    _FANOUTS[_row, 1] = 1  # what a gist of level 1 is expanded into is one entry
+
+
+class Grafts(Rows):
+    """The images of a timeline, in its order: `int64 [k]` each.
+
+    Attributes:
+        block: the block that each one takes, ascending.
+        space: the arena that its root lies in.
+        level: the level of its root, 1 or more.
+        index: the index of its root.
+    """
+
+    __slots__ = ()
+
+    block = Integer()
+    space = Integer()
+    level = Integer()
+    index = Integer()
+
+    def at(self, block: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Which graft takes each of the blocks, -1 where none does: `int64 [n]`."""
+        if not len(self.block):
+            return np.full(len(block), -1, np.int64)
+        found = np.minimum(np.searchsorted(self.block, block), len(self.block) - 1)
+        return np.where(self.block[found] == block, found, -1)
+
+
+class Tails(Rows):
+    """The unfinished blocks of open documents, in the order of their documents: `int64 [k]` each.
+
+    Attributes:
+        document: their documents.
+        tokens: how many tokens each one holds, 1 to 32.
+    """
+
+    __slots__ = ()
+
+    document = Integer()
+    tokens = Integer()
+
+
+@dataclass(frozen=True, slots=True)
+class Children:
+    """What nodes are expanded into.
+
+    Attributes:
+        nodes: the children of one after those of the other.
+        bounds: where those of each begin, and how many there are in all, `int64 [n + 1]`.
+    """
+
+    nodes: Nodes
+    bounds: NDArray[np.int64]
+
+
+def widths(space: NDArray[np.int64], level: NDArray[np.int64]) -> NDArray[np.int64]:
+    """LOD0 positions that a node spans: `int64 [n]`; more than any tree has where there is no such level."""
+    return _WIDTHS.take(level + _LEVELS * (space > 0))
+
+
+class Ground(ABC):
+    """What exists at one commit, and what is known of it.
+
+    Attributes:
+        identity: equal for grounds on which an address means the same node: those of one epoch of one store.
+        commit: its number; later ones are larger.
+        world: what exists of the timeline.
+        tails: what is still to be placed on it.
+        grafts: its images.
+    """
+
+    identity: Hashable
+    commit: int
+    world: World
+    tails: Tails
+    grafts: Grafts
+
+    @abstractmethod
+    def arena(self, space: int) -> World:
+        """What exists of an arena; `NotFoundError` if there is none of that number."""
+
+    @abstractmethod
+    def facts(self, nodes: Nodes, document: NDArray[np.int64]) -> Facts:
+        """What is known of nodes that exist.
+
+        Args:
+            nodes: in any order.
+            document: their documents as far as they are known, `UNKNOWN` where they have to be looked up.
+        """
+
+    @abstractmethod
+    def tokens(self, first: int, stop: int) -> int:
+        """Real, living tokens of the blocks [first, stop) of the timeline; the block of an image counts as one."""
+
+    @property
+    def end(self) -> int:
+        """The position behind all that was placed, tails not included."""
+        return self.world.positions
+
+    def spans(self, nodes: Nodes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The LOD0 positions [start, stop) of their spaces that entries span."""
+        width = widths(nodes.space, nodes.level)
+        start = nodes.index * width
+        # At level 0 an entry is a whole block or tile.
+        return start, start + np.maximum(width, np.where(nodes.space > 0, TILE, BLOCK))
+
+    def exist(self, nodes: Nodes) -> NDArray[np.bool_]:
+        """Which nodes exist as entries: `bool [n]`; blocks and tiles exist if any of their positions does."""
+        found = np.zeros(len(nodes), np.bool_)
+        level = np.maximum(nodes.level, 1)
+        unit = np.where(nodes.space > 0, TILE, BLOCK)
+        index = np.where(nodes.level > 0, nodes.index, nodes.index // unit)
+        aligned = (nodes.level > 0) | (nodes.index % unit == 0)
+        for space in set(nodes.space.tolist()):
+            shape, world = (IMAGE, self.arena(space)) if space else (TEXT, self.world)
+            some = np.flatnonzero((nodes.space == space) & aligned & (level <= shape.max_level) & (index >= 0))
+            some = some[index[some] < shape.capacity(level[some])]
+            found[some] = world.exists(shape, level[some], index[some])
+        if len(self.tails):
+            late = (nodes.space == 0) & (nodes.level == 0) & aligned
+            found |= late & (nodes.index >= self.end) & (nodes.index < self.end + BLOCK * len(self.tails))
+        return found
+
+    def _living(self, nodes: Nodes) -> NDArray[np.bool_]:
+        """Which nodes are not wholly dead, where whatever is above them exists: `bool [n]`."""
+        found = np.ones(len(nodes), np.bool_)
+        for space in set(nodes.space.tolist()):
+            dead = (self.arena(space) if space else self.world).dead
+            if len(dead):
+                some = np.flatnonzero(nodes.space == space)
+                found[some] = ~intervals.covers(dead, np.column_stack(self.spans(nodes.take(some))))
+        return found
+
+    def tail_nodes(self) -> Nodes:
+        """The unfinished blocks, as entries that stand behind all others."""
+        first = self.end + BLOCK * np.arange(len(self.tails), dtype=np.int64)
+        return Nodes.of_timeline(0, first, first)
+
+    def children(self, nodes: Nodes) -> Children:
+        """What entries above level 0 are expanded into: all children that exist, in order.
+
+        A block or a tile for one of level 1, and the children of an image's root for its slot.
+        """
+        space, level, index = nodes.space, nodes.level, nodes.index
+        graft = np.where((space == 0) & (level == 1), self.grafts.at(index), -1)
+        image = graft >= 0
+        if image.any():
+            space, level, index = space.copy(), level.copy(), index.copy()
+            space[image], level[image] = self.grafts.space[graft[image]], self.grafts.level[graft[image]]
+            index[image] = self.grafts.index[graft[image]]
+        kind = (space > 0).view(np.uint8)
+        count = _FANOUTS[kind, level]
+        step = np.where(level == 1, _WIDTHS[kind, 1], 1)
+        bounds = np.concatenate(([0], np.cumsum(count)))
+        child = np.arange(bounds[-1]) - np.repeat(bounds[:-1], count)
+        first = np.vstack(
+            (space, level - 1, index * count * step, nodes.slot, np.where(space > 0, 0, widths(space, level - 1)))
+        )
+        spaces, below, found, slot, wide = np.repeat(first, count, axis=1)
+        made = Nodes.made(len(child), space=spaces, level=below, index=found + child, slot=slot + wide * child)
+        exist = self._living(made)
+        if exist.all():
+            return Children(made, bounds)
+        before = np.concatenate(([0], np.cumsum(exist)))
+        return Children(made.take(exist), before[bounds])

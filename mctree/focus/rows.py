@@ -1,0 +1,124 @@
+"""How are many columns edited as one?  As rows of two matrices: all integers in the one, all real numbers in the other.
+
+A column is a row of its matrix, so it is contiguous, and a view that costs nothing.  A `splice` replaces stretches of
+rows by others and copies each matrix once, whatever the number of columns and of stretches; whoever still holds the old
+rows keeps them as they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["Integer", "Real", "Rows"]
+
+
+class Integer:
+    """A column of integers: `int64 [n]`."""
+
+    def __set_name__(self, owner: type[Rows], name: str) -> None:
+        self._row = len(owner.INTEGERS)
+        owner.INTEGERS = (*owner.INTEGERS, name)
+
+    @overload
+    def __get__(self, rows: None, owner: type[Rows]) -> Integer: ...
+    @overload
+    def __get__(self, rows: Rows, owner: type[Rows]) -> NDArray[np.int64]: ...
+    def __get__(self, rows: Rows | None, owner: type[Rows]) -> Integer | NDArray[np.int64]:
+        return self if rows is None else rows.integers[self._row]
+
+
+class Real:
+    """A column of real numbers: `float64 [n]`."""
+
+    def __set_name__(self, owner: type[Rows], name: str) -> None:
+        self._row = len(owner.REALS)
+        owner.REALS = (*owner.REALS, name)
+
+    @overload
+    def __get__(self, rows: None, owner: type[Rows]) -> Real: ...
+    @overload
+    def __get__(self, rows: Rows, owner: type[Rows]) -> NDArray[np.float64]: ...
+    def __get__(self, rows: Rows | None, owner: type[Rows]) -> Real | NDArray[np.float64]:
+        return self if rows is None else rows.reals[self._row]
+
+
+class Rows:
+    """Columns of one length, which a subclass names; never changed once they are made.
+
+    Attributes:
+        integers: the columns of integers, `int64 [k, n]`.
+        reals: the columns of real numbers, `float64 [m, n]`.
+    """
+
+    INTEGERS: ClassVar[tuple[str, ...]] = ()
+    REALS: ClassVar[tuple[str, ...]] = ()
+    __slots__ = ("integers", "reals")
+
+    def __init__(self, integers: NDArray[np.int64], reals: NDArray[np.float64]) -> None:
+        integers.flags.writeable = reals.flags.writeable = False
+        self.integers = integers
+        self.reals = reals
+
+    @classmethod
+    def made(cls, n: int, **columns: ArrayLike) -> Self:
+        """`n` rows, of one array or one number for each column."""
+        integers, reals = np.empty((len(cls.INTEGERS), n), np.int64), np.empty((len(cls.REALS), n))
+        for row, name in zip((*integers, *reals), (*cls.INTEGERS, *cls.REALS), strict=True):
+            row[:] = columns.pop(name)
+        assert not columns, f"{cls.__name__} has no columns {sorted(columns)}"
+        return cls(integers, reals)
+
+    @classmethod
+    def none(cls) -> Self:
+        """No rows."""
+        return cls(np.empty((len(cls.INTEGERS), 0), np.int64), np.empty((len(cls.REALS), 0)))
+
+    def __len__(self) -> int:
+        return int(self.integers.shape[1])
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {len(self)} rows>"
+
+    def take(self, rows: NDArray[np.integer[Any]] | NDArray[np.bool_]) -> Self:
+        """Some of the rows: those of the given numbers, in that order, or those that are marked."""
+        return type(self)(self.integers[:, rows], self.reals[:, rows])
+
+    def splice(self, stretches: Sequence[slice], new: Self, put: Sequence[slice]) -> Self:
+        """The rows with stretches of them replaced.
+
+        Args:
+            stretches: which rows go, ascending and apart from each other.
+            new: all rows that come in.
+            put: for each stretch the rows of `new` that come in its place.
+        """
+        bounds = [0, *(bound for gone in stretches for bound in (gone.start, gone.stop)), len(self)]
+        kept = [slice(*pair) for pair in zip(bounds[::2], bounds[1::2], strict=True)]
+        return type(self)(
+            _spliced(self.integers, kept, new.integers, put),
+            _spliced(self.reals, kept, new.reals, put),
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """All rows of one after those of the other; there is one part at least."""
+        return cls(
+            np.concatenate([part.integers for part in parts], axis=1),
+            np.concatenate([part.reals for part in parts], axis=1),
+        )
+
+    def same(self, other: Self) -> NDArray[np.bool_]:
+        """Which rows are the same in both, number by number: `bool [n]`."""
+        same: NDArray[np.bool_] = (self.integers == other.integers).all(axis=0)
+        same &= (self.reals == other.reals).all(axis=0)
+        return same
+
+
+def _spliced(old: NDArray[Any], kept: Sequence[slice], new: NDArray[Any], put: Sequence[slice]) -> NDArray[Any]:
+    parts = [old[:, kept[0]]]
+    for rows, more in zip(put, kept[1:], strict=True):
+        parts += (new[:, rows], old[:, more])
+    return np.concatenate(parts, axis=1)

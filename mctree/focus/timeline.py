@@ -1,0 +1,161 @@
+"""What does a store know of the nodes of its timeline?  Costs, places and documents, for whole arrays, at one commit.
+
+Nothing is kept in memory but what a process knows of the commit anyway, so what is asked costs the same in a small
+store and in a large one: a few gathers, and a look-up for each document that has to be found out.  Only the mean
+position of a wide node that has padding or dead blocks is a sum over it, which is remembered (`mctree.tree.moments`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mctree.errors import NotFoundError
+from mctree.focus.entries import SEVERAL, TEXT_MODALITY, UNKNOWN, Facts, Nodes
+from mctree.focus.ground import BLOCK, Grafts, Ground, Tails
+from mctree.geometry import TEXT, World, intervals
+
+if TYPE_CHECKING:
+    from mctree.tree import Snapshot
+
+__all__ = ["SnapshotGround", "sigma_of"]
+
+_ROOT_12 = np.sqrt(12.0)
+
+
+def sigma_of(length: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The standard deviation of a uniform distribution of so many positions: `float64 [n]`."""
+    sigma: NDArray[np.float64] = length / _ROOT_12
+    return sigma
+
+
+class SnapshotGround(Ground):
+    """A snapshot, as a working context sees it.
+
+    Args:
+        snapshot: stays open as long as the ground is used.
+    """
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self.identity = snapshot.store.identity
+        self.commit = snapshot.commit
+        self.world = snapshot.world.geometry
+        self.grafts = Grafts.none()
+        waiting = [(document.id, document.tail) for document in snapshot.tails()]
+        found = [(number, len(tail.tokens)) for number, tail in waiting if tail is not None]
+        document, tokens = np.array(found, np.int64).reshape(-1, 2).T
+        self.tails = Tails.made(len(found), document=document, tokens=tokens)
+        self._runs: dict[int, NDArray[np.int64]] = {}
+
+    def arena(self, space: int) -> World:
+        """There is none: stores hold text only.
+
+        Raises:
+            NotFoundError: always.
+        """
+        raise NotFoundError(f"space {space} is not in this store: it holds text only")
+
+    def tokens(self, first: int, stop: int) -> int:
+        """See `Ground.tokens`."""
+        before = self.snapshot.world.tokens_before(np.array([first, stop]))
+        return int(before[1] - before[0])
+
+    def facts(self, nodes: Nodes, document: NDArray[np.int64]) -> Facts:
+        """See `Ground.facts`."""
+        late = (nodes.level == 0) & (nodes.index >= self.end)
+        if not late.any():
+            return self._placed(nodes, document)
+        which = (nodes.index[late] - self.end) // BLOCK
+        tokens = self.tails.tokens[which]
+        start = nodes.index[late].astype(np.float64)
+        tails = _facts(
+            tokens, tokens - 1, start + (tokens - 1) / 2, tokens, self.tails.document[which], nodes.level[late]
+        )
+        if late.all():
+            return tails
+        both = Facts.joined([self._placed(nodes.take(~late), document[~late]), tails])
+        return both.take(np.argsort(np.concatenate((np.flatnonzero(~late), np.flatnonzero(late)))))
+
+    def _placed(self, nodes: Nodes, document: NDArray[np.int64]) -> Facts:
+        level = np.maximum(nodes.level, 1)
+        index = np.where(nodes.level > 0, nodes.index, nodes.index // BLOCK)
+        found = self.snapshot.world.extents(level, index)
+        below = np.where(level == 1, found.tokens, self._existing_children(level, index))
+        unknown = np.flatnonzero(document == UNKNOWN)
+        if len(unknown):
+            document = document.copy()
+            document[unknown] = self._documents(level[unknown], index[unknown])
+        return _facts(found.tokens, below - 1, found.position, found.length, document, nodes.level)
+
+    def _existing_children(self, level: NDArray[np.int64], index: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How many children nodes from level 1 up have."""
+        fanout = TEXT.block
+        count = np.full(len(level), fanout, np.int64)
+        spans = np.column_stack(TEXT.span(level, index))
+        holed = np.flatnonzero(intervals.meets(self.world.dead, spans) & (level > 1))
+        if len(holed):
+            below = (index[holed, None] * fanout + np.arange(fanout)).ravel()
+            exist = self.world.exists(TEXT, np.repeat(level[holed] - 1, fanout), below)
+            count[holed] = exist.reshape(-1, fanout).sum(axis=1)
+        return count
+
+    def _documents(self, level: NDArray[np.int64], index: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The documents of nodes from level 1 up; `SEVERAL` where the living blocks of one are of more than one."""
+        start, stop = TEXT.span(level, index)
+        first, last = self.snapshot.world.reach(start, stop)
+        alive = np.column_stack((first, last + 1))
+        # Where one large document has most of them, its runs say so without a look at each.
+        likely = int(self.snapshot.documents_of(alive[:1, 0])[0])
+        inside = intervals.covers(self._runs_of(likely), alive)
+        found = np.full(len(alive), likely, np.int64)
+        found[~inside] = self._documents_by_blocks(level[~inside], alive[~inside])
+        return found
+
+    def _documents_by_blocks(self, level: NDArray[np.int64], alive: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The same by the records of blocks, for nodes whose first and last living blocks these are."""
+        ends = self.snapshot.documents_of(np.concatenate((alive[:, 0], alive[:, 1] - 1))).reshape(2, -1)
+        found = np.where(ends[0] == ends[1], ends[0], SEVERAL)
+        # One document at both ends may have let another one in between, where it was open.
+        for number in set(found[(level > 1) & (found != SEVERAL)].tolist()):
+            some = np.flatnonzero((level > 1) & (found == number))
+            spans = alive[some]
+            others = spans[:, 1] - spans[:, 0] - intervals.overlap(self._runs_of(number), spans)
+            dead = intervals.overlap(self.world.dead, spans * BLOCK) // BLOCK
+            found[some[others != dead]] = SEVERAL
+        return found
+
+    def _runs_of(self, document: int) -> NDArray[np.int64]:
+        """The blocks of a document, as intervals."""
+        runs = self._runs.get(document)
+        if runs is None:
+            spans = [(run.block, run.block + run.blocks) for run in self.snapshot.document(document).runs]
+            runs = self._runs[document] = intervals.normalise(np.array(spans, np.int64).reshape(-1, 2))
+        return runs
+
+
+def _facts(
+    tokens: NDArray[np.int64],
+    growth: NDArray[np.int64],
+    position: NDArray[np.float64],
+    length: NDArray[np.int64],
+    document: NDArray[np.int64],
+    level: NDArray[np.int64],
+) -> Facts:
+    """The facts of text: blocks at LOD0 cost their tokens and are sharp; gists cost 1 and are as wide as they reach."""
+    block = level == 0
+    return Facts.made(
+        len(level),
+        cost=np.where(block, tokens, 1),
+        growth=np.where(block, 0, growth),
+        position=position,
+        sigma=np.where(block, 0.0, sigma_of(length)),
+        document=document,
+        modality=TEXT_MODALITY,
+        x=0.0,
+        y=0.0,
+        sigma_x=0.0,
+        sigma_y=0.0,
+    )

@@ -1,0 +1,148 @@
+"""Is this a working context of that timeline?  Asked once more, of lists and sets, one position at a time.
+
+`Truth` is what a timeline holds at a commit, as plain as can be; `check_context` goes through the entries one by one
+and knows nothing of how they were made.  Numbers are compared with exact fractions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from mctree.focus import IMAGE_MODALITY, SEVERAL, TEXT_MODALITY, Entries, WorkingContext
+from mctree.geometry import IMAGE, TEXT
+
+__all__ = ["Truth", "check_context"]
+
+BLOCK, TILE = TEXT.block, IMAGE.block
+_ULPS = 2
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What a timeline holds.
+
+    Attributes:
+        counts: real tokens of each block that was placed.
+        documents: the document of each.
+        dead: the blocks that are gone.
+        tails: (document, tokens) of the unfinished blocks.
+        images: for the block of each image, its patches: (x, y) by position in the arena.
+        roots: for the block of each image, the first position of its root and the one behind it.
+    """
+
+    counts: Sequence[int]
+    documents: Sequence[int]
+    dead: frozenset[int] = frozenset()
+    tails: Sequence[tuple[int, int]] = ()
+    images: Mapping[int, Mapping[int, tuple[int, int]]] = field(default_factory=dict)
+    roots: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+
+
+def check_context(context: WorkingContext, truth: Truth) -> None:
+    """Compare a working context with what it is to show.
+
+    Raises:
+        AssertionError: it is not a view of all of that, once, in order and within the budget, or says something wrong.
+    """
+    breach = context.check()
+    assert breach is None, f"the context itself finds: {breach}"
+    entries, end = context.entries, BLOCK * len(truth.counts)
+    assert entries.cost.sum() == context.cost <= context.budget, f"cost {context.cost} of {context.budget}"
+    seen_blocks: list[int] = []
+    seen_patches: dict[int, list[int]] = {}
+    late: list[int] = []
+    last = (-1, -1)
+    for i in range(len(entries)):
+        space, level, index, slot, start, stop = (int(column[i]) for column in entries.integers[:6])
+        assert (slot, start) > last, f"entry {i} does not stand behind the one before"
+        last = (slot, start)
+        block = slot // BLOCK
+        if space:
+            width = IMAGE.width(level) if level else TILE
+            assert (start, stop) == (index * IMAGE.width(level), index * IMAGE.width(level) + width)
+            first, behind = truth.roots[block]
+            assert start % width == 0 and first <= start and stop <= behind
+            assert IMAGE.width(level) < behind - first, f"entry {i} is the root of an image, whose slot it should be"
+            found = [code for code in truth.images[block] if start <= code < stop]
+            seen_patches.setdefault(block, []).extend(found)
+            _check_patches(entries, i, truth, found)
+        elif slot >= end:
+            assert (level, index, start, stop) == (0, slot, slot, slot + BLOCK)
+            late.append((slot - end) // BLOCK)
+            document, count = truth.tails[late[-1]]
+            _check_text(entries, i, [(slot, count, document)])
+        else:
+            width = TEXT.width(level) if level else BLOCK
+            assert (slot, start, stop) == (start, index * TEXT.width(level), start + width)
+            assert start % width == 0 and stop <= end
+            alive = [at for at in range(start // BLOCK, stop // BLOCK) if at not in truth.dead]
+            seen_blocks += alive
+            assert not (level == 0 and block in truth.images), "an image is shown as a block of tokens"
+            _check_text(entries, i, [(at * BLOCK, truth.counts[at], truth.documents[at]) for at in alive], truth)
+    assert late == list(range(len(truth.tails))), f"unfinished blocks {late} of {len(truth.tails)}"
+    for block, codes in seen_patches.items():
+        assert sorted(codes) == sorted(truth.images[block]), f"the image at block {block} is not covered once"
+    every = seen_blocks + list(seen_patches)
+    assert sorted(every) == [at for at in range(len(truth.counts)) if at not in truth.dead], "not covered once"
+
+
+def _check_text(entries: Entries, i: int, blocks: list[tuple[int, int, int]], truth: Truth | None = None) -> None:
+    """Compare what an entry says with the (first position, real tokens, document) of all that it stands for."""
+    assert blocks, f"entry {i} stands for nothing that exists"
+    level, count = int(entries.level[i]), sum(count for _, count, _ in blocks)
+    total = sum(first * count + count * (count - 1) // 2 for first, count, _ in blocks)
+    length = blocks[-1][0] + blocks[-1][1] - blocks[0][0]
+    owners = {document for _, _, document in blocks}
+    assert entries.cost[i] == (1 if level else count), f"entry {i} costs {entries.cost[i]}"
+    assert entries.document[i] == (owners.pop() if len(owners) == 1 else SEVERAL)
+    _close(entries.position[i], Fraction(total, count))
+    _close_to_root(entries.sigma[i], length if level else 0)
+    step = max(TEXT.width(max(level - 1, 0)), BLOCK)
+    below = count if level == 1 else len({first // step for first, _, _ in blocks})
+    block = blocks[0][0] // BLOCK
+    if truth is not None and level == 1 and block in truth.images:
+        _check_image(entries, i, list(truth.images[block]), truth, IMAGE.widths.index(_extent(truth, block)))
+        return
+    assert entries.growth[i] == (below - 1 if level else 0), f"entry {i} would grow by {entries.growth[i]}"
+    assert entries.modality[i] == TEXT_MODALITY
+    assert not entries.reals[2:, i].any()
+
+
+def _extent(truth: Truth, block: int) -> int:
+    first, stop = truth.roots[block]
+    return stop - first
+
+
+def _check_patches(entries: Entries, i: int, truth: Truth, codes: list[int]) -> None:
+    """Compare what an entry of an image says with the patches that it stands for."""
+    block, level = int(entries.slot[i]) // BLOCK, int(entries.level[i])
+    assert codes, f"entry {i} stands for nothing that exists"
+    assert entries.cost[i] == (1 if level else len(codes))
+    assert entries.document[i] == truth.documents[block]
+    assert (entries.position[i], entries.sigma[i]) == (entries.slot[i], 0)
+    _check_image(entries, i, codes, truth, level)
+
+
+def _check_image(entries: Entries, i: int, codes: list[int], truth: Truth, level: int) -> None:
+    places = [truth.images[int(entries.slot[i]) // BLOCK][code] for code in codes]
+    below = len(codes) if level == 1 else len({code // IMAGE.width(max(level - 1, 0)) for code in codes})
+    assert entries.growth[i] == (below - 1 if level else 0)
+    assert entries.modality[i] == IMAGE_MODALITY
+    for axis, mean, spread in ((0, entries.x, entries.sigma_x), (1, entries.y, entries.sigma_y)):
+        numbers = [place[axis] for place in places]
+        _close(mean[i], Fraction(sum(numbers), len(numbers)))
+        _close_to_root(spread[i], max(numbers) - min(numbers) + 1 if level else 0)
+
+
+def _close(said: float, right: Fraction) -> None:
+    """As near to a fraction as its two nearest neighbours in double precision."""
+    assert abs(Fraction(float(said)) - right) <= _ULPS * Fraction(math.ulp(float(right))), f"{said!r}, not {right}"
+
+
+def _close_to_root(said: float, length: int) -> None:
+    """As near to length / √12 as that: compared by squares, which are exact."""
+    low, high = (Fraction(max(float(said) + k * math.ulp(float(said)), 0.0)) for k in (-_ULPS, _ULPS))
+    assert low**2 <= Fraction(length**2, 12) <= high**2, f"{said!r}, not {length} / √12"

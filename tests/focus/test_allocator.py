@@ -1,0 +1,203 @@
+"""The allocator against its rules, one by one: what it prefers, what it pays for, what it leaves alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mctree.errors import UsageError
+from mctree.focus import FEATURES, Allocator, BlocksLens, Lens, Look, RecencyLens, SpansLens, WorkingContext, converge
+from mctree.focus.covers import least_cost
+from mctree.testing import PaperImage, PaperWorld, strategies
+from mctree.testing.paper import PaperGround
+
+
+def ground(blocks: int = 1100) -> PaperGround:
+    world = PaperWorld()
+    world.place(1, [32] * blocks)
+    return world.ground()
+
+
+def scored(context: WorkingContext, **wanted: float) -> np.ndarray:
+    """Scores that are 0 but for nodes named `level_index`."""
+    scores = np.zeros(len(context))
+    for name, score in wanted.items():
+        level, index = map(int, name[1:].split("_"))
+        scores[(context.entries.level == level) & (context.entries.index == index)] = score
+    return scores
+
+
+def names(context: WorkingContext) -> set[str]:
+    return {str(context.entries.address(i)) for i in range(len(context))}
+
+
+def test_the_most_wanted_is_expanded_first_and_of_equals_the_newest() -> None:
+    context = WorkingContext.smallest(ground(), 5000, Allocator(max_edits=2))
+    scores = scored(context, n2_32=0.5, n2_33=0.5, n1_1090=0.9, n1_1091=0.2, n1_1092=0.5)
+    change = context.step(scores)
+    assert change.expanded == 2
+    assert "0:34880" in names(context), "1:1090 was wanted most"
+    assert "0:34944" in names(context), "of equals the newest, 1:1092, comes first"
+    assert "1:1091" in names(context), "0.2 is not above the threshold"
+    assert change.blocked.limit == 2 - 1 or change.blocked.limit == 2
+
+
+def test_siblings_are_collapsed_only_if_none_of_them_is_wanted() -> None:
+    context = WorkingContext.around(ground(), [(0, 32)], 5000)
+    cold = np.where(context.entries.stop <= 1024, -0.9, 0.0)
+    warm = cold.copy()
+    warm[5] = -0.2
+    change = context.step(np.where(context.entries.level == 0, 0.0, warm))
+    assert change.collapsed == 0
+    assert context.step(cold).collapsed == 1, "the block first, since its siblings are of another level"
+    assert "1:0" in names(context)
+    assert context.step(np.where(context.entries.stop <= 1024, -0.9, 0.0)).collapsed == 1
+    assert "2:0" in names(context) or "3:0" in names(context)
+
+
+def test_an_expand_that_does_not_fit_is_paid_for_or_not_done() -> None:
+    view = ground()
+    context = WorkingContext.around(view, [(0, 32)], least_cost(view) + 31 * 3)
+    assert context.budget - context.cost == 0
+    wanted = scored(context, n1_1095=0.8)
+    change = context.step(wanted)
+    assert (change.edits, change.blocked.budget) == (0, 1)
+    change = context.step(np.where(context.entries.level == 0, -1.0, wanted))
+    assert (change.expanded, change.collapsed) == (1, 1)
+    assert context.cost == context.budget
+    assert {"1:0", "0:35040"} <= names(context)
+
+
+def test_what_pays_counts_among_the_edits() -> None:
+    view = ground()
+    context = WorkingContext.around(view, [(0, 32)], least_cost(view) + 31 * 3, Allocator(max_edits=1))
+    scores = np.where(context.entries.level == 0, -1.0, scored(context, n1_1095=0.8))
+    change = context.step(scores)
+    assert (change.expanded, change.collapsed, change.blocked.budget) == (0, 1, 1)
+    assert context.step(scored(context, n1_1095=0.8)).expanded == 1
+
+
+def test_the_protected_end_stays_unless_the_budget_forces_it() -> None:
+    world = PaperWorld()
+    world.place(1, [32] * 1100)
+    context = WorkingContext.recent(world.ground(), 400, Allocator(protect=10 * 32, max_edits=100, cooldown=0))
+    shown = len(context.blocks)
+    change = context.step(np.full(len(context), -1.0))
+    assert context.blocks.tolist() == list(range(1090, 1100))
+    assert (change.collapsed, change.blocked.protected) == (shown - 10, 10)
+    world.place(2, [32] * 30)
+    needed = least_cost(world.ground())
+    context.budget = needed
+    change = context.refocus(world.ground())
+    assert change.forced > 0 and not len(context.blocks)
+
+
+@settings(max_examples=40, deadline=None)
+@given(lens=strategies.lenses(), allocator=strategies.allocators(), image=strategies.paper_images())
+def test_the_same_scores_give_the_same_context(lens: Lens, allocator: Allocator, image: PaperImage) -> None:
+    world = PaperWorld()
+    world.place(1, [32] * 70)
+    world.graft(2, image)
+    view = world.ground()
+    ends = []
+    for _ in range(2):
+        context = WorkingContext.smallest(view, 300, allocator)
+        for _ in range(5):
+            context.step(lens)
+        ends.append(context)
+    assert ends[0].entries.same(ends[1].entries).all()
+    assert repr(ends[0].tally) == repr(ends[1].tally)
+
+
+def test_rounds_refine_within_one_step() -> None:
+    view = ground(1 << 15)
+    lens = BlocksLens([20_000])
+    slow = WorkingContext.smallest(view, 500)
+    fast = WorkingContext.smallest(view, 500, Allocator(rounds=5))
+    steps = sum(1 for _ in converge(slow, lens))
+    change = fast.step(lens)
+    assert steps == change.expanded == 4
+    assert fast.entries.same(slow.entries).all()
+    assert fast.blocks.tolist() == [20_000]
+    # What entered in an early round and left in a later one is in neither list.
+    assert len(change.diff.left_at) == 1 and len(change.diff.entered_at) == len(fast) == 3 * 31 + 1
+
+
+def test_counters_count() -> None:
+    view = ground()
+    context = WorkingContext.smallest(view, 600)
+    for _ in converge(context, SpansLens([(0, 200)])):
+        pass
+    for _ in converge(context, SpansLens([(30_000, 30_200)])):
+        pass
+    tally = context.tally
+    assert tally.steps == context.steps
+    assert tally.expanded > tally.collapsed > 0
+    assert tally.swap_rate == (tally.expanded + tally.collapsed) / tally.entry_steps
+    assert tally.residency is not None and tally.residency > 1
+    assert 0 < tally.utilisation < 1 and 0 < tally.churn < 1
+    assert tally.json()["steps"] == tally.steps
+
+
+# Lenses
+
+
+@pytest.mark.parametrize("begin", [WorkingContext.smallest, WorkingContext.recent])
+def test_spans_are_reached_from_anywhere(begin: object) -> None:
+    view = ground(1 << 15)
+    context = begin(view, 900)  # type: ignore[operator]
+    for _ in converge(context, SpansLens([(5_000, 5_100), (800_000, 800_010)])):
+        pass
+    wanted = WorkingContext.around(view, [(5_000, 5_100), (800_000, 800_010)], 900)
+    assert context.entries.same(wanted.entries).all()
+
+
+@pytest.mark.parametrize("blocks", [10, 1100, 1 << 15, 40_000])
+def test_recency_shows_the_newest_and_gets_coarser_with_age(blocks: int) -> None:
+    view = ground(blocks)
+    context = WorkingContext.smallest(view, 2048)
+    steps = sum(1 for _ in converge(context, RecencyLens()))
+    assert steps < 1000
+    assert context.blocks[-1] == blocks - 1
+    assert (np.diff(context.blocks) == 1).all()
+    gists = context.entries.level[context.entries.level > 0]
+    assert len(gists) < 2 or (np.diff(gists) <= 0).mean() > 0.9, "on the whole, what is older is coarser"
+    assert context.cost > 0.5 * min(2048, 32 * blocks)
+
+
+def test_weights_say_which_blocks_come_first() -> None:
+    context = WorkingContext.smallest(ground(1 << 15), 500, Allocator(max_edits=1))
+    lens = BlocksLens([20_000, 9], [1.0, 2.0])
+    order = [context.blocks.tolist() for _ in converge(context, lens)]
+    assert order[3:5] == [[9], [9]] and order[-1] == [9, 20_000]
+    for wrong in ([1.0], [0.0, 1.0], [-1.0, 1.0], [np.nan, 1.0]):
+        with pytest.raises(UsageError):
+            BlocksLens([20_000, 9], wrong)
+
+
+@settings(max_examples=40, deadline=None)
+@given(lens=strategies.lenses(), image=strategies.paper_images(), steps=st.integers(0, 5))
+def test_features_are_finite_and_named(lens: Lens, image: PaperImage, steps: int) -> None:
+    world = PaperWorld()
+    world.place(1, [32] * 70)
+    world.graft(2, image)
+    world.tails = [(3, 4)]
+    shown: list[Look] = []
+
+    class Spy:
+        def score(self, look: Look) -> np.ndarray:
+            shown.append(look)
+            return lens.score(look)
+
+    assert isinstance(Spy(), Lens)
+    context = WorkingContext.smallest(world.ground(), 300)
+    for _ in range(steps):
+        context.step(Spy())
+    for look in shown:
+        table = look.features()
+        assert table.shape == (len(look.entries), len(FEATURES)) and table.dtype == np.float32
+        assert np.isfinite(table).all() and (np.abs(table) < 100).all()
+        assert (table[:, FEATURES.index("level")] == look.entries.level).all()
+        assert ((table[:, FEATURES.index("image")] == 1) == (look.entries.modality == 1)).all()

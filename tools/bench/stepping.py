@@ -1,0 +1,99 @@
+"""How are steps of a working context timed, ours and the plain way?  By turns, over one store, by the same scores."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+import mctree
+from mctree.focus import Allocator, Entries, Nodes, SnapshotGround, WorkingContext
+from mctree.geometry import TEXT, Cut, cover
+from tools.bench.errors import WrongValuesError
+from tools.bench.ours import NAME as OURS
+from tools.bench.plain import NAME as PLAIN
+from tools.bench.plain import PlainContext
+from tools.bench.sizes import Sizes
+
+__all__ = ["measure", "scores"]
+
+_EDITS = 4
+_AGREED = 12
+_TIMED = 40
+_REGION = 1024
+_SPARE = 100
+"""Room in the budget: for some expands, so that others have to be paid for."""
+
+
+def measure(sizes: Sizes, folder: Path) -> dict[str, float]:
+    """Median seconds of a step, and of building the arrays, of each.
+
+    Raises:
+        WrongValuesError: the two ways do not arrive at the same entries, or too few steps made all the edits they may.
+    """
+    with mctree.open(folder / "store", writable=False) as tree, tree.snapshot() as snapshot:
+        ground = SnapshotGround(snapshot)
+        ours = _begun(ground, sizes.entries)
+        nodes = list(zip(ours.entries.level.tolist(), ours.entries.index.tolist(), strict=True))
+        plain = PlainContext(ground, nodes, ours.budget)
+        for step in range(_AGREED):
+            wanted = scores(ours.entries, step)
+            made = ours.step(wanted).edits, plain.step(wanted.tolist())
+            there = list(zip(ours.entries.level.tolist(), ours.entries.index.tolist(), strict=True))
+            if made[0] != made[1] or there != [(one.level, one.index) for one in plain.entries]:
+                raise WrongValuesError(f"step {step} makes {made} edits: {len(there)} and {len(plain.entries)} entries")
+        found: dict[str, list[float]] = {f"{who}/{what}": [] for who in (OURS, PLAIN) for what in ("step", "build")}
+        for step in range(_AGREED, _AGREED + _TIMED):
+            wanted = scores(ours.entries, step)
+            listed = wanted.tolist()
+            began = time.perf_counter()
+            edits = ours.step(wanted).edits
+            between = time.perf_counter()
+            plain.step(listed)
+            ended = time.perf_counter()
+            if edits == _EDITS:
+                found[f"{OURS}/step"].append(between - began)
+                found[f"{PLAIN}/step"].append(ended - between)
+        if len(found[f"{OURS}/step"]) < _TIMED // 4:
+            raise WrongValuesError(f"only {len(found[f'{OURS}/step'])} of {_TIMED} steps made {_EDITS} edits")
+        rows = ours.entries.nodes.integers.copy()
+        few = list(zip(rows[1].tolist(), rows[2].tolist(), strict=True))
+        for _ in range(3):
+            began = time.perf_counter()
+            Entries.of(ground, Nodes(rows, np.empty((0, rows.shape[1]))))
+            between = time.perf_counter()
+            PlainContext(ground, few, ours.budget)
+            found[f"{OURS}/build"].append(between - began)
+            found[f"{PLAIN}/build"].append(time.perf_counter() - between)
+    return {name: float(np.median(seconds)) for name, seconds in found.items()}
+
+
+def scores(entries: Entries, step: int) -> NDArray[np.float64]:
+    """What is wanted of each entry: alike for siblings, another thing in each step, never quite the same twice."""
+    above = entries.start // (TEXT.block * (entries.stop - entries.start))
+    family = (above + 31 * entries.level + 7919 * step).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    wish = (family >> np.uint64(40)).astype(np.float64) / 2**23 - 1
+    return 0.9 * wish + 0.1 * np.sin(entries.start + step)
+
+
+def _begun(ground: SnapshotGround, entries: int) -> WorkingContext:
+    """A context of about so many entries, gists of level 1 and 2 mostly, spread over the timeline, and nearly full."""
+    top = len(cover(TEXT, 0, world=ground.world))
+    regions = ground.end // _REGION
+    wanted = np.unique(np.linspace(0, regions - 1, max((entries - top) // 64, 1)).astype(np.int64))
+    context = WorkingContext.smallest(ground, 2 * entries, Allocator(max_edits=10**6, cooldown=0))
+    for _ in range(TEXT.max_level):
+        if len(context) >= entries:
+            break
+        here = context.entries
+        first, stop = here.start // _REGION, -(-here.stop // _REGION)
+        over = np.searchsorted(wanted, first) < np.searchsorted(wanted, stop)
+        room = max((entries - len(context)) // 31, 0)
+        chosen = np.flatnonzero(over & (here.level > 1))[:room]
+        if not len(chosen):
+            break
+        context.step(np.where(np.isin(np.arange(len(here)), chosen), 1.0, 0.0))
+    cut = Cut(TEXT, context.entries.level.astype(np.uint8), context.entries.index)
+    return WorkingContext.of(ground, cut, context.cost + _SPARE, Allocator(max_edits=_EDITS))
