@@ -10,14 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import takewhile
 
-import numpy as np
-
 from mctree import Node, Snapshot
 from mctree.cli.escaping import escape
 from mctree.cli.formatting import cells, clip
 from mctree.format.records import BLOCK
 from mctree.geometry import TEXT, Address, intervals
 from mctree.tree import Provenance
+from mctree.tree.codecs import decoded
 
 __all__ = ["Ends", "beginning", "byte_range", "children", "clip_front", "ends", "origin"]
 
@@ -98,5 +97,5 @@ def _parts(snapshot: Snapshot, start: int, stop: int, characters: int) -> Iterat
             if tokenizer is None:
                 yield "".join(f"{token} " for token in tokens.tolist())
             else:
-                yield decoder.decode(tokenizer.decode(np.asarray(tokens, np.uint32)))
+                yield decoder.decode(decoded(tokenizer, tokens))
     yield decoder.decode(b"", final=True)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mctree import Snapshot
 from mctree.focus import Entries, WorkingContext
 from mctree.format.records import BLOCK
+from mctree.tree.codecs import decoded
 
 __all__ = ["LEGEND", "Stretch", "level_counts", "stretches", "strip"]
 
@@ -99,4 +100,4 @@ def _text(snapshot: Snapshot, tokens: NDArray[np.generic]) -> str:
     tokenizer = snapshot.tree.tokenizer
     if tokenizer is None:
         return " ".join(map(str, tokens.tolist()))
-    return tokenizer.decode(np.asarray(tokens, np.uint32)).decode("utf-8", "replace")
+    return decoded(tokenizer, tokens).decode("utf-8", "replace")

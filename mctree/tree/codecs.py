@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mctree.encoders import Encoder, Tokenizer, load_encoder, load_tokenizer
 from mctree.errors import CorruptError, UsageError
 from mctree.format.facts import GistSetRecord
@@ -18,10 +21,22 @@ from mctree.storage.store import Store
 from mctree.tree.arguments import as_encoder
 from mctree.tree.gists import check_encoder
 
-__all__ = ["TOKENIZER", "Codecs"]
+__all__ = ["TOKENIZER", "Codecs", "decoded"]
 
 TOKENIZER = b"tokenizer"
 """The setting that says how tokens are made."""
+
+
+def decoded(tokenizer: Tokenizer, tokens: NDArray[np.generic]) -> bytes:
+    """The bytes of stored tokens.
+
+    Raises:
+        CorruptError: one of them is none of the tokenizer's, so it is not what was stored.
+    """
+    ids = np.asarray(tokens, np.uint32)
+    if len(ids) and int(ids.max()) >= tokenizer.vocabulary:
+        raise CorruptError("some tokens are none that the store's tokenizer can have made; run `mctree verify`")
+    return tokenizer.decode(ids)
 
 
 class Codecs:

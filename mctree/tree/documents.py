@@ -19,6 +19,7 @@ from mctree.format.facts import DocumentRecord
 from mctree.format.keys import Table, u64
 from mctree.format.records import BLOCK, Original, Run, Tail
 from mctree.storage.index import Reading
+from mctree.tree.codecs import decoded
 
 if TYPE_CHECKING:
     from mctree.tree.snapshot import Snapshot
@@ -156,6 +157,7 @@ class Document:
 
         Raises:
             UsageError: the store has no tokenizer, so only tokens can be read.
+            CorruptError: what is stored of it cannot be what was committed.
         """
         tokenizer = self._snapshot.tree.tokenizer
         if tokenizer is None:
@@ -163,12 +165,12 @@ class Document:
         tokens = _Tokens(self.pieces())
         for start, original in self.originals():
             for part in tokens.take(original.token - tokens.position):
-                yield tokenizer.decode(part)
+                yield decoded(tokenizer, part)
             yield self._unpacked(start, original)
             for _ in tokens.take(original.tokens):
                 pass
         for part in tokens.take(None):
-            yield tokenizer.decode(part)
+            yield decoded(tokenizer, part)
 
     def originals(self) -> Iterator[tuple[int, Original]]:
         """Where its bytes are kept as they were: (first byte, record), in order, one of them in memory at a time."""

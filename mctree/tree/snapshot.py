@@ -26,6 +26,7 @@ from mctree.storage.index import Reading
 from mctree.storage.store import Store
 from mctree.tree.arguments import as_address, as_integer
 from mctree.tree.catalogue import find_document, live_documents, number_of, read_stamp, recall
+from mctree.tree.codecs import decoded
 from mctree.tree.documents import Document
 from mctree.tree.gists import GistView, default_set, gist_set_named, gist_sets
 from mctree.tree.links import Link, all_links, links_in
@@ -209,7 +210,7 @@ class Snapshot:
         if tokenizer is None:
             raise UsageError("the store has no tokenizer: read tokens instead")
         tokens = self.packed(start, stop).tokens
-        return tokenizer.decode(np.asarray(tokens, np.uint32)).decode("utf-8", "replace")
+        return decoded(tokenizer, tokens).decode("utf-8", "replace")
 
     # Nodes
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mctree
+from mctree.encoders import train_bpe
 from mctree.errors import CorruptError, MctreeError
 from mctree.format.keys import Table, u32
 from mctree.format.values import frame, pack, unpack
@@ -136,3 +137,26 @@ def test_an_encoder_that_is_missing_is_damage_to_a_compaction(tmp_path: Path) ->
             txn.delete(key)
     with mctree.open(tmp_path / "t", encoders=[encoder]) as tree, pytest.raises(CorruptError, match="is missing"):
         tree.compact()
+
+
+def test_tokens_that_no_tokenizer_made_are_damage_to_their_document_alone(tmp_path: Path) -> None:
+    """Found by a first user: such a token was called a misuse, and documents behind it were not looked at any more."""
+    path = tmp_path / "t"
+    with mctree.create(path, chunk_bytes=65536, tokenizer=train_bpe([b"some text. " * 100], 300)) as tree:
+        assert tree.vocabulary < 1 << 16
+        with tree.writer() as writer:
+            for name in ("first", "second", "third"):
+                writer.add(name, name.encode() * 200)
+        runs = {document.name: document.runs[0] for document in tree.snapshot().documents()}
+    path = shutil.copytree(path, tmp_path / "damaged")
+    for name, token in (("first", b"\xff\xff"), ("third", b"\0\0")):
+        with open(path / "text/lod0/c.0", "r+b") as file:
+            file.seek(2 * 32 * runs[name].block)
+            file.write(token)
+    with mctree.open(path) as tree:
+        problems = [(problem.where, problem.source) for problem in tree.verify() if problem.kind == "document"]
+        assert problems == [("document 1", b"first"), ("document 3", b"third")]
+        with pytest.raises(CorruptError, match="can have made"):
+            tree.snapshot().document("first").read()
+        with pytest.raises(CorruptError, match="can have made"):
+            tree.snapshot().text(0, 32)
