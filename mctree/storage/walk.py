@@ -227,7 +227,8 @@ class Walk:
     def _node_end(page: bytes, at: int, depth: int) -> int:
         """Where a node ends."""
         low, high, more, key = _NODE.unpack_from(page, at)
-        return at + _NODE.size + key + (0 if depth > 1 else _NUMBER.size if more & _BIG else low | high << 16)
+        inside: int = 0 if depth > 1 else _NUMBER.size if more & _BIG else low | high << 16
+        return int(at + _NODE.size + key + inside)
 
     def _disorder(self, keys: list[bytes], low: bytes, high: bytes | None) -> str:
         """What is wrong with keys that have to ascend, and to lie in [low, high)."""

@@ -1,0 +1,116 @@
+"""Whatever bit is flipped, and whatever file is lost, is found before it is believed: as the suite runs it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mctree.storage import audit, gate, pages
+from mctree.storage.walk import Walk
+from mctree.testing.stores import scratch
+from mctree.tree import check
+from tools.crash import damage, flips
+from tools.crash.damage import Damage, Verdict, in_children
+from tools.crash.specimen import Specimen
+
+pytestmark = pytest.mark.damages
+Patch = pytest.MonkeyPatch
+INDEX, TOKENS = "index.lmdb/data.mdb", "text/lod0/c.0"
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with scratch() as folder:
+        yield Path(folder)
+
+
+def test_whatever_is_flipped_or_lost_is_found(folder: Path) -> None:
+    result = flips.run("quick", folder, print)
+    assert result.failures == []
+    assert all(row.points for row in result.rows)
+    assert {row.what for row in result.rows} >= {
+        "bits of the index",
+        "bits of gists",
+        "bits of an older generation",
+        "bits of `text/lod0`",
+        "files lost, cut, resized, swapped, put back",
+    }
+
+
+@pytest.fixture(scope="module")
+def specimen() -> Iterator[Specimen]:
+    with scratch() as folder:
+        yield Specimen.make(Path(folder, "specimen.mctree"))
+
+
+def verdicts(specimen: Specimen, file: str, offsets: range) -> Counter[Verdict]:
+    damages = [Damage(file, at, bytes([1 << at % 8])) for at in offsets]
+    return Counter(verdict for _, verdict in in_children(specimen, damages))
+
+
+def records_are_believed(patch: Patch) -> None:
+    patch.setattr(audit, "unframe", lambda key, value: value[4:])
+    patch.setattr(check, "table_sums", lambda index: iter(()))
+
+
+def rows_are_believed(patch: Patch) -> None:
+    class Always(np.ndarray):  # what equals everything
+        def __ne__(self, other: object) -> np.ndarray:  # type: ignore[override]
+            return np.zeros(len(self), np.bool_)
+
+    patch.setattr(check, "row_sums", lambda rows: np.zeros(len(rows), np.uint32).view(Always))
+
+
+def pages_are_believed(patch: Patch) -> None:
+    patch.setattr(check, "damaged_pages", lambda store: iter(()))
+    patch.setattr(gate, "damaged_way", lambda fd, size, meta: None)
+
+
+def keys_that_lead_the_way_are_believed(patch: Patch) -> None:
+    patch.setattr(Walk, "_disorder", lambda self, keys, low, high: "")
+
+
+def the_wrong_node_is_named(patch: Patch) -> None:
+    real = check._at_node
+    patch.setattr(check, "_at_node", lambda snapshot, level, index, what, kind: real(snapshot, level, 0, what, kind))
+
+
+def root(specimen: Specimen) -> range:
+    """The bytes of the root of the index, where its keys lie."""
+    data = Path(specimen.path, INDEX).read_bytes()
+    newest = max((pages.read_meta(data[at:]) for at in (0, 4096)), key=lambda meta: meta.number)
+    start = newest.main.root * 4096
+    return range(start + int.from_bytes(data[start + 14 : start + 16], "little"), start + 4096, 11)
+
+
+FAULTS: dict[Callable[[Patch], None], Callable[[Specimen], tuple[str, range]]] = {
+    records_are_believed: lambda specimen: (INDEX, range(8192, specimen.size(INDEX), 397)),
+    rows_are_believed: lambda _: (TOKENS, range(0, 2000, 160)),
+    pages_are_believed: lambda specimen: (INDEX, root(specimen)),
+    keys_that_lead_the_way_are_believed: lambda specimen: (INDEX, root(specimen)),
+    the_wrong_node_is_named: lambda _: (TOKENS, range(40, 2000, 160)),
+}
+
+
+@pytest.mark.parametrize("plant", FAULTS, ids=lambda plant: plant.__name__)
+def test_planted_faults_are_found(specimen: Specimen, monkeypatch: Patch, plant: Callable[[Patch], None]) -> None:
+    file, offsets = FAULTS[plant](specimen)
+    good = {Verdict.HARMLESS, Verdict.FOUND, Verdict.REFUSED}
+    assert verdicts(specimen, file, offsets).keys() <= good
+    plant(monkeypatch)
+    monkeypatch.setattr(damage, "_PATIENCE", 2)  # some of what follows would go on for ever
+    assert verdicts(specimen, file, offsets).keys() - good
+
+
+def test_where_nobody_reads_is_where_no_page_is_in_use(specimen: Specimen) -> None:
+    """What LMDB says of its own pages: as many stretches are silent as there are pages that nobody uses."""
+    data = Path(specimen.path, INDEX).read_bytes()
+    newest = max((pages.read_meta(data[at:]) for at in (0, 4096)), key=lambda meta: meta.number)
+    in_use = sum(tree.branches + tree.leaves + tree.overflows for tree in (newest.free, newest.main))
+    read, unread = flips.stretches(specimen, INDEX, (4096,))
+    assert len(read) == 2 + in_use
+    assert unread == len(data) - 4096 * (2 + in_use)
