@@ -142,8 +142,10 @@ def _under_root(
     grafts: Grafts, space: NDArray[np.int64], level: NDArray[np.int64], slot: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
     """Where the node of this level above entries that stand at `slot` is the root of an image."""
-    graft = np.where(space > 0, grafts.at(slot // BLOCK), -1)
     root = np.zeros(len(space), np.bool_)
+    if not len(grafts):
+        return root
+    graft = np.where(space > 0, grafts.at(slot // BLOCK), -1)
     inside = np.flatnonzero(graft >= 0)
     root[inside] = grafts.level[graft[inside]] == level[inside]
     return root
