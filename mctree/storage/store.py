@@ -66,7 +66,7 @@ class Store:
             at = open_directory(self.path)
         except FileNotFoundError:
             raise NotAStoreError(
-                f"{self.path} does not exist; check the path, or make a store by `mctree ingest`"
+                f"{self.path} does not exist, so it is no mctree store; check the path, or use `mctree ingest`"
             ) from None
         except NotADirectoryError:
             raise NotAStoreError(

@@ -65,7 +65,9 @@ def block_documents(index: Reading, blocks: NDArray[np.int64]) -> NDArray[np.int
         return found
     order = np.argsort(blocks, kind="stable")
     sorted_blocks = blocks[order]
-    pages, first = np.unique(sorted_blocks // BLOCKS_PER_PAGE, return_index=True)
+    pages = sorted_blocks // BLOCKS_PER_PAGE
+    first = np.flatnonzero(np.diff(pages, prepend=-1))
+    pages = pages[first]
     for number, some in zip(pages.tolist(), np.split(np.arange(len(blocks)), first[1:]), strict=True):
         records, begin = _page(index, number)["document"], number * BLOCKS_PER_PAGE
         if sorted_blocks[some[-1]] - begin >= len(records):

@@ -195,7 +195,8 @@ def _spread(snapshot: Snapshot, index: NDArray[np.int64], order: NDArray[np.intp
     turn = np.zeros(len(order), np.int64)
     whole = np.flatnonzero(owner == other)
     by_owner = whole[np.argsort(owner[whole], kind="stable")]
-    _, begins, counts = np.unique(owner[by_owner], return_index=True, return_counts=True)
+    begins = np.flatnonzero(np.diff(owner[by_owner], prepend=-1))
+    counts = np.diff(begins, append=len(by_owner))
     turn[by_owner] = (np.arange(len(by_owner)) - np.repeat(begins, counts)) // regions
     return order[np.argsort(turn, kind="stable")]
 

@@ -147,7 +147,7 @@ def test_messages_speak_to_the_command_line_as_well(root, folder):
     for options in ({"tokenizer": train_bpe([prose(1, 500)], 300)}, {"encoder": "lexical"}):
         with pytest.raises(UsageError) as caught:
             ingest([root], store, **options)
-        assert "choose no" in str(caught.value) and "=" not in str(caught.value)
+        assert "name no" in str(caught.value) and "=" not in str(caught.value)
 
 
 def test_what_is_no_store_is_not_written_to(root, folder):
@@ -181,7 +181,13 @@ def test_progress_only_ever_grows_and_ends_with_everything(root, folder):
     size = sum(each for name, each in sizes.items() if not name.startswith("binary"))
     events: list[Progress] = []
     ingest([root], store, on_event=events.append)
-    assert list(dict.fromkeys(event.phase for event in events)) == ["sampling", "training", "ingesting", "finishing"]
+    assert list(dict.fromkeys(event.phase for event in events)) == [
+        "sampling",
+        "training",
+        "fitting",
+        "ingesting",
+        "finishing",
+    ]
     assert events[-1].bytes == events[-1].total_bytes == size
     assert events[-1].documents == 15
     assert all(event.total_bytes is None or event.bytes <= event.total_bytes for event in events)

@@ -118,7 +118,7 @@ def test_a_container_that_breaks_off_leaves_its_documents_in_doubt(tmp_path: Pat
 
 
 def test_a_line_without_its_id_leaves_all_ids_of_its_container_in_doubt(tmp_path: Path) -> None:
-    write(tmp_path / "t", {"a.jsonl": b'{"id": "1", "text": "x"}\n{"id": \n'})
+    write(tmp_path / "t", {"a.jsonl": b'{"id": "1", "text": "x"}\n{"id": 1.5}\n'})
     for id_field, covered in ((None, True), ("id", False)):
         source = open_source([tmp_path / "t"], id_field=id_field)
         for item in source:
