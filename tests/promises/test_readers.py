@@ -44,8 +44,8 @@ def test_readers_under_fire_see_whole_commits(tmp_path: Path) -> None:
     assert seen.again > 100
     assert seen.forked > 5
     assert seen.backups == 5
-    assert seen.kills > 3
-    assert seen.rounds > 10
+    assert seen.kills >= 10
+    assert seen.rounds > 5
 
 
 @pytest.mark.skipif(not may_mount(), reason="only root may mount a small disk")

@@ -176,13 +176,14 @@ def _spawned(snapshot: Snapshot, view: View) -> None:
         raise SeenError(f"a spawned process read commit {view.commit} otherwise, or failed ({worker.exitcode})")
 
 
-def under_fire(folder: Path, *, readers: int, snapshots: int, seed: int = 0) -> Seen:
+def under_fire(folder: Path, *, readers: int, snapshots: int, kills: int = 10, seed: int = 0) -> Seen:
     """Let many readers read while a writer writes and is killed.
 
     Args:
         folder: where to make the store.
         readers: reader processes.
         snapshots: how many each of them takes.
+        kills: the writer is killed so often at least, also if the readers are done before.
         seed: of all that is random.
 
     Returns:
@@ -196,7 +197,7 @@ def under_fire(folder: Path, *, readers: int, snapshots: int, seed: int = 0) -> 
     writer = _start("write", path, rng.randrange(1 << 30), small=True)
     try:
         deadline = time.monotonic() + PATIENCE
-        while any(worker.poll() is None for worker in workers):
+        while seen.kills < kills or any(worker.poll() is None for worker in workers):
             if rng.random() < 0.9 and writer.stdout is not None:
                 writer.stdout.readline()  # one that never gets so far would be killed while it starts, each time
             time.sleep(rng.uniform(0.0, 0.5))
@@ -217,6 +218,8 @@ def under_fire(folder: Path, *, readers: int, snapshots: int, seed: int = 0) -> 
             seen.add(_end(worker))
     with mctree.open(path, encoders=[ENCODER]) as tree:
         seen.failures += [str(problem) for problem in tree.verify()]
+        with tree.snapshot() as snapshot:
+            seen.rounds = look(snapshot).round
     return seen
 
 
