@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -43,8 +43,9 @@ def wrapped(patch: Patch, owner: Any, name: str, around: Callable[..., Any]) -> 
 
 @mutant
 def a_count_is_one_short(patch: Patch) -> None:
-    def append(real: Any, self: Session, number: int, rows: Any, **options: Any) -> None:
-        real(self, number, rows - (rows > 1) if number == COUNT else rows, **options)
+    def append(real: Any, self: Session, rows: Mapping[int, Any], **options: Any) -> None:
+        wrong = {number: some - (some > 1) if number == COUNT else some for number, some in rows.items()}
+        real(self, wrong, **options)
 
     wrapped(patch, Session, "append", append)
 
@@ -76,8 +77,9 @@ def the_dead_exist(patch: Patch) -> None:
 
 @mutant
 def gists_are_made_of_dead_children_too(patch: Patch) -> None:
-    def encode(real: Any, encoder: Any, level: int, first: Any, children: Any, world: World, tokens: Any) -> Any:
-        return real(encoder, level, first, children, World(world.positions), tokens)
+    def encode(real: Any, *args: Any) -> Any:
+        *nodes, world, tokens = args
+        return real(*nodes, World(world.positions), tokens)
 
     wrapped(patch, building, "encode_nodes", encode)
     wrapped(patch, sets, "encode_nodes", encode)
@@ -200,5 +202,6 @@ def test_the_machine_finds(name: str, monkeypatch: Patch) -> None:
         report_multiple_bugs=False,
         suppress_health_check=list(HealthCheck),
     )
-    with pytest.raises(Exception):  # noqa: B017  # whatever it is that gives the fault away
+    with pytest.raises(Exception) as caught:  # whatever it is that gives the fault away
         run_state_machine_as_test(Aged, settings=hunting)
+    assert not isinstance(caught.value, TypeError | AttributeError | NameError), "the plant does not fit the code"
