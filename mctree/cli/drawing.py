@@ -51,7 +51,7 @@ def draw_context(context: WorkingContext, title: str, path: str) -> None:
     _bands(context, pen)
 
     def write(x: float, y: float, text: str, font: object = small, colour: str = _INK, anchor: str = "ls") -> None:
-        pen.text((x * _SCALE, y * _SCALE), text, fill=colour, font=font, anchor=anchor)  # type: ignore[arg-type]
+        pen.text((x * _SCALE, y * _SCALE), text, fill=colour, font=font, anchor=anchor)  # type: ignore[arg-type]  # fonts have no common type
 
     shown = clip(one_line(title), 90)
     write(_MARGIN, 58, shown, large)

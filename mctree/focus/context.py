@@ -221,11 +221,10 @@ class WorkingContext:
         Raises:
             UsageError: there is not one score for each entry.
         """
-        given = lens if isinstance(lens, np.ndarray) else None
         draft = Draft(self._ground, self._entries, self._history, self._step + 1)
         blocked = Blocked()
-        for _ in range(1 if given is not None else self.allocator.rounds):
-            scores = given if given is not None else lens.score(self._look(draft))  # type: ignore[union-attr]
+        for _ in range(1 if isinstance(lens, np.ndarray) else self.allocator.rounds):
+            scores = lens if isinstance(lens, np.ndarray) else lens.score(self._look(draft))
             draft.history = draft.history.scored(wishes(scores, len(draft.entries)))
             plan = self.allocator.plan(
                 draft.entries, draft.history, self.budget, draft.step, self._ground.end, self._ground.grafts
