@@ -28,7 +28,7 @@ from unittest import mock
 import mctree
 from mctree.errors import CorruptError, MctreeError
 from mctree.ingest import ingest
-from mctree.testing.processes import KILLED, in_child, kill_after
+from mctree.testing.processes import KILLED, UNFIT, forked, in_child, kill_after
 from mctree.testing.stores import assert_whole
 from mctree.testing.toys import ToyEncoder
 from tools.crash.parts import Part, Result, Row, Say, Scale, timed
@@ -263,12 +263,7 @@ def write_on(path: Path, seed: int) -> None:
 @contextmanager
 def writing(path: Path, seed: int) -> Iterator[int]:
     """A process that writes to a store; killed in the end."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            write_on(path, seed)
-        finally:
-            os._exit(1)
+    pid = forked(partial(write_on, path, seed))
     try:
         yield pid
     finally:
@@ -328,12 +323,12 @@ def kill_backups(scratch: Path, points: int) -> Iterator[str]:
             tree.backup(to)
 
     tried = (64 << n for n in range(10))
-    whole = next((calls for calls in tried if in_child(partial(work, calls)) == 0), 0)
+    whole = next((calls for calls in tried if _ended(partial(work, calls)) == 0), 0)
     assert whole, "no backup comes to its end after others were killed"
     shutil.rmtree(to)
     step = max(whole // points, 1)
     for calls in range(0, whole, step):
-        ended = in_child(partial(work, calls))
+        ended = _ended(partial(work, calls))
         assert ended in (0, KILLED), f"it ended with {ended}"
         if to.exists():
             assert state(to) == wanted
@@ -346,6 +341,17 @@ def kill_backups(scratch: Path, points: int) -> Iterator[str]:
     left = [name for name in os.listdir(scratch) if name.endswith(".creating")]
     assert not left, f"{left} was left"
     assert state(source) == wanted
+
+
+def _ended(work: Callable[[], object]) -> int:
+    """How a child ends.
+
+    Raises:
+        TypeError: with an error of the code itself, which is no finding about copies.
+    """
+    if (ended := in_child(work)) == UNFIT:
+        raise TypeError("a child has ended with an error of the code itself (see its traceback)")
+    return ended
 
 
 def back_up_damaged(scratch: Path, points: int) -> Iterator[str]:
@@ -377,7 +383,7 @@ def back_up_damaged(scratch: Path, points: int) -> Iterator[str]:
             except CorruptError:
                 os._exit(3)
 
-        ended = in_child(work)
+        ended = _ended(work)
         assert ended in (0, 3), f"{file.name} at {at}: it ended with {ended}"
         if ended:
             assert not to.exists(), "half a copy stands there"
