@@ -43,6 +43,7 @@ def test_readers_under_fire_see_whole_commits(tmp_path: Path) -> None:
     assert seen.snapshots == 1000
     assert seen.again > 100
     assert seen.forked > 5
+    assert seen.spawned == 16
     assert seen.verified > 5
     assert seen.backups == 5
     assert seen.kills >= 10

@@ -43,7 +43,7 @@ HELD = 6
 REFRESH_EVERY, COMPACT_EVERY, REBUILD_EVERY = 5, 40, 17
 FORK_EVERY, REOPEN_EVERY, VERIFY_EVERY = 50, 97, 60
 SNAPSHOTS_A_BACKUP = 50
-SPAWN_SECONDS = 5.0
+SPAWN_EVERY = 60
 PATIENCE = 600.0
 """Seconds without an answer after which a process counts as hanging: far more than any of them needs."""
 
@@ -108,7 +108,6 @@ def read(path: str, seed: int, count: int, *, portable: bool = False) -> Seen:
     held: list[tuple[Snapshot, View]] = []
     tree = mctree.open(path, writable=False, portable=portable, encoders=[ENCODER])
     last = View(0, 0, b"")
-    spawned = time.monotonic()
     try:
         while seen.snapshots < count:
             snapshot = tree.snapshot()
@@ -129,9 +128,9 @@ def read(path: str, seed: int, count: int, *, portable: bool = False) -> Seen:
                 if in_child(lambda: _all_again(held)):
                     raise SeenError("a forked child read other bytes, or failed")
                 seen.forked += 1
-            if time.monotonic() - spawned > SPAWN_SECONDS:
+            if seen.snapshots % SPAWN_EVERY == 0:
                 _spawned(*rng.choice(held))
-                seen.spawned, spawned = seen.spawned + 1, time.monotonic()
+                seen.spawned += 1
             if rng.random() < 1 / VERIFY_EVERY:
                 for problem in tree.verify():
                     raise SeenError(f"an alarm while somebody writes: {problem.where} {problem.what}")
