@@ -68,8 +68,7 @@ def committed_rows(
             raise CorruptError(f"chunk {chunk} of {layout.path} holds committed rows but is not in the index")
         fd = open_generation(store.at, array, layout, chunk, u64.unpack(found[0])[0])
         try:
-            rows = read_chunk(fd, layout, min(stop - first, layout.rows_per_chunk))
+            parts.append(read_chunk(fd, layout, min(stop - first, layout.rows_per_chunk), max(start - first, 0)))
         finally:
             os.close(fd)
-        parts.append(rows[max(start - first, 0) :])
     return np.concatenate(parts) if parts else np.empty((0, *layout.row), layout.numpy)

@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 import lmdb
 import numpy as np
 
-from mctree.errors import CommitGoneError, CorruptError
+from mctree.errors import CommitGoneError, CorruptError, WriterFailedError
 from mctree.format.arrays import ArrayLayout
 from mctree.format.facts import Commit, array_layout
 from mctree.format.keys import Table, commit_key, u32, u64
@@ -50,29 +50,25 @@ def held_still(store: Store) -> Iterator[Reading]:
     """The index in one transaction, with every commit that opens in it held: what they need stays until the block ends.
 
     Raises:
-        CommitGoneError: commits are collected faster than they can be held.
+        CommitGoneError: commits are made faster than they can be held.
     """
-    held: list[int] = []
+    held: set[int] = set()
     try:
         for _ in range(_TRIES):
             with store.reading() as index:
-                numbers = index.commit_numbers()
-                for number in numbers:
-                    store.leases.acquire(number)
-                    held.append(number)
-                # The leases must stand before the look that counts: from then on no writer frees what they need.
-                with store.reading() as later:
-                    if set(numbers) <= set(later.commit_numbers()):
-                        yield index
-                        if not store.leases.writable:
-                            _check_still_there(store, numbers)
-                        return
-            while held:
-                store.leases.release(held.pop())
-        raise CommitGoneError(f"commits of {store.path} are collected faster than they can be held; keep more of them")
+                numbers = set(index.commit_numbers())
+                # A lease that stood before its commit was seen to open keeps what that needs.
+                if numbers <= held:
+                    yield index
+                    if not store.leases.writable:
+                        _check_still_there(store, sorted(numbers))
+                    return
+            new = numbers - held
+            store.leases.acquire(*new)
+            held |= new
+        raise CommitGoneError(f"commits are made in {store.path} faster than they can be held; copy it again")
     finally:
-        while held:
-            store.leases.release(held.pop())
+        store.leases.release(*held)
 
 
 def _check_still_there(store: Store, numbers: list[int]) -> None:
@@ -112,27 +108,34 @@ def copy_store(
 
     Raises:
         CorruptError: a record is damaged, or a file is missing or has another size.
+        WriterFailedError: the index of the copy could not be written.
     """
     place = os.path.join(folder, INDEX_NAME)
     os.mkdir(place)
     room = 2 * store.environment.size() + (1 << 30)
-    environment = lmdb.open(place, map_size=room, max_dbs=0, max_readers=1024, sync=False)
-    try:
+    with _writing(folder), closing(lmdb.open(place, map_size=room, max_dbs=0, max_readers=1024, sync=False)) as copy:
         records = _sound_records(index, advanced)
         while batch := _batch(records):
-            with environment.begin(write=True) as txn, txn.cursor() as cursor:
+            with copy.begin(write=True) as txn, txn.cursor() as cursor:
                 cursor.putmulti(batch, append=True)
-        with environment.begin(write=True) as txn:
+        with copy.begin(write=True) as txn:
             newest = Reading(txn).commit()
             assert newest is not None, "a store has a commit from its creation on"
             writing = Writing(txn, newest.number, newest.tables)
             tidy(writing)
             writing.put(commit_key(Table.COMMIT, newest.number), newest.holding(newest.arrays, writing.tables).encode())
-        environment.sync(True)
-        with environment.begin() as txn:
+        copy.sync(True)
+        with copy.begin() as txn:
             _copy_files(store, Reading(txn), at, advanced)
-    finally:
-        environment.close()
+
+
+@contextmanager
+def _writing(folder: str) -> Iterator[None]:
+    """Let what LMDB says within a `with` block be said of the copy in a folder, not of what is copied."""
+    try:
+        yield
+    except lmdb.Error as error:
+        raise WriterFailedError(f"the index of {folder} could not be written ({error})") from error
 
 
 def _sound_records(index: Reading, advanced: Callable[[int], None]) -> Iterator[tuple[bytes, bytes]]:

@@ -85,18 +85,17 @@ def _try_open(name: str, at: int) -> int | None:
         return None
 
 
-def read_chunk(fd: int, layout: ArrayLayout, rows: int) -> NDArray[np.generic]:
-    """The first `rows` rows of an open chunk, copied: of a truncated file a map would make a signal."""
-    wanted = rows * layout.row_bytes
+def read_chunk(fd: int, layout: ArrayLayout, stop: int, start: int = 0) -> NDArray[np.generic]:
+    """Rows [start, stop) of an open chunk, copied: of a truncated file a map would make a signal."""
+    offset, end = start * layout.row_bytes, stop * layout.row_bytes
     parts = []
-    offset = 0
-    while offset < wanted:
-        part = os.pread(fd, min(wanted - offset, 1 << 30), offset)
+    while offset < end:
+        part = os.pread(fd, min(end - offset, 1 << 30), offset)
         if not part:
             raise CorruptError(f"a chunk of {layout.path} ends after {offset} bytes; run `mctree verify`")
         parts.append(part)
         offset += len(part)
-    return np.frombuffer(b"".join(parts), layout.numpy).reshape(rows, *layout.row)
+    return np.frombuffer(b"".join(parts), layout.numpy).reshape(stop - start, *layout.row)
 
 
 def row_sums(rows: NDArray[np.generic]) -> NDArray[np.uint32]:

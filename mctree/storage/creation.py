@@ -110,7 +110,7 @@ def making(path: str, *, alone: bool = False) -> Iterator[tuple[int, str]]:
     """
     with telling(f"making {path}"):
         parent, name = os.path.split(os.path.abspath(path))
-        os.makedirs(parent, exist_ok=True)
+        _make_folders(parent)
         above = open_directory(parent)
         try:
             check_place(above, path)
@@ -142,6 +142,23 @@ def remove_store(path: str) -> None:
         remove_tree(os.path.basename(path), above)
     finally:
         os.close(above)
+
+
+def _make_folders(path: str) -> None:
+    """Make a folder, and those above it, durably; one that is there already is somebody else's."""
+    missing: list[str] = []
+    while not os.path.isdir(path):
+        path, name = os.path.split(path)
+        missing.append(name)
+    for name in reversed(missing):
+        with suppress(FileExistsError):
+            os.mkdir(os.path.join(path, name))
+        above = open_directory(path)
+        try:
+            sync_directory(".", above)
+        finally:
+            os.close(above)
+        path = os.path.join(path, name)
 
 
 def _make_folder(name: str, above: int, *, alone: bool) -> tuple[str, int]:

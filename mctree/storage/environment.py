@@ -16,7 +16,7 @@ import os
 import stat
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import lmdb
 
@@ -37,6 +37,8 @@ _FORK_WAIT = 1.0
 _LARGEST_LOCK_FILE = 1 << 20
 
 _shared: dict[tuple[int, int], Environment] = {}
+_inherited: set[tuple[int, int]] = set()
+"""Those that were open in the parent when this process was forked: one that is not free by now stays so."""
 _shared_lock = threading.RLock()
 """Reentrant: a store that the garbage collector finds gives its environment up wherever the collector was called."""
 
@@ -45,6 +47,12 @@ class Environment:
     """An open LMDB environment, shared by all of this process that use the same file.
 
     Made by `open_environment`; every use of it is one `reading` or `writing` block.
+
+    Attributes:
+        identity: device and inode of the file.
+        writable: whether transactions that write may be begun.
+        locked: whether its transactions have a place among LMDB's readers; else a writer elsewhere that commits twice
+            while one lasts may take pages that it reads by.
     """
 
     def __init__(self, path: str, identity: tuple[int, int], writable: bool) -> None:
@@ -55,20 +63,31 @@ class Environment:
         self._pid = os.getpid()
         self._resize = threading.Condition()
         self._readers = 0
+        self._own = threading.local()
         self._paused = False
-        self._env = _open(path, writable)
+        self.locked = writable or may_lock(path)
+        self._env = _open(path, writable, self.locked)
         if writable:
             self._env.reader_check()
 
     @contextmanager
     def reading(self) -> Iterator[lmdb.Transaction]:
-        """A read transaction: short, for it keeps every page that is freed meanwhile."""
+        """A read transaction: short, for it keeps every page that is freed meanwhile.
+
+        One within another of the same thread may be that other one: where the map has to move for a new one, this
+        would wait for itself.
+        """
         with self._resize:
             self._check_process()
             self._readers += 1
+        mine: list[lmdb.Transaction] = self._own.__dict__.setdefault("open", [])
         try:
-            with self._begin_read() as txn:
-                yield txn
+            with self._begin_read(mine) as txn:
+                mine.append(txn)
+                try:
+                    yield txn
+                finally:
+                    mine.remove(txn)
         except lmdb.Error as error:
             raise CorruptError(f"the index cannot be read ({error}); restore the store from a copy") from error
         finally:
@@ -147,12 +166,15 @@ class Environment:
         """Let go of an environment that was inherited by a forked child."""
         del self._env
 
-    def _begin_read(self) -> lmdb.Transaction:
+    def _begin_read(self, mine: list[lmdb.Transaction]) -> AbstractContextManager[lmdb.Transaction]:
+        """Begin a transaction, or, where that had to wait for this thread's own ones, go on with the last of these."""
         env = self._env
         try:
             return env.begin()
         except lmdb.PanicError:
             # A commit of this process could not be written, and LMDB takes no more calls: readers go on without it.
+            if mine:
+                return nullcontext(mine[-1])
             with self._resize:
                 self._readers -= 1
                 self._resize.notify_all()
@@ -161,8 +183,10 @@ class Environment:
                 self._readers += 1
             return self._env.begin()
         except lmdb.MapResizedError:
+            # Another process grew the map; following it moves the map, which only this process's readers mind.
+            if mine:
+                return nullcontext(mine[-1])
             with self._resize:
-                # Another process grew the map; following it moves the map, which only this process's readers mind.
                 self._readers -= 1
                 self._resize.notify_all()
                 self._resize.wait_for(lambda: self._readers == 0)
@@ -180,7 +204,7 @@ class Environment:
         """Have an environment anew instead of one that LMDB has given up, unless somebody has seen to it."""
         if self._env is given_up:
             given_up.close()
-            self._env = _open(self._path, self.writable)
+            self._env = _open(self._path, self.writable, self.locked)
 
     def _begin_write(self) -> lmdb.Transaction:
         env = self._env
@@ -238,6 +262,7 @@ def open_environment(at: int, where: str, *, writable: bool) -> Environment:
         CorruptError: the index is no LMDB file, or shorter than its own header says.
         PlaceError: it is in a network file system.
         WriterFailedError: there is no room for LMDB's lock file.
+        BusyError: the parent of this process was reading it in another thread while it forked.
     """
     folder = f"/proc/self/fd/{at}/{INDEX_NAME}" if os.path.exists("/proc/self/fd") else os.path.join(where, INDEX_NAME)
     try:
@@ -259,11 +284,22 @@ def open_environment(at: int, where: str, *, writable: bool) -> Environment:
             f"{where} holds no index, so it is no mctree store; name a folder made by mctree"
         ) from None
     except lmdb.Error as error:
+        if identity in _inherited:
+            raise BusyError(
+                f"this process was forked while another thread of its parent read {where}, and cannot open it: fork "
+                "before, or let a spawned process do that"
+            ) from error
         name = os.path.join(where, INDEX_NAME, "data.mdb")
         raise CorruptError(f"the index file {name} does not open ({error}); restore the store from a copy") from error
 
 
-def _open(path: str, writable: bool) -> lmdb.Environment:
+def may_lock(path: str) -> bool:
+    """Whether this process may take a place among LMDB's readers: its lock file is written to for that."""
+    file = os.path.join(path, "lock.mdb")
+    return os.access(file if os.path.exists(file) else path, os.W_OK)
+
+
+def _open(path: str, writable: bool, locked: bool) -> lmdb.Environment:
     size = _MAP_BYTES
     while True:
         try:
@@ -272,7 +308,7 @@ def _open(path: str, writable: bool) -> lmdb.Environment:
                 map_size=size,
                 create=False,
                 readonly=not writable,
-                lock=writable or os.access(path, os.W_OK),
+                lock=locked,
                 max_readers=_MAX_READERS,
                 max_dbs=0,
                 readahead=False,
@@ -320,6 +356,7 @@ def _after_fork_in_parent() -> None:
 def _after_fork_in_child() -> None:
     # Dropped and not closed: closing would free the reader slots of the parent.
     global _shared_lock  # noqa: PLW0603  # a child has one thread and needs a lock that nobody holds
+    _inherited.update(_shared)
     for environment in _shared.values():
         environment.abandon()
     _shared.clear()

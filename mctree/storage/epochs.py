@@ -11,20 +11,15 @@ Whoever opens the path gets epoch e + 1.  A crash leaves one of the states above
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 
 from mctree.errors import BusyError, MctreeError
 from mctree.storage.files import exchange, list_names, make_directory, open_directory, remove_tree, sync_directory
 from mctree.storage.leases import held_commits
-from mctree.storage.store import EPOCHS_NAME, Store
+from mctree.storage.store import EPOCHS_NAME, Store, compacting_path
 
 __all__ = ["compacting_path", "drop_epochs", "replace_epoch", "settle"]
-
-
-def compacting_path(path: str) -> str:
-    """Where the next epoch of the store at `path` is made."""
-    parent, name = os.path.split(path)
-    return os.path.join(parent, f".{name}.compacting")
 
 
 def replace_epoch(store: Store) -> None:
@@ -85,21 +80,28 @@ def drop_epochs(at: int) -> None:
 
     An epoch that was compacted brings the older ones that it kept: they move up first, to where they are looked for.
     """
-    for epoch in list_names(EPOCHS_NAME, at):
-        older = f"{EPOCHS_NAME}/{epoch}/{EPOCHS_NAME}"
-        for name in list_names(older, at):
+    for _, old in _kept_epochs(at):
+        for name in list_names(EPOCHS_NAME, old):
             with suppress(FileNotFoundError):  # somebody else, who came by without the lock, was faster
-                os.rename(f"{older}/{name}", f"{EPOCHS_NAME}/{name}", src_dir_fd=at, dst_dir_fd=at)
+                os.rename(f"{EPOCHS_NAME}/{name}", f"{EPOCHS_NAME}/{name}", src_dir_fd=old, dst_dir_fd=at)
+    for folder, old in _kept_epochs(at):
+        if held_commits(old) == set():
+            with suppress(FileNotFoundError):
+                remove_tree(folder, at)
+
+
+def _kept_epochs(at: int) -> Iterator[tuple[str, int]]:
+    """The folders of older epochs, and a descriptor of each; a link is none: it might lead out of the store."""
     for epoch in list_names(EPOCHS_NAME, at):
         folder = f"{EPOCHS_NAME}/{epoch}"
-        with suppress(FileNotFoundError, NotADirectoryError):
+        try:
             old = open_directory(folder, at)
-            try:
-                held = held_commits(old)
-            finally:
-                os.close(old)
-            if held == set():
-                remove_tree(folder, at)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        try:
+            yield folder, old
+        finally:
+            os.close(old)
 
 
 def _keep_epoch(path: str, at: int, epoch: int) -> None:

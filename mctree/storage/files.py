@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import secrets
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -38,6 +39,7 @@ __all__ = [
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _SMALL = 1 << 20
+_DEEPEST = 32
 _RENAME_EXCHANGE = 2
 _SYNC_FILE_RANGE_WRITE = 2
 _NO_FILE = (errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EISDIR, errno.ENOTDIR)
@@ -45,8 +47,12 @@ _CANNOT_START = (errno.ENOSYS, errno.EINVAL, errno.ESPIPE, errno.EPERM)
 
 
 def open_directory(path: str | bytes | os.PathLike[str], at: int | None = None) -> int:
-    """Open a directory as a descriptor that the caller closes."""
-    return os.open(path, _DIRECTORY, dir_fd=at)
+    """Open a directory as a descriptor that the caller closes.
+
+    Raises:
+        NotADirectoryError: it is none; nor is a link to one, if it is named below the directory `at`.
+    """
+    return os.open(path, _DIRECTORY if at is None else _DIRECTORY | os.O_NOFOLLOW, dir_fd=at)
 
 
 def open_file(name: str, flags: int, at: int, mode: int = 0o666) -> int:
@@ -266,16 +272,37 @@ def sync_tree(at: int) -> None:
 
 
 def remove_tree(name: str, at: int) -> None:
-    """Remove the directory `name` and all below it; links are removed, never followed; absence is no error."""
+    """Remove the directory `name` and all below it; links are removed, never followed; absence is no error.
+
+    However deep it is, few descriptors are held.  Broken off at any moment, it leaves a part of it under that name.
+
+    Raises:
+        NotADirectoryError: it is no directory.
+    """
     check_plain(name.rpartition("/")[0] or ".", at)
-    if not exists(name, at):
+    try:
+        top = open_directory(name, at)
+    except FileNotFoundError:
         return
-    for _, folders, names, folder in os.fwalk(name, topdown=False, dir_fd=at, follow_symlinks=False):
-        for file in names:
-            os.unlink(file, dir_fd=folder)
-        for inner in folders:
-            try:
-                os.rmdir(inner, dir_fd=folder)
-            except NotADirectoryError:
-                os.unlink(inner, dir_fd=folder)
+    try:
+        while os.listdir(top):
+            _empty(top, top, _DEEPEST)
+    finally:
+        os.close(top)
     os.rmdir(name, dir_fd=at)
+
+
+def _empty(folder: int, top: int, deepest: int) -> None:
+    """Remove all below a directory down to a depth; what lies deeper is moved up to `top`, to be removed from there."""
+    for entry in list(os.scandir(folder)):
+        if not entry.is_dir(follow_symlinks=False):
+            os.unlink(entry.name, dir_fd=folder)
+        elif deepest:
+            inner = open_directory(entry.name, folder)
+            try:
+                _empty(inner, top, deepest - 1)
+            finally:
+                os.close(inner)
+            os.rmdir(entry.name, dir_fd=folder)
+        else:
+            os.rename(entry.name, secrets.token_hex(16), src_dir_fd=folder, dst_dir_fd=top)

@@ -19,6 +19,7 @@ import secrets
 import threading
 import weakref
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import suppress
 
 from mctree.errors import CorruptError
@@ -54,23 +55,22 @@ class Leases:
         self.writable = True
         _open.add(self)
 
-    def acquire(self, commit: int) -> None:
-        """Hold `commit` once more; the caller then checks that it is still there."""
+    def acquire(self, *commits: int) -> None:
+        """Hold each of some commits once more; the caller then checks that they are still there."""
         with self._lock:
-            self._counts[commit] += 1
-            if self._counts[commit] == 1:
+            is_new = any(commit not in self._counts for commit in commits)
+            self._counts.update(commits)
+            if is_new:
                 try:
                     self._publish()
                 except BaseException:
-                    del self._counts[commit]
+                    self._drop(commits)
                     raise
 
-    def release(self, commit: int) -> None:
-        """Hold `commit` once less."""
+    def release(self, *commits: int) -> None:
+        """Hold each of some commits once less."""
         with self._lock:
-            self._counts[commit] -= 1
-            if self._counts[commit] <= 0:
-                del self._counts[commit]
+            if self._drop(commits):
                 self._publish()
 
     def close(self) -> None:
@@ -97,6 +97,16 @@ class Leases:
                 # Better the parent's file, which counts for as long as this process has it open, than none.
                 self._fd = os.dup(inherited)
             os.close(inherited)
+
+    def _drop(self, commits: Iterable[int]) -> bool:
+        """Count each of some commits once less; whether one is held no more."""
+        gone = False
+        for commit in commits:
+            self._counts[commit] -= 1
+            if self._counts[commit] <= 0:
+                del self._counts[commit]
+                gone = True
+        return gone
 
     def _publish(self) -> None:
         if not self.writable:

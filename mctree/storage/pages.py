@@ -115,10 +115,19 @@ def damaged_pages(store: Store) -> Iterator[PageFault]:
     with opened(DATA_NAME, os.O_RDONLY, store.at) as fd:
         for _ in range(_TRIES):
             with store.environment.reading() as txn:
-                if _headers(fd, txn) is not None:
-                    yield from damaged_in(fd, txn)
+                if _headers(fd, txn) is None:
+                    continue
+                faults = damaged_in(fd, txn) if store.environment.locked else _damaged_unless_written(fd, txn)
+                if faults is not None:
+                    yield from faults
                     return
         yield PageFault(0, "names no transaction that can be read")
+
+
+def _damaged_unless_written(fd: int, txn: lmdb.Transaction) -> list[PageFault] | None:
+    """As `damaged_in`, where no writer sees this reader; None if one used the pages for something else meanwhile."""
+    faults = list(damaged_in(fd, txn))
+    return None if faults and _headers(fd, txn) is None else faults
 
 
 def damaged_in(fd: int, txn: lmdb.Transaction) -> Iterator[PageFault]:

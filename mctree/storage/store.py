@@ -10,9 +10,9 @@ import errno
 import os
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 
-from mctree.errors import CommitGoneError, CorruptError, NotAStoreError, UsageError
+from mctree.errors import CommitGoneError, CorruptError, MctreeError, NotAStoreError, UsageError
 from mctree.format.arrays import ArrayLayout
 from mctree.format.facts import ArrayState, Commit, Meta, array_layout
 from mctree.format.keys import Table, u32
@@ -20,7 +20,7 @@ from mctree.format.values import crc32c
 from mctree.storage.chunks import GENERATIONS_NAME
 from mctree.storage.counters import TELEMETRY_NAME
 from mctree.storage.environment import Environment, open_environment
-from mctree.storage.files import check_kinds, check_plain, exists, open_directory, read_small
+from mctree.storage.files import check_kinds, check_plain, list_names, open_directory, read_small
 from mctree.storage.index import Reading
 from mctree.storage.leases import LEASES_NAME, Leases
 from mctree.storage.level import Level
@@ -29,7 +29,7 @@ from mctree.storage.open_levels import OpenLevels
 from mctree.storage.pages import INDEX_NAME
 from mctree.storage.probe import check_in_child
 
-__all__ = ["EPOCHS_NAME", "HEAD_NAME", "Store"]
+__all__ = ["EPOCHS_NAME", "HEAD_NAME", "Store", "compacting_path"]
 
 HEAD_NAME = "head"
 EPOCHS_NAME = "epochs"
@@ -76,14 +76,13 @@ class Store:
             environment, meta = _open_index(at, self.path, trusted=trusted)
             if identity is not None and identity != (meta.store, meta.epoch):
                 environment.release()
-                older = f"{EPOCHS_NAME}/{identity[1]}"
-                if identity[0] != meta.store or not exists(older, at):
+                older = _open_epoch(at, self.path, identity) if identity[0] == meta.store else None
+                if older is None:
                     raise CommitGoneError(
                         f"{self.path} no longer holds epoch {identity[1]} of that store; take a new snapshot"
                     )
-                root, at = at, open_directory(older, at)
-                os.close(root)
-                environment, meta = _open_index(at, self.path)
+                os.close(at)
+                at, environment, meta = older
         except BaseException:
             os.close(at)
             raise
@@ -208,6 +207,55 @@ class Store:
         """Close files and give up leases; arrays already handed out stay readable while somebody refers to them."""
         self._levels.clear()
         self._finalizer()
+
+
+def compacting_path(path: str) -> str:
+    """Where the next epoch of the store at `path` is made, and stands while it changes places with this one."""
+    parent, name = os.path.split(path)
+    return os.path.join(parent, f".{name}.compacting")
+
+
+def _open_epoch(at: int, path: str, identity: tuple[bytes, int]) -> tuple[int, Environment, Meta] | None:
+    """An older epoch of the store at `path`, wherever a compaction has it that is under way, or was broken off.
+
+    Returns:
+        A descriptor of its folder, its index, and what it is; None if it is gone.
+    """
+    kept, beside = f"{EPOCHS_NAME}/{identity[1]}", os.path.basename(compacting_path(path))
+    above = open_directory(os.path.dirname(path))
+    try:
+        nested = [(f"{EPOCHS_NAME}/{epoch}/{kept}", at) for epoch in list_names(EPOCHS_NAME, at)]
+        # Where it ends up once more, for it may have come there meanwhile.
+        for name, folder in ((kept, at), (beside, above), (f"{beside}/{kept}", above), *nested, (kept, at)):
+            # What stands beside the store may be the next epoch, half made.
+            with suppress(MctreeError) if name == beside else nullcontext():
+                found = _open_epoch_at(name, folder, path, identity)
+                if found is not None:
+                    return found
+        return None
+    finally:
+        os.close(above)
+
+
+def _open_epoch_at(
+    name: str, folder: int, path: str, identity: tuple[bytes, int]
+) -> tuple[int, Environment, Meta] | None:
+    """An epoch as `_open_epoch` gives it, if it stands at a place."""
+    check_plain(name, folder)
+    try:
+        at = open_directory(name, folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        environment, meta = _open_index(at, path)
+    except BaseException:
+        os.close(at)
+        raise
+    if (meta.store, meta.epoch) == identity:
+        return at, environment, meta
+    environment.release()
+    os.close(at)
+    return None
 
 
 def _open_index(at: int, path: str, *, trusted: bool = True) -> tuple[Environment, Meta]:

@@ -11,6 +11,8 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice, pairwise
+from operator import lt
+from typing import NamedTuple
 
 __all__ = ["FreeWalk", "PageFault", "PageTree", "Walk"]
 
@@ -60,8 +62,7 @@ class PageTree:
     root: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Node:
+class _Node(NamedTuple):
     """What a page holds many of.
 
     Attributes:
@@ -232,16 +233,17 @@ class Walk:
 
     def _disorder(self, keys: list[bytes], low: bytes, high: bytes | None) -> str:
         """What is wrong with keys that have to ascend, and to lie in [low, high)."""
-        places = [self._place(key) for key in keys]
-        if any(one >= other for one, other in pairwise(places)):
+        places = self._places(keys)
+        if not all(map(lt, places, places[1:])):
             return "holds keys that are out of order"
-        if not places or (self._place(low) <= places[0] and (high is None or places[-1] < self._place(high))):
+        lowest, *highest = self._places([low] if high is None else [low, high])
+        if not places or (lowest <= places[0] and all(places[-1] < bound for bound in highest)):
             return ""
         return "holds keys that belong elsewhere"
 
-    def _place(self, key: bytes) -> bytes:
-        """What a key is sorted by."""
-        return key
+    def _places(self, keys: list[bytes]) -> list[bytes]:
+        """What keys are sorted by."""
+        return keys
 
     def _record(self, node: _Node) -> str:
         """What is wrong with a record beyond its place in the tree."""
@@ -274,8 +276,8 @@ class FreeWalk(Walk):
 
     listed: list[int] = field(default_factory=list)
 
-    def _place(self, key: bytes) -> bytes:
-        return key[::-1]  # integers of the machine, and that is little-endian
+    def _places(self, keys: list[bytes]) -> list[bytes]:
+        return [key[::-1] for key in keys]  # integers of the machine, and that is little-endian
 
     def _record(self, node: _Node) -> str:
         """How many pages there are, and their numbers, the highest first."""

@@ -14,10 +14,11 @@ from typing import Any
 
 from mctree.storage.environment import WriteTransaction
 
-__all__ = ["FAILED", "KILLED", "in_child", "kill_after", "kill_after_transaction"]
+__all__ = ["FAILED", "KILLED", "UNFIT", "forked", "in_child", "kill_after", "kill_after_transaction"]
 
-KILLED, FAILED = 71, 72
-"""How a child ends that was broken off, and one in which something was raised."""
+KILLED, FAILED, UNFIT = 71, 72, 73
+"""How a child ends that was broken off, one in which something was raised, and one in which that was an error of the
+code itself: of a type, an attribute or a name."""
 
 _CALLS = ("open", "pwrite", "ftruncate", "fdatasync", "fsync", "rename", "link", "unlink", "mkdir", "rmdir")
 
@@ -29,7 +30,20 @@ def in_child(work: Callable[[], object]) -> int:
         work: what to do there; what it raises is printed.
 
     Returns:
-        The child's exit status: 0, `KILLED` or `FAILED`.
+        The child's exit status: 0, `KILLED`, `FAILED` or `UNFIT`.
+    """
+    _, ended = os.waitpid(forked(work), 0)
+    return os.waitstatus_to_exitcode(ended)
+
+
+def forked(work: Callable[[], object]) -> int:
+    """Begin some work in a forked child, which ends with it, without cleaning anything up that is its parent's.
+
+    Args:
+        work: what to do there; what it raises is printed.
+
+    Returns:
+        The child's process number.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -42,13 +56,13 @@ def in_child(work: Callable[[], object]) -> int:
         try:
             work()
             status = 0
-        except BaseException:
+        except BaseException as error:
+            status = UNFIT if isinstance(error, TypeError | AttributeError | NameError) else FAILED
             traceback.print_exc()
             sys.stderr.flush()
         finally:
             os._exit(status)
-    _, ended = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(ended)
+    return child
 
 
 def kill_after(calls: int) -> None:

@@ -8,6 +8,7 @@ compaction, which gives nodes new addresses, starts anew.
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -68,7 +69,8 @@ class AccessCounts:
         if store.closed or not store.writable:
             return
         for level, parts in waiting.items():
-            add_counts(store.at, _name(level), np.concatenate(parts))
+            with suppress(OSError):  # as where there is no room: whoever reads goes on without
+                add_counts(store.at, _name(level), np.concatenate(parts))
 
     def read(self, level: int, start: int, stop: int) -> NDArray[np.uint32]:
         """How often the nodes [start, stop) of a level were read, as far as flushed: `uint32 [stop - start]`."""

@@ -114,14 +114,13 @@ def _index(snapshot: Snapshot, _: _Looks) -> Iterator[Problem]:
             yield Problem(where, what, "record", hit.node, hit.source, hit.start, hit.stop)
         newest = index.commit()
         assert newest is not None, "the snapshot is of a commit"
-        if newest.number == snapshot.commit:
-            for tag, count, total in table_sums(index):
-                wanted = newest.tables.get(tag, (0, 0))
-                if (count, total) != wanted:
-                    what = f"holds {count} records where commit {newest.number} counted {wanted[0]}"
-                    if count == wanted[0]:
-                        what = f"does not hold the records that commit {newest.number} summed up"
-                    yield Problem(f"index table {tag!r}", what, "table")
+        for tag, count, total in table_sums(index):
+            wanted = newest.tables.get(tag, (0, 0))
+            if (count, total) != wanted:
+                what = f"holds {count} records where commit {newest.number} counted {wanted[0]}"
+                if count == wanted[0]:
+                    what = f"does not hold the records that commit {newest.number} summed up"
+                yield Problem(f"index table {tag!r}", what, "table")
         for digest, payload in sound_records(index, Table.BLOB):
             if hashlib.blake2b(payload, digest_size=32).digest() != digest:
                 yield Problem(f"blob {digest.hex()[:12]}", "is not what its digest says", "record")
@@ -155,7 +154,6 @@ def _arrays(snapshot: Snapshot, _: _Looks) -> Iterator[Problem]:
         except (OSError, ValueError, RecursionError, MctreeError) as error:
             yield Problem(name, f"cannot be read: {error}", "metadata")
     for number, layout in _layouts(snapshot).items():
-        rows = snapshot.state(number).rows
         try:
             metadata = json.loads(small_file(snapshot.store, f"{layout.path}/zarr.json"))
             shape = metadata.get("shape", [0]) if isinstance(metadata, dict) else [0]
@@ -163,10 +161,18 @@ def _arrays(snapshot: Snapshot, _: _Looks) -> Iterator[Problem]:
             wanted = json.loads(array_metadata(layout, length)) if length >= 0 else None
             if metadata != wanted:
                 yield Problem(f"{layout.path}/zarr.json", "does not describe the array that the index has", "metadata")
-            elif length > rows:
+            elif length > (rows := _rows_by_now(snapshot, number)):
                 yield Problem(f"{layout.path}/zarr.json", f"shows {length} rows of {rows} committed ones", "metadata")
         except (OSError, ValueError, RecursionError, MctreeError) as error:
             yield Problem(f"{layout.path}/zarr.json", f"cannot be read: {error}", "metadata")
+
+
+def _rows_by_now(snapshot: Snapshot, array: int) -> int:
+    """How many rows of an array are committed; somebody may have written meanwhile, and said so to other readers."""
+    with snapshot.reading() as index:
+        newest = index.commit()
+    states = snapshot.record.arrays if newest is None else {**snapshot.record.arrays, **newest.arrays}
+    return states[array].rows if array in states else 0
 
 
 def _blocks(snapshot: Snapshot, looks: _Looks) -> Iterator[Problem]:
@@ -206,34 +212,59 @@ def _blocks(snapshot: Snapshot, looks: _Looks) -> Iterator[Problem]:
 def _gists(snapshot: Snapshot, looks: _Looks) -> Iterator[Problem]:
     """Rows of gists, in every generation that is kept and also of sets that were dropped, against their checksums."""
     for array, (level, name, layout, rows) in sorted(gist_arrays(snapshot).items()):
+        stop = u64.pack(layout.chunks(rows))  # what lies behind was made meanwhile
         with snapshot.reading() as index:
             generations = [
                 (u64.unpack(key[:8])[0], u64.unpack(key[8:])[0])
-                for key, payload in index.scan(Table.CHUNK + u32.pack(array))
+                for key, payload in index.scan(Table.CHUNK + u32.pack(array), stop=stop)
                 if payload
             ]
         newest = dict(generations)  # they come in order, so the last of each chunk stays
+        if not generations and array not in snapshot.record.arrays:
+            continue  # only older commits saw it, and were collected meanwhile; else its table does not sum up
         for chunk in sorted(set(range(layout.chunks(rows))) - newest.keys()):
             what = f"chunk {chunk} of {layout.path} holds its gist but is not in the index"
             yield _at_node(snapshot, level, chunk * layout.rows_per_chunk, what, "chunk")
         for chunk, generation in generations:
-            first = chunk * layout.rows_per_chunk
-            current = generation == newest[chunk]
-            sums = _sums(snapshot, array, chunk, generation)
-            wanted = min(rows - first, layout.rows_per_chunk) if current else len(sums)
-            if len(sums) < wanted:
-                what = f"has {len(sums)} checksums for {wanted} rows"
-                yield Problem(f"chunk {chunk} of {layout.path}", what, "chunk")
-            count = min(len(sums), wanted)
-            values = yield from _read(
-                snapshot, array, layout, (first, first + count), (level, first, first + count), generation
-            )
-            if values is None:
-                continue
-            for row in (first + np.flatnonzero(row_sums(values) != sums[:count])).tolist():
-                what = f"its gist in set {name!r} is not the one that was committed"
-                yield _at_node(snapshot, level, row, what, "gist")
-            looks.add(count if level == 1 and current else 0)
+            seen = rows if generation == newest[chunk] else None
+            for problem in _generation(snapshot, array, (level, name, layout, seen), chunk, generation):
+                if not _is_kept(snapshot, array, chunk, generation):
+                    break  # only older commits needed it, and were collected meanwhile
+                yield problem
+            if level == 1 and seen is not None:
+                looks.add(min(rows - chunk * layout.rows_per_chunk, layout.rows_per_chunk))
+
+
+def _generation(
+    snapshot: Snapshot, array: int, level: tuple[int, str, ArrayLayout, int | None], chunk: int, generation: int
+) -> Iterator[Problem]:
+    """Rows of gists in one generation of a chunk.
+
+    Args:
+        snapshot: the newest commit.
+        array: the array.
+        level: its level, the name of its set, its layout, and how many rows it has, if this generation is the newest.
+        chunk: the chunk.
+        generation: the generation.
+    """
+    number, name, layout, rows = level
+    first = chunk * layout.rows_per_chunk
+    sums = _sums(snapshot, array, chunk, generation)
+    wanted = len(sums) if rows is None else min(rows - first, layout.rows_per_chunk)
+    if len(sums) < wanted:
+        what = f"has {len(sums)} checksums for {wanted} rows"
+        yield Problem(f"chunk {chunk} of {layout.path}", what, "chunk")
+    stop = first + min(len(sums), wanted)
+    values = yield from _read(snapshot, array, layout, (first, stop), (number, first, stop), generation)
+    if values is not None:
+        for row in (first + np.flatnonzero(row_sums(values) != sums[: stop - first])).tolist():
+            yield _at_node(snapshot, number, row, f"its gist in set {name!r} is not the one that was committed", "gist")
+
+
+def _is_kept(snapshot: Snapshot, array: int, chunk: int, generation: int) -> bool:
+    """Whether a generation of a chunk is still in the index."""
+    with snapshot.reading() as index:
+        return index.get(Table.CHUNK + u32.pack(array) + u64.pack(chunk) + u64.pack(generation)) is not None
 
 
 def _documents(snapshot: Snapshot, looks: _Looks) -> Iterator[Problem]:
@@ -305,11 +336,12 @@ def _counts(snapshot: Snapshot, _: _Looks) -> Iterator[Problem]:
         if said != found:
             yield Problem(f"commit {commit.number}", f"says {said} {what}, but there are {found}", "commit")
     with snapshot.reading() as index:
+        newest = index.commit() or commit
         pages = sum(1 for _ in index.scan(Table.BLOCKS))
         graves = [parse_grave(Table.GRAVE + key)[1] for key, _ in index.scan(Table.GRAVE)]
         missing = sum(1 for version in graves if index.get(version) is None)
-    if pages != -(-commit.blocks // BLOCKS_PER_PAGE):
-        yield Problem(f"commit {commit.number}", f"has {commit.blocks} blocks, but {pages} pages of records", "commit")
+    if pages != -(-newest.blocks // BLOCKS_PER_PAGE):
+        yield Problem(f"commit {newest.number}", f"has {newest.blocks} blocks, but {pages} pages of records", "commit")
     if missing:
         yield Problem("index", f"{missing} graves name versions that are not there", "record")
 

@@ -74,13 +74,22 @@ class GistWork:
                 self._session.drop_array(array)
 
     def catch_up(self, upcoming: Upcoming, pending: Pending, *, all_of_them: bool) -> None:
-        """Make the gists that wait: of all sets, or of those for which many do.
+        """Make the gists that wait: of all sets, or of those for which many do; the arguments are those of `behind`."""
+        for builder in self.behind(upcoming, pending, all_of_them=all_of_them):
+            builder.append(upcoming.blocks, upcoming.world(), upcoming.block_tokens)
+
+    def behind(self, upcoming: Upcoming, pending: Pending, *, all_of_them: bool) -> list[GistBuilder]:
+        """What appends to the sets whose gists wait; nothing is written.
 
         Args:
             upcoming: the timeline as the next commit will see it.
             pending: what that commit says of sets; those are left alone.
-            all_of_them: also where only few wait.
+            all_of_them: also sets for which only few wait.
+
+        Raises:
+            CorruptError: a gist that waits for its parent is not the one that was committed, or an encoder is damaged.
         """
+        found = []
         for number, record in self._known().items():
             if number in pending.sets:
                 continue
@@ -88,7 +97,8 @@ class GistWork:
             waiting = upcoming.blocks - (0 if array is None else self._session.array(array).rows)
             builder = self.builder(number) if waiting > 0 and (all_of_them or waiting >= _LAG) else None
             if builder is not None:
-                builder.append(upcoming.blocks, upcoming.world(), upcoming.block_tokens)
+                found.append(builder)
+        return found
 
     def has_grown(self) -> bool:
         """Whether a level has rows that no commit holds."""

@@ -11,6 +11,7 @@ import os
 import secrets
 import threading
 import time
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
 
@@ -74,6 +75,7 @@ class Tree:
         self.portable = portable
         self._writable = writable
         self._lock = threading.Lock()
+        _open_trees.add(self)
         self._codecs = Codecs(self._whichever, encoders, tokenizer)
         self._store = Store(self.path, writable=writable, identity=identity, trusted=trusted)
         self._pinned = identity is not None
@@ -281,6 +283,18 @@ class Tree:
             UsageError: it is no encoder.
         """
         self._codecs.add_encoder(encoder)
+
+
+_open_trees: weakref.WeakSet[Tree] = weakref.WeakSet()
+
+
+def _renew_locks_in_child() -> None:
+    # Another thread of the parent may have held one, and nobody in the child would give it back.
+    for tree in list(_open_trees):
+        tree._lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_locks_in_child)
 
 
 def create(

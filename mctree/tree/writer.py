@@ -248,6 +248,8 @@ class Writer:
         """
         with self._turn("making gists"):
             self._session.check()
+            # First without writing anything: where one is damaged that they build on, the writer can go on.
+            self._gists.behind(self._upcoming, self._pending, all_of_them=True)
             with self._session.whole("making gists"):
                 self._gists.catch_up(self._upcoming, self._pending, all_of_them=True)
 
@@ -265,9 +267,13 @@ class Writer:
 
         Raises:
             WriterFailedError: it could not be made; open the tree again to go on from the last commit.
+            CorruptError: a gist that another one would be made of is not what was committed.  Nothing has happened:
+                `commit(gists=False)` does without.
         """
         with self._turn("committing"):
             self._session.check()
+            if gists is not False:  # as above
+                self._gists.behind(self._upcoming, self._pending, all_of_them=gists is True)
             with self._session.whole("a commit"):
                 if gists is not False:
                     self._gists.catch_up(self._upcoming, self._pending, all_of_them=gists is True)

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from mctree.storage.session import Session
 from mctree.testing.stores import scratch
 from tools.crash import kills, mutants, sweep
 from tools.crash.scenario import ACTS, STEPS, judge, live
-from tools.crash.victims import in_judgement, killed_after, killed_at, strace
+from tools.crash.victims import MISFIT, in_judgement, killed_after, killed_at, strace
 
 
 @pytest.fixture
@@ -38,6 +39,22 @@ def test_planted_faults_are_found(folder: Path) -> None:
     result = mutants.run("quick", folder, print)
     assert result.failures == []
     assert len(result.rows) == len(mutants.POWER) + len(mutants.KILLS) + 1
+
+
+def test_a_planted_fault_that_does_not_fit_the_code_is_no_find() -> None:
+    def misfit(say: object) -> None:
+        Session.no_such_thing()  # type: ignore[attr-defined]
+
+    def fault(say: object) -> None:
+        raise ValueError("on purpose")
+
+    said = killed_after(misfit, 60).failure
+    assert MISFIT in said
+    assert MISFIT in in_judgement(lambda: [str(1 + None)])[0]  # type: ignore[operator]
+    assert MISFIT not in killed_after(fault, 60).failure
+    assert mutants._hunt(mutants.no_chunk_sync, [[[], [said]]], print).failures == [said]
+    assert mutants._hunt(mutants.no_chunk_sync, [[[], ["found"]]], print).failures == []
+    assert len(mutants._hunt(mutants.no_chunk_sync, [[[], []]], print).failures) == 1
 
 
 def test_a_life_that_nobody_disturbs_is_as_the_model_has_it(folder: Path) -> None:

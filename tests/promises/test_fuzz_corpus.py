@@ -1,4 +1,4 @@
-"""What the fuzzer has found is tried again: each input is decoded, or refused with a typed error in one line."""
+"""What the fuzzer has found is kept, for `tools.crash.strangers` to try again, and the fuzzer finds what is planted."""
 
 from __future__ import annotations
 
@@ -9,19 +9,13 @@ import pytest
 
 from tools.crash.fuzz.__main__ import hunt
 from tools.crash.fuzz.corpus import FOLDER, keep, kept
-from tools.crash.fuzz.targets import TARGETS, attempt
+from tools.crash.fuzz.targets import TARGETS
 
 
-@pytest.mark.parametrize("name", TARGETS)
-def test_finds_are_decoded_or_refused(name: str) -> None:
-    found = kept(name)
-    assert found, f"no inputs are kept for {name}: python -m tools.crash.fuzz {name} --keep"
-    for data in found:
-        attempt(TARGETS[name], data)
-
-
-def test_every_corpus_has_a_target() -> None:
+def test_every_target_has_a_corpus_and_every_corpus_a_target() -> None:
     assert {path.stem for path in FOLDER.iterdir()} == TARGETS.keys()
+    for name in TARGETS:
+        assert kept(name), f"no inputs are kept for {name}: python -m tools.crash.fuzz {name} --keep"
 
 
 def test_a_corpus_is_kept_without_repeats(tmp_path: Path) -> None:

@@ -43,6 +43,8 @@ def test_readers_under_fire_see_whole_commits(tmp_path: Path) -> None:
     assert seen.snapshots == 1000
     assert seen.again > 100
     assert seen.forked > 5
+    assert seen.spawned == 16
+    assert seen.verified > 5
     assert seen.backups == 5
     assert seen.kills >= 10
     assert seen.rounds > 5
@@ -123,8 +125,8 @@ def test_a_snapshot_of_two_rounds_is_seen(path: Path) -> None:
 
 def test_a_reader_whose_commits_are_not_kept_for_it_is_seen(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A mutant: leases that hold nothing."""
-    monkeypatch.setattr(Leases, "acquire", lambda self, commit: None)
-    monkeypatch.setattr(Leases, "release", lambda self, commit: None)
+    monkeypatch.setattr(Leases, "acquire", lambda self, *commits: None)
+    monkeypatch.setattr(Leases, "release", lambda self, *commits: None)
     with mctree.open(path, encoders=[ENCODER]) as tree:
         tree.keep(1)
         snapshot = tree.snapshot()

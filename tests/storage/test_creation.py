@@ -13,6 +13,9 @@ import mctree
 from mctree.errors import StoreExistsError
 from mctree.storage import creation
 from mctree.testing.toys import ToyEncoder
+from tools.crash.power import Walk
+from tools.crash.trace import CALLS, read_trace
+from tools.crash.victims import recorded
 
 SMALL = 65536
 
@@ -214,3 +217,24 @@ def test_half_written_metadata_of_a_first_set_that_was_never_committed_is_swept(
     tree.writer().close()
     assert list((path / "gists").iterdir()) == []
     assert list(tree.verify()) == []
+
+
+def test_folders_that_are_made_for_a_store_are_as_durable_as_it_is(tmp_path: Path) -> None:
+    """Found by reading: their names were not synced, so that a power cut could take an acknowledged store with them."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+
+    def work(say: Callable[[str], None]) -> None:
+        mctree.create(disk / "new" / "deep" / "t.mctree", chunk_bytes=SMALL).close()
+        say("created")
+
+    ending = recorded(work, CALLS, tmp_path / "calls")
+    assert ending.acknowledged == ("created",), ending.failure
+    walk = Walk(read_trace(tmp_path / "calls", str(disk), ending.acknowledged))
+    while walk.forward():
+        if walk.acknowledged:
+            walk.disk.write_out(str(tmp_path / f"after {walk.moment}"))
+            left = tmp_path / f"after {walk.moment}" / "new" / "deep"
+            assert names(left) == ["t.mctree"]
+            with mctree.open(left / "t.mctree") as tree:
+                assert len(tree.commits()) == 1

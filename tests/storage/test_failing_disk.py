@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 import mctree
 from mctree.errors import WriterFailedError
 from mctree.storage import leases
+from mctree.testing.processes import in_child
 from tools.crash.failing import Call, Ending, Plan, supervised
 
 
@@ -117,3 +120,17 @@ def test_what_cannot_be_put_in_order_is_told_as_one_error(path: Path) -> None:
     when = next(i for i, call in enumerate(calls, 1) if call.file == "lock")
     said = supervised(str(path), work, Plan(when, errno.EIO)).said
     assert said == [f"beginning to write to {path} failed: Input/output error"]
+
+
+def test_counts_for_which_there_is_no_room_are_no_readers_error(path: Path) -> None:
+    """Found by trying: who counted what it read ended with the system's own error on a full disk."""
+
+    def child() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        with mctree.open(path) as tree:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+            with tree.access() as counts:
+                counts.record(1, [0])
+            assert counts.read(1, 0, 2).tolist() == [0, 0]
+
+    assert in_child(child) == 0

@@ -100,6 +100,42 @@ def test_a_link_on_the_way_to_an_array_leads_nowhere(path: Path) -> None:
         assert any("symbolic link" in problem.what for problem in tree.verify())
 
 
+@pytest.mark.parametrize("link", ["epochs/7", "epochs/7/leases", "epochs/7/epochs"])
+def test_a_link_among_older_epochs_leads_nowhere(path: Path, link: str) -> None:
+    """Found by reading: a writer removed the files of any folder that such a link led to, and moved others away."""
+    outside = path.parent / "outside"
+    for folder in ("leases", "epochs/8"):
+        (outside / folder).mkdir(parents=True)
+        (outside / folder / "precious").write_bytes(b"not of this store")
+    before = sorted(outside.rglob("*"))
+    (path / link).parent.mkdir(parents=True)
+    (path / link).symlink_to(outside / link.rpartition("/")[2] if link.count("/") == 2 else outside)
+    with mctree.open(path, trusted=False) as tree:
+        with tree.writer() as writer:
+            writer.add("second", b"text " * 50)
+        tree.compact()
+    assert sorted(outside.rglob("*")) == before
+    assert not (path / "epochs/8").exists()
+
+
+@pytest.mark.parametrize("place", ["gists/left over", "epochs/7"])
+def test_a_folder_of_any_depth_is_removed(path: Path, place: str) -> None:
+    """Found by trying: from a thousand folders on this was a RecursionError."""
+    (path / place).mkdir(parents=True)
+    at = os.open(path / place, os.O_RDONLY)
+    for _ in range(3000):
+        os.mkdir("deeper", dir_fd=at)
+        below = os.open("deeper", os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at = below
+    os.close(os.open("file", os.O_WRONLY | os.O_CREAT, dir_fd=at))
+    os.symlink("/", "link", dir_fd=at)
+    os.close(at)
+    with mctree.open(path) as tree, tree.writer() as writer:
+        writer.add("second", b"text " * 50)
+    assert not (path / place).exists()
+
+
 def test_a_file_in_the_place_of_an_array_is_damage(path: Path) -> None:
     """Found by the harness of strangers: it ended in an error of the operating system."""
     (path / "text/lod0").rename(path.parent / "moved away")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,10 @@ import numpy as np
 import pytest
 
 import mctree
-from mctree.errors import CommitGoneError, CorruptError, StoreExistsError, UsageError
+from mctree.errors import CommitGoneError, CorruptError, StoreExistsError, UsageError, WriterFailedError
+from mctree.format.facts import Stamp
 from mctree.format.keys import Table
+from mctree.storage import backup, leases
 from mctree.storage.leases import held_commits
 from mctree.testing import ToyEncoder
 from mctree.testing.processes import KILLED, in_child, kill_after
@@ -371,3 +375,43 @@ def test_a_relative_path_and_one_with_a_slash(
     monkeypatch.chdir(tmp_path)
     tree.backup("copy/")
     mctree.open(tmp_path / "copy").close()
+
+
+def test_a_copy_for_which_there_is_no_room_is_not_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by trying: LMDB's error about the copy was told as one about the store, to be restored from a copy."""
+    with mctree.create(tmp_path / "t", chunk_bytes=1 << 16) as tree:
+        with tree.writer() as writer:
+            for i in range(300):
+                writer.stamp(b"%d" % i, Stamp(i, 0, 0, 0, 0, bytes(400)))
+        limit = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+
+        def child() -> None:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 17, limit))
+            with pytest.raises(WriterFailedError, match=r"the index of .*copy.* could not be written"):
+                tree.backup(tmp_path / "copy")
+
+        assert in_child(child) == 0
+    assert os.listdir(tmp_path) == ["t"]
+
+
+def test_many_commits_are_held_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by reading: each wrote the list of all anew, so that a long past took for ever to be copied."""
+    written: list[int] = []
+    real = leases.pwrite_all
+
+    def pwrite_all(fd: int, data: bytes, offset: int) -> None:
+        written.append(len(data))
+        real(fd, data, offset)
+
+    with mctree.create(tmp_path / "t", chunk_bytes=1 << 16, keep=0) as tree:
+        with closing(tree.writer()) as writer:
+            for i in range(100):
+                writer.add(f"{i}", b"x")
+                writer.commit()
+        monkeypatch.setattr(leases, "pwrite_all", pwrite_all)
+        with backup.held_still(tree.store) as index:
+            assert len(index.commit_numbers()) == 101
+            assert held_commits(tree.store.at) == set(index.commit_numbers())
+            assert len(written) == 1
+        assert held_commits(tree.store.at) == set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -108,15 +109,39 @@ def test_a_refresh_mends_what_it_makes_again(stale: Path, level: int, node: int)
         assert found(tree) == []
 
 
-def test_a_parent_is_not_made_of_a_damaged_child(stale: Path) -> None:
-    """The last children of a level wait for their parent; another writer reads them back."""
+@pytest.fixture
+def waiting(stale: Path) -> Path:
+    """The same, and a gist that waits for its parent and is damaged."""
     with opened(stale) as tree, tree.writer() as writer:
         writer.add("more", b"x" * 32 * 5)
     flip(stale, "gists/a/text/lod1/c.0.0", 3202 * GIST_BYTES)
-    with opened(stale) as tree:
+    return stale
+
+
+def test_a_parent_is_not_made_of_a_damaged_child(waiting: Path) -> None:
+    """The last children of a level wait for their parent; another writer reads them back."""
+    with opened(waiting) as tree:
         with pytest.raises(CorruptError, match="node 1:3202"), tree.writer() as writer:
             writer.add("yet more", b"x" * 32 * 40)
         assert found(tree) == ["node 1:3202"]
+
+
+def test_a_writer_goes_on_without_gists_where_one_that_waits_is_damaged(waiting: Path) -> None:
+    """Found by reading: it was ended, and what it held was lost, though nothing had been written yet."""
+    with opened(waiting) as tree:
+        with closing(tree.writer()) as writer:
+            writer.add("yet more", b"x" * 32 * 300)
+            for attempt in (writer.commit, writer.make_gists, lambda: writer.commit(gists=True)):
+                with pytest.raises(CorruptError, match=r"node 1:3202.*drop the set"):
+                    attempt()
+            writer.commit(gists=False)
+        assert tree.snapshot().document("yet more").read() == b"x" * 32 * 300
+        assert found(tree) == ["node 1:3202"]
+        tree.drop_gists("a")
+        tree.build_gists(ENCODER, "a")
+        with tree.writer() as writer:
+            writer.add("more than that", b"x" * 32 * 300)
+        assert tree.snapshot().gists("a").rows(1) == tree.snapshot().blocks
 
 
 def tokens(path: Path) -> None:

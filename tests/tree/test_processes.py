@@ -6,7 +6,10 @@ import gc
 import multiprocessing
 import os
 import pickle
+import signal
 import struct
+import subprocess
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -18,9 +21,10 @@ import pytest
 
 import mctree
 from mctree.errors import BusyError, CommitGoneError, CorruptError, LockedError, UsageError
-from mctree.storage import environment, gate, leases
+from mctree.storage import environment, epochs, gate, leases
 from mctree.storage.environment import Environment
 from mctree.storage.index import Reading
+from mctree.storage.store import Store
 from mctree.testing import ToyEncoder
 from mctree.testing.processes import in_child
 from mctree.tree import tree as trees
@@ -275,6 +279,115 @@ def test_a_snapshot_of_a_child_outlives_its_parents_lease(tmp_path: Path) -> Non
     assert in_child(child) == 0
     thread.join()
     tree.close()
+
+
+def test_a_child_does_not_wait_for_a_thread_of_its_parent(tree: mctree.Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by reading: a fork while another thread asked for the store left a lock that nobody gave back."""
+    asking, go = threading.Event(), threading.Event()
+    real = Store.moved.fget
+    assert real is not None
+
+    def slowly(store: Store) -> bool:
+        if threading.current_thread() is not threading.main_thread():
+            asking.set()
+            go.wait()
+        return bool(real(store))
+
+    monkeypatch.setattr(Store, "moved", property(slowly))
+    thread = threading.Thread(target=tree.snapshot)
+    thread.start()
+    asking.wait()
+
+    def child() -> None:
+        signal.alarm(20)
+        assert names(tree) == ["first"]
+
+    try:
+        assert in_child(child) == 0
+    finally:
+        go.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("killed", ["before it is moved", "before older ones are moved up"])
+def test_a_snapshot_is_sent_while_its_epoch_is_between_two_places(
+    tree: mctree.Tree, monkeypatch: pytest.MonkeyPatch, killed: str
+) -> None:
+    """Found by reading: until the next writer came by, a snapshot that was held could not be opened elsewhere."""
+
+    def compact(step: str = "") -> None:
+        with mctree.open(tree.path) as own:
+            if step:
+                setattr(epochs, step, lambda *_: os._exit(9))
+            own.compact()
+
+    held = [tree.snapshot()]
+    if killed == "before older ones are moved up":
+        assert in_child(compact) == 0
+        held.append(tree.snapshot())
+        monkeypatch.setattr(epochs, "drop_epochs", lambda at: None)
+        assert in_child(lambda: compact("drop_epochs")) == 9
+    else:
+        assert in_child(lambda: compact("_keep_epoch")) == 9
+    for snapshot in held:
+        tokens, sent = snapshot.view().copy(), pickle.dumps(snapshot)
+        with pickle.loads(sent) as received:
+            assert np.array_equal(received.view(), tokens)
+    add(tree, "second")
+    assert sorted(names(tree)) == ["first", "second"]
+
+
+def test_one_who_looks_into_an_index_that_outgrows_its_map_does_not_wait_for_himself(
+    tree: mctree.Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by reading: a look-up within another, as when a copy is made or damage is named, waited for ever."""
+
+    code = (
+        "import sys, mctree\n"
+        "from mctree.format.facts import Stamp\n"
+        "with mctree.open(sys.argv[1]) as tree, tree.writer() as writer:\n"
+        "    for i in range(400): writer.stamp(b'%d' % i, Stamp(i, 0, 0, 0, 0, bytes(400)))\n"
+    )
+    monkeypatch.setattr(environment, "_MAP_BYTES", 1 << 17)
+    monkeypatch.setattr(environment, "_SMALLEST_MAP", 1 << 17)
+
+    def read() -> None:
+        with mctree.open(tree.path, writable=False) as small:
+            with small.store.reading() as index:
+                number = index.commit_numbers()[-1]
+                subprocess.run([sys.executable, "-c", code, tree.path], check=True)
+                with small.store.reading() as within:
+                    assert within.commit(number) is not None
+            assert names(small) == ["first"]
+            assert len(small.commits()) > 1
+
+    assert in_child(lambda: (signal.alarm(60), read())) == 0
+
+
+def test_a_child_whose_index_is_held_by_a_thread_that_it_lacks_is_told_so(
+    tree: mctree.Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by trying: LMDB opens no index twice in a process, and that was called damage."""
+    reading, go = threading.Event(), threading.Event()
+
+    def read() -> None:
+        with tree.store.reading():
+            reading.set()
+            go.wait()
+
+    def child() -> None:
+        with pytest.raises(BusyError, match=r"forked while .* spawn"):
+            tree.snapshot()
+
+    monkeypatch.setattr(environment, "_FORK_WAIT", 0.1)
+    thread = threading.Thread(target=read)
+    thread.start()
+    reading.wait()
+    try:
+        assert in_child(child) == 0
+    finally:
+        go.set()
+        thread.join()
 
 
 def test_an_inherited_index_is_not_used(tree: mctree.Tree) -> None:

@@ -13,9 +13,11 @@ import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mctree.errors import CommitGoneError, CorruptError, MctreeError, NotAStoreError
+from mctree.testing.processes import UNFIT, forked, in_child
 from mctree.tree.check import Problem
 from tools.crash.specimen import opened, shown
 
@@ -40,6 +42,7 @@ class Verdict(IntEnum):
     NOT_NAMED = 7
     RAISED = 8
     DIED = 9
+    UNFIT = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,47 +73,42 @@ def in_children(specimen: Specimen, damages: Sequence[Damage]) -> Iterator[tuple
     verdicts = mmap.mmap(-1, max(len(damages), 1))
     first = 0
     while first < len(damages):
-        child = os.fork()
-        if child == 0:
-            _try_all(specimen, damages, first, verdicts)
+        child = forked(partial(_try_all, specimen, damages, first, verdicts))
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         first = next((i for i in range(first, len(damages)) if not verdicts[i]), len(damages))
         if first < len(damages):
             damages[first].do(specimen.path)
-            verdicts[first] = Verdict.RAISED if status > 0 else Verdict.DIED
+            verdicts[first] = _fate(status)
             first += 1
     for i, damage in enumerate(damages):
         yield damage, Verdict(verdicts[i])
 
 
 def _try_all(specimen: Specimen, damages: Sequence[Damage], first: int, verdicts: mmap.mmap) -> None:
-    """In a child: do one damage after the other, and end."""
-    status = 1
-    try:
-        _prepare_to_die()
-        for i in range(first, len(damages)):
-            signal.alarm(_PATIENCE)
-            damages[i].do(specimen.path)
-            verdict = looked_at(specimen.path, specimen, damages[i])
-            damages[i].do(specimen.path)
-            verdicts[i] = verdict
-        status = 0
-    finally:
-        os._exit(status)
+    """In a child: do one damage after the other."""
+    _prepare_to_die()
+    for i in range(first, len(damages)):
+        signal.alarm(_PATIENCE)
+        damages[i].do(specimen.path)
+        verdict = looked_at(specimen.path, specimen, damages[i])
+        damages[i].do(specimen.path)
+        verdicts[i] = verdict
 
 
 def looked_at_in_child(path: str, specimen: Specimen, file: str) -> Verdict:
     """What comes of the damage that a store has, one of whose files was lost or replaced."""
-    child = os.fork()
-    if child == 0:
-        status = Verdict.RAISED
-        try:
-            _prepare_to_die()
-            status = looked_at(path, specimen, file)
-        finally:
-            os._exit(status)
-    ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    return Verdict(ended) if ended > 0 else Verdict.DIED
+
+    def look() -> None:
+        _prepare_to_die()
+        os._exit(looked_at(path, specimen, file))
+
+    ended = in_child(look)
+    return Verdict(ended) if ended in (*Verdict,) else _fate(ended)
+
+
+def _fate(status: int) -> Verdict:
+    """What it means that a child ended so, before it had a verdict."""
+    return Verdict.UNFIT if status == UNFIT else Verdict.RAISED if status > 0 else Verdict.DIED
 
 
 def _prepare_to_die() -> None:

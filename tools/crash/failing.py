@@ -18,11 +18,11 @@ import platform
 import select
 import socket
 import struct
-import sys
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+
+from mctree.testing.processes import forked
 
 __all__ = ["CALLS", "Call", "Ending", "Plan", "supervised"]
 
@@ -70,7 +70,6 @@ _RECEIVE, _SEND, _GO_ON = 0xC0502100, 0xC0182101, 1
 _FOLDER_NOW = -100
 _CREATING = os.O_CREAT | os.O_TRUNC
 _LONGEST_PATH = 4096
-_FAILED = 72
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +147,7 @@ def supervised(root: str, work: Work, plan: Plan | None = None) -> Ending:
     """
     ours, theirs = socket.socketpair()
     reading, writing = os.pipe()
-    sys.stdout.flush()
-    child = os.fork()
-    if child == 0:
-        _be_supervised(theirs, writing, work)
+    child = forked(partial(_be_supervised, theirs, writing, work))
     theirs.close()
     os.close(writing)
     try:
@@ -171,20 +167,12 @@ def supervised(root: str, work: Work, plan: Plan | None = None) -> Ending:
 
 
 def _be_supervised(parent: socket.socket, saying: int, work: Work) -> None:
-    """In the child: ask for supervision, work, and end."""
-    status = _FAILED
-    try:
-        listener = _install_filter()
-        socket.send_fds(parent, [b"."], [listener])
-        os.close(listener)
-        parent.close()
-        work(partial(_say, saying))
-        status = 0
-    except BaseException:
-        traceback.print_exc()
-        sys.stderr.flush()
-    finally:
-        os._exit(status)
+    """In the child: ask for supervision, and work."""
+    listener = _install_filter()
+    socket.send_fds(parent, [b"."], [listener])
+    os.close(listener)
+    parent.close()
+    work(partial(_say, saying))
 
 
 def _say(saying: int, line: str) -> None:

@@ -7,7 +7,8 @@ its commits is what it showed before.  Anything else is a failure: something tha
 `verify` is silent; an alarm over bytes that nobody reads; the wrong place; a process that dies.
 
 Where nobody reads is found out first: bytes that are changed all at once, a stretch at a time, and nothing comes of it.
-The bits of such a stretch are not tried one by one.  All others are (long), or one of each so many bytes (quick).
+Of the bits of such stretches some are tried one by one as well, for what is changed all at once might go unnoticed
+where one bit would not.  All others are tried (long), or one of each so many bytes (quick).
 """
 
 from __future__ import annotations
@@ -26,9 +27,13 @@ from tools.crash.specimen import ADVISORY, Specimen
 __all__ = ["PART", "flips", "kinds", "run", "stretches"]
 
 _STRETCHES: dict[Scale, tuple[int, ...]] = {"quick": (32768, 4096, 512), "long": (32768, 4096, 512, 32)}
+_STRETCHES_OF_ROWS = tuple(32768 >> n for n in range(11))
+"""Of files that begin with what is read, and hold nothing behind it: halves of halves find the end soon."""
 _SEED = 20
 _EVERY = 16
 """In the quick form, one of so many bytes is tried."""
+_EVERY_SILENT: dict[Scale, int] = {"quick": 1 << 15, "long": 1 << 9}
+"""Of so many bytes that nobody reads one is tried."""
 _EVERY_THING = 8
 """In the quick form, one of so many things is done to whole files."""
 
@@ -51,13 +56,17 @@ def run(scale: Scale, scratch: Path, say: Say) -> Result:
             counts: Counter[Verdict] = Counter()
             silent = 0
             for file in files:
-                read, unread = stretches(specimen, file, _STRETCHES[scale])
+                lengths = _STRETCHES_OF_ROWS if file in specimen.places else _STRETCHES[scale]
+                read, unread = stretches(specimen, file, lengths)
                 silent += 8 * unread
                 good = {Verdict.HARMLESS} if file in ADVISORY else {Verdict.HARMLESS, Verdict.FOUND, Verdict.REFUSED}
                 for damage, verdict in in_children(specimen, flips(file, read, scale)):
                     counts[verdict] += 1
                     if verdict not in good:
                         row.failures.append(f"{damage}: {verdict.name.lower().replace('_', ' ')}")
+                for damage, verdict in in_children(specimen, silent_flips(specimen, file, read, scale)):
+                    if verdict is not Verdict.HARMLESS:
+                        row.failures.append(f"{damage}, where nobody reads: {verdict.name.lower().replace('_', ' ')}")
         row.points = counts.total() + silent
         found = counts[Verdict.FOUND] + counts[Verdict.REFUSED]
         row.notes = f"{found} found, {counts[Verdict.HARMLESS]} harmless, and {silent} where nobody reads"
@@ -109,6 +118,15 @@ def flips(file: str, parts: list[range], scale: Scale) -> list[Damage]:
     rng = random.Random(f"{_SEED} {file}")
     every = [at for part in parts for at in part]
     chosen = sorted(rng.sample(every, -(-len(every) // _EVERY)))
+    return [Damage(file, at, bytes([1 << rng.randrange(8)])) for at in chosen]
+
+
+def silent_flips(specimen: Specimen, file: str, parts: list[range], scale: Scale) -> list[Damage]:
+    """Single bits of a file outside of some stretches: one of each so many bytes."""
+    rng = random.Random(f"{_SEED} {file}, silent")
+    within = {at for part in parts for at in part}
+    silent = [at for at in range(specimen.size(file)) if at not in within]
+    chosen = sorted(rng.sample(silent, -(-len(silent) // _EVERY_SILENT[scale])))
     return [Damage(file, at, bytes([1 << rng.randrange(8)])) for at in chosen]
 
 

@@ -10,6 +10,7 @@ import json
 import os
 import random
 import struct
+import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -66,7 +67,7 @@ def inputs() -> Iterator[tuple[str, Make]]:
         ("ignore file", ".gitignore", b""),
     ):
         yield f"{what}: a sparse terabyte", partial(_sparse, name, begin)
-    bomb = gzip.compress(b'{"text": "a"}\n' + bytes(200 << 20), 9)
+    bomb = _bomb(b'{"text": "a"}\n', 200)
     yield "JSONL, gzip: a bomb", partial(_put, "a.jsonl.gz", bomb)
     yield "JSONL, gzip: cut off", partial(_put, "a.jsonl.gz", bomb[:5000])
     for what, content in _parquets().items():
@@ -91,6 +92,18 @@ def read_input(make: Make, folder: Path) -> None:
             if os.path.isfile(path):
                 with open(path, "rb") as file:
                     assert document.read() == file.read(), f"{document.source!r} came back otherwise"
+
+
+def _bomb(begin: bytes, mebibytes: int) -> bytes:
+    """What begins so and goes on with so many MiB of zeros, as one gzip member: packed once, and repeated."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    first = packer.compress(begin) + packer.flush(zlib.Z_FULL_FLUSH)
+    again = packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)
+    check = zlib.crc32(begin)
+    for _ in range(mebibytes):
+        check = zlib.crc32(bytes(1 << 20), check)
+    sizes = struct.pack("<II", check, len(begin) + (mebibytes << 20))
+    return gzip.compress(b"", mtime=0)[:10] + first + mebibytes * again + packer.flush() + sizes
 
 
 def _put(name: str, content: bytes, folder: Path) -> None:

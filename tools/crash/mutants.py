@@ -24,6 +24,7 @@ from mctree.storage.session import Session
 from mctree.tree.writer import Writer
 from tools.crash import kills, replay, sweep
 from tools.crash.parts import Part, Result, Row, Say, Scale, timed
+from tools.crash.victims import MISFIT
 from tools.crash.workers import PROCESSES, Workers
 
 __all__ = ["INGEST", "KILLS", "PART", "POWER", "run"]
@@ -202,6 +203,7 @@ def _hunt(plant: Plant, rounds: Iterable[Iterable[Sequence[str]]], say: Say) -> 
             for failures in outcomes:
                 row.points += 1
                 found = found or next(iter(failures), "")
+                row.failures += [failure for failure in failures if MISFIT in failure]
             if found:
                 break
         else:

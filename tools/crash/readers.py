@@ -41,9 +41,9 @@ SMALL_MAP = 1 << 17
 CHUNK_BYTES = 1 << 16
 HELD = 6
 REFRESH_EVERY, COMPACT_EVERY, REBUILD_EVERY = 5, 40, 17
-FORK_EVERY, REOPEN_EVERY = 50, 97
+FORK_EVERY, REOPEN_EVERY, VERIFY_EVERY = 50, 97, 60
 SNAPSHOTS_A_BACKUP = 50
-SPAWN_SECONDS = 5.0
+SPAWN_EVERY = 60
 PATIENCE = 600.0
 """Seconds without an answer after which a process counts as hanging: far more than any of them needs."""
 
@@ -55,6 +55,7 @@ class Seen:
     Attributes:
         snapshots: snapshots taken and read whole.
         again: snapshots read again while held.
+        verified: times that the store was verified meanwhile.
         forked: forked children that read all that their parent held.
         spawned: spawned processes that were sent a snapshot.
         backups: copies made while somebody wrote, and read whole.
@@ -65,6 +66,7 @@ class Seen:
 
     snapshots: int = 0
     again: int = 0
+    verified: int = 0
     forked: int = 0
     spawned: int = 0
     backups: int = 0
@@ -76,6 +78,7 @@ class Seen:
         """Count another reader's."""
         self.snapshots += other.snapshots
         self.again += other.again
+        self.verified += other.verified
         self.forked += other.forked
         self.spawned += other.spawned
         self.backups += other.backups
@@ -105,7 +108,6 @@ def read(path: str, seed: int, count: int, *, portable: bool = False) -> Seen:
     held: list[tuple[Snapshot, View]] = []
     tree = mctree.open(path, writable=False, portable=portable, encoders=[ENCODER])
     last = View(0, 0, b"")
-    spawned = time.monotonic()
     try:
         while seen.snapshots < count:
             snapshot = tree.snapshot()
@@ -126,9 +128,13 @@ def read(path: str, seed: int, count: int, *, portable: bool = False) -> Seen:
                 if in_child(lambda: _all_again(held)):
                     raise SeenError("a forked child read other bytes, or failed")
                 seen.forked += 1
-            if time.monotonic() - spawned > SPAWN_SECONDS:
+            if seen.snapshots % SPAWN_EVERY == 0:
                 _spawned(*rng.choice(held))
-                seen.spawned, spawned = seen.spawned + 1, time.monotonic()
+                seen.spawned += 1
+            if rng.random() < 1 / VERIFY_EVERY:
+                for problem in tree.verify():
+                    raise SeenError(f"an alarm while somebody writes: {problem.where} {problem.what}")
+                seen.verified += 1
             if rng.random() < 1 / REOPEN_EVERY:
                 tree = mctree.open(path, writable=False, portable=portable, encoders=[ENCODER])
         _all_again(held)
@@ -294,7 +300,8 @@ def _run(scale: Scale, scratch: Path, say: Say) -> Result:
     fire.points, fire.failures = seen.snapshots, seen.failures
     fire.notes = (
         f"{readers} readers; {seen.kills} kills, {seen.rounds} rounds; read again while held {seen.again} times, "
-        f"in {seen.forked} forked and {seen.spawned} spawned processes; {seen.backups} backups"
+        f"in {seen.forked} forked and {seen.spawned} spawned processes; {seen.backups} backups; verified "
+        f"{seen.verified} times"
     )
     full = Row("readers that open a store on a full disk")
     if may_mount():

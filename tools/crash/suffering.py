@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 
 import mctree
 from mctree.errors import MctreeError, UsageError, WriterFailedError
+from mctree.testing.processes import forked
 from mctree.tree.writer import Writer
 from tools.crash.scenario import ACTS, SETS, STEPS, live, reference, settled
 
@@ -73,18 +74,12 @@ def attempt_within(
         What was acknowledged, and what is wrong.
     """
     reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            before()
-            suffer(path, "", lambda line: os.write(writing, line.replace("\n", " ").encode() + b"\n"))
-            status = 0
-        except BaseException:
-            traceback.print_exc()
-            sys.stderr.flush()
-        finally:
-            os._exit(status)
+
+    def work() -> None:
+        before()
+        suffer(path, "", lambda line: os.write(writing, line.replace("\n", " ").encode() + b"\n"))
+
+    child = forked(work)
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
         lines = pipe.read().decode("utf-8", "replace").splitlines()

@@ -16,16 +16,26 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
-__all__ = ["CHANGING", "Ending", "counted", "in_judgement", "killed_after", "killed_at", "recorded", "sound", "strace"]
+from mctree.testing.processes import UNFIT, forked
+
+__all__ = [
+    "CHANGING",
+    "MISFIT",
+    "Ending",
+    "counted",
+    "in_judgement",
+    "killed_after",
+    "killed_at",
+    "recorded",
+    "sound",
+    "strace",
+]
 
 CHANGING = frozenset(
     {
@@ -37,9 +47,11 @@ CHANGING = frozenset(
 )
 """System calls that change what other processes find: killed between two of them, a process leaves the same."""
 
+MISFIT = "a type, an attribute or a name does not fit"
+"""What is said of a process that ended so.  A fault that was planted has not been found by it: nothing was planted."""
+
 _PATIENCE = 120
 _LONGEST = 1 << 22
-_FAILED = 72
 _PR_SET_PTRACER = 0x59616D61
 _ANYBODY = ctypes.c_ulong(-1)
 _LINE = re.compile(r"(?:\d+ +)?(\w+)\(")
@@ -116,9 +128,12 @@ def killed_after(work: Work, seconds: float) -> Ending:
 def in_judgement(judgement: Callable[[], Sequence[str]]) -> list[str]:
     """What a child finds wrong; that it dies, raises, or takes for ever is something wrong."""
     reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        _alone(lambda: os.write(writing, "\0".join(judgement()).encode("utf-8", "backslashreplace")[: 1 << 16]))
+
+    def judge() -> None:
+        signal.alarm(_PATIENCE)
+        os.write(writing, "\0".join(judgement()).encode("utf-8", "backslashreplace")[: 1 << 16])
+
+    child = forked(judge)
     os.close(writing)
     said = _all_of(reading)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -133,16 +148,17 @@ class _Victim:
     def __init__(self, work: Work) -> None:
         self._acknowledged, writing = os.pipe()
         waiting, self._go = os.pipe()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        self.pid = os.fork()
-        if self.pid == 0:
+
+        def suffer() -> None:
             os.close(self._go)
             os.close(self._acknowledged)
+            signal.alarm(_PATIENCE)
             ctypes.CDLL(None).prctl(_PR_SET_PTRACER, _ANYBODY)  # where only parents may trace otherwise
             os.write(writing, b".")
-            begins = os.read(waiting, 1)  # nothing, if whoever started it is gone
-            _alone(lambda: work(lambda name: _say(writing, name)) if begins else None)
+            if os.read(waiting, 1):  # nothing, if whoever started it is gone
+                work(lambda name: _say(writing, name))
+
+        self.pid = forked(suffer)
         os.close(writing)
         os.close(waiting)
         os.read(self._acknowledged, 1)  # so that what it did up to here is not counted
@@ -194,25 +210,13 @@ def _traced(work: Work, options: list[str]) -> Ending:
         raise RuntimeError(f"strace could not attach: {said}{tracer.stderr.read()}")
 
 
-def _alone(work: Callable[[], object]) -> NoReturn:
-    """In a forked child: do some work and end, without cleaning anything up that is the parent's."""
-    signal.alarm(_PATIENCE)
-    status = _FAILED
-    try:
-        work()
-        status = 0
-    except BaseException:
-        traceback.print_exc()
-        sys.stderr.flush()
-    finally:
-        os._exit(status)
-
-
 def _ended(status: int) -> str:
     if status == -signal.SIGALRM:
         return f"did not end within {_PATIENCE} s"
     if status < 0:
         return f"ended by {signal.Signals(-status).name}"
+    if status == UNFIT:
+        return f"ended with an error of the code itself: {MISFIT} (see its traceback)"
     return f"ended with status {status} (see its traceback)"
 
 

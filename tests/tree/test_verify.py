@@ -1,0 +1,177 @@
+"""Looking for damage reads each row once, and finds none where somebody writes meanwhile: what is newer is no fault."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mctree
+from mctree.format.arrays import ArrayLayout
+from mctree.storage import audit, environment, pages
+from mctree.testing import ToyEncoder
+from mctree.testing.processes import in_child
+from mctree.tree import check
+
+ENCODER = ToyEncoder(dim=64)
+_WRITES = """
+with mctree.open(sys.argv[1]) as tree:
+    for i in range(30):
+        with tree.writer() as writer:
+            writer.add(f"document {i}", bytes(range(97, 122)) * 20)
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "t.mctree"
+    with mctree.create(path, chunk_bytes=65536, keep=2, encoders=[ENCODER, ToyEncoder(dim=4)]) as tree:
+        with tree.writer() as writer:
+            for i in range(20):
+                writer.add(f"{i}", bytes(range(97, 122)) * 200)
+        tree.build_gists(ENCODER, "kept")
+        tree.build_gists(ToyEncoder(dim=4), "dropped", default=False)
+        with tree.writer() as writer:
+            writer.remove("0")
+        tree.refresh_gists("kept")
+        tree.drop_gists("dropped")
+    return path
+
+
+class Somebody:
+    """Goes on writing: so many commits, with a refresh, that what only old ones needed goes."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._writing = False
+        self.rounds = 0
+
+    def writes(self, *_: object) -> None:
+        if self._writing:
+            return
+        self._writing = True
+        with mctree.open(self._path, encoders=[ENCODER, ToyEncoder(dim=4)]) as tree:
+            with tree.writer() as writer:
+                writer.remove(f"{1 + self.rounds % 19}")
+            tree.refresh_gists("kept")
+            for i in range(40):
+                with tree.writer() as writer:
+                    writer.add(f"{self.rounds}, {i}", b"more " * 60)
+        self.rounds += 1
+        self._writing = False
+
+
+def before(patch: pytest.MonkeyPatch, owner: Any, name: str, what: Callable[..., None]) -> None:
+    real = getattr(owner, name)
+
+    def call(*args: Any, **options: Any) -> Any:
+        what()
+        return real(*args, **options)
+
+    patch.setattr(owner, name, call)
+
+
+@pytest.mark.parametrize("moment", ["small_file", "committed_rows", "array_layout"])
+def test_what_somebody_does_meanwhile_is_no_damage(path: Path, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+    """Found by trying: shapes and records of newer commits, and generations that went, were called faults."""
+    somebody = Somebody(path)
+
+    def now_and_then() -> None:
+        if somebody.rounds < 2:
+            somebody.writes()
+
+    with mctree.open(path, writable=False, encoders=[ENCODER]) as tree:
+        before(monkeypatch, check, moment, now_and_then)
+        assert [f"{problem.where} {problem.what}" for problem in tree.verify()] == []
+    assert somebody.rounds
+
+
+def test_a_table_is_summed_up_although_somebody_writes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    somebody = Somebody(path)
+    with mctree.open(path, writable=False, encoders=[ENCODER]) as tree:
+        before(monkeypatch, check, "damaged_pages", somebody.writes)
+        real = check.table_sums
+        monkeypatch.setattr(check, "table_sums", lambda index: ((tag, n + 1, total) for tag, n, total in real(index)))
+        assert {problem.kind for problem in tree.verify()} == {"table"}
+
+
+def test_pages_that_a_writer_took_who_does_not_see_this_reader_are_no_damage(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by trying, as a user who may only read."""
+    real = pages.damaged_below
+
+    def damaged_below(fd: int, size: int, meta: pages.Meta) -> Any:
+        if not looks:
+            code = f"import sys, mctree\n{_WRITES}"
+            subprocess.run([sys.executable, "-c", code, str(path)], check=True)
+        looks.append(meta.number)
+        return real(fd, size, meta)
+
+    looks: list[int] = []
+    monkeypatch.setattr(environment, "may_lock", lambda folder: False)
+    monkeypatch.setattr(pages, "damaged_below", damaged_below)
+    if os.geteuid() == 0:
+        (path / "index.lmdb").chmod(0o555)
+
+    def child() -> None:
+        monkeypatch.setattr("mctree.storage.store.may_write", lambda at: False)
+        with mctree.open(path, writable=False, encoders=[ENCODER]) as tree:
+            assert not tree.store.environment.locked
+            assert list(pages.damaged_pages(tree.store)) == []
+            assert len(looks) == 2
+
+    assert in_child(child) == 0
+
+
+def test_who_may_write_to_the_lock_file_alone_has_a_place_among_readers(path: Path) -> None:
+    with mctree.open(path):  # which makes it as long as it has to be
+        pass
+    (path / "index.lmdb" / "lock.mdb").chmod(0o666)
+    for folder in (path, path / "index.lmdb"):
+        folder.chmod(0o555)
+
+    def child() -> None:
+        if os.geteuid() == 0:
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+        with mctree.open(path, encoders=[ENCODER]) as tree:
+            assert not tree.store.writable
+            assert tree.store.environment.locked
+            assert list(tree.verify()) == []
+
+    os.chmod(path.parent, 0o755)
+    for above in path.parents:
+        if above.stat().st_uid == os.geteuid():
+            above.chmod(above.stat().st_mode | 0o055)
+    try:
+        assert in_child(child) == 0
+    finally:
+        for folder in (path, path / "index.lmdb"):
+            folder.chmod(0o755)
+
+
+def test_each_row_is_read_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by reading: each step read its chunk from the start, so that one of 256 MiB was read 128 times over."""
+    read: Counter[str] = Counter()
+    real = audit.read_chunk
+
+    def read_chunk(fd: int, layout: ArrayLayout, stop: int, start: int = 0) -> Any:
+        read[layout.path] += stop - start
+        return real(fd, layout, stop, start)
+
+    monkeypatch.setattr(audit, "read_chunk", read_chunk)
+    monkeypatch.setattr(check, "_BLOCKS_AT_ONCE", 64)
+    with mctree.open(path, writable=False, encoders=[ENCODER]) as tree, tree.snapshot() as snapshot:
+        assert list(tree.verify()) == []
+        blocks = snapshot.blocks
+        assert read["text/lod0"] == 32 * blocks
+        assert read["text/count"] == blocks
+        assert read["text/before"] == -(-blocks // 32)
