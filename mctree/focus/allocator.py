@@ -23,13 +23,28 @@ from mctree.focus.ground import Grafts
 from mctree.focus.rows import Integer, Real, Rows
 from mctree.focus.siblings import Siblings, siblings
 
-__all__ = ["ARRIVED", "COLLAPSED", "EXPANDED", "NEW", "Allocator", "Blocked", "History", "Plan", "coldest", "wishes"]
+__all__ = [
+    "ARRIVED",
+    "COLLAPSED",
+    "EXPANDED",
+    "NEVER",
+    "NEW",
+    "Allocator",
+    "Blocked",
+    "History",
+    "Plan",
+    "coldest",
+    "wishes",
+]
 
 ARRIVED, EXPANDED, COLLAPSED = 0, 1, -1
 """How an entry came to be one: it was there at first or is new, its parent was expanded, its children collapsed."""
 
 NEW = -1
 """The origin of an entry that was none before."""
+
+NEVER = -(1 << 62)
+"""A step before all others."""
 
 _LOOKED_AT = 64
 """Of the entries that could be expanded, a step looks at this many of the most wanted ones."""
@@ -41,6 +56,8 @@ class History(Rows):
     Attributes:
         born: the step in which the entry came to be one, `int64 [n]`.
         edit: `ARRIVED`, `EXPANDED` or `COLLAPSED`, `int64 [n]`.
+        opened: the step in which the node above was expanded, `NEVER` if it was not; of what was collapsed the last
+            one among its children's, so that it is not earlier than its own, `int64 [n]`.
         origin: which entry it was when the present change began, `NEW` if none, `int64 [n]`.
         heat: the last score, in [-1, 1]; of what was expanded or collapsed since, that of where it came from; 0 for
             what has just arrived, `float64 [n]`.
@@ -50,6 +67,7 @@ class History(Rows):
 
     born = Integer()
     edit = Integer()
+    opened = Integer()
     origin = Integer()
     heat = Real()
 
@@ -205,9 +223,8 @@ class Allocator:
         heat = groups.warmest(history.heat)
         cold = np.flatnonzero(heat < -self.threshold)
         groups, heat = groups.take(cold), heat[cold]
-        young = (history.edit == EXPANDED) & (history.born >= step - self.cooldown)
         protected = groups.reach(entries) > end - self.protect
-        cooling = groups.any(young) & ~protected
+        cooling = (groups.last(history.opened) >= step - self.cooldown) & ~protected
         ready = np.flatnonzero(~(protected | cooling))
         chosen = ready[_least(heat[ready], self.max_edits)]
         held = Blocked(

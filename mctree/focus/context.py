@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mctree.errors import BudgetTooSmall, UsageError
-from mctree.focus.allocator import ARRIVED, NEW, Allocator, Blocked, History, wishes
+from mctree.focus.allocator import ARRIVED, NEVER, NEW, Allocator, Blocked, History, wishes
 from mctree.focus.arrivals import arrived, stay, touched
 from mctree.focus.checking import Breach, first_breach
 from mctree.focus.covers import around, newest, require, smallest
@@ -85,7 +85,7 @@ class WorkingContext:
         self.tally = Tally()
         self._ground = ground
         self._entries = Entries.of(ground, nodes)
-        self._history = History.made(len(nodes), born=0, edit=ARRIVED, origin=NEW, heat=0.0)
+        self._history = History.made(len(nodes), born=0, edit=ARRIVED, opened=NEVER, origin=NEW, heat=0.0)
         self._step = 0
         if self.cost > budget:
             raise BudgetTooSmall(f"a budget of {budget} is too small for a view that costs {self.cost}", self.cost)

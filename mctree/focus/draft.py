@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mctree.focus.allocator import ARRIVED, COLLAPSED, EXPANDED, NEW, Allocator, History, coldest
+from mctree.focus.allocator import ARRIVED, COLLAPSED, EXPANDED, NEVER, NEW, Allocator, History, coldest
 from mctree.focus.diff import Diff
 from mctree.focus.entries import SEVERAL, UNKNOWN, Entries, Nodes
 from mctree.focus.ground import Ground
@@ -59,7 +59,8 @@ class Draft:
         new = Entries.of(self.ground, Nodes.joined([below.nodes, above]), document)
         heat = np.concatenate((np.repeat(history.heat[expand], counts), collapse.warmest(history.heat)))
         edit = np.repeat([EXPANDED, COLLAPSED], [len(below.nodes), len(collapse)])
-        past = History.made(len(new), born=self.step, edit=edit, origin=NEW, heat=heat)
+        opened = np.concatenate((np.full(len(below.nodes), self.step), collapse.last(history.opened)))
+        past = History.made(len(new), born=self.step, edit=edit, opened=opened, origin=NEW, heat=heat)
 
         first, stop = np.concatenate((expand, collapse.first)), np.concatenate((expand + 1, collapse.stop))
         parents = below.bounds[-1] + np.arange(len(collapse) + 1)
@@ -100,7 +101,7 @@ class Draft:
         if not len(nodes):
             return
         new = Entries.of(self.ground, nodes)
-        self._join(new, History.made(len(new), born=self.step, edit=ARRIVED, origin=NEW, heat=0.0))
+        self._join(new, History.made(len(new), born=self.step, edit=ARRIVED, opened=NEVER, origin=NEW, heat=0.0))
 
     def look_again(self, marked: NDArray[np.bool_]) -> None:
         """Ask the ground again about some rows; those of which it says something else have come anew."""

@@ -49,9 +49,9 @@ class Siblings:
         """The largest of the values of each run's entries: `float64 [g]`."""
         return self._reduced(np.maximum, values)
 
-    def any(self, marks: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Whether an entry of each run is marked: `bool [g]`."""
-        return self._reduced(np.logical_or, marks)
+    def last(self, steps: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The last of the steps of each run's entries: `int64 [g]`."""
+        return self._reduced(np.maximum, steps)
 
     def document(self, entries: Entries) -> NDArray[np.int64]:
         """The document of the node above each run: `SEVERAL` unless all entries have the same: `int64 [g]`."""

@@ -79,6 +79,21 @@ def test_what_pays_counts_among_the_edits() -> None:
     assert context.step(scored(context, n1_1095=0.8)).expanded == 1
 
 
+def test_a_node_that_was_just_expanded_waits_also_where_what_was_opened_below_it_was_forced_shut() -> None:
+    world = PaperWorld()
+    world.place(1, [32] * 64)
+    world.graft(2, PaperImage(9, 8, frozenset({(0, 1)})))
+    view = world.ground()
+    context = WorkingContext.smallest(view, least_cost(view) + 63, Allocator(rounds=2))
+    assert context.step(BlocksLens([64])).expanded == 2
+    assert names(context) == {"2:0", "2:1", "a1/0:0"}, "the image has one tile, and that is all there is below it"
+    world.place(3, [32])
+    assert context.refocus(world.ground()).forced == 1
+    assert names(context) == {"2:0", "2:1", "a1/1:0", "1:65"}
+    edits = [(change.collapsed, change.blocked.cooldown) for change in (context.step(BlocksLens([])) for _ in range(3))]
+    assert edits == [(0, 1), (0, 1), (1, 0)]
+
+
 def test_the_protected_end_stays_unless_the_budget_forces_it() -> None:
     world = PaperWorld()
     world.place(1, [32] * 1100)

@@ -13,7 +13,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from mctree.focus import allocator as allocating
 from mctree.focus import arrivals, context, covers
-from mctree.focus.allocator import Allocator, History, Plan
+from mctree.focus.allocator import ARRIVED, COLLAPSED, NEVER, NEW, Allocator, History, Plan
 from mctree.focus.checking import Breach
 from mctree.focus.diff import Diff
 from mctree.focus.draft import Draft
@@ -125,12 +125,33 @@ def nothing_makes_room_for_what_arrives(patch: Patch) -> None:
 
 @mutant
 def no_cooldown_for_what_was_expanded(patch: Patch) -> None:
-    patch.setattr(Siblings, "any", lambda self, marks: np.zeros(len(self), np.bool_))
+    patch.setattr(Siblings, "last", lambda self, steps: np.full(len(self), NEVER))
 
 
 @mutant
 def no_cooldown_for_what_was_collapsed(patch: Patch) -> None:
     patch.setattr(allocating, "COLLAPSED", 7)
+
+
+@mutant
+def no_cooldown_for_what_was_opened_over_what_is_forced_shut(patch: Patch) -> None:
+    def edit(real: Any, self: Draft, expand: Any, collapse: Siblings) -> None:
+        real(self, expand, collapse)
+        integers = self.history.integers.copy()
+        columns = dict(zip(History.INTEGERS, integers, strict=True))
+        columns["opened"][(columns["edit"] == COLLAPSED) & (columns["origin"] == NEW)] = NEVER
+        self.history = History(integers, self.history.reals)
+
+    wrapped(patch, Draft, "edit", edit)
+
+
+@mutant
+def what_lost_a_part_need_not_wait(patch: Patch) -> None:
+    patch.setattr(
+        History,
+        "renewed",
+        lambda self: History.made(len(self), born=self.born, edit=ARRIVED, opened=NEVER, origin=NEW, heat=self.heat),
+    )
 
 
 @mutant
