@@ -182,6 +182,18 @@ def test_recency_shows_the_newest_and_gets_coarser_with_age(blocks: int) -> None
     assert context.cost > 0.5 * min(2048, 32 * blocks)
 
 
+def test_recency_goes_by_what_is_alive() -> None:
+    """A node whose end has died is as old as its last living child: it is not wanted finer and that one coarser."""
+    world = PaperWorld()
+    world.place(1, [32] * 40)
+    world.place(2, [32] * 1024)
+    world.place(3, [32] * 2)
+    world.remove(2)
+    context = WorkingContext.smallest(world.ground(), 192)
+    assert "3:0" in names(context)
+    assert sum(1 for _ in converge(context, RecencyLens(), most=100)) < 100
+
+
 def test_weights_say_which_blocks_come_first() -> None:
     context = WorkingContext.smallest(ground(1 << 15), 500, Allocator(max_edits=1))
     lens = BlocksLens([20_000, 9], [1.0, 2.0])
