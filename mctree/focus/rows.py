@@ -95,11 +95,8 @@ class Rows:
             new: all rows that come in.
             put: for each stretch the rows of `new` that come in its place.
         """
-        bounds = [0, *(bound for gone in stretches for bound in (gone.start, gone.stop)), len(self)]
-        kept = [slice(*pair) for pair in zip(bounds[::2], bounds[1::2], strict=True)]
         return type(self)(
-            _spliced(self.integers, kept, new.integers, put),
-            _spliced(self.reals, kept, new.reals, put),
+            _spliced(self.integers, stretches, new.integers, put), _spliced(self.reals, stretches, new.reals, put)
         )
 
     @classmethod
@@ -117,8 +114,11 @@ class Rows:
         return same
 
 
-def _spliced(old: NDArray[Any], kept: Sequence[slice], new: NDArray[Any], put: Sequence[slice]) -> NDArray[Any]:
-    parts = [old[:, kept[0]]]
-    for rows, more in zip(put, kept[1:], strict=True):
-        parts += (new[:, rows], old[:, more])
-    return np.concatenate(parts, axis=1)
+def _spliced(old: NDArray[Any], stretches: Sequence[slice], new: NDArray[Any], put: Sequence[slice]) -> NDArray[Any]:
+    """An array with stretches of its last axis replaced: see `Rows.splice`."""
+    parts: list[NDArray[Any]] = []
+    done = 0
+    for gone, rows in zip(stretches, put, strict=True):
+        parts += (old[..., done : gone.start], new[..., rows])
+        done = gone.stop
+    return np.concatenate((*parts, old[..., done:]), axis=-1)
