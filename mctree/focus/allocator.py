@@ -159,7 +159,9 @@ class Allocator:
         families = Families.of(entries)
         heat = families.most(history.heat)
         cold = families.whole(entries, end, np.flatnonzero(heat < -self.threshold))
-        protected = families.siblings(cold).reach(entries) > end - self.protect
+        protected = np.zeros(len(cold), np.bool_)
+        if self.protect:
+            protected = families.siblings(cold).reach(entries) > end - self.protect
         cooling = (families.most(history.opened)[cold] >= step - self.cooldown) & ~protected
         ready = cold[~(protected | cooling)]
         chosen = ready[_least(heat[ready], self.max_edits)]
@@ -198,7 +200,8 @@ def wishes(scores: NDArray[np.floating[Any]], n: int) -> NDArray[np.float64]:
     given = np.asarray(scores)
     if given.shape != (n,) or given.dtype.kind not in "fiu":
         raise UsageError(f"a lens scores each of {n} entries by a number, not as {given.dtype} {list(given.shape)}")
-    wished = np.minimum(np.maximum(given, -1.0, dtype=np.float64), 1.0)
+    wished = np.maximum(given, -1.0, dtype=np.float64)
+    np.minimum(wished, 1.0, out=wished)
     np.copyto(wished, 0.0, where=np.isnan(wished))
     return wished
 

@@ -127,7 +127,8 @@ class SimilarityLens(BlocksLens):
         query: the question.
         budget: what the working context may cost.
         gist_set: the set to go by; the default one if none is named.
-        effort: how many gists and blocks to compare at most; a small part of all if None.
+        effort: how many gists and blocks to look at together; a small part of all if None.  One node of each level is
+            expanded at least, whatever it says.
 
     Attributes:
         sought: all that was found, and at what effort.

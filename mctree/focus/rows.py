@@ -67,9 +67,11 @@ class Rows:
     def made(cls, n: int, **columns: ArrayLike) -> Self:
         """`n` rows, of one array or one number for each column."""
         integers, reals = np.empty((len(cls.INTEGERS), n), np.int64), np.empty((len(cls.REALS), n))
-        for row, name in zip((*integers, *reals), (*cls.INTEGERS, *cls.REALS), strict=True):
-            row[:] = columns.pop(name)
-        assert not columns, f"{cls.__name__} has no columns {sorted(columns)}"
+        for row, name in enumerate(cls.INTEGERS):
+            integers[row] = columns[name]
+        for row, name in enumerate(cls.REALS):
+            reals[row] = columns[name]
+        assert len(columns) == len(integers) + len(reals), f"{cls.__name__} has no such columns: {sorted(columns)}"
         return cls(integers, reals)
 
     @classmethod

@@ -16,7 +16,7 @@ from mctree.focus.diff import Diff
 from mctree.focus.draft import Draft
 from mctree.focus.entries import Entries, Nodes
 from mctree.focus.ground import Children, Ground
-from mctree.focus.history import ARRIVED, COLLAPSED, NEVER, History
+from mctree.focus.history import ARRIVED, NEVER, History
 from mctree.focus.siblings import Families
 from mctree.testing import FocusMachine
 from tests.planting import Patch, Plants, assert_found, wrapped
@@ -122,16 +122,6 @@ def no_cooldown_for_what_was_expanded(patch: Patch) -> None:
 @mutant
 def no_cooldown_for_what_was_collapsed(patch: Patch) -> None:
     patch.setattr(allocating, "COLLAPSED", 7)
-
-
-@mutant
-def no_cooldown_for_what_was_opened_over_what_is_forced_shut(patch: Patch) -> None:
-    def edit(real: Any, self: Draft, *args: Any) -> None:
-        real(self, *args)
-        shut = (self.history.edit == COLLAPSED) & (self.history.born == self.step)
-        self.history = forgetting(self.history, shut, opened=NEVER)
-
-    wrapped(patch, Draft, "edit", edit)
 
 
 @mutant
