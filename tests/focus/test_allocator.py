@@ -94,6 +94,21 @@ def test_a_node_that_was_just_expanded_waits_also_where_what_was_opened_below_it
     assert edits == [(0, 1), (0, 1), (1, 0)]
 
 
+def test_a_node_that_was_just_collapsed_waits_also_where_a_part_of_it_has_died() -> None:
+    world = PaperWorld()
+    world.place(1, [32] * 1000)
+    world.place(2, [32] * 24)
+    context = WorkingContext.around(world.ground(), [(995 * 32, 996 * 32)], 500)
+    while context.step(np.where(context.entries.slot >= 992 * 32, -1.0, 0.0)).collapsed:
+        pass
+    assert "2:31" in names(context)
+    world.remove(2)
+    change = context.refocus(world.ground())
+    assert [str(change.diff.entered.address(i)) for i in range(len(change.diff.entered))] == ["2:31"]
+    change = context.step(scored(context, n2_31=1.0))
+    assert (change.expanded, change.blocked.cooldown) == (0, 1)
+
+
 def test_the_protected_end_stays_unless_the_budget_forces_it() -> None:
     world = PaperWorld()
     world.place(1, [32] * 1100)

@@ -16,7 +16,7 @@ from mctree.focus.diff import Diff
 from mctree.focus.draft import Draft
 from mctree.focus.entries import Entries, Nodes
 from mctree.focus.ground import Children, Ground
-from mctree.focus.history import ARRIVED, NEVER, History
+from mctree.focus.history import NEVER, History
 from mctree.focus.siblings import Families
 from mctree.testing import FocusMachine
 from tests.planting import Patch, Plants, assert_found, wrapped
@@ -103,18 +103,11 @@ def nothing_makes_room_for_what_arrives(patch: Patch) -> None:
     patch.setattr(Draft, "fit", lambda self, budget, allocator: 0)
 
 
-def forgetting(history: History, rows: Any, **columns: int) -> History:
-    """The same with other numbers in some rows."""
-    integers = history.integers.copy()
-    for name, value in columns.items():
-        integers[History.INTEGERS.index(name)][rows] = value
-    return History(integers, history.reals)
-
-
 @mutant
 def no_cooldown_for_what_was_expanded(patch: Patch) -> None:
     def unwanted(real: Any, self: Allocator, entries: Entries, history: History, *rest: int) -> Any:
-        return real(self, entries, forgetting(history, slice(None), opened=NEVER), *rest)
+        columns = {name: getattr(history, name) for name in (*History.INTEGERS, *History.REALS)}
+        return real(self, entries, History.made(len(history), **{**columns, "opened": NEVER}), *rest)
 
     wrapped(patch, Allocator, "_unwanted", unwanted)
 
@@ -122,17 +115,6 @@ def no_cooldown_for_what_was_expanded(patch: Patch) -> None:
 @mutant
 def no_cooldown_for_what_was_collapsed(patch: Patch) -> None:
     patch.setattr(allocating, "COLLAPSED", 7)
-
-
-@mutant
-def what_lost_a_part_need_not_wait(patch: Patch) -> None:
-    def look_again(real: Any, self: Draft, marked: Any) -> None:
-        before = len(self._changes)
-        real(self, marked)
-        for _, entered in self._changes[before:]:
-            self.history = forgetting(self.history, entered, edit=ARRIVED, opened=NEVER)
-
-    wrapped(patch, Draft, "look_again", look_again)
 
 
 @mutant
