@@ -7,6 +7,7 @@
     covers      with which entries it begins
     siblings    which entries can be collapsed
     allocator   which are expanded and which collapsed, given scores
+    history     how they came to be what they are
     draft       how it changes as a whole or not at all
     arrivals    what is different on a newer ground
     diff        what has entered and left
@@ -23,13 +24,14 @@ The allocator and what it works on are functions of arrays: they read no store, 
 
 from __future__ import annotations
 
-from mctree.focus.allocator import Allocator, Blocked, History, Plan
+from mctree.focus.allocator import Allocator, Blocked, Plan
 from mctree.focus.checking import Breach
 from mctree.focus.context import Change, WorkingContext
 from mctree.focus.diff import Diff
 from mctree.focus.driving import converge, focus
 from mctree.focus.entries import IMAGE_MODALITY, SEVERAL, TEXT_MODALITY, Entries, Facts, Nodes
 from mctree.focus.ground import Grafts, Ground, Tails
+from mctree.focus.history import History
 from mctree.focus.lens import FEATURES, Lens, Look
 from mctree.focus.lenses import BlocksLens, RecencyLens, SimilarityLens, SpansLens
 from mctree.focus.seeking import Sought, afford, seek

@@ -19,55 +19,16 @@ from numpy.typing import NDArray
 
 from mctree.errors import UsageError
 from mctree.focus.entries import Entries
-from mctree.focus.ground import Grafts
-from mctree.focus.rows import Integer, Real, Rows
-from mctree.focus.siblings import Siblings, siblings
+from mctree.focus.history import COLLAPSED, History
+from mctree.focus.siblings import Families, Siblings, siblings
 
-__all__ = ["ARRIVED", "COLLAPSED", "EXPANDED", "NEW", "Allocator", "Blocked", "History", "Plan", "coldest", "wishes"]
-
-ARRIVED, EXPANDED, COLLAPSED = 0, 1, -1
-"""How an entry came to be one: it was there at first or is new, its parent was expanded, its children collapsed."""
-
-NEW = -1
-"""The origin of an entry that was none before."""
+__all__ = ["Allocator", "Blocked", "Plan", "coldest", "wishes"]
 
 _LOOKED_AT = 64
 """Of the entries that could be expanded, a step looks at this many of the most wanted ones."""
 
-
-class History(Rows):
-    """What happened to entries, one row each.
-
-    Attributes:
-        born: the step in which the entry came to be one, `int64 [n]`.
-        edit: `ARRIVED`, `EXPANDED` or `COLLAPSED`, `int64 [n]`.
-        origin: which entry it was when the present change began, `NEW` if none, `int64 [n]`.
-        heat: the last score, in [-1, 1]; of what was expanded or collapsed since, that of where it came from; 0 for
-            what has just arrived, `float64 [n]`.
-    """
-
-    __slots__ = ()
-
-    born = Integer()
-    edit = Integer()
-    origin = Integer()
-    heat = Real()
-
-    def begun(self) -> History:
-        """The same at the beginning of a change."""
-        integers = self.integers.copy()
-        integers[History.INTEGERS.index("origin")] = np.arange(len(self))
-        return History(integers, self.reals)
-
-    def renewed(self) -> History:
-        """The same of entries that are no longer what they were."""
-        integers = self.integers.copy()
-        integers[History.INTEGERS.index("origin")] = NEW
-        return History(integers, self.reals)
-
-    def scored(self, heat: NDArray[np.float64]) -> History:
-        """The same with other scores."""
-        return History(self.integers, heat[None, :])
+_MANY = 256
+"""From so many numbers on, the least of them are set apart before they are sorted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +108,7 @@ class Allocator:
             if getattr(self, name) < least:
                 raise UsageError(f"{name} of an allocator must be at least {least}, not {getattr(self, name)}")
 
-    def plan(self, entries: Entries, history: History, budget: int, step: int, end: int, grafts: Grafts) -> Plan:
+    def plan(self, entries: Entries, history: History, budget: int, step: int, end: int) -> Plan:
         """What to change, given the scores in `history.heat`.
 
         Args:
@@ -156,69 +117,63 @@ class Allocator:
             budget: what they may cost together.
             step: the number of this step.
             end: the position behind all that was placed on the timeline.
-            grafts: the images of the timeline.
         """
         hot, cooling = self._wanted(entries, history, step)
-        cold, gains, held = self._unwanted(entries, history, step, end, grafts)
+        cold, gains, held = self._unwanted(entries, history, step, end)
         free = budget - int(entries.cost.sum())
         # What could not be afforded even with all that may be collapsed for it need not be looked at.
         most = free + sum(sorted(gains, reverse=True)[: self.max_edits - 1])
-        payable = hot[entries.growth[hot] <= most]
-        best = payable[::-1][_least(-history.heat[payable[::-1]], max(_LOOKED_AT, self.max_edits))]
+        payable = np.flatnonzero(hot & (entries.growth <= most))[::-1]
+        best = payable[_least(-history.heat[payable], max(_LOOKED_AT, self.max_edits))]
+        growth = entries.growth[best].tolist()
         expand: list[int] = []
-        edits = paid = unpaid = 0
-        for entry, growth in zip(best.tolist(), entries.growth[best].tolist(), strict=True):
-            if edits == self.max_edits:
+        edits = paid = tried = 0
+        while edits < self.max_edits:
+            room = free + sum(gains[paid : paid + self.max_edits - edits - 1])
+            found = next((i for i in range(tried, len(best)) if growth[i] <= room), None)
+            if found is None:
+                tried = len(best)
                 break
-            room, last = free, paid
-            while room < growth and last < len(gains) and edits + 1 + last - paid < self.max_edits:
-                room += gains[last]
-                last += 1
-            if room < growth:
-                unpaid += 1
-                continue
-            expand.append(entry)
-            edits += 1 + last - paid
-            free, paid = room - growth, last
+            expand.append(found)
+            free, edits, tried = free - growth[found], edits + 1, found + 1
+            while free < 0:
+                free, edits, paid = free + gains[paid], edits + 1, paid + 1
+        unpaid = tried - len(expand)
         done = min(len(gains), paid + self.max_edits - edits)
         blocked = Blocked(
-            budget=len(hot) - len(payable) + unpaid,
+            budget=int(np.count_nonzero(hot)) - len(payable) + unpaid,
             cooldown=cooling + held.cooldown,
             protected=held.protected,
             limit=len(payable) - unpaid - len(expand) + held.limit + len(gains) - done,
         )
-        return Plan(np.sort(np.array(expand, np.int64)), cold.take(np.argsort(cold.first[:done])), blocked)
+        return Plan(np.sort(best[expand]), cold.take(np.argsort(cold.first[:done])), blocked)
 
-    def _wanted(self, entries: Entries, history: History, step: int) -> tuple[NDArray[np.int64], int]:
-        """The entries to expand, ascending, and how many more are cooling down."""
-        hot = np.flatnonzero((history.heat > self.threshold) & (entries.level > 0))
-        cooling = (history.edit[hot] == COLLAPSED) & (history.born[hot] >= step - self.cooldown)
-        return hot[~cooling], int(np.count_nonzero(cooling))
+    def _wanted(self, entries: Entries, history: History, step: int) -> tuple[NDArray[np.bool_], int]:
+        """Which entries to expand, and how many more are cooling down."""
+        hot = (history.heat > self.threshold) & (entries.level > 0)
+        cooling = hot & (history.edit == COLLAPSED) & (history.born >= step - self.cooldown)
+        return hot & ~cooling, int(np.count_nonzero(cooling))
 
-    def _unwanted(
-        self, entries: Entries, history: History, step: int, end: int, grafts: Grafts
-    ) -> tuple[Siblings, list[int], Blocked]:
+    def _unwanted(self, entries: Entries, history: History, step: int, end: int) -> tuple[Siblings, list[int], Blocked]:
         """The coldest siblings to collapse, coldest first, the gain of each, and how many more there are."""
-        if not (history.heat < -self.threshold).any():
-            return Siblings.none(), [], Blocked()
-        groups = siblings(entries, end, grafts)
-        heat = groups.warmest(history.heat)
-        cold = np.flatnonzero(heat < -self.threshold)
-        groups, heat = groups.take(cold), heat[cold]
-        young = (history.edit == EXPANDED) & (history.born >= step - self.cooldown)
-        protected = groups.reach(entries) > end - self.protect
-        cooling = groups.any(young) & ~protected
-        ready = np.flatnonzero(~(protected | cooling))
+        families = Families.of(entries)
+        heat = families.most(history.heat)
+        cold = families.whole(entries, end, np.flatnonzero(heat < -self.threshold))
+        protected = np.zeros(len(cold), np.bool_)
+        if self.protect:
+            protected = families.siblings(cold).reach(entries) > end - self.protect
+        cooling = (families.most(history.opened)[cold] >= step - self.cooldown) & ~protected
+        ready = cold[~(protected | cooling)]
         chosen = ready[_least(heat[ready], self.max_edits)]
         held = Blocked(
             cooldown=int(np.count_nonzero(cooling)),
             protected=int(np.count_nonzero(protected)),
             limit=len(ready) - len(chosen),
         )
-        return groups.take(chosen), groups.gain(entries)[chosen].tolist(), held
+        return families.siblings(chosen), families.gain(entries)[chosen].tolist(), held
 
 
-def coldest(entries: Entries, history: History, excess: int, end: int, grafts: Grafts, protect: int) -> Siblings:
+def coldest(entries: Entries, history: History, excess: int, end: int, protect: int) -> Siblings:
     """What to collapse at once so that the cost falls by `excess`, or as far as one round of collapses goes.
 
     Args:
@@ -226,12 +181,11 @@ def coldest(entries: Entries, history: History, excess: int, end: int, grafts: G
         history: of the same entries.
         excess: by how much the cost is too high.
         end: the position behind all that was placed on the timeline.
-        grafts: the images of the timeline.
         protect: so many positions at the end come last.
     """
-    groups = siblings(entries, end, grafts)
+    groups = siblings(entries, end)
     protected = groups.reach(entries) > end - protect
-    order = np.lexsort((np.arange(len(groups)), groups.warmest(history.heat), protected))
+    order = np.lexsort((np.arange(len(groups)), groups.most(history.heat), protected))
     saved = np.cumsum(groups.gain(entries)[order])
     enough = int(np.searchsorted(saved, excess)) + 1
     return groups.take(np.sort(order[:enough]))
@@ -246,16 +200,17 @@ def wishes(scores: NDArray[np.floating[Any]], n: int) -> NDArray[np.float64]:
     given = np.asarray(scores)
     if given.shape != (n,) or given.dtype.kind not in "fiu":
         raise UsageError(f"a lens scores each of {n} entries by a number, not as {given.dtype} {list(given.shape)}")
-    wished = given.astype(np.float64)
-    return np.where(np.isnan(wished), 0.0, np.clip(wished, -1.0, 1.0))
+    wished = np.maximum(given, -1.0, dtype=np.float64)
+    np.minimum(wished, 1.0, out=wished)
+    np.copyto(wished, 0.0, where=np.isnan(wished))
+    return wished
 
 
 def _least(values: NDArray[np.float64], count: int) -> NDArray[np.int64]:
     """Where the least so many values stand, in ascending order; of equal ones the first come first."""
-    if len(values) > count:
-        bound = np.partition(values, count - 1)[count - 1]
-        below = np.flatnonzero(values < bound)
-        some = np.concatenate((below, np.flatnonzero(values == bound)[: count - len(below)]))
-    else:
-        some = np.arange(len(values))
-    return some[np.argsort(values[some], kind="stable")]
+    some = np.arange(len(values))
+    if len(values) > max(count, _MANY):
+        some = np.flatnonzero(values <= np.partition(values, count - 1)[count - 1])
+    order = np.argsort(values[some], kind="stable")[:count]
+    found: NDArray[np.int64] = some[order]
+    return found

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mctree.errors import BudgetTooSmall, UsageError
-from mctree.focus.allocator import ARRIVED, NEW, Allocator, Blocked, History, wishes
+from mctree.focus.allocator import Allocator, Blocked, wishes
 from mctree.focus.arrivals import arrived, stay, touched
 from mctree.focus.checking import Breach, first_breach
 from mctree.focus.covers import around, newest, require, smallest
@@ -26,6 +26,7 @@ from mctree.focus.diff import Diff
 from mctree.focus.draft import Draft
 from mctree.focus.entries import Entries, Nodes
 from mctree.focus.ground import BLOCK, Ground
+from mctree.focus.history import History
 from mctree.focus.lens import Lens, Look
 from mctree.focus.siblings import Siblings, siblings
 from mctree.focus.tally import Tally
@@ -85,7 +86,7 @@ class WorkingContext:
         self.tally = Tally()
         self._ground = ground
         self._entries = Entries.of(ground, nodes)
-        self._history = History.made(len(nodes), born=0, edit=ARRIVED, origin=NEW, heat=0.0)
+        self._history = History.new(len(nodes), 0)
         self._step = 0
         if self.cost > budget:
             raise BudgetTooSmall(f"a budget of {budget} is too small for a view that costs {self.cost}", self.cost)
@@ -226,9 +227,7 @@ class WorkingContext:
         for _ in range(1 if isinstance(lens, np.ndarray) else self.allocator.rounds):
             scores = lens if isinstance(lens, np.ndarray) else lens.score(self._look(draft))
             draft.history = draft.history.scored(wishes(scores, len(draft.entries)))
-            plan = self.allocator.plan(
-                draft.entries, draft.history, self.budget, draft.step, self._ground.end, self._ground.grafts
-            )
+            plan = self.allocator.plan(draft.entries, draft.history, self.budget, draft.step, self._ground.end)
             blocked += plan.blocked
             if not plan:
                 break
@@ -273,7 +272,7 @@ class WorkingContext:
         """
         address = as_address(node)
         entries = self._entries
-        groups = siblings(entries, self._ground.end, self._ground.grafts)
+        groups = siblings(entries, self._ground.end)
         above = groups.nodes(entries, self._ground.grafts)
         is_it = (above.space == address.space) & (above.level == address.level) & (above.index == address.index)
         if not is_it.any():

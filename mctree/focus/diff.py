@@ -6,6 +6,7 @@ first change is as it was: what a model has computed of it stays good.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,17 +34,18 @@ class Diff:
     entered_at: NDArray[np.int64]
 
     @classmethod
-    def between(cls, before: Entries, after: Entries, origin: NDArray[np.int64]) -> Diff:
+    def between(
+        cls, before: Entries, after: Entries, changes: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]
+    ) -> Diff:
         """The difference of two states.
 
         Args:
             before: the old one.
             after: the new one.
-            origin: which row of the old one each row of the new one is, ascending, -1 where it has come: `int64 [n]`.
+            changes: how the one became the other, one change after another: which rows left, and which rows those that
+                entered have since then, ascending.
         """
-        gone = np.ones(len(before), np.bool_)
-        gone[origin[origin >= 0]] = False
-        left, entered = np.flatnonzero(gone), np.flatnonzero(origin < 0)
+        left, entered = changes[0] if len(changes) == 1 else _overall(len(before), changes)
         return cls(before.take(left), left, after.take(entered), entered)
 
     def __bool__(self) -> bool:
@@ -63,3 +65,21 @@ class Diff:
         order[kept] = np.arange(len(kept))
         order[self.entered_at] = len(kept) + np.arange(len(self.entered_at))
         return after.take(order)
+
+
+def _overall(
+    n: int, changes: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Which of `n` rows left, and which rows entered, by changes that follow each other.
+
+    What entered by one and left by a later one is in neither.
+    """
+    origin = np.arange(n)
+    for left, entered in changes:
+        kept = np.delete(origin, left)
+        stayed = np.ones(len(kept) + len(entered), np.bool_)
+        stayed[entered] = False
+        origin = np.full(len(stayed), -1)
+        origin[stayed] = kept
+    new = origin < 0
+    return np.delete(np.arange(n), origin[~new]), np.flatnonzero(new)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mctree.focus.allocator import ARRIVED, COLLAPSED, EXPANDED, NEW, Allocator, History, coldest
+from mctree.focus.allocator import Allocator, coldest
 from mctree.focus.diff import Diff
 from mctree.focus.entries import SEVERAL, UNKNOWN, Entries, Nodes
 from mctree.focus.ground import Ground
+from mctree.focus.history import COLLAPSED, EXPANDED, History
 from mctree.focus.siblings import Siblings
 
 __all__ = ["Draft"]
@@ -36,11 +37,12 @@ class Draft:
     def __init__(self, ground: Ground, entries: Entries, history: History, step: int) -> None:
         self.ground = ground
         self.entries = entries
-        self.history = history.begun()
+        self.history = history
         self.step = step
         self.expanded = self.collapsed = 0
         self.stays = (0, 0)
         self._before = entries
+        self._changes: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
 
     @property
     def cost(self) -> int:
@@ -51,29 +53,32 @@ class Draft:
         """Expand entries and collapse runs of them, no entry being in two of these."""
         entries, history, e = self.entries, self.history, len(expand)
         below = self.ground.children(entries.nodes.take(expand))
-        counts = np.diff(below.bounds)
+        counts = below.bounds[1:] - below.bounds[:-1]
         above = collapse.nodes(entries, self.ground.grafts)
         # The children of a document's node are the document's; those of a node of several have to be asked.
-        inherited = np.where(entries.document[expand] == SEVERAL, UNKNOWN, entries.document[expand])
+        owner = entries.document[expand]
+        inherited = np.where(owner == SEVERAL, UNKNOWN, owner)
         document = np.concatenate((np.repeat(inherited, counts), collapse.document(entries)))
         new = Entries.of(self.ground, Nodes.joined([below.nodes, above]), document)
-        heat = np.concatenate((np.repeat(history.heat[expand], counts), collapse.warmest(history.heat)))
-        edit = np.repeat([EXPANDED, COLLAPSED], [len(below.nodes), len(collapse)])
-        past = History.made(len(new), born=self.step, edit=edit, origin=NEW, heat=heat)
-
+        children = len(below.nodes)
+        past = History.made(
+            len(new),
+            born=self.step,
+            edit=np.where(np.arange(len(new)) < children, EXPANDED, COLLAPSED),
+            opened=np.concatenate((np.full(children, self.step), collapse.most(history.opened))),
+            heat=np.concatenate((np.repeat(history.heat[expand], counts), collapse.most(history.heat))),
+        )
         first, stop = np.concatenate((expand, collapse.first)), np.concatenate((expand + 1, collapse.stop))
-        parents = below.bounds[-1] + np.arange(len(collapse) + 1)
-        begin = np.concatenate((below.bounds[:-1], parents[:-1]))
-        end = np.concatenate((below.bounds[1:], parents[1:]))
+        bounds = np.concatenate((below.bounds, children + 1 + np.arange(len(collapse))))
         order = np.argsort(first)
         stretches = list(map(slice, first[order].tolist(), stop[order].tolist()))
-        put = list(map(slice, begin[order].tolist(), end[order].tolist()))
+        put = list(map(slice, bounds[order].tolist(), bounds[order + 1].tolist()))
 
-        born = [history.born[gone] for gone in stretches]
-        left = sum(map(len, born))
-        self.stays = self.stays[0] + self.step * left - int(sum(map(np.sum, born))), self.stays[1] + left
+        left = np.sort(np.concatenate((expand, collapse.rows)))
+        self.stays = self.stays[0] + int((self.step - history.born[left]).sum()), self.stays[1] + len(left)
         self.entries = entries.splice(stretches, new, put)
         self.history = history.splice(stretches, past, put)
+        self._changes.append((left, _entered(first[order], stop[order], bounds[order + 1] - bounds[order])))
         self.expanded += e
         self.collapsed += len(collapse)
 
@@ -85,8 +90,7 @@ class Draft:
         """
         before = self.collapsed
         while (excess := self.cost - budget) > 0:
-            grafts, end = self.ground.grafts, self.ground.end
-            groups = coldest(self.entries, self.history, excess, end, grafts, allocator.protect)
+            groups = coldest(self.entries, self.history, excess, self.ground.end, allocator.protect)
             assert len(groups), "whatever costs more than the smallest cover can be collapsed"
             self.edit(np.empty(0, np.int64), groups)
         return self.collapsed - before
@@ -94,13 +98,14 @@ class Draft:
     def keep(self, rows: NDArray[np.bool_]) -> None:
         """Drop all other rows."""
         self.entries, self.history = self.entries.take(rows), self.history.take(rows)
+        self._changes.append((np.flatnonzero(~rows), np.empty(0, np.int64)))
 
     def arrive(self, nodes: Nodes) -> None:
         """Take in nodes that have come to exist, each at its place."""
         if not len(nodes):
             return
         new = Entries.of(self.ground, nodes)
-        self._join(new, History.made(len(new), born=self.step, edit=ARRIVED, origin=NEW, heat=0.0))
+        self._join(new, History.new(len(new), self.step))
 
     def look_again(self, marked: NDArray[np.bool_]) -> None:
         """Ask the ground again about some rows; those of which it says something else have come anew."""
@@ -110,7 +115,7 @@ class Draft:
         old = self.entries.take(rows)
         new = Entries.of(self.ground, old.nodes, np.where(old.document == SEVERAL, UNKNOWN, old.document))
         changed = ~old.same(new)
-        past = self.history.take(rows[changed]).renewed()
+        past = self.history.take(rows[changed])
         stay = np.ones(len(self.entries), np.bool_)
         stay[rows[changed]] = False
         self.keep(stay)
@@ -118,10 +123,19 @@ class Draft:
 
     def done(self) -> Diff:
         """What has become different."""
-        return Diff.between(self._before, self.entries, self.history.origin)
+        return Diff.between(self._before, self.entries, self._changes)
 
     def _join(self, new: Entries, past: History) -> None:
         entries = Entries.joined([self.entries, new])
         order = np.lexsort((entries.start, entries.slot))
         self.entries = entries.take(order)
         self.history = History.joined([self.history, past]).take(order)
+        self._changes.append((np.empty(0, np.int64), np.flatnonzero(order >= len(order) - len(new))))
+
+
+def _entered(first: NDArray[np.int64], stop: NDArray[np.int64], come: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Which rows are new where `come` rows each have replaced stretches of rows [first, stop)."""
+    # Each stretch begins where it did, moved by what those before it have grown.
+    grown = come - (stop - first)
+    begin = first + np.cumsum(grown) - grown
+    return np.repeat(begin - np.cumsum(come) + come, come) + np.arange(come.sum())

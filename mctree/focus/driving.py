@@ -54,7 +54,8 @@ def focus(
         budget: what the entries may cost together.
         allocator: the rules by which it gets there.
         gist_set: the set to go by; the default one if none is named.
-        effort: how many gists and blocks to compare at most; a small part of all if None.
+        effort: how many gists and blocks to look at together; a small part of all if None.  One node of each level is
+            expanded at least, whatever it says.
 
     Raises:
         BudgetTooSmall: not even the coarsest view fits.

@@ -120,7 +120,8 @@ class Entries(Rows):
         """
         known = np.full(len(nodes), UNKNOWN, np.int64) if document is None else document
         facts = ground.facts(nodes, known)
-        return cls(np.vstack((nodes.integers, *ground.spans(nodes), facts.integers)), facts.reals)
+        start, stop = ground.spans(nodes)
+        return cls(np.concatenate((nodes.integers, start[None], stop[None], facts.integers)), facts.reals)
 
     @property
     def nodes(self) -> Nodes:

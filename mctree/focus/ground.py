@@ -21,7 +21,7 @@ from mctree.focus.entries import Facts, Nodes
 from mctree.focus.rows import Integer, Rows
 from mctree.geometry import IMAGE, TEXT, World, intervals
 
-__all__ = ["BLOCK", "TILE", "Children", "Grafts", "Ground", "Tails", "widths"]
+__all__ = ["BLOCK", "TILE", "Children", "Grafts", "Ground", "Tails", "parents", "widths"]
 
 BLOCK, TILE = TEXT.block, IMAGE.block
 """LOD0 positions of a block of the timeline, and of a tile of an arena."""
@@ -32,12 +32,15 @@ _ABOVE_ALL = 1 << 62
 _LEVELS = 257
 """Levels that an address can name, and one above."""
 
-_WIDTHS = np.full((2, _LEVELS), _ABOVE_ALL, np.int64)
-_FANOUTS = np.ones((2, _LEVELS), np.int64)
-for _row, _shape in enumerate((TEXT, IMAGE)):
-    _WIDTHS[_row, : len(_shape.widths)] = _shape.widths
-    _FANOUTS[_row, 1 : _shape.max_level + 1] = [_shape.fanout(level) for level in range(_shape.max_level)]
-    _FANOUTS[_row, 1] = 1  # what a gist of level 1 is expanded into is one entry
+_WIDTHS, _SPANS = np.full((2, 2 * _LEVELS), _ABOVE_ALL, np.int64)
+_FANOUTS = np.ones(2 * _LEVELS, np.int64)
+"""By level, for the timeline and then for arenas: LOD0 positions of a node and of an entry, and into how many entries
+one is expanded.  At level 0 an entry is a whole block or tile, which is all that a gist of level 1 has below it."""
+for _first, _shape in ((0, TEXT), (_LEVELS, IMAGE)):
+    _levels = slice(_first, _first + len(_shape.widths))
+    _WIDTHS[_levels] = _SPANS[_levels] = _shape.widths
+    _SPANS[_first] = _shape.block
+    _FANOUTS[_levels][2:] = [_shape.fanout(_level) for _level in range(1, _shape.max_level)]
 
 
 class Grafts(Rows):
@@ -94,7 +97,20 @@ class Children:
 
 def widths(space: NDArray[np.int64], level: NDArray[np.int64]) -> NDArray[np.int64]:
     """LOD0 positions that a node spans: `int64 [n]`; more than any tree has where there is no such level."""
-    return _WIDTHS.take(level + _LEVELS * (space > 0))
+    return _WIDTHS.take(_places(space, level))
+
+
+def _places(space: NDArray[np.int64], level: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where what is known by level stands."""
+    return level + _LEVELS * (space > 0) if space.any() else level
+
+
+def parents(space: NDArray[np.int64], level: NDArray[np.int64], index: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The index of the node above each entry, within its level: `int64 [n]`."""
+    above = index // BLOCK  # on the timeline a node of any level has as many children as a block has tokens
+    if space.any():
+        above = np.where(space > 0, index // np.where(level > 0, IMAGE.fanout(1), TILE), above)
+    return above
 
 
 class Ground(ABC):
@@ -138,10 +154,9 @@ class Ground(ABC):
 
     def spans(self, nodes: Nodes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The LOD0 positions [start, stop) of their spaces that entries span."""
-        width = widths(nodes.space, nodes.level)
-        start = nodes.index * width
-        # At level 0 an entry is a whole block or tile.
-        return start, start + np.maximum(width, np.where(nodes.space > 0, TILE, BLOCK))
+        place = _places(nodes.space, nodes.level)
+        start = nodes.index * _WIDTHS.take(place)
+        return start, start + _SPANS.take(place)
 
     def exist(self, nodes: Nodes) -> NDArray[np.bool_]:
         """Which nodes exist as entries: `bool [n]`; blocks and tiles exist if any of their positions does."""
@@ -160,14 +175,17 @@ class Ground(ABC):
             found |= late & (nodes.index >= self.end) & (nodes.index < self.end + BLOCK * len(self.tails))
         return found
 
-    def _living(self, nodes: Nodes) -> NDArray[np.bool_]:
-        """Which nodes are not wholly dead, where whatever is above them exists: `bool [n]`."""
+    def _living(self, nodes: Nodes) -> NDArray[np.bool_] | None:
+        """Which nodes are not wholly dead, where whatever is above them exists: `bool [n]`; None if all are."""
+        spaces = set(nodes.space.tolist()) if len(self.grafts) else {0}
+        worlds = [(space, self.arena(space) if space else self.world) for space in spaces]
+        if not any(len(world.dead) for _, world in worlds):
+            return None
+        spans = np.column_stack(self.spans(nodes))
         found = np.ones(len(nodes), np.bool_)
-        for space in set(nodes.space.tolist()):
-            dead = (self.arena(space) if space else self.world).dead
-            if len(dead):
-                some = np.flatnonzero(nodes.space == space)
-                found[some] = ~intervals.covers(dead, np.column_stack(self.spans(nodes.take(some))))
+        for space, world in worlds:
+            some = nodes.space == space
+            found[some] = ~intervals.covers(world.dead, spans[some])
         return found
 
     def tail_nodes(self) -> Nodes:
@@ -180,25 +198,31 @@ class Ground(ABC):
 
         A block or a tile for one of level 1, and the children of an image's root for its slot.
         """
-        space, level, index = nodes.space, nodes.level, nodes.index
-        graft = np.where((space == 0) & (level == 1), self.grafts.at(index), -1)
-        image = graft >= 0
-        if image.any():
-            space, level, index = space.copy(), level.copy(), index.copy()
-            space[image], level[image] = self.grafts.space[graft[image]], self.grafts.level[graft[image]]
-            index[image] = self.grafts.index[graft[image]]
-        kind = (space > 0).view(np.uint8)
-        count = _FANOUTS[kind, level]
-        step = np.where(level == 1, _WIDTHS[kind, 1], 1)
-        bounds = np.concatenate(([0], np.cumsum(count)))
-        child = np.arange(bounds[-1]) - np.repeat(bounds[:-1], count)
-        first = np.vstack(
-            (space, level - 1, index * count * step, nodes.slot, np.where(space > 0, 0, widths(space, level - 1)))
+        space, level, index, slot = nodes.integers
+        if len(self.grafts):
+            graft = np.where((space == 0) & (level == 1), self.grafts.at(index), -1)
+            image = graft >= 0
+            space, level, index = (
+                np.where(image, there[graft], here)
+                for there, here in zip(self.grafts.integers[1:], (space, level, index), strict=True)
+            )
+        place = _places(space, level)
+        count, wide = _FANOUTS.take(place), _WIDTHS.take(place - 1)
+        bounds = np.zeros(len(nodes) + 1, np.int64)
+        np.cumsum(count, out=bounds[1:])
+        above = np.repeat(np.arange(len(nodes)), count)
+        # A child's number within its level follows from where it begins, also at level 0, whose nodes are positions.
+        start = (index * _WIDTHS.take(place) - bounds[:-1] * wide)[above] + np.arange(len(above)) * wide[above]
+        space = space[above]
+        made = Nodes.made(
+            len(above),
+            space=space,
+            level=(level - 1)[above],
+            index=start // wide[above],
+            slot=np.where(space > 0, slot[above], start),
         )
-        spaces, below, found, slot, wide = np.repeat(first, count, axis=1)
-        made = Nodes.made(len(child), space=spaces, level=below, index=found + child, slot=slot + wide * child)
         exist = self._living(made)
-        if exist.all():
+        if exist is None or exist.all():
             return Children(made, bounds)
         before = np.concatenate(([0], np.cumsum(exist)))
         return Children(made.take(exist), before[bounds])

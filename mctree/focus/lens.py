@@ -13,8 +13,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from mctree.focus.allocator import History
 from mctree.focus.entries import IMAGE_MODALITY, Entries
+from mctree.focus.history import History
 from mctree.geometry import World
 
 __all__ = ["FEATURES", "Lens", "Look"]

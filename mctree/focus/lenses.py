@@ -42,13 +42,15 @@ class RecencyLens:
     """The newest at LOD0, and whatever is older the coarser the older it is.
 
     Up to some distance from the end, which follows from the budget, blocks are wanted at LOD0; from there on one level
-    more each time that the distance grows by the fan-out.
+    more each time that the distance grows by the fan-out.  An entry is as far from the end as what is newest of it and
+    alive, which one of its children has as well: what is too coarse does not become too fine by being expanded.
     """
 
     def score(self, look: Look) -> NDArray[np.float64]:
         """See `Lens.score`."""
         entries = look.entries
-        distance = np.maximum(look.end - np.where(entries.space > 0, entries.slot + BLOCK, entries.stop), 0)
+        span = np.column_stack((entries.slot, np.where(entries.space > 0, entries.slot + BLOCK, entries.stop)))
+        distance = np.maximum(look.end - intervals.trim(look.world.dead, span)[:, 1], 0)
         levels = 1 + max(math.log(max(look.end, 1) / look.budget, TEXT.block), 0)
         reach = _FILLED * look.budget / (1 + _EACH_LEVEL * levels)
         wanted = np.where(distance < reach, 0, 1 + np.log(np.maximum(distance / reach, 1)) / math.log(TEXT.block))
@@ -125,7 +127,8 @@ class SimilarityLens(BlocksLens):
         query: the question.
         budget: what the working context may cost.
         gist_set: the set to go by; the default one if none is named.
-        effort: how many gists and blocks to compare at most; a small part of all if None.
+        effort: how many gists and blocks to look at together; a small part of all if None.  One node of each level is
+            expanded at least, whatever it says.
 
     Attributes:
         sought: all that was found, and at what effort.

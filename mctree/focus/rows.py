@@ -67,9 +67,11 @@ class Rows:
     def made(cls, n: int, **columns: ArrayLike) -> Self:
         """`n` rows, of one array or one number for each column."""
         integers, reals = np.empty((len(cls.INTEGERS), n), np.int64), np.empty((len(cls.REALS), n))
-        for row, name in zip((*integers, *reals), (*cls.INTEGERS, *cls.REALS), strict=True):
-            row[:] = columns.pop(name)
-        assert not columns, f"{cls.__name__} has no columns {sorted(columns)}"
+        for row, name in enumerate(cls.INTEGERS):
+            integers[row] = columns[name]
+        for row, name in enumerate(cls.REALS):
+            reals[row] = columns[name]
+        assert len(columns) == len(integers) + len(reals), f"{cls.__name__} has no such columns: {sorted(columns)}"
         return cls(integers, reals)
 
     @classmethod
@@ -95,11 +97,8 @@ class Rows:
             new: all rows that come in.
             put: for each stretch the rows of `new` that come in its place.
         """
-        bounds = [0, *(bound for gone in stretches for bound in (gone.start, gone.stop)), len(self)]
-        kept = [slice(*pair) for pair in zip(bounds[::2], bounds[1::2], strict=True)]
         return type(self)(
-            _spliced(self.integers, kept, new.integers, put),
-            _spliced(self.reals, kept, new.reals, put),
+            _spliced(self.integers, stretches, new.integers, put), _spliced(self.reals, stretches, new.reals, put)
         )
 
     @classmethod
@@ -117,8 +116,11 @@ class Rows:
         return same
 
 
-def _spliced(old: NDArray[Any], kept: Sequence[slice], new: NDArray[Any], put: Sequence[slice]) -> NDArray[Any]:
-    parts = [old[:, kept[0]]]
-    for rows, more in zip(put, kept[1:], strict=True):
-        parts += (new[:, rows], old[:, more])
-    return np.concatenate(parts, axis=1)
+def _spliced(old: NDArray[Any], stretches: Sequence[slice], new: NDArray[Any], put: Sequence[slice]) -> NDArray[Any]:
+    """An array with stretches of its last axis replaced: see `Rows.splice`."""
+    parts: list[NDArray[Any]] = []
+    done = 0
+    for gone, rows in zip(stretches, put, strict=True):
+        parts += (old[..., done : gone.start], new[..., rows])
+        done = gone.stop
+    return np.concatenate((*parts, old[..., done:]), axis=-1)

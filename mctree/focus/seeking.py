@@ -71,7 +71,8 @@ def seek(snapshot: Snapshot, query: str, *, gist_set: str | None = None, effort:
         snapshot: where to look.
         query: the question.
         gist_set: the set to go by; the default one if none is named.
-        effort: how many gists and blocks to look at, at most; a small part of all if None.
+        effort: how many gists and blocks to look at together; a small part of all if None.  One node of each level is
+            expanded at least, whatever it says.
 
     Raises:
         NotFoundError: there is no such gist set.

@@ -66,7 +66,7 @@ class SnapshotGround(Ground):
     def facts(self, nodes: Nodes, document: NDArray[np.int64]) -> Facts:
         """See `Ground.facts`."""
         late = (nodes.level == 0) & (nodes.index >= self.end)
-        if not late.any():
+        if not len(self.tails) or not late.any():
             return self._placed(nodes, document)
         which = (nodes.index[late] - self.end) // BLOCK
         tokens = self.tails.tokens[which]
@@ -81,9 +81,9 @@ class SnapshotGround(Ground):
 
     def _placed(self, nodes: Nodes, document: NDArray[np.int64]) -> Facts:
         level = np.maximum(nodes.level, 1)
-        index = np.where(nodes.level > 0, nodes.index, nodes.index // BLOCK)
+        index = np.where(nodes.level > 0, nodes.index, nodes.slot // BLOCK)
         found = self.snapshot.world.extents(level, index)
-        below = np.where(level == 1, found.tokens, self._existing_children(level, index))
+        below = np.where(level > 1, self._existing_children(level, index), found.tokens)
         unknown = np.flatnonzero(document == UNKNOWN)
         if len(unknown):
             document = document.copy()
@@ -94,6 +94,8 @@ class SnapshotGround(Ground):
         """How many children nodes from level 1 up have."""
         fanout = TEXT.block
         count = np.full(len(level), fanout, np.int64)
+        if not len(self.world.dead):
+            return count
         spans = np.column_stack(TEXT.span(level, index))
         holed = np.flatnonzero(intervals.meets(self.world.dead, spans) & (level > 1))
         if len(holed):

@@ -31,6 +31,7 @@ __all__ = [
     "normalise",
     "overlap",
     "points",
+    "trim",
     "within",
 ]
 
@@ -111,6 +112,26 @@ def overlap(spans: Intervals, queries: Intervals) -> NDArray[np.int64]:
     # Of the set, below a query's bound: the intervals that ended, and of an unfinished one the part up to there.
     counts = below[at >> 1] + (queries - bounds[at]) * (at & 1)
     return cast("NDArray[np.int64]", counts[:, 1] - counts[:, 0])
+
+
+def trim(spans: Intervals, queries: Intervals) -> Intervals:
+    """Each of `queries` (`int64 [m, 2]`, in any order) from its first to its last integer that is not in the set.
+
+    Each of them holds such an integer.
+    """
+    bounds = spans.ravel()
+    if not len(bounds):
+        return queries
+    # From inside an interval, the next bound is its stop; what ends inside one ends at the bound before, its start.
+    first, stop = queries.T
+    behind, before = np.searchsorted(bounds, first, side="right"), np.searchsorted(bounds, stop, side="left") - 1
+    inside, ending = _odd(behind), ~_odd(before)
+    return np.column_stack(
+        (
+            np.where(inside, bounds.take(behind, mode="clip"), first),
+            np.where(ending, bounds.take(before, mode="clip"), stop),
+        )
+    )
 
 
 def within(spans: Intervals, start: int, stop: int) -> Intervals:

@@ -9,6 +9,7 @@ breaks off in the middle, must have changed nothing.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 from hypothesis import strategies as st
@@ -29,6 +30,9 @@ _MOST_BLOCKS = 6000
 
 Node = tuple[int, ...]
 """Space, level, index."""
+
+By = Literal["scores", "hand", "commit"]
+"""What changes a context: a step, somebody, or a move to a newer commit."""
 
 
 def truth_of(ground: PaperGround) -> Truth:
@@ -61,23 +65,26 @@ class FocusMachine(RuleBasedStateMachine):
         if image:
             self._graft(data.draw(strategies.paper_images()))
         self.ground = self.world.ground()
-        self.edited: dict[Node, int] = {}
-        self.mirror: Entries | None = None
         budget = least_cost(self.ground) + data.draw(st.integers(0, 600))
         kind = data.draw(st.sampled_from(["smallest", "recent", "around", "of"]))
         if kind == "smallest":
-            self.context = WorkingContext.smallest(self.ground, budget, allocator)
+            context = WorkingContext.smallest(self.ground, budget, allocator)
         elif kind == "recent":
-            self.context = WorkingContext.recent(self.ground, budget, allocator)
+            context = WorkingContext.recent(self.ground, budget, allocator)
         elif kind == "around":
             spans = data.draw(st.lists(strategies.ranges(self.ground.end), max_size=3))
-            self.context = self._affordable(
-                lambda room: WorkingContext.around(self.ground, spans, room, allocator), budget
-            )
+            context = self._affordable(lambda room: WorkingContext.around(self.ground, spans, room, allocator), budget)
         else:
             cut = data.draw(strategies.cuts(self.ground.world, least_level=1))
-            self.context = self._affordable(lambda room: WorkingContext.of(self.ground, cut, room, allocator), budget)
-        self.mirror, self.end = self.context.entries, self.ground.end
+            context = self._affordable(lambda room: WorkingContext.of(self.ground, cut, room, allocator), budget)
+        self.watch(context)
+
+    def watch(self, context: WorkingContext) -> None:
+        """From now on drive this context, on `self.ground`, and remember what is done to it."""
+        self.context = context
+        self.mirror: Entries | None = context.entries
+        self.end = self.ground.end
+        self.edited: dict[Node, int] = {}
 
     @staticmethod
     def _affordable(make: Callable[[int], WorkingContext], budget: int) -> WorkingContext:
@@ -92,13 +99,21 @@ class FocusMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def step_by_scores(self, data: st.DataObject) -> None:
         """Take a step with scores of any kind, NaN and infinities among them."""
-        self._step(data.draw(strategies.scores(len(self.context))))
+        self.step(data.draw(strategies.scores(len(self.context))))
 
     @rule(lens=strategies.lenses(), steps=st.integers(1, 6))
     def step_by_a_lens(self, lens: Lens, steps: int) -> None:
         """Take some steps with a lens that is asked again in each round."""
         for _ in range(steps):
-            self._step(lens)
+            self.step(lens)
+
+    def step(self, lens: Lens | np.ndarray) -> Change:
+        """Take a step, which makes no more edits than it may."""
+        before, budget = self.context.entries, self.context.allocator
+        change = self.context.step(lens)
+        assert change.edits <= budget.max_edits * budget.rounds, f"{change.edits} edits in a step"
+        self._note(change, before)
+        return change
 
     @rule(data=st.data())
     def follow(self, data: st.DataObject) -> None:
@@ -178,12 +193,17 @@ class FocusMachine(RuleBasedStateMachine):
         if needed > self.context.budget:
             self._refused(lambda: self.context.refocus(ground), BudgetTooSmall)
             self.context.budget = needed + data.draw(st.integers(0, 200))
+        self.refocus(ground)
+
+    def refocus(self, ground: PaperGround) -> Change:
+        """Move to what there is now."""
         before, forced = self.context.entries, self.context.tally.forced
         change = self.context.refocus(ground)
         self.ground = ground
-        self._note(change, before, cooled=False)
+        self._note(change, before, "commit")
         assert self.context.tally.forced == forced + change.forced
         assert self.context.commit == ground.commit
+        return change
 
     @rule()
     def refuse_to_go_back(self) -> None:
@@ -199,8 +219,9 @@ class FocusMachine(RuleBasedStateMachine):
         ground = self.ground if data.draw(st.booleans()) else self.world.ground()
         before, history, tally = self.context.entries, self.context.history, repr(self.context.tally)
         ground.fails_after = after
+        by: By = "scores" if ground is self.ground else "commit"
         try:
-            if ground is self.ground:
+            if by == "scores":
                 change = self.context.step(data.draw(strategies.scores(len(self.context))))
             else:
                 change = self.context.refocus(ground)
@@ -210,7 +231,7 @@ class FocusMachine(RuleBasedStateMachine):
             assert self.context.history is history
             assert repr(self.context.tally) == tally
         else:
-            self._note(change, before, cooled=ground is self.ground and not change.forced)
+            self._note(change, before, by)
         finally:
             ground.fails_after = None
 
@@ -243,15 +264,9 @@ class FocusMachine(RuleBasedStateMachine):
         if missing:
             self.world.write(*data.draw(st.sampled_from(missing)))
 
-    def _step(self, lens: Lens | np.ndarray) -> None:
-        before, budget = self.context.entries, self.context.allocator
-        change = self.context.step(lens)
-        assert change.edits <= budget.max_edits * budget.rounds, f"{change.edits} edits in a step"
-        self._note(change, before)
-
     def _changed(self, call: Callable[[], Change]) -> None:
         before = self.context.entries
-        self._note(call(), before, cooled=False)
+        self._note(call(), before, "hand")
 
     def _refused(self, call: Callable[[], object], error: type[Exception]) -> None:
         before = self.context.entries
@@ -262,7 +277,7 @@ class FocusMachine(RuleBasedStateMachine):
             return
         raise AssertionError(f"that has to raise {error.__name__}")
 
-    def _note(self, change: Change, before: Entries, *, cooled: bool = True) -> None:
+    def _note(self, change: Change, before: Entries, by: By = "scores") -> None:
         """Apply the difference to the copy, and see that no node was edited again too soon."""
         assert self.mirror is not None
         diff = change.diff
@@ -273,13 +288,16 @@ class FocusMachine(RuleBasedStateMachine):
             assert before.take(kept).same(self.context.entries.take(kept)).all()
         self.mirror = diff.apply(self.mirror)
         step = self.context.steps
-        if not cooled:
-            # What is done by hand need not wait, and brings back nodes of which no past is known.
-            self.edited.clear()
-        # An unfinished block has the name of the block that may be placed next: it is not that block's detail.
-        for node in _edited(before.take(before.slot < self.end), self.context.entries):
+        if by == "hand":
+            self.edited.clear()  # what is done by hand need not wait, and brings back nodes of which no past is known
+        # What is gone was not collapsed into what came in its place.  Nor is an unfinished block, which has the name of
+        # the block that may be placed next, that block's detail.
+        there = self.ground.exist(before.nodes) & (before.slot < self.end)
+        edited = _edited(before.take(there), self.context.entries)
+        assert by != "commit" or change.forced or not edited, f"{edited} are edited where nothing forces it"
+        for node in edited:
             last = self.edited.get(node)
-            if last is not None and cooled:
+            if last is not None and by == "scores":
                 assert step - last > self.context.allocator.cooldown, f"{node} is edited in step {step}, after {last}"
             self.edited[node] = step
         self.end = self.ground.end

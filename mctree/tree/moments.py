@@ -31,6 +31,8 @@ _REMEMBERED = 4
 
 _BLOCKS_AT_ONCE = 1 << 20
 
+_WIDTHS = np.array(TEXT.widths, np.int64)
+
 
 @dataclass(frozen=True, slots=True)
 class Extents:
@@ -84,7 +86,9 @@ _moments: weakref.WeakKeyDictionary[Environment, Moments] = weakref.WeakKeyDicti
 
 def extents(world: TimelineWorld, level: NDArray[np.integer[Any]], index: NDArray[np.int64]) -> Extents:
     """What nodes of levels from 1 up hold, and where: see `TimelineWorld.extents`."""
-    start, stop = TEXT.span(level, index)
+    width = _WIDTHS[level]
+    start = index * width
+    stop = start + width
     first, last = world.reach(start, stop)
     tokens = np.zeros(len(start), np.int64)
     wide = np.flatnonzero(level > 1)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from mctree.format.keys import Table, u64
 from mctree.format.records import BLOCK, DEATH_DTYPE, decode_deaths
-from mctree.geometry import TEXT, World
+from mctree.geometry import TEXT, World, intervals
 from mctree.storage.environment import Environment
 from mctree.storage.index import Reading
 from mctree.storage.store import Store
@@ -185,16 +185,8 @@ class TimelineWorld:
 
         The spans consist of whole blocks, of which one lives at least.
         """
-        dead = self.geometry.dead.ravel()
-        first, last = start // BLOCK, stop // BLOCK - 1
-        # An odd number of bounds before a position: it lies in a dead run, which ends at the next bound.
-        at = np.searchsorted(dead, start, side="right")
-        within = np.flatnonzero(at & 1)
-        first[within] = dead[at[within]] // BLOCK
-        at = np.searchsorted(dead, stop, side="left")
-        within = np.flatnonzero(at & 1)
-        last[within] = dead[at[within] - 1] // BLOCK - 1
-        return first, last
+        alive = intervals.trim(self.geometry.dead, np.column_stack((start, stop))) // BLOCK
+        return alive[:, 0], alive[:, 1] - 1
 
     def extents(self, level: NDArray[np.integer[Any]], index: NDArray[np.int64]) -> Extents:
         """What nodes hold, and where it lies: real tokens, the mean of their positions, and how far they reach.

@@ -79,6 +79,36 @@ def test_what_pays_counts_among_the_edits() -> None:
     assert context.step(scored(context, n1_1095=0.8)).expanded == 1
 
 
+def test_a_node_that_was_just_expanded_waits_also_where_what_was_opened_below_it_was_forced_shut() -> None:
+    world = PaperWorld()
+    world.place(1, [32] * 64)
+    world.graft(2, PaperImage(9, 8, frozenset({(0, 1)})))
+    view = world.ground()
+    context = WorkingContext.smallest(view, least_cost(view) + 63, Allocator(rounds=2))
+    assert context.step(BlocksLens([64])).expanded == 2
+    assert names(context) == {"2:0", "2:1", "a1/0:0"}, "the image has one tile, and that is all there is below it"
+    world.place(3, [32])
+    assert context.refocus(world.ground()).forced == 1
+    assert names(context) == {"2:0", "2:1", "a1/1:0", "1:65"}
+    edits = [(change.collapsed, change.blocked.cooldown) for change in (context.step(BlocksLens([])) for _ in range(3))]
+    assert edits == [(0, 1), (0, 1), (1, 0)]
+
+
+def test_a_node_that_was_just_collapsed_waits_also_where_a_part_of_it_has_died() -> None:
+    world = PaperWorld()
+    world.place(1, [32] * 1000)
+    world.place(2, [32] * 24)
+    context = WorkingContext.around(world.ground(), [(995 * 32, 996 * 32)], 500)
+    while context.step(np.where(context.entries.slot >= 992 * 32, -1.0, 0.0)).collapsed:
+        pass
+    assert "2:31" in names(context)
+    world.remove(2)
+    change = context.refocus(world.ground())
+    assert [str(change.diff.entered.address(i)) for i in range(len(change.diff.entered))] == ["2:31"]
+    change = context.step(scored(context, n2_31=1.0))
+    assert (change.expanded, change.blocked.cooldown) == (0, 1)
+
+
 def test_the_protected_end_stays_unless_the_budget_forces_it() -> None:
     world = PaperWorld()
     world.place(1, [32] * 1100)
@@ -165,6 +195,18 @@ def test_recency_shows_the_newest_and_gets_coarser_with_age(blocks: int) -> None
     gists = context.entries.level[context.entries.level > 0]
     assert len(gists) < 2 or (np.diff(gists) <= 0).mean() > 0.9, "on the whole, what is older is coarser"
     assert context.cost > 0.5 * min(2048, 32 * blocks)
+
+
+def test_recency_goes_by_what_is_alive() -> None:
+    """A node whose end has died is as old as its last living child: it is not wanted finer and that one coarser."""
+    world = PaperWorld()
+    world.place(1, [32] * 40)
+    world.place(2, [32] * 1024)
+    world.place(3, [32] * 2)
+    world.remove(2)
+    context = WorkingContext.smallest(world.ground(), 192)
+    assert "3:0" in names(context)
+    assert sum(1 for _ in converge(context, RecencyLens(), most=100)) < 100
 
 
 def test_weights_say_which_blocks_come_first() -> None:

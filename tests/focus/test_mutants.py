@@ -2,39 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis.stateful import run_state_machine_as_test
 
 from mctree.focus import allocator as allocating
 from mctree.focus import arrivals, context, covers
-from mctree.focus.allocator import Allocator, History, Plan
+from mctree.focus.allocator import Allocator, Plan
 from mctree.focus.checking import Breach
 from mctree.focus.diff import Diff
 from mctree.focus.draft import Draft
 from mctree.focus.entries import Entries, Nodes
 from mctree.focus.ground import Children, Ground
-from mctree.focus.siblings import Siblings
+from mctree.focus.history import NEVER, History
+from mctree.focus.siblings import Families
 from mctree.testing import FocusMachine
+from tests.planting import Patch, Plants, assert_found, wrapped
 
-Patch = pytest.MonkeyPatch
-MUTANTS: dict[str, Callable[[Patch], None]] = {}
-
-
-def mutant(apply: Callable[[Patch], None]) -> Callable[[Patch], None]:
-    MUTANTS[apply.__name__] = apply
-    return apply
-
-
-def wrapped(patch: Patch, owner: Any, name: str, around: Callable[..., Any]) -> None:
-    """Let calls of `owner.name` go to `around(real, *args)`."""
-    real = getattr(owner, name)
-    patch.setattr(owner, name, lambda *args, **options: around(real, *args, **options))
+mutant = Plants()
 
 
 @mutant
@@ -65,29 +52,22 @@ def dead_children_come_back(patch: Patch) -> None:
 
 @mutant
 def siblings_need_not_be_complete(patch: Patch) -> None:
-    def groups(real: Any, entries: Entries, end: int, grafts: Any) -> Siblings:
-        found = real(entries, end, grafts)
-        if len(entries) < 3 or entries.space.any():
-            return found
+    def whole(real: Any, self: Families, entries: Entries, end: int, some: Any) -> Any:
+        if entries.space.any():
+            return real(self, entries, end, some)
         # A run of entries of one level under one node, whatever else is under it.
-        above = entries.start // (entries.stop - entries.start) // 32
-        apart = np.flatnonzero((np.diff(above) != 0) | (np.diff(entries.level) != 0)) + 1
-        first, stop = np.append(0, apart), np.append(apart, len(entries))
-        some = np.flatnonzero(entries.level[first] > 0)
-        wide = 32 * (entries.stop - entries.start)[first]
-        start = above[first] * wide
-        inside = some[(start + wide)[some] <= end]
-        return Siblings(first[inside], stop[inside], start[inside])
+        wide = 32 * (entries.stop - entries.start)[self.first[some]]
+        return some[(entries.level[self.first[some]] > 0) & ((self.above[some] + 1) * wide <= end)]
 
-    for owner in (allocating, context):
-        wrapped(patch, owner, "siblings", groups)
+    wrapped(patch, Families, "whole", whole)
 
 
 @mutant
 def an_image_may_be_half_collapsed(patch: Patch) -> None:
-    from mctree.focus import siblings  # noqa: PLC0415
+    def whole(real: Any, self: Families, entries: Entries, end: int, some: Any) -> Any:
+        return some[(entries.space[self.first[some]] > 0) | np.isin(some, real(self, entries, end, some))]
 
-    patch.setattr(siblings, "_whole_in_arena", lambda entries, first, *rest: np.ones(len(first), np.bool_))
+    wrapped(patch, Families, "whole", whole)
 
 
 @mutant
@@ -125,7 +105,11 @@ def nothing_makes_room_for_what_arrives(patch: Patch) -> None:
 
 @mutant
 def no_cooldown_for_what_was_expanded(patch: Patch) -> None:
-    patch.setattr(Siblings, "any", lambda self, marks: np.zeros(len(self), np.bool_))
+    def unwanted(real: Any, self: Allocator, entries: Entries, history: History, *rest: int) -> Any:
+        columns = {name: getattr(history, name) for name in (*History.INTEGERS, *History.REALS)}
+        return real(self, entries, History.made(len(history), **{**columns, "opened": NEVER}), *rest)
+
+    wrapped(patch, Allocator, "_unwanted", unwanted)
 
 
 @mutant
@@ -200,23 +184,7 @@ def nobody_checks(patch: Patch) -> None:
     patch.setattr(context, "first_breach", lambda *args: Breach("budget", "all", "is wrong"))
 
 
-def hunt() -> None:
-    hunting = settings(
-        max_examples=1500,
-        stateful_step_count=30,
-        derandomize=True,
-        database=None,
-        deadline=None,
-        phases=[Phase.generate],
-        report_multiple_bugs=False,
-        suppress_health_check=list(HealthCheck),
-    )
-    run_state_machine_as_test(FocusMachine, settings=hunting)
-
-
-@pytest.mark.parametrize("name", MUTANTS)
+@pytest.mark.parametrize("name", mutant)
 def test_the_machine_finds(name: str, monkeypatch: Patch) -> None:
-    MUTANTS[name](monkeypatch)
-    with pytest.raises(Exception) as caught:  # whatever it is that gives the fault away
-        hunt()
-    assert not isinstance(caught.value, TypeError | AttributeError | NameError), "the plant does not fit the code"
+    mutant[name](monkeypatch)
+    assert_found(FocusMachine, examples=1500, steps=30)

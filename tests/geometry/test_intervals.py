@@ -94,6 +94,16 @@ def test_what_meets_the_set_and_what_of_it_lies_within(points: set[int], pairs: 
         is_set(intervals.within(spans, base + start, base + stop), points & set(range(start, stop)), base)
 
 
+@given(POINTS, st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40))), BASES)
+def test_what_is_trimmed_begins_and_ends_outside_the_set(
+    points: set[int], pairs: list[tuple[int, int]], base: int
+) -> None:
+    outside = [sorted(set(range(*pair)) - points) for pair in pairs]
+    queries = [pair for pair, left in zip(pairs, outside, strict=True) if left]
+    found = intervals.trim(made(points, base), np.array(queries, np.int64).reshape(-1, 2) + base)
+    assert (found - base).tolist() == [[left[0], left[-1] + 1] for left in outside if left]
+
+
 def test_everything_is_one_interval() -> None:
     everything = intervals.normalise([[0, 2**62], [2**62, 2**63 - 1]])
     assert everything.tolist() == [[0, 2**63 - 1]]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import initialize, run_state_machine_as_test
+from hypothesis.stateful import initialize
 
 from mctree.format.records import Tail
 from mctree.geometry import World
@@ -25,20 +24,9 @@ from mctree.tree.placing import OpenDocument
 from mctree.tree.snapshot import COUNT, Snapshot
 from mctree.tree.tree import Tree
 from mctree.tree.world import Deaths, TimelineWorld
+from tests.planting import Patch, Plants, assert_found, wrapped
 
-Patch = pytest.MonkeyPatch
-MUTANTS: dict[str, Callable[[Patch], None]] = {}
-
-
-def mutant(apply: Callable[[Patch], None]) -> Callable[[Patch], None]:
-    MUTANTS[apply.__name__] = apply
-    return apply
-
-
-def wrapped(patch: Patch, owner: Any, name: str, around: Callable[..., Any]) -> None:
-    """Let calls of `owner.name` go to `around(real, *args)`."""
-    real = getattr(owner, name)
-    patch.setattr(owner, name, lambda *args, **options: around(real, *args, **options))
+mutant = Plants()
 
 
 @mutant
@@ -189,19 +177,7 @@ class Aged(TreeMachine):
         TreeMachine.begin_with(self, blocks, build=True, aged=True, hold=True)
 
 
-@pytest.mark.parametrize("name", MUTANTS)
+@pytest.mark.parametrize("name", mutant)
 def test_the_machine_finds(name: str, monkeypatch: Patch) -> None:
-    MUTANTS[name](monkeypatch)
-    hunting = settings(
-        max_examples=500,
-        stateful_step_count=25,
-        derandomize=True,
-        database=None,
-        deadline=None,
-        phases=[Phase.generate],
-        report_multiple_bugs=False,
-        suppress_health_check=list(HealthCheck),
-    )
-    with pytest.raises(Exception) as caught:  # whatever it is that gives the fault away
-        run_state_machine_as_test(Aged, settings=hunting)
-    assert not isinstance(caught.value, TypeError | AttributeError | NameError), "the plant does not fit the code"
+    mutant[name](monkeypatch)
+    assert_found(Aged, examples=500, steps=25)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 import mctree
 from mctree.focus import Allocator, Entries, Nodes, SnapshotGround, WorkingContext
-from mctree.geometry import TEXT, Cut, cover
+from mctree.geometry import TEXT, Cut
 from tools.bench.errors import WrongValuesError
 from tools.bench.ours import NAME as OURS
 from tools.bench.plain import NAME as PLAIN
@@ -35,9 +35,8 @@ def measure(sizes: Sizes, folder: Path) -> dict[str, float]:
     """
     with mctree.open(folder / "store", writable=False) as tree, tree.snapshot() as snapshot:
         ground = SnapshotGround(snapshot)
-        ours = _begun(ground, sizes.entries)
-        nodes = list(zip(ours.entries.level.tolist(), ours.entries.index.tolist(), strict=True))
-        plain = PlainContext(ground, nodes, ours.budget)
+        cut, budget = _begun(ground, sizes.entries)
+        ours, plain = _both(ground, cut, budget)
         for step in range(_AGREED):
             wanted = scores(ours.entries, step)
             made = ours.step(wanted).edits, plain.step(wanted.tolist())
@@ -47,11 +46,12 @@ def measure(sizes: Sizes, folder: Path) -> dict[str, float]:
         found: dict[str, list[float]] = {f"{who}/{what}": [] for who in (OURS, PLAIN) for what in ("step", "build")}
         for turn in range(_TURNS):
             # By turns of some steps each, so that both find their own data in the processor's caches; the first of a
-            # turn, which does not, is not counted.
+            # turn, which does not, is not counted.  Each turn begins with the same entries.
+            ours, plain = _both(ground, cut, budget)
             given: list[NDArray[np.float64]] = []
             edits: list[int] = []
             for step in range(_STEPS):
-                given.append(scores(ours.entries, _AGREED + turn * _STEPS + step))
+                given.append(scores(ours.entries, turn * _STEPS + step))
                 began = time.perf_counter()
                 edits.append(ours.step(given[-1]).edits)
                 took = time.perf_counter() - began
@@ -71,7 +71,7 @@ def measure(sizes: Sizes, folder: Path) -> dict[str, float]:
             began = time.perf_counter()
             Entries.of(ground, Nodes(rows, np.empty((0, rows.shape[1]))))
             between = time.perf_counter()
-            PlainContext(ground, few, ours.budget)
+            PlainContext(ground, few, budget)
             found[f"{OURS}/build"].append(between - began)
             found[f"{PLAIN}/build"].append(time.perf_counter() - between)
     return {name: float(np.median(seconds)) for name, seconds in found.items()}
@@ -85,22 +85,31 @@ def scores(entries: Entries, step: int) -> NDArray[np.float64]:
     return 0.9 * wish + 0.1 * np.sin(entries.start + step)
 
 
-def _begun(ground: SnapshotGround, entries: int) -> WorkingContext:
-    """A context of about so many entries, gists of level 1 and 2 mostly, spread over the timeline, and nearly full."""
-    top = len(cover(TEXT, 0, world=ground.world))
-    regions = ground.end // _REGION
-    wanted = np.unique(np.linspace(0, regions - 1, max((entries - top) // 64, 1)).astype(np.int64))
+def _both(ground: SnapshotGround, cut: Cut, budget: int) -> tuple[WorkingContext, PlainContext]:
+    """A context of these nodes, ours and the plain one."""
+    nodes = list(zip(cut.level.tolist(), cut.index.tolist(), strict=True))
+    return WorkingContext.of(ground, cut, budget, Allocator(max_edits=_EDITS)), PlainContext(ground, nodes, budget)
+
+
+def _begun(ground: SnapshotGround, entries: int) -> tuple[Cut, int]:
+    """A cut of so many entries, or up to 31 fewer, and a budget that it nearly fills.
+
+    It is opened down to level 1 in places spread evenly over the timeline, whatever its length: first as many as can be
+    reached, each by a way of its own, then more among those that are open down to level 2.
+    """
     context = WorkingContext.smallest(ground, 2 * entries, Allocator(max_edits=10**6, cooldown=0))
-    for _ in range(TEXT.max_level):
-        if len(context) >= entries:
-            break
+    regions = ground.end // _REGION
+    ways = 1 + max(int(TEXT.top(ground.end)) - 2, 1)
+    wanted = np.unique(np.linspace(0, regions - 1, max((entries - len(context)) // (31 * ways), 1)).astype(np.int64))
+    while (room := (entries - len(context)) // 31) > 0:
         here = context.entries
         first, stop = here.start // _REGION, -(-here.stop // _REGION)
         over = np.searchsorted(wanted, first) < np.searchsorted(wanted, stop)
-        room = max((entries - len(context)) // 31, 0)
         chosen = np.flatnonzero(over & (here.level > 1))[:room]
+        if not len(chosen):
+            chosen = np.flatnonzero(here.level == 2)
+            chosen = chosen[np.unique(np.linspace(0, len(chosen) - 1, min(room, len(chosen))).astype(np.int64))]
         if not len(chosen):
             break
         context.step(np.where(np.isin(np.arange(len(here)), chosen), 1.0, 0.0))
-    cut = Cut(TEXT, context.entries.level.astype(np.uint8), context.entries.index)
-    return WorkingContext.of(ground, cut, context.cost + _SPARE, Allocator(max_edits=_EDITS))
+    return Cut(TEXT, context.entries.level.astype(np.uint8), context.entries.index), context.cost + _SPARE

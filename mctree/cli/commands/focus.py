@@ -26,7 +26,11 @@ _INDENT = 2
 )
 @click.option("--steps", is_flag=True, help="Show each step on the way.")
 @click.option("--png", type=click.Path(dir_okay=False, writable=True), metavar="FILE", help="Draw it as an image too.")
-@click.option("--effort", type=click.IntRange(min=1), help="Gists and blocks to compare at most; 5 % if not given.")
+@click.option(
+    "--effort",
+    type=click.IntRange(min=1),
+    help="Gists and blocks to compare, about; by default 5 % of all, from 2,048 to 65,536.",
+)
 @click.option("--gist-set", metavar="NAME", help="The gist set to go by; the default one if none is named.")
 @at_commit
 @in_json
