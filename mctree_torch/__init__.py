@@ -14,7 +14,17 @@ from __future__ import annotations
 
 from mctree_torch.batches import GlobalBatches, Loader, resume_point
 from mctree_torch.levels import as_tensor, gather
+from mctree_torch.mixed import MixedDetailDataset
 from mctree_torch.samples import collate
 from mctree_torch.tokens import TokenDataset
 
-__all__ = ["GlobalBatches", "Loader", "TokenDataset", "as_tensor", "collate", "gather", "resume_point"]
+__all__ = [
+    "GlobalBatches",
+    "Loader",
+    "MixedDetailDataset",
+    "TokenDataset",
+    "as_tensor",
+    "collate",
+    "gather",
+    "resume_point",
+]

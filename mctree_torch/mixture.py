@@ -32,9 +32,6 @@ from mctree_torch.permutation import MOST, Permutation
 
 __all__ = ["Order", "Part", "Wish", "divide", "parts"]
 
-_AHEAD = 1024
-"""Places that are worked out at once: it takes hardly longer than to work out one."""
-
 _WITHIN = 1
 
 
@@ -153,25 +150,14 @@ class Order:
         self._bounds = np.cumsum([0, *(part.samples for part in held)])
         self._windows = np.array([part.windows for part in held], np.int64)
         self._uneven = [i for i, part in enumerate(held) if part.samples and part.samples % part.windows]
-        self._ahead: tuple[int, int, NDArray[np.int64]] = (-1, 0, np.empty(0, np.int64))
 
     def starts(self, epoch: int, index: NDArray[np.int64]) -> NDArray[np.int64]:
         """Where the windows of samples begin in the streams.
 
         Args:
             epoch: 0 or more.
-            index: of each sample in the epoch, `int64 [n]`, n > 0.
+            index: of each sample in the epoch, `int64 [n]`.
         """
-        low, high = int(index.min()), int(index.max())
-        known, first, starts = self._ahead
-        if known != epoch or low < first or high >= first + len(starts):
-            if high - low >= _AHEAD:
-                return self._starts(epoch, index)
-            first, starts = low, self._starts(epoch, np.arange(low, min(low + _AHEAD, self.samples)))
-            self._ahead = epoch, first, starts
-        return starts[index - first]
-
-    def _starts(self, epoch: int, index: NDArray[np.int64]) -> NDArray[np.int64]:
         place = Permutation(self.samples, self.seed, epoch)(index)
         part = np.searchsorted(self._bounds, place, side="right") - 1
         place -= self._bounds[part]

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from mctree.errors import UsageError
 
-__all__ = ["MOST", "Permutation"]
+__all__ = ["MOST", "Permutation", "hashed"]
 
 MOST = 1 << 62
 """Permutations are of at most so many numbers: each digit then has 32 bits at most."""
@@ -64,8 +64,8 @@ class Permutation:
         self._keys = np.frombuffer(digest, "<u8").astype(np.uint64)
         self._few: NDArray[np.int64] | None = None
         if n <= _FEW:
-            hashed = _mixed(_mixed(np.arange(n, dtype=np.uint64) ^ self._keys[0]) ^ self._keys[1])
-            self._few = np.argsort(hashed, kind="stable")
+            order = hashed(hashed(np.arange(n, dtype=np.uint64) ^ self._keys[0]) ^ self._keys[1])
+            self._few = np.argsort(order, kind="stable")
 
     def __call__(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
         """What stands at each place.
@@ -92,7 +92,7 @@ class Permutation:
         right, left = np.divmod(x, self._a)
         for turn, key in enumerate(self._keys):
             size = self._digits[turn & 1]
-            mixed = _mixed(right ^ key)
+            mixed = hashed(right ^ key)
             # The upper half, which is the better mixed one, as a fraction of the digit's size.
             mixed >>= _32
             mixed *= size
@@ -103,7 +103,7 @@ class Permutation:
         return right * self._a + left
 
 
-def _mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def hashed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """A hash of each number, which is free to change in place; different numbers have different hashes."""
     x ^= x >> _30
     x *= _FIRST

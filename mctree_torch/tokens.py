@@ -18,9 +18,12 @@ from mctree.tree.arguments import as_integer
 from mctree.tree.snapshot import LOD0
 from mctree_torch.mixture import Order, Part, Wish, divide, parts
 from mctree_torch.samples import Sample, SampleDataset
-from mctree_torch.windows import FIELDS, Windows, streams
+from mctree_torch.windows import FIELDS, Located, Windows, streams
 
 __all__ = ["TokenDataset"]
+
+_AHEAD = 1024
+"""Samples that are located at once: it takes hardly longer than to locate one."""
 
 _MOST_TOKEN = 1 << 32
 _MOST_LENGTH = 1 << 31
@@ -28,13 +31,29 @@ _MOST_LENGTH = 1 << 31
 Names = Mapping[str, float | Fraction] | Mapping[bytes, float | Fraction]
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, slots=True)
 class _Plan:
-    """What was found in the commit that is read."""
+    """What was found in the commit that is read.
+
+    Attributes:
+        ahead: samples that were located already: epoch, index of the first, where they are.
+    """
 
     parts: list[Part]
     order: Order
     windows: Windows
+    ahead: tuple[int, int, Located] | None = None
+
+    def locate(self, epoch: int, index: NDArray[np.int64]) -> Located:
+        """Where samples are to be read; those that are asked for in order are located many at a time."""
+        low, high = int(index[index.argmin()]), int(index[index.argmax()])
+        known = self.ahead
+        if known is None or known[0] != epoch or low < known[1] or high >= known[1] + len(known[2].start):
+            if high - low >= _AHEAD:
+                return self.windows.locate(self.order.starts(epoch, index))
+            several = np.arange(low, min(low + _AHEAD, self.order.samples))
+            known = self.ahead = epoch, low, self.windows.locate(self.order.starts(epoch, several))
+        return known[2].take(index - known[1])
 
 
 class TokenDataset(SampleDataset):
@@ -136,7 +155,7 @@ class TokenDataset(SampleDataset):
     def _read(self, epoch: int, index: NDArray[np.int64]) -> Sample:
         plan = self._plan
         rows = self.snapshot.rows(LOD0)
-        found = plan.windows.read(rows, plan.order.starts(epoch, index), self._fields)
+        found = plan.windows.read(rows, plan.locate(epoch, index), self._fields)
         return {name: torch.from_numpy(values) for name, values in found.items()}
 
     def _settings(self) -> dict[str, int | str | None]:

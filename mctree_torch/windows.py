@@ -11,14 +11,22 @@ stream is filled up; what fills it belongs to no document and is never asked for
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mctree.geometry import TEXT
 from mctree.tree import Stretches
 from mctree.tree.rows import Rows
 
-__all__ = ["FIELDS", "IGNORED", "NO_DOCUMENT", "Streams", "Windows", "streams"]
+__all__ = ["FIELDS", "IGNORED", "NO_DOCUMENT", "Located", "Streams", "Windows", "streams"]
+
+Fields = dict[str, NDArray[np.int64]]
+
+_Whole = TypeVar("_Whole", np.uint32, np.int64)
+
+BLOCK = TEXT.block
 
 IGNORED = -100
 """The label of what shall not count, as `torch.nn.functional.cross_entropy` has it."""
@@ -71,6 +79,30 @@ def streams(found: Stretches, stream: NDArray[np.int64], count: int, *, end: boo
     return Streams(offset, position, document, offset[np.searchsorted(of, np.arange(count + 1))])
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Located:
+    """Where windows are to be read.
+
+    Attributes:
+        start: where each begins in the streams, `int64 [n]`.
+        first: the stretch that it begins in, `int64 [n]`.
+        position: the position of its first token in the store, where it lies in one stretch, `int64 [n]`.
+        whole: whether it does, and one token more, `bool [n]`.
+        alike: how far all of them begin behind the start of a block; None if not all of them lie in one stretch each,
+            or if they begin differently.
+    """
+
+    start: NDArray[np.int64]
+    first: NDArray[np.int64]
+    position: NDArray[np.int64]
+    whole: NDArray[np.bool_]
+    alike: int | None
+
+    def take(self, index: NDArray[np.int64]) -> Located:
+        """Some of them."""
+        return Located(self.start[index], self.first[index], self.position[index], self.whole[index], self.alike)
+
+
 class Windows:
     """Reads windows of some streams.
 
@@ -88,9 +120,21 @@ class Windows:
         self.length = length
         self._end = 0 if end is None else end
         self._fill = fill
-        self._shifted = shifted
+        self._shift = int(shifted)
+        self._counted = np.empty(0, np.int64)
 
-    def read(self, rows: Rows, start: NDArray[np.int64], fields: frozenset[str]) -> dict[str, NDArray[np.int64]]:
+    def locate(self, start: NDArray[np.int64]) -> Located:
+        """Find windows that begin anywhere in the streams: `int64 [n]`, each inside a stream."""
+        held = self.held
+        first = np.searchsorted(held.offset, start, side="right") - 1
+        position = held.position[first]
+        whole = (held.offset[first + 1] - start > self.length) & (position >= 0)
+        position += start - held.offset[first]
+        skip = position % BLOCK
+        alike = bool(len(start)) and bool(whole.all()) and bool((skip == skip[0]).all())
+        return Located(start, first, position, whole, int(skip[0]) if alike else None)
+
+    def read(self, rows: Rows, at: Located, fields: frozenset[str]) -> Fields:
         """Read windows.
 
         A label is `IGNORED` at the end of a document (or, not shifted, at its start and that of the window), and where
@@ -99,112 +143,118 @@ class Windows:
 
         Args:
             rows: the tokens of the store.
-            start: where the windows begin in the streams, `int64 [n]`; each inside a stream.
+            at: where.
             fields: which of `FIELDS`.
 
         Returns:
             The fields by name, `int64 [n, length]` each, contiguous.
         """
-        held, n, wide = self.held, len(start), self.length + 1
-        first = np.searchsorted(held.offset, start, side="right") - 1
-        position = held.position[first]
-        whole = (held.offset[first + 1] - start >= wide) & (position >= 0)
-        position += start - held.offset[first]
-        alike = np.count_nonzero(whole)
-        if alike == n:
-            return self._of_one(rows, position, held.document[first], fields)
-        if alike == 0:
-            return self._of_several(rows, start, first, fields)
-        some, rest = np.flatnonzero(whole), np.flatnonzero(~whole)
-        parts = (
-            (some, self._of_one(rows, position[some], held.document[first[some]], fields)),
-            (rest, self._of_several(rows, start[rest], first[rest], fields)),
-        )
+        if at.alike is not None and len(rows) >= self._wide:
+            return self._of_one(rows, at, fields)
+        some = np.flatnonzero(at.whole) if len(rows) >= self._wide else np.empty(0, np.int64)
+        n = len(at.position)
+        if not len(some):
+            return self._of_several(rows, at, fields)
+        if len(some) == n:
+            return self._of_one(rows, at, fields)
+        rest = np.setdiff1d(np.arange(n), some)
         found = {name: np.empty((n, self.length), np.int64) for name in fields}
-        for which, part in parts:
-            for name, values in part.items():
+        for which, read in ((some, self._of_one), (rest, self._of_several)):
+            for name, values in read(rows, at.take(which), fields).items():
                 found[name][which] = values
         return found
 
-    def _of_one(
-        self, rows: Rows, position: NDArray[np.int64], document: NDArray[np.int64], fields: frozenset[str]
-    ) -> dict[str, NDArray[np.int64]]:
-        """Windows that lie in one stretch each, and one token more."""
-        shape = len(position), self.length
-        tokens = rows.runs(position, self.length + 1)
-        found: dict[str, NDArray[np.int64]] = {}
-        if "input_ids" in fields:
-            found["input_ids"] = tokens[:, :-1].astype(np.int64)
-        if "labels" in fields:
-            found["labels"] = tokens[:, self._labelled].astype(np.int64)
-            if not self._shifted:
-                found["labels"][:, 0] = IGNORED
+    @property
+    def _wide(self) -> int:
+        """Whole blocks that hold a window and one token more, wherever in its first block it begins."""
+        return (self.length + 2 * BLOCK - 1) // BLOCK * BLOCK
+
+    def _of_one(self, rows: Rows, at: Located, fields: frozenset[str]) -> Fields:
+        """Windows that lie in one stretch each, with one token more."""
+        n, length, wide = len(at.position), self.length, self._wide
+        # Whole blocks are copied fastest.  At the end of the store there are none behind the window.
+        begin = np.minimum(at.position & -BLOCK, len(rows) - wide)
+        blocks = rows.runs(begin, wide)
+        found: Fields = {}
+        if at.alike is not None and int(begin[begin.argmax()]) < len(rows) - wide:
+            for name, skip in (("input_ids", at.alike), ("labels", at.alike + self._shift)):
+                if name in fields:
+                    found[name] = blocks[:, skip : skip + length].astype(np.int64)
+        else:
+            skips = (at.position - begin).tolist()
+            for name, more in (("input_ids", 0), ("labels", self._shift)):
+                if name in fields:
+                    found[name] = np.empty((n, length), np.int64)
+                    for row, held, skip in zip(found[name], blocks, skips, strict=True):
+                        row[:] = held[skip + more : skip + more + length]
+        if "labels" in fields and not self._shift:
+            found["labels"][:, 0] = IGNORED
         if "position_ids" in fields:
-            found["position_ids"] = np.empty(shape, np.int64)
-            found["position_ids"][:] = np.arange(self.length)
+            found["position_ids"] = np.empty((n, length), np.int64)
+            found["position_ids"][:] = np.arange(length)
         if "document_ids" in fields:
-            found["document_ids"] = np.empty(shape, np.int64)
-            found["document_ids"][:] = document[:, None]
+            found["document_ids"] = np.empty((n, length), np.int64)
+            found["document_ids"][:] = self.held.document[at.first][:, None]
         return found
 
-    def _of_several(
-        self, rows: Rows, start: NDArray[np.int64], first: NDArray[np.int64], fields: frozenset[str]
-    ) -> dict[str, NDArray[np.int64]]:
-        """Windows of any number of stretches; `first` are the ones that they begin in."""
-        held, n, wide = self.held, len(start), self.length + 1
-        stop = np.minimum(start + wide, held.bounds[np.searchsorted(held.bounds, start, side="right")])
-        count = np.searchsorted(held.offset, stop - 1, side="right") - first
+    def _of_several(self, rows: Rows, at: Located, fields: frozenset[str]) -> Fields:
+        """Windows of any number of stretches."""
+        held, n, wide, shift = self.held, len(at.start), self.length + 1, self._shift
+        stop = np.minimum(at.start + wide, held.bounds[np.searchsorted(held.bounds, at.start, side="right")])
+        count = np.searchsorted(held.offset, stop - 1, side="right") - at.first
         begins = np.cumsum(count) - count
         # A piece is what a window has of a stretch.
         window = np.repeat(np.arange(n), count)
-        piece = np.arange(len(window)) - np.repeat(begins - first, count)
-        low = np.maximum(held.offset[piece], start[window])
+        piece = np.arange(len(window)) - np.repeat(begins - at.first, count)
+        start, offset = at.start[window], held.offset[piece]
+        low = np.maximum(offset, start)
         size = np.minimum(held.offset[piece + 1], stop[window]) - low
         ahead = np.cumsum(size) - size
-        every = np.arange(int(size.sum()))
-        column = low - start[window]
-
+        column = low - start
+        every = self._count(int(ahead[-1] + size[-1]))
         position, document = held.position[piece], held.document[piece]
-        row = every + np.repeat(position + (low - held.offset[piece]) - ahead, size)
-        ends = ahead[position < 0]
-        row[ends] = 0
-        tokens = rows.gather(row).astype(np.int64)
-        tokens[ends] = self._end
-
-        laid = None
-        if len(every) < n * wide:
-            laid = every + np.repeat(window * wide + column - ahead, size)
-
-        def lay(values: NDArray[np.int64], rest: int) -> NDArray[np.int64]:
-            if laid is None:
-                return values.reshape(n, wide)
-            grid = np.full(n * wide, rest, np.int64)
-            grid[laid] = values
-            return grid.reshape(n, wide)
-
         fresh = np.empty(len(piece), np.bool_)
         np.not_equal(document[1:], document[:-1], out=fresh[1:])
         fresh[begins] = True
-        found: dict[str, NDArray[np.int64]] = {}
-        grid = lay(tokens, self._fill)
-        if "input_ids" in fields:
-            found["input_ids"] = np.ascontiguousarray(grid[:, :-1])
-        if "labels" in fields:
-            labels = grid[:, self._labelled].copy()
-            shift = int(self._shifted)
-            unasked = fresh & (column >= shift) & (column < self.length + shift)
-            labels[window[unasked], column[unasked] - shift] = IGNORED
-            for i in np.flatnonzero(stop - start < wide).tolist():
-                labels[i, max(int(stop[i] - start[i]) - shift, 0) :] = IGNORED
-            found["labels"] = labels
+        # Where some windows are not full, what was read has to be moved to where it belongs.
+        laid = every + np.repeat(window * wide + column - ahead, size) if len(every) < n * wide else None
+
+        def lay(values: NDArray[_Whole], rest: int) -> NDArray[_Whole]:
+            if laid is None:
+                return values.reshape(n, wide)
+            grid = np.full(n * wide, rest, values.dtype)
+            grid[laid] = values
+            return grid.reshape(n, wide)
+
+        found: Fields = {}
+        if not fields.isdisjoint(("input_ids", "labels")):
+            row = np.repeat(position + (low - offset) - ahead, size)
+            row += every
+            ends = ahead[position < 0]
+            row[ends] = 0
+            tokens = rows.gather(row).astype(np.uint32, copy=False)
+            tokens[ends] = self._end
+            grid = lay(tokens, self._fill)
+            if "input_ids" in fields:
+                found["input_ids"] = grid[:, :-1].astype(np.int64)
+            if "labels" in fields:
+                labels = found["labels"] = grid[:, shift : self.length + shift].astype(np.int64)
+                unasked = fresh & (column >= shift) & (column < self.length + shift)
+                labels[window[unasked], column[unasked] - shift] = IGNORED
+                for i in np.flatnonzero(stop - at.start < wide).tolist():
+                    labels[i, max(int(stop[i] - at.start[i]) - shift, 0) :] = IGNORED
         if "position_ids" in fields:
             begun = low[np.maximum.accumulate(np.where(fresh, np.arange(len(piece)), 0))]
-            found["position_ids"] = np.ascontiguousarray(lay(every + np.repeat(low - begun - ahead, size), 0)[:, :-1])
+            place = np.repeat(low - begun - ahead, size)
+            place += every
+            found["position_ids"] = np.ascontiguousarray(lay(place, 0)[:, :-1])
         if "document_ids" in fields:
             found["document_ids"] = np.ascontiguousarray(lay(np.repeat(document, size), NO_DOCUMENT)[:, :-1])
         return found
 
-    @property
-    def _labelled(self) -> slice:
-        """The columns of what was read that labels are."""
-        return slice(1, None) if self._shifted else slice(None, -1)
+    def _count(self, n: int) -> NDArray[np.int64]:
+        """The numbers from 0 to n - 1, which are made once."""
+        counted = self._counted
+        if len(counted) < n:
+            counted = self._counted = np.arange(n)
+        return counted[:n]
