@@ -128,7 +128,7 @@ class MixedDetailDataset(SampleDataset):
         seed: int = 0,
         lens: Lens | Callable[[Cursor], Lens] | None = None,
         allocator: Allocator | None = None,
-        steps: int = 16,
+        steps: int = 8,
         gist_set: str | None = None,
         shifted: bool = True,
         commit: int | None = None,

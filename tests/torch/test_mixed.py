@@ -97,7 +97,7 @@ def test_samples_are_working_contexts_and_what_came_next(plan: Plan, shifted: bo
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = store(tmp_path_factory.mktemp("corpus") / "t.mctree", some_documents([3000, 50, 2000, 900]))
+    path = store(tmp_path_factory.mktemp("corpus") / "t.mctree", some_documents([1700, 50, 450]))
     with mctree.open(path) as tree:
         tree.build_gists(ToyEncoder())
     return path
@@ -112,7 +112,7 @@ def test_cuts_are_drawn_anew_in_every_epoch_and_fill_the_budget(corpus: Path) ->
     assert cuts(dataset, 0) == cuts(MixedDetailDataset(corpus, BUDGET, TAIL, seed=2), 0)
     assert sorted(map(str, cuts(dataset, 0))) != sorted(map(str, cuts(dataset, 1)))
     contexts = [dataset.context(i) for i in range(len(dataset))]
-    late = [context for context in contexts if context.ground.end > 3000]
+    late = [context for context in contexts if context.ground.end > 1000]
     assert np.mean([context.cost for context in late]) > 0.75 * BUDGET
     mixed = [{0, 1} <= set(context.entries.level.tolist()) for context in late]
     assert np.mean(mixed) > 0.9
