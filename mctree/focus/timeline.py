@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mctree.errors import NotFoundError
+from mctree.errors import NotFoundError, UsageError
 from mctree.focus.entries import SEVERAL, TEXT_MODALITY, UNKNOWN, Facts, Nodes
 from mctree.focus.ground import BLOCK, Grafts, Ground, Tails
 from mctree.geometry import TEXT, World, intervals
@@ -32,19 +32,24 @@ def sigma_of(length: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 class SnapshotGround(Ground):
-    """A snapshot, as a working context sees it.
+    """A snapshot, as a working context sees it, or as much of it as lies before a position.
 
     Args:
         snapshot: stays open as long as the ground is used.
+        until: a position between two blocks, behind which nothing exists, unfinished blocks neither; all exists if
+            None.
+
+    Raises:
+        UsageError: `until` lies within a block, or behind all that was placed.
     """
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, until: int | None = None) -> None:
         self.snapshot = snapshot
         self.identity = snapshot.store.identity
         self.commit = snapshot.commit
-        self.world = snapshot.world.geometry
+        self.world = snapshot.world.geometry if until is None else _before(snapshot.world.geometry, until)
         self.grafts = Grafts.none()
-        waiting = [(document.id, document.tail) for document in snapshot.tails()]
+        waiting = [(document.id, document.tail) for document in snapshot.tails()] if until is None else []
         found = [(number, len(tail.tokens)) for number, tail in waiting if tail is not None]
         document, tokens = np.array(found, np.int64).reshape(-1, 2).T
         self.tails = Tails.made(len(found), document=document, tokens=tokens)
@@ -136,6 +141,13 @@ class SnapshotGround(Ground):
             spans = [(run.block, run.block + run.blocks) for run in self.snapshot.document(document).runs]
             runs = self._runs[document] = intervals.normalise(np.array(spans, np.int64).reshape(-1, 2))
         return runs
+
+
+def _before(world: World, until: int) -> World:
+    """What exists of a world before a position."""
+    if until % BLOCK or not 0 <= until <= world.positions:
+        raise UsageError(f"nothing ends at position {until}: give a multiple of {BLOCK} up to {world.positions}")
+    return World(until, intervals.within(world.dead, 0, until))
 
 
 def _facts(

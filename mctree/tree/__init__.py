@@ -11,6 +11,7 @@ from mctree.tree.placing import OpenDocument
 from mctree.tree.provenance import Provenance
 from mctree.tree.sets import checked_set_name
 from mctree.tree.snapshot import Snapshot
+from mctree.tree.stretches import Stretches, stretches
 from mctree.tree.tree import Tree, create, open  # noqa: A004  # as in gzip.open
 from mctree.tree.writer import Writer
 
@@ -23,9 +24,11 @@ __all__ = [
     "Packed",
     "Provenance",
     "Snapshot",
+    "Stretches",
     "Tree",
     "Writer",
     "checked_set_name",
     "create",
     "open",
+    "stretches",
 ]
