@@ -1,4 +1,4 @@
-"""mctree for PyTorch: the levels of a tree as tensors.
+"""mctree for PyTorch: the levels of a tree as tensors, and working contexts that stay on a device.
 
 import mctree, mctree_torch
 
@@ -8,6 +8,8 @@ with mctree.open("corpus.mctree").snapshot() as snapshot:
 
 from __future__ import annotations
 
+from mctree_torch.device import TorchDevice
 from mctree_torch.levels import as_tensor, gather
+from mctree_torch.resident import Gathered, ResidentContext
 
-__all__ = ["as_tensor", "gather"]
+__all__ = ["Gathered", "ResidentContext", "TorchDevice", "as_tensor", "gather"]

@@ -17,7 +17,7 @@ def test_the_public_names_are_these() -> None:
     assert sorted(mctree.__all__) == [
         "Document", "MctreeError", "Node", "Snapshot", "Tree", "Writer", "create", "open",
     ]  # fmt: skip
-    assert sorted(mctree_torch.__all__) == ["as_tensor", "gather"]
+    assert sorted(mctree_torch.__all__) == ["Gathered", "ResidentContext", "TorchDevice", "as_tensor", "gather"]
     assert all(hasattr(mctree, name) for name in mctree.__all__)
 
 
