@@ -18,8 +18,8 @@ def test_the_public_names_are_these() -> None:
         "Document", "MctreeError", "Node", "Snapshot", "Tree", "Writer", "create", "open",
     ]  # fmt: skip
     assert sorted(mctree_torch.__all__) == [
-        "GlobalBatches", "Loader", "MixedDetailDataset", "TokenDataset", "as_tensor", "collate", "gather",
-        "resume_point",
+        "Gathered", "GlobalBatches", "Loader", "MixedDetailDataset", "ResidentContext", "TokenDataset", "TorchDevice",
+        "as_tensor", "collate", "gather", "resume_point",
     ]  # fmt: skip
     assert all(hasattr(mctree, name) for name in mctree.__all__)
 

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from mctree.focus.allocator import Allocator, Blocked, Plan
 from mctree.focus.checking import Breach
-from mctree.focus.context import Change, WorkingContext
+from mctree.focus.context import Change, Resident, WorkingContext
 from mctree.focus.diff import Diff
 from mctree.focus.driving import converge, focus
 from mctree.focus.entries import IMAGE_MODALITY, SEVERAL, TEXT_MODALITY, Entries, Facts, Nodes
@@ -59,6 +59,7 @@ __all__ = [
     "Nodes",
     "Plan",
     "RecencyLens",
+    "Resident",
     "SimilarityLens",
     "SnapshotGround",
     "Sought",

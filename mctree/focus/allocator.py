@@ -40,12 +40,14 @@ class Blocked:
         cooldown: edits that would have undone one made a moment ago.
         protected: collapses within the protected end of the timeline.
         limit: edits beyond the most that a step makes.
+        waiting: expands of what has children that are not there yet.
     """
 
     budget: int = 0
     cooldown: int = 0
     protected: int = 0
     limit: int = 0
+    waiting: int = 0
 
     def __add__(self, other: Blocked) -> Blocked:
         return Blocked(
@@ -53,12 +55,13 @@ class Blocked:
             self.cooldown + other.cooldown,
             self.protected + other.protected,
             self.limit + other.limit,
+            self.waiting + other.waiting,
         )
 
     @property
     def total(self) -> int:
         """All of them."""
-        return self.budget + self.cooldown + self.protected + self.limit
+        return self.budget + self.cooldown + self.protected + self.limit + self.waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,19 @@ class Allocator:
             if getattr(self, name) < least:
                 raise UsageError(f"{name} of an allocator must be at least {least}, not {getattr(self, name)}")
 
-    def plan(self, entries: Entries, history: History, budget: int, step: int, end: int) -> Plan:
+    def wanted(self, entries: Entries, history: History) -> NDArray[np.bool_]:
+        """Which entries the scores want expanded: `bool [n]`."""
+        return (history.heat > self.threshold) & (entries.level > 0)
+
+    def plan(
+        self,
+        entries: Entries,
+        history: History,
+        budget: int,
+        step: int,
+        end: int,
+        ready: NDArray[np.bool_] | None = None,
+    ) -> Plan:
         """What to change, given the scores in `history.heat`.
 
         Args:
@@ -117,8 +132,13 @@ class Allocator:
             budget: what they may cost together.
             step: the number of this step.
             end: the position behind all that was placed on the timeline.
+            ready: which entries may be expanded, since all that comes in their place is at hand; all, if not given.
         """
         hot, cooling = self._wanted(entries, history, step)
+        waiting = 0
+        if ready is not None:
+            waiting = int(np.count_nonzero(hot & ~ready))
+            hot &= ready
         cold, gains, held = self._unwanted(entries, history, step, end)
         free = budget - int(entries.cost.sum())
         # What could not be afforded even with all that may be collapsed for it need not be looked at.
@@ -145,12 +165,13 @@ class Allocator:
             cooldown=cooling + held.cooldown,
             protected=held.protected,
             limit=len(payable) - unpaid - len(expand) + held.limit + len(gains) - done,
+            waiting=waiting,
         )
         return Plan(np.sort(best[expand]), cold.take(np.argsort(cold.first[:done])), blocked)
 
     def _wanted(self, entries: Entries, history: History, step: int) -> tuple[NDArray[np.bool_], int]:
         """Which entries to expand, and how many more are cooling down."""
-        hot = (history.heat > self.threshold) & (entries.level > 0)
+        hot = self.wanted(entries, history)
         cooling = hot & (history.edit == COLLAPSED) & (history.born >= step - self.cooldown)
         return hot & ~cooling, int(np.count_nonzero(cooling))
 

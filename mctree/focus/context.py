@@ -10,7 +10,7 @@ All it knows is in flat arrays (`entries`), in which a step costs the same whate
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -37,9 +37,12 @@ from mctree.tree.arguments import as_address
 if TYPE_CHECKING:
     from mctree.tree import GistView, Snapshot
 
-__all__ = ["Change", "WorkingContext"]
+__all__ = ["Change", "Resident", "WorkingContext"]
 
 _NONE = np.empty(0, np.int64)
+
+Resident = Callable[[Entries, NDArray[np.float64]], NDArray[np.bool_]]
+"""Of entries that a lens wants expanded, `[k]`, and their scores: which have all their children at hand, `bool [k]`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,12 +215,14 @@ class WorkingContext:
 
     # How it changes
 
-    def step(self, lens: Lens | NDArray[np.floating[Any]]) -> Change:
+    def step(self, lens: Lens | NDArray[np.floating[Any]], resident: Resident | None = None) -> Change:
         """Follow a lens: expand what it wants more of, collapse what it wants less of, by the allocator's rules.
 
         Args:
             lens: asked for scores once in each of the allocator's rounds; or the scores themselves, one for each
                 entry, for one round.
+            resident: asked, once in each round, which of the entries that are wanted in more detail have that detail
+                at hand; the others stay as they are.  Without it, all are expanded at once.
 
         Raises:
             UsageError: there is not one score for each entry.
@@ -227,7 +232,8 @@ class WorkingContext:
         for _ in range(1 if isinstance(lens, np.ndarray) else self.allocator.rounds):
             scores = lens if isinstance(lens, np.ndarray) else lens.score(self._look(draft))
             draft.history = draft.history.scored(wishes(scores, len(draft.entries)))
-            plan = self.allocator.plan(draft.entries, draft.history, self.budget, draft.step, self._ground.end)
+            ready = None if resident is None else self._ready(draft, resident)
+            plan = self.allocator.plan(draft.entries, draft.history, self.budget, draft.step, self._ground.end, ready)
             blocked += plan.blocked
             if not plan:
                 break
@@ -325,6 +331,14 @@ class WorkingContext:
         if not is_it.any():
             raise UsageError(f"node {address} is no entry of this working context")
         return int(np.argmax(is_it))
+
+    def _ready(self, draft: Draft, resident: Resident) -> NDArray[np.bool_]:
+        """Which entries may be expanded: `bool [n]`."""
+        wanted = np.flatnonzero(self.allocator.wanted(draft.entries, draft.history))
+        ready = np.zeros(len(draft.entries), np.bool_)
+        if len(wanted):
+            ready[wanted] = resident(draft.entries.take(wanted), draft.history.heat[wanted])
+        return ready
 
     def _look(self, draft: Draft) -> Look:
         return Look(draft.entries, draft.history, self.budget, draft.step, self._ground.world)

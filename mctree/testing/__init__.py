@@ -6,6 +6,8 @@
     checks       compare any snapshot with the model
     paper        a timeline in memory, with images grafted in, for working contexts to stand on
     focus_machine, focus_store     working contexts driven over such a timeline, and over a real store
+    paper_rows       rows of such a timeline, to be streamed, and a device that takes its time
+    stream_machine   a working context on a device: whatever is late, fails or does not fit, what is seen is right
     focus_checks     compare any working context with lists
     stores       scratch folders, and stores that are verified when a test ends
 
@@ -29,7 +31,9 @@ from mctree.testing.focus_store import FocusTreeMachine
 from mctree.testing.machine import TreeMachine
 from mctree.testing.model import Model, RefusedError, State
 from mctree.testing.paper import PaperGround, PaperImage, PaperWorld
+from mctree.testing.paper_rows import LazyDevice, PaperRows
 from mctree.testing.stores import Plan, Sample, Watch, apply, assert_whole, made, scratch, verified, watched
+from mctree.testing.stream_machine import StreamMachine
 from mctree.testing.tailoring import tree_machine
 from mctree.testing.toys import ToyEncoder
 
@@ -38,15 +42,18 @@ __all__ = [
     "Expected",
     "FocusMachine",
     "FocusTreeMachine",
+    "LazyDevice",
     "Model",
     "PaperGround",
     "PaperImage",
+    "PaperRows",
     "PaperWorld",
     "Plan",
     "RefusedError",
     "Sample",
     "Scribe",
     "State",
+    "StreamMachine",
     "ToyEncoder",
     "TreeMachine",
     "Truth",

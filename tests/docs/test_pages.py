@@ -1,4 +1,4 @@
-"""Every command and code block of the README and the guide does what it says.
+"""Every command and code block of the README and the guides does what it says.
 
 Blocks run in the order of the page: shell blocks in one folder, Python blocks in one interpreter.  A block behind a
 comment `<!-- not run: reason -->` is left out.
@@ -38,7 +38,7 @@ def blocks(page: Path) -> list[Block]:
     ]
 
 
-PAGES = [ROOT / "README.md", ROOT / "docs" / "guide.md"]
+PAGES = [ROOT / "README.md", ROOT / "docs" / "guide.md", ROOT / "docs" / "streaming.md"]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

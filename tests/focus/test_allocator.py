@@ -8,7 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mctree.errors import UsageError
-from mctree.focus import FEATURES, Allocator, BlocksLens, Lens, Look, RecencyLens, SpansLens, WorkingContext, converge
+from mctree.focus import (
+    FEATURES,
+    Allocator,
+    BlocksLens,
+    Entries,
+    Lens,
+    Look,
+    RecencyLens,
+    SpansLens,
+    WorkingContext,
+    converge,
+)
 from mctree.focus.covers import least_cost
 from mctree.testing import PaperImage, PaperWorld, strategies
 from mctree.testing.paper import PaperGround
@@ -243,3 +254,37 @@ def test_features_are_finite_and_named(lens: Lens, image: PaperImage, steps: int
         assert np.isfinite(table).all() and (np.abs(table) < 100).all()
         assert (table[:, FEATURES.index("level")] == look.entries.level).all()
         assert ((table[:, FEATURES.index("image")] == 1) == (look.entries.modality == 1)).all()
+
+
+@settings(max_examples=60)
+@given(strategies.allocators(), st.integers(0, 400), st.integers(0, 999), st.floats(0, 1))
+def test_only_what_is_ready_is_expanded_and_the_rest_is_as_if_nobody_wanted_it(
+    allocator: Allocator, over: int, seed: int, share: float
+) -> None:
+    here = ground(1030)
+    one = WorkingContext.smallest(here, least_cost(here) + over, allocator)
+    other = WorkingContext.smallest(here, least_cost(here) + over, allocator)
+    rng = np.random.default_rng(seed)
+    for _ in range(4):
+        wanted = rng.uniform(-1, 1, len(one))
+        ready = rng.random(len(one)) < share
+        asked: list[tuple[Entries, np.ndarray]] = []
+
+        def resident(
+            entries: Entries, scores: np.ndarray, ready: np.ndarray = ready, asked: list = asked
+        ) -> np.ndarray:
+            asked.append((entries, scores))
+            rows = np.flatnonzero((wanted > allocator.threshold) & (one.entries.level > 0))  # noqa: B023
+            assert entries.same(one.entries.take(rows)).all() and (scores == wanted[rows]).all()  # noqa: B023
+            return ready[rows]
+
+        held = (wanted > allocator.threshold) & (one.entries.level > 0) & ~ready
+        change = one.step(wanted, resident)
+        plain = other.step(np.where(held, 0.0, wanted))
+        assert one.entries.nodes.integers.tolist() == other.entries.nodes.integers.tolist()
+        assert (change.expanded, change.collapsed) == (plain.expanded, plain.collapsed)
+        mine, theirs = change.blocked, plain.blocked
+        assert (mine.budget, mine.protected, mine.limit) == (theirs.budget, theirs.protected, theirs.limit)
+        assert theirs.waiting == 0
+        assert mine.waiting + mine.cooldown == theirs.cooldown + held.sum(), "what is held back waits, or cools down"
+        assert len(asked) <= 1

@@ -37,7 +37,7 @@ def paper(*lengths: int, image: PaperImage | None = None, tails: tuple[int, ...]
 def test_the_public_names_are_these() -> None:
     assert sorted(focus.__all__) == [
         "Allocator", "Blocked", "BlocksLens", "Breach", "Change", "Diff", "Entries", "FEATURES", "Facts", "Grafts",
-        "Ground", "History", "IMAGE_MODALITY", "Lens", "Look", "Nodes", "Plan", "RecencyLens", "SEVERAL",
+        "Ground", "History", "IMAGE_MODALITY", "Lens", "Look", "Nodes", "Plan", "RecencyLens", "Resident", "SEVERAL",
         "SimilarityLens", "SnapshotGround", "Sought", "SpansLens", "TEXT_MODALITY", "Tails", "Tally",
         "WorkingContext", "afford", "converge", "focus", "seek",
     ]  # fmt: skip

@@ -158,6 +158,10 @@ def test_the_command_writes_a_page_and_json_without_names_of_places(
         assert [line["state"] for line in tables[name]["lines"] if line["contender"] == "mctree"] == ["measured"]
     for name in ("open", "find", "cover"):
         assert len(tables[f"growth/{name}"]["lines"]) == 2
+    lines = tables["streaming"]["lines"]
+    assert [line["state"] for line in lines] == ["measured"] * 4
+    heads = tables["streaming"]["extra_heads"]
+    assert lines[0]["extra"][heads.index("stood in for")] == lines[0]["extra"][heads.index("stalls")] == 0
     for name in ("step", "build"):
         lines = tables[f"refocus/{name}"]["lines"]
         assert [line["state"] for line in lines] == ["measured"] * 4

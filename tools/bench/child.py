@@ -45,7 +45,15 @@ def main(argument: str) -> None:
     """Do a task and print the answer."""
     task = json.loads(argument)
     tasks: dict[str, Callable[..., dict[str, float]]]
-    tasks = {"open": _open, "ingest": _ingest, "grow": _grow, "look": _look, "refocus": _refocus}
+    tasks = {
+        "open": _open,
+        "ingest": _ingest,
+        "grow": _grow,
+        "look": _look,
+        "refocus": _refocus,
+        "fill": _fill,
+        "stream": _stream,
+    }
     answer = tasks[task.pop("task")](**task)
     print(json.dumps(answer))
 
@@ -163,6 +171,21 @@ def _look(grower: str, sizes: dict[str, Any], folder: str, positions: int) -> di
 def _refocus(sizes: dict[str, Any], folder: str) -> dict[str, float]:
     """Step a working context over a store, and build its arrays; both ways by turns, after they agreed on each step."""
     from tools.bench.stepping import measure  # noqa: PLC0415
+
+    return measure(_sizes(sizes), Path(folder))
+
+
+def _fill(sizes: dict[str, Any], folder: str) -> dict[str, float]:
+    """Make the store that is streamed from."""
+    from tools.bench.streamed import make  # noqa: PLC0415
+
+    make(_sizes(sizes), Path(folder))
+    return {}
+
+
+def _stream(sizes: dict[str, Any], folder: str) -> dict[str, float]:
+    """Let a working context wander over a store, once for each way to get its rows."""
+    from tools.bench.streamed import measure  # noqa: PLC0415
 
     return measure(_sizes(sizes), Path(folder))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tools.bench import contenders, reading
 from tools.bench.bench import Bench
-from tools.bench.cases import append, growth, ingest, opening, placement, refocus
+from tools.bench.cases import append, growth, ingest, opening, placement, refocus, streaming
 from tools.bench.errors import CallError
 from tools.bench.machine import describe
 from tools.bench.results import Report, Table
@@ -25,6 +25,7 @@ NAMES = (
     ingest.NAME,
     growth.NAME,
     refocus.NAME,
+    streaming.NAME,
 )
 """The cases, in the order in which they run."""
 
@@ -86,4 +87,6 @@ def run(
         tables += growth.run(bench, contenders.growers(sizes))
     if refocus.NAME in wanted:
         tables += refocus.run(bench)
+    if streaming.NAME in wanted:
+        tables += streaming.run(bench)
     return Report(describe(scratch), sizes, tuple(tables), verdicts(tables), time.monotonic() - began)

@@ -40,6 +40,8 @@ class Sizes:
         vocabulary: ids of the tokenizer that is trained for ingest.
         grown: positions of the smaller and of the larger store in the case of growth.
         entries: entries of a working context.
+        streamed: positions of the store that a working context is streamed from.
+        steps: steps that are streamed.
         rounds: turns of each contender, at most.
         min_rounds: turns of each contender, at least.
         turn_s: seconds that a turn lasts, unless one call is longer.
@@ -68,6 +70,8 @@ class Sizes:
     vocabulary: int
     grown: tuple[int, int]
     entries: int
+    streamed: int
+    steps: int
     rounds: int
     min_rounds: int
     turn_s: float
@@ -120,6 +124,8 @@ FULL = Sizes(
     vocabulary=16_384,
     grown=(1_000_000, 1_000_000_000),
     entries=8192,
+    streamed=1 << 27,
+    steps=1000,
     rounds=21,
     min_rounds=3,
     turn_s=0.02,
@@ -149,6 +155,8 @@ QUICK = Sizes(
     vocabulary=1_024,
     grown=(20_000, 200_000),
     entries=400,
+    streamed=200_000,
+    steps=40,
     rounds=3,
     min_rounds=1,
     turn_s=0.002,
