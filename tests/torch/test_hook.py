@@ -16,7 +16,7 @@ from tests.torch import tiny
 
 
 def scores(model: Any, kind: str, places: Places, embeds: torch.Tensor) -> list[torch.Tensor]:
-    """The attention scores of the first layer, before masks and softmax, per head: found by watching what it computes."""
+    """The first layer's attention scores for each head, before masks and softmax, and the queries and keys."""
     seen: list[torch.Tensor] = []
     attention = model.model.layers[0].self_attn
 
@@ -149,7 +149,7 @@ def test_what_cannot_know_of_places_is_refused() -> None:
     placed = install(model)
     with pytest.raises(UsageError, match="already"):
         install(model)
-    with pytest.raises(UsageError, match="3 rows.*2 places"), placed.at(Places.of_text(torch.arange(2))):
+    with pytest.raises(UsageError, match=r"3 rows.*2 places"), placed.at(Places.of_text(torch.arange(2))):
         model(torch.tensor([[1, 2, 3]]))
     assert isinstance(model.model.rotary_emb, PlacedRotary)
     uninstall(model)
