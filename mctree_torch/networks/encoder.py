@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from mctree_torch.networks.files import dumps, loads
 from mctree_torch.networks.gistnet import GistNet
 from mctree_torch.networks.visual import VisualGistNet
 
-__all__ = ["GistEncoder", "VisualGistEncoder", "best_device"]
+__all__ = ["GistEncoder", "PatchEncoder", "VisualGistEncoder", "best_device"]
 
 _ROWS: Final = 256
 """Nodes that are encoded at once, always so many."""
@@ -142,24 +142,84 @@ class GistEncoder:
         return cls(loads(dump, GistNet), tokenizer, device)
 
 
+class PatchEncoder(Protocol):
+    """What turns pixels into the vectors of patches: a part of what an encoder of images does."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex digits over everything the vectors depend on."""
+        ...
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        ...
+
+    @property
+    def channels(self) -> int:
+        """How many channels the pixels have that it takes."""
+        ...
+
+    def encode_patches(self, pixels: NDArray[np.generic], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Pixels `[n, 16, 16, channels]` and which are real, `bool [n, 16, 16]` → `float32 [n, dim]`."""
+        ...
+
+
 class VisualGistEncoder:
-    """A VisualGistNet that makes the gists of images from the vectors of their patches.
+    """A VisualGistNet that makes the gists of images from the vectors of their patches, which another encoder makes.
 
     Args:
         net: the network, which must not be trained on while this is in use; it is moved to the device.
+        patches: makes the vectors of patches; without one, only gists can be made.
         device: where to compute; the best there is if None.
+
+    Raises:
+        UsageError: the vectors of patches are of another length than gists.
     """
 
     kind: Final = "torch-visual-gist"
     modalities: Final = frozenset({"image"})
     span_level: Final = 0
 
-    def __init__(self, net: VisualGistNet, device: torch.device | str | None = None) -> None:
+    def __init__(
+        self, net: VisualGistNet, patches: PatchEncoder | None = None, device: torch.device | str | None = None
+    ) -> None:
+        if patches is not None and patches.dim != net.config.dim:
+            raise UsageError(f"patches have vectors of {patches.dim}, and the network takes {net.config.dim}")
         self._dump = dumps(net)
-        self.fingerprint: Final = hashlib.sha256(self.kind.encode() + b"\0" + self._dump).hexdigest()
+        self._patches = patches
+        below = "" if patches is None else patches.fingerprint
+        self.fingerprint: Final = hashlib.sha256(f"{self.kind} {below} ".encode() + self._dump).hexdigest()
         self.dim: Final = net.config.dim
         self._device = best_device() if device is None else torch.device(device)
         self._net = net.to(self._device).eval()
+
+    @property
+    def channels(self) -> int:
+        """How many channels the pixels have that its patches take.
+
+        Raises:
+            UsageError: it was made without an encoder of patches.
+        """
+        return self._of_patches().channels
+
+    def encode_patches(self, pixels: NDArray[np.generic], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """The vectors of patches; see `PatchEncoder`.
+
+        Raises:
+            UsageError: it was made without an encoder of patches.
+        """
+        return self._of_patches().encode_patches(pixels, mask)
+
+    def encode_tiles(
+        self,
+        level: int,
+        children: NDArray[np.float32],
+        mask: NDArray[np.bool_],
+        weight: NDArray[np.float64],  # of what stands under a child, this network knows by its gist only
+    ) -> NDArray[np.float32]:
+        """Gists of squares, as encoders of images are asked for them; see `encode`."""
+        return self.encode(level, children, mask)
 
     def encode(
         self,
@@ -175,6 +235,9 @@ class VisualGistEncoder:
             children: `float32 [n, 64 or 4, dim]`, in Z-order.
             mask: `bool [n, 64 or 4]`: which exist.
             span: not looked at.
+
+        Returns:
+            `float32 [n, dim]`, a function of each row alone.
         """
         given = torch.from_numpy(np.array(children, np.float32))
         exist = torch.from_numpy(np.array(mask))
@@ -189,14 +252,21 @@ class VisualGistEncoder:
         raise UsageError("gists of images by a VisualGistNet cannot be compared with text")
 
     def dump(self) -> bytes:
-        """The network as safetensors."""
+        """The network as safetensors; the encoder of patches, which has a dump of its own, is not in it."""
         return self._dump
 
     @classmethod
-    def load(cls, dump: bytes, device: torch.device | str | None = None) -> VisualGistEncoder:
-        """Make an encoder again from what `dump` gave.
+    def load(
+        cls, dump: bytes, patches: PatchEncoder | None = None, device: torch.device | str | None = None
+    ) -> VisualGistEncoder:
+        """Make an encoder again from what `dump` gave, and from its encoder of patches.
 
         Raises:
             CorruptError: the bytes are no dump of this encoder.
         """
-        return cls(loads(dump, VisualGistNet), device)
+        return cls(loads(dump, VisualGistNet), patches, device)
+
+    def _of_patches(self) -> PatchEncoder:
+        if self._patches is None:
+            raise UsageError("this encoder was made without an encoder of patches")
+        return self._patches

@@ -80,8 +80,17 @@ def test_an_encoder_is_one_and_comes_back(encoder: GistEncoder) -> None:
     assert other.encode(1, np.zeros((0, 32), np.uint32), np.zeros((0, 32), np.bool_)).shape == (0, 16)
 
 
+class Corners:
+    """Patches by two of their pixels."""
+
+    fingerprint, dim, channels = "c0", 6, 3
+
+    def encode_patches(self, pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        return pixels[:, [0, -1], [0, -1]].reshape(len(pixels), 6).astype(np.float32)
+
+
 def test_images_have_an_encoder_too() -> None:
-    encoder = VisualGistEncoder(drawn(VisualGistNet(VisualConfig(dim=6, width=16, heads=2, layers=1))), "cpu")
+    encoder = VisualGistEncoder(drawn(VisualGistNet(VisualConfig(dim=6, width=16, heads=2, layers=1))), device="cpu")
     assert isinstance(encoder, Encoder) and encoder.modalities == {"image"}
     random = np.random.default_rng(0)
     patches, there = random.normal(size=(300, 64, 6)).astype(np.float32), random.random((300, 64)) < 0.5
@@ -89,7 +98,16 @@ def test_images_have_an_encoder_too() -> None:
     assert np.array_equal(encoder.encode(1, patches[7:9], there[7:9]), tiles[7:9])
     above = encoder.encode(2, tiles[:296].reshape(74, 4, 6), np.ones((74, 4), np.bool_))
     assert above.shape == (74, 6)
-    again = VisualGistEncoder.load(encoder.dump(), "cpu")
+    assert np.array_equal(encoder.encode_tiles(1, patches, there, np.ones(there.shape)), tiles)
+    with pytest.raises(UsageError, match="without an encoder of patches"):
+        print(encoder.channels)
+    whole = VisualGistEncoder.load(encoder.dump(), Corners(), "cpu")
+    assert whole.fingerprint != encoder.fingerprint and whole.channels == 3
+    pixels = random.integers(0, 255, (5, 16, 16, 3), np.uint8)
+    assert whole.encode_patches(pixels, np.ones((5, 16, 16), np.bool_)).shape == (5, 6)
+    with pytest.raises(UsageError, match="vectors of 6"):
+        VisualGistEncoder(VisualGistNet(VisualConfig(dim=5)), Corners())
+    again = VisualGistEncoder.load(encoder.dump(), device="cpu")
     assert again.fingerprint == encoder.fingerprint and np.array_equal(again.encode(1, patches, there), tiles)
     with pytest.raises(UsageError, match="compared"):
         encoder.encode_query("what?")
