@@ -21,7 +21,7 @@ from torch import nn
 
 from mctree.errors import UsageError
 from mctree_torch.networks.configs import GistConfig
-from mctree_torch.networks.parts import Mix, Slots, masked_mean
+from mctree_torch.networks.parts import Mix, Slots, marks, masked_mean
 
 __all__ = ["GistNet"]
 
@@ -47,8 +47,8 @@ class GistNet(nn.Module):
         self.embedding = nn.Embedding(config.vocabulary, config.dim) if config.vocabulary else None
         self.inward = nn.Linear(config.dim, width)
         self.norm = nn.LayerNorm(width)
-        self.place = nn.Embedding(config.fanout, width)
-        self.level = nn.Embedding(config.levels, width)
+        self.place = marks(config.fanout, width)
+        self.level = marks(config.levels, width)
         self.layers = nn.ModuleList(Mix(width, config.heads) for _ in range(config.layers))
         self.slots = Slots(width, config.heads, config.slots, config.dim)
         if self.embedding is not None:

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from mctree_torch.networks.configs import LensConfig
-from mctree_torch.networks.parts import Attention, Perceptron
+from mctree_torch.networks.parts import Attention, Perceptron, marks
 
 __all__ = ["LensNet"]
 
@@ -41,7 +41,7 @@ class LensNet(nn.Module):
         width = config.width
         self.vector = nn.Linear(config.dim, width)
         self.vector_norm = nn.LayerNorm(width)
-        self.known = nn.Embedding(2, width)
+        self.known = marks(2, width)
         # Features are logarithms up to some 60 as well as fractions: each is scaled by itself before it is mixed.
         self.feature = nn.Linear(config.features, width)
         self.linked = nn.Linear(config.dim, width, bias=False) if config.linked else None

@@ -10,7 +10,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-__all__ = ["Attention", "Mix", "Perceptron", "Slots", "masked_mean"]
+__all__ = ["Attention", "Mix", "Perceptron", "Slots", "marks", "masked_mean"]
+
+
+def marks(count: int, width: int) -> nn.Embedding:
+    """Learned vectors for places or levels, to be added to normalised content, which they begin as a tenth of."""
+    made = nn.Embedding(count, width)
+    nn.init.normal_(made.weight, std=0.1)
+    return made
 
 
 def masked_mean(vectors: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

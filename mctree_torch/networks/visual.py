@@ -19,7 +19,7 @@ from torch import nn
 from mctree.errors import UsageError
 from mctree.geometry import morton
 from mctree_torch.networks.configs import VisualConfig
-from mctree_torch.networks.parts import Attention, Perceptron, Slots, masked_mean
+from mctree_torch.networks.parts import Attention, Perceptron, Slots, marks, masked_mean
 
 __all__ = ["VisualGistNet"]
 
@@ -39,9 +39,9 @@ class VisualGistNet(nn.Module):
         width = config.width
         self.inward = nn.Linear(config.dim, width)
         self.norm = nn.LayerNorm(width)
-        self.row = nn.Embedding(morton.TILE, width)
-        self.column = nn.Embedding(morton.TILE, width)
-        self.level = nn.Embedding(config.levels, width)
+        self.row = marks(morton.TILE, width)
+        self.column = marks(morton.TILE, width)
+        self.level = marks(config.levels, width)
         self.layers = nn.ModuleList(_Separable(width, config.heads) for _ in range(config.layers))
         self.text = nn.Linear(config.text_dim, width) if config.text_dim else None
         self.cross = Attention(width, config.heads) if config.text_dim else None
