@@ -49,6 +49,11 @@ _LARGEST: Final = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}
 _AREA: Final = PATCH * PATCH
 _AT_ONCE: Final = 1 << 20
 """Values worked on at once: they stay in the processor's cache."""
+_PRODUCT: Final = 1 << 18
+"""Multiplications of one product: for more of them BLAS libraries wake threads, whose waiting costs far more than they
+give, most of all where another process has the other cores."""
+_LEAST_ROWS: Final = 64
+"""Of one product, whose columns are made fewer where it would be too large."""
 
 _BASIS_STEP: Final = 2.0**-27
 """Σ of a patch's pixels ≤ 256·65535 < 2**24, and |φφ| ≤ 2 is 2**28 steps at most: all sums stay below 2**52."""
@@ -274,8 +279,13 @@ def _cell_sums(pixels: NDArray[np.unsignedinteger], side: int) -> NDArray[np.flo
 def _by_channel(values: NDArray[np.float64], table: NDArray[np.float64]) -> NDArray[np.float64]:
     """`values` `[n, any, channels]` times `table` `[any, out]`, for each channel: `[n, out, channels]`."""
     found = np.empty((len(values), table.shape[1], values.shape[2]))
-    for channel in range(values.shape[2]):
-        found[:, :, channel] = np.ascontiguousarray(values[:, :, channel]) @ table
+    count = max(_PRODUCT // table.size, _LEAST_ROWS)
+    some = _slices(table.shape[1], _PRODUCT // (count * len(table)))
+    for rows in _slices(len(values), count):
+        for channel in range(values.shape[2]):
+            plane = np.ascontiguousarray(values[rows, :, channel])
+            for columns in some:
+                found[rows, columns, channel] = plane @ table[:, columns]
     return found
 
 

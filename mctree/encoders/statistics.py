@@ -32,8 +32,9 @@ __all__ = ["Statistics", "merged", "occupancy", "of_patches"]
 
 _PIXELS: Final = PATCH * PATCH
 _TILE: Final = TILE * TILE
-_AT_ONCE: Final = 1 << 19
-"""Values that are turned into floats at once: they stay in the processor's cache."""
+_AT_ONCE: Final = 1 << 18
+"""Multiplications of one product: for more of them BLAS libraries wake threads, whose waiting costs far more than they
+give, most of all where another process has the other cores.  So many values also stay in the processor's cache."""
 _FEW_CHANNELS: Final = 8
 _TYPES: Final = [np.dtype(np.int64), np.dtype(np.float64), np.dtype(np.float64)]
 
@@ -134,7 +135,7 @@ def of_patches(pixels: NDArray[np.generic], mask: NDArray[np.bool_]) -> Statisti
     # 256 · 255² < 2**24, and 256 · 65535² < 2**40.
     exact = np.dtype(np.float32 if pixels.dtype == np.uint8 else np.float64)
     ones = np.tile(np.eye(channels, dtype=exact), (_PIXELS, 1)) if channels <= _FEW_CHANNELS else None
-    step = max(_AT_ONCE // (_PIXELS * channels), 1)
+    step = max(_AT_ONCE // (_PIXELS * channels**2), 1)
     for start in range(0, len(pixels), step):
         rows = slice(start, start + step)
         floats = values[rows].astype(exact)

@@ -40,6 +40,7 @@ class Sizes:
         vocabulary: ids of the tokenizer that is trained for ingest.
         grown: positions of the smaller and of the larger store in the case of growth.
         entries: entries of a working context.
+        image: pixels on a side of the image that pyramids are made of; 128 times a power of two.
         rounds: turns of each contender, at most.
         min_rounds: turns of each contender, at least.
         turn_s: seconds that a turn lasts, unless one call is longer.
@@ -68,6 +69,7 @@ class Sizes:
     vocabulary: int
     grown: tuple[int, int]
     entries: int
+    image: int
     rounds: int
     min_rounds: int
     turn_s: float
@@ -120,6 +122,7 @@ FULL = Sizes(
     vocabulary=16_384,
     grown=(1_000_000, 1_000_000_000),
     entries=8192,
+    image=4096,
     rounds=21,
     min_rounds=3,
     turn_s=0.02,
@@ -149,6 +152,7 @@ QUICK = Sizes(
     vocabulary=1_024,
     grown=(20_000, 200_000),
     entries=400,
+    image=512,
     rounds=3,
     min_rounds=1,
     turn_s=0.002,
