@@ -15,12 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from tests.tools.benching import TINY
+from tests.tools.benching import TINY, bench
 from tools.bench import contenders
+from tools.bench.cases import pyramid
 from tools.bench.data import Data, Plans, expand, make
 from tools.bench.errors import CallError, WrongValuesError
+from tools.bench.peers import About
 from tools.bench.peers.columns import windows_of_records
 from tools.bench.peers.megatron import read_index, write_index
+from tools.bench.peers.shrinking import Copy, NumpyMeans
 from tools.bench.sizes import FULL, QUICK, Sizes
 
 STORES = {peer.about.name: peer for peer in contenders.stores(TINY)}
@@ -163,6 +166,36 @@ def test_names_of_contenders_are_unique() -> None:
         contenders.appenders(TINY),
         contenders.ingesters(TINY),
         contenders.growers(TINY),
+        contenders.pyramid_makers(TINY),
     ):
         names = [one.about.name for one in some]
         assert len(set(names)) == len(names)
+
+
+MAKERS = {one.about.name: one for one in contenders.pyramid_makers(TINY)}
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_every_maker_of_pyramids_finds_the_means_of_squares(name: str, tmp_path: Path) -> None:
+    maker = MAKERS[name]
+    if maker.about.absent:
+        pytest.skip(maker.about.absent)
+    pixels = pyramid.picture(256)
+    maker.take(pixels, tmp_path)
+    maker.make()
+    squares = pixels.reshape(2, 128, 2, 128, 3).mean(axis=(1, 3))
+    assert np.allclose(maker.means(), squares, rtol=0, atol=maker.tolerance)
+
+
+def test_a_maker_of_wrong_means_is_found_out(tmp_path: Path) -> None:
+    class Dark(NumpyMeans):
+        about = About("dark", "by hand")
+
+        def means(self) -> np.ndarray[Any, Any]:
+            return super().means() - 1
+
+    table = pyramid.run(bench(tmp_path), (Copy(TINY), Dark(TINY)))
+    line = table.line("dark")
+    assert line is not None
+    assert line.state == "failed"
+    assert "other means" in line.note

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from tools.bench.ours import Mctree, MctreeAppend, MctreeGrowth, MctreeIngest, MctreeTokenizer
-from tools.bench.peers import Appender, Grower, Ingester, Peer
+from tools.bench.ours_images import MctreePyramid
+from tools.bench.peers import Appender, Grower, Ingester, Peer, PyramidMaker
 from tools.bench.peers.arrow import ArrowAppend, ArrowFile, HuggingFace
 from tools.bench.peers.flat import ByHand, FlatMemmap, SyncedFile
 from tools.bench.peers.hdf5 import H5py, H5pyAppend
 from tools.bench.peers.lances import Lance, LanceAppend
 from tools.bench.peers.lmdb_records import LmdbAppend, LmdbRecords
 from tools.bench.peers.megatron import MegatronBinIdx
+from tools.bench.peers.shrinking import Copy, NumpyMeans, OmeZarrScaler, PillowReduce, VipsDzsave, VipsShrink
 from tools.bench.peers.tensorstores import TensorStore, TensorStoreAppend
 from tools.bench.peers.tokenizing import HuggingFaceIngest, MegatronIngest, TokenizerAlone
 from tools.bench.peers.zarr_python import ZarrAppend, ZarrPython
 from tools.bench.sizes import Sizes
 
-__all__ = ["appenders", "growers", "ingesters", "references", "stores"]
+__all__ = ["appenders", "growers", "ingesters", "pyramid_makers", "references", "stores"]
 
 
 def references(sizes: Sizes) -> tuple[Peer, ...]:
@@ -76,3 +78,17 @@ def ingesters(sizes: Sizes) -> tuple[Ingester, ...]:
 def growers(sizes: Sizes) -> tuple[Grower, ...]:
     """All stores that are asked how they behave as they grow."""
     return (MctreeGrowth(sizes),)
+
+
+def pyramid_makers(sizes: Sizes) -> tuple[PyramidMaker, ...]:
+    """All makers of the coarser levels of an image."""
+    return (
+        Copy(sizes),
+        MctreePyramid(sizes, vectors=False),
+        MctreePyramid(sizes, vectors=True),
+        NumpyMeans(sizes),
+        PillowReduce(sizes),
+        VipsShrink(sizes),
+        VipsDzsave(sizes),
+        OmeZarrScaler(sizes),
+    )

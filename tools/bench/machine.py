@@ -22,6 +22,9 @@ DISTRIBUTIONS = (
     "datasets",
     "tokenizers",
     "google-crc32c",
+    "pillow",
+    "pyvips",
+    "ome-zarr",
 )
 
 

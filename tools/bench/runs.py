@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tools.bench import contenders, reading
 from tools.bench.bench import Bench
-from tools.bench.cases import append, growth, ingest, opening, placement, refocus, streaming
+from tools.bench.cases import append, growth, ingest, opening, placement, pyramid, refocus, streaming
 from tools.bench.errors import CallError
 from tools.bench.machine import describe
 from tools.bench.results import Report, Table
@@ -26,6 +26,7 @@ NAMES = (
     growth.NAME,
     refocus.NAME,
     streaming.NAME,
+    pyramid.NAME,
 )
 """The cases, in the order in which they run."""
 
@@ -62,6 +63,7 @@ def run(
             contenders.appenders(sizes),
             contenders.ingesters(sizes),
             contenders.growers(sizes),
+            contenders.pyramid_makers(sizes),
         )
         for one in some
     }
@@ -89,4 +91,6 @@ def run(
         tables += refocus.run(bench)
     if streaming.NAME in wanted:
         tables += streaming.run(bench)
+    if pyramid.NAME in wanted:
+        tables.append(pyramid.run(bench, contenders.pyramid_makers(sizes)))
     return Report(describe(scratch), sizes, tuple(tables), verdicts(tables), time.monotonic() - began)

@@ -42,6 +42,7 @@ class Sizes:
         entries: entries of a working context.
         streamed: positions of the store that a working context is streamed from.
         steps: steps that are streamed.
+        image: pixels on a side of the image that pyramids are made of; 128 times a power of two.
         rounds: turns of each contender, at most.
         min_rounds: turns of each contender, at least.
         turn_s: seconds that a turn lasts, unless one call is longer.
@@ -72,6 +73,7 @@ class Sizes:
     entries: int
     streamed: int
     steps: int
+    image: int
     rounds: int
     min_rounds: int
     turn_s: float
@@ -126,6 +128,7 @@ FULL = Sizes(
     entries=8192,
     streamed=1 << 27,
     steps=1000,
+    image=4096,
     rounds=21,
     min_rounds=3,
     turn_s=0.02,
@@ -157,6 +160,7 @@ QUICK = Sizes(
     entries=400,
     streamed=200_000,
     steps=40,
+    image=512,
     rounds=3,
     min_rounds=1,
     turn_s=0.002,

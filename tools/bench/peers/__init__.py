@@ -1,11 +1,33 @@
 """The stores that mctree is measured beside, one module each, all behind the protocols of `protocol`.
 
 flat (the limit), megatron, zarr_python, tensorstores, hdf5, arrow (files, and Hugging Face datasets), lances,
-lmdb_records; `tokenizing` holds what ingest is measured beside.
+lmdb_records; `tokenizing` holds what ingest is measured beside, `shrinking` what pyramids of images are.
 """
 
 from __future__ import annotations
 
-from tools.bench.peers.protocol import READS, About, Appender, Grower, Grown, Ingested, Ingester, Peer, Reader
+from tools.bench.peers.protocol import (
+    READS,
+    About,
+    Appender,
+    Grower,
+    Grown,
+    Ingested,
+    Ingester,
+    Peer,
+    PyramidMaker,
+    Reader,
+)
 
-__all__ = ["READS", "About", "Appender", "Grower", "Grown", "Ingested", "Ingester", "Peer", "Reader"]
+__all__ = [
+    "READS",
+    "About",
+    "Appender",
+    "Grower",
+    "Grown",
+    "Ingested",
+    "Ingester",
+    "Peer",
+    "PyramidMaker",
+    "Reader",
+]

@@ -19,7 +19,19 @@ from numpy.typing import NDArray
 
 from tools.bench.data import Data
 
-__all__ = ["READS", "About", "Appender", "Grower", "Grown", "Ingested", "Ingester", "Peer", "Reader", "library"]
+__all__ = [
+    "READS",
+    "About",
+    "Appender",
+    "Grower",
+    "Grown",
+    "Ingested",
+    "Ingester",
+    "Peer",
+    "PyramidMaker",
+    "Reader",
+    "library",
+]
 
 READS = frozenset({"gather", "runs", "windows", "scan"})
 """What a reader may be able to do."""
@@ -179,4 +191,28 @@ class Grower(Protocol):
 
     def open(self, folder: Path) -> Grown:
         """Open what `grow` made."""
+        ...
+
+
+class PyramidMaker(Protocol):
+    """Makes the coarser levels of an image that lies in memory."""
+
+    @property
+    def about(self) -> About: ...
+
+    @property
+    def tolerance(self) -> float:
+        """How far its means of 128 × 128 pixels may be off by rounding, in units of a pixel's value."""
+        ...
+
+    def take(self, pixels: NDArray[np.uint8], folder: Path) -> None:
+        """Take over an image, uint8 `[height, width, 3]`, and an empty folder for what it must write; not timed."""
+        ...
+
+    def make(self) -> None:
+        """Make all levels down to a single node or pixel."""
+        ...
+
+    def means(self) -> NDArray[np.float64]:
+        """Of what was made last, the mean colours of squares of 128 × 128 pixels: `[height / 128, width / 128, 3]`."""
         ...
