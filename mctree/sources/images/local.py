@@ -6,6 +6,7 @@ Each read is followed by a look at the file's `stat`: bytes that were torn betwe
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import stat
 from collections.abc import Iterator, Mapping
@@ -24,7 +25,7 @@ from mctree.sources.names import failure, shown
 from mctree.sources.protocol import Skipped
 from mctree.sources.records import shown_text
 
-__all__ = ["FileSource", "damage_named", "digest_of", "open_local", "reopened"]
+__all__ = ["FileSource", "FileStream", "damage_named", "digest_of", "open_local", "reopened"]
 
 
 def open_local(path: bytes, *, follow: bool = True) -> OpenFile:
@@ -69,6 +70,46 @@ def damage_named(name: str, what: str) -> Iterator[None]:
     except Exception as error:  # decoders let damage surface as any kind of error
         why = shown_text(error) or type(error).__name__
         raise SourceError(f"{name} is no readable {what}: {why}") from error
+
+
+class FileStream(io.RawIOBase):
+    """A file for a library that reads by itself; whose place in it is its own, and which has nothing to close.
+
+    Args:
+        opened: the file.
+    """
+
+    def __init__(self, opened: OpenFile) -> None:
+        self._opened = opened
+        self._place = 0
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer as far as the file goes."""
+        view = memoryview(buffer).cast("B")
+        data = self._opened.read_at(self._place, len(view))
+        view[: len(data)] = data
+        self._place += len(data)
+        return len(data)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a place, which may lie beyond the end."""
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._opened.file.stamp.size}[whence]
+        if base + offset < 0:
+            raise ValueError("a place before the beginning of a file")
+        self._place = base + offset
+        return self._place
+
+    def tell(self) -> int:
+        """The place."""
+        return self._place
 
 
 class FileSource(Bounded):

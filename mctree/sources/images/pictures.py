@@ -30,7 +30,7 @@ from PIL import BmpImagePlugin, GifImagePlugin, ImageFile, JpegImagePlugin, PngI
 
 from mctree.errors import SourceError
 from mctree.sources.files import OpenFile
-from mctree.sources.images.local import FileSource, damage_named
+from mctree.sources.images.local import FileSource, FileStream, damage_named
 from mctree.sources.images.orientation import exif_orientation, swaps_sides, upright
 from mctree.sources.images.protocol import Box, Pixels, PixelType, PixelValues
 from mctree.sources.images.sniffing import Kind, kind_of_bytes
@@ -159,7 +159,9 @@ class PictureSource(FileSource):
     """
 
     def __init__(self, opened: OpenFile, *, max_pixels: int) -> None:
-        self._picture: Picture | None = Picture(io.BufferedReader(opened.stream()), shown(opened.file.path), max_pixels)
+        self._picture: Picture | None = Picture(
+            io.BufferedReader(FileStream(opened)), shown(opened.file.path), max_pixels
+        )
         self._values: PixelValues | None = None
         picture = self._picture
         super().__init__(

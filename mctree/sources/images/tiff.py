@@ -11,6 +11,7 @@ evenly would no longer lie pixel by pixel over the larger, so such sizes are lef
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -19,7 +20,7 @@ import tifffile
 
 from mctree.errors import SourceError, UsageError
 from mctree.sources.files import OpenFile
-from mctree.sources.images.local import FileSource, damage_named
+from mctree.sources.images.local import FileSource, FileStream, damage_named
 from mctree.sources.images.mosaic import factor_between
 from mctree.sources.images.orientation import inverse, stored_box, swaps_sides, turnable, upright
 from mctree.sources.images.protocol import Box, Pixels, level_box
@@ -54,11 +55,11 @@ class TiffSource(FileSource):
         self._opened = opened
         self.name = name
         wanted = page or 0
-        with damage_named(name, "TIFF"), opened.stream() as stream:
+        with damage_named(name, "TIFF"):
             pages = main_directories(self._bytes, opened.file.stamp.size)
             if not 0 <= wanted < pages:
                 raise UsageError(f"{name} has no page {wanted}: its {pages} are counted from 0")
-            with tifffile.TiffFile(stream, **_PLAIN) as parsed:
+            with tifffile.TiffFile(io.BufferedReader(FileStream(opened)), **_PLAIN) as parsed:
                 main = parsed.pages[wanted]
                 assert isinstance(main, tifffile.TiffPage)
                 first = TiffImage(main, self._bytes, name, max_pixels)
