@@ -129,7 +129,7 @@ class MbtilesArchive:
 
     def _whole(self, value: object, least: int) -> int:
         if not isinstance(value, int) or value < least:
-            raise SourceError(f"{self.name} numbers tiles by what are no ascending integers: make the file anew")
+            raise SourceError(f"{self.name} numbers tiles by what are no integers, or two alike: make the file anew")
         return value
 
     def _rows(self, query: str, values: tuple[int, ...]) -> list[tuple[Any, ...]]:

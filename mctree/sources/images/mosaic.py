@@ -6,16 +6,16 @@ lower edge may reach beyond the level.  What is held at a time is the box and on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mctree.sources.images.protocol import LARGEST_SIDE, Box, Pixels, PixelValues
 
-__all__ = ["Layout", "assembled", "factor_between"]
+__all__ = ["Layout", "assembled", "levels_among"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,8 @@ def assembled(
     for row, column in layout.pieces(box):
         whole = layout.box(row, column)
         part = whole.common(box)
-        assert part is not None
+        if part is None:  # the box begins in the piece, but beyond the level
+            continue
         pixels = fetch(row, column, part.seen_from(whole))
         if pixels is not None:
             here = part.seen_from(box).slices
@@ -94,13 +95,30 @@ def assembled(
     return Pixels(values, None if mask.all() else mask)
 
 
-def factor_between(whole: Layout, smaller: Layout) -> int | None:
-    """By which power of two, 2 or more, a level is smaller than another, rounded up or down; None if by none."""
-    for power in range(1, LARGEST_SIDE.bit_length()):
-        factor = 1 << power
-        if smaller.height in (whole.height // factor, -(-whole.height // factor)) and smaller.width in (
-            whole.width // factor,
-            -(-whole.width // factor),
-        ):
-            return factor
-    return None
+class _Laid(Protocol):
+    @property
+    def layout(self) -> Layout: ...
+
+
+Size = TypeVar("Size", bound=_Laid)
+
+
+def levels_among(finest: Size, others: Iterable[Size]) -> dict[int, Size]:
+    """Which sizes of an image are smaller by a power of two, rounded up or down on both sides, by that power.
+
+    Of a few pixels, a size may be that for several powers; then it is for the least that the next larger one left.
+    """
+    found = {1: finest}
+    power = 0
+    for smaller in sorted(others, key=lambda other: -other.layout.height * other.layout.width):
+        for more in range(power + 1, LARGEST_SIDE.bit_length()):
+            if _is_smaller_by(smaller.layout, finest.layout, 1 << more):
+                found[1 << more] = smaller
+                power = more
+                break
+    return found
+
+
+def _is_smaller_by(smaller: Layout, whole: Layout, factor: int) -> bool:
+    sides = (smaller.height, whole.height), (smaller.width, whole.width)
+    return all(side in (of // factor, -(-of // factor)) for side, of in sides)

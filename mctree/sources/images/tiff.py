@@ -21,7 +21,7 @@ import tifffile
 from mctree.errors import SourceError, UsageError
 from mctree.sources.files import OpenFile
 from mctree.sources.images.local import FileSource, FileStream, damage_named
-from mctree.sources.images.mosaic import factor_between
+from mctree.sources.images.mosaic import levels_among
 from mctree.sources.images.orientation import inverse, stored_box, swaps_sides, turnable, upright
 from mctree.sources.images.protocol import Box, Pixels, level_box
 from mctree.sources.images.tiff_directory import main_directories
@@ -63,13 +63,13 @@ class TiffSource(FileSource):
                 main = parsed.pages[wanted]
                 assert isinstance(main, tifffile.TiffPage)
                 first = TiffImage(main, self._bytes, name, max_pixels)
-                found = {1: first}
+                others: list[TiffImage] = []
                 for smaller in _reduced(parsed, main, wanted, pages):
                     with suppress(SourceError):
                         image = TiffImage(smaller, self._bytes, name, max_pixels)
-                        factor = factor_between(first.layout, image.layout)
-                        if factor and (image.channels, image.dtype) == (first.channels, first.dtype):
-                            found.setdefault(factor, image)
+                        if (image.channels, image.dtype) == (first.channels, first.dtype):
+                            others.append(image)
+                found = levels_among(first, others)
                 tag = main.tags.valueof(274, default=1)
                 self._orientation = tag if turnable(tag) else 1
         layout = first.layout

@@ -117,8 +117,8 @@ class TiffImage:
                     self.layout.box(r0 + int(row), c0 + int(run[-1])),
                 )
                 found = Box(first.x0, first.y0, last.x1, last.y1).common(box)
-                assert found is not None
-                yield found
+                if found is not None:
+                    yield found
 
     def _check_form(self, page: tifffile.TiffPage, samples: int) -> None:
         listed = {_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE} | ({_YCBCR} if self._compression == _JPEG else set())

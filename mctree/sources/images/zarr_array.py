@@ -103,6 +103,10 @@ class ZarrArray:
         self._chunk = tuple(array.chunks)
         if isinstance(self._coding, Sharding) and self._coding.chunk != self._chunk:
             raise SourceError(f"{self.name} is damaged: its shards have chunks of two shapes")
+        if min(self._chunk, default=0) < 1 or any(
+            shard % chunk for shard, chunk in zip(self._shard, self._chunk, strict=True)
+        ):
+            raise SourceError(f"{self.name} is damaged: its chunks are {self._chunk}, of {self._shard}")
         self._inner = tuple(shard // chunk for shard, chunk in zip(self._shard, self._chunk, strict=True))
         most = max_pixels * max(1, min(self.channels, self._chunk[self._channel_axis] if "c" in axes else 1))
         if np.prod(self._chunk, dtype=np.float64) > most:

@@ -21,7 +21,7 @@ import zarr
 from mctree.errors import SourceError, UsageError
 from mctree.sources.images.bounded import Bounded
 from mctree.sources.images.local import reopened
-from mctree.sources.images.mosaic import factor_between
+from mctree.sources.images.mosaic import levels_among
 from mctree.sources.images.protocol import Box, Pixels
 from mctree.sources.images.uris import file_uri
 from mctree.sources.images.zarr_array import ZarrArray, described, read_document
@@ -69,13 +69,10 @@ class ZarrSource(Bounded):
         arrays = self._arrays(below, axes)
         first_path, first, letters = arrays[0]
         chosen = self._chosen(first, letters, at)
-        found = {1: ZarrArray(path, first_path, first, letters, chosen, max_pixels)}
-        main = found[1]
-        for smaller_path, smaller, _ in arrays[1:_MOST_SIZES]:
-            image = ZarrArray(path, smaller_path, smaller, letters, chosen, max_pixels)
-            factor = factor_between(main.layout, image.layout)
-            if factor and (image.channels, image.dtype) == (main.channels, main.dtype):
-                found.setdefault(factor, image)
+        main = ZarrArray(path, first_path, first, letters, chosen, max_pixels)
+        others = [ZarrArray(path, each, array, letters, chosen, max_pixels) for each, array, _ in arrays[1:]]
+        alike = [other for other in others if (other.channels, other.dtype) == (main.channels, main.dtype)]
+        found = levels_among(main, alike)
         levels = tuple(sorted(found))
         self._images = [found[level] for level in levels]
         super().__init__(
@@ -126,13 +123,12 @@ class ZarrSource(Bounded):
         try:
             if (node := read_document(self._path, f"{at}zarr.json")) is not None:
                 metadata = json.loads(node)
-                return metadata.get("attributes", {}), metadata.get("node_type") == "group"
+                return _dictionary(metadata.get("attributes")), metadata.get("node_type") == "group"
             is_group = read_document(self._path, f"{at}.zgroup") is not None
             if not is_group and read_document(self._path, f"{at}.zarray") is None:
                 raise SourceError(f"{self.name} is no Zarr array or group")
             document = read_document(self._path, f"{at}.zattrs")
-            attributes = json.loads(document) if document is not None else {}
-            return attributes if isinstance(attributes, dict) else {}, is_group
+            return _dictionary(json.loads(document) if document is not None else None), is_group
         except (ValueError, AttributeError, RecursionError) as error:
             if isinstance(error, UsageError):
                 raise
@@ -183,6 +179,10 @@ class ZarrSource(Bounded):
     def __reduce__(self) -> tuple[object, ...]:
         # Its fingerprint takes a look at every file, so it is not compared.
         return reopened, (self.uri, self.max_pixels, None)
+
+
+def _dictionary(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _plain(path: str, name: str) -> str:

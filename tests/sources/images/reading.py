@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mctree.sources.images import Box, ImageSource
 from mctree.sources.images.protocol import level_box
 
-FEW = settings(max_examples=25)
+FEW = settings(max_examples=20)
 """For tests whose every example makes a file."""
 
 
