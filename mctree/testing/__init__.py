@@ -5,7 +5,7 @@
     tailoring    the machine for something of your own
     checks       compare any snapshot with the model
     paper        a timeline in memory, with images grafted in, for working contexts to stand on
-    procedural   an image of any size with known means
+    procedural, image_checks     an image of any size with known means, and checks of image sources
     focus_machine, focus_store     working contexts driven over such a timeline, and over a real store
     focus_checks     compare any working context with lists
     stores       scratch folders, and stores that are verified when a test ends
@@ -27,6 +27,7 @@ from mctree.testing.edits import Edit, Scribe
 from mctree.testing.focus_checks import Truth, check_context
 from mctree.testing.focus_machine import FocusMachine
 from mctree.testing.focus_store import FocusTreeMachine
+from mctree.testing.image_checks import check_image
 from mctree.testing.machine import TreeMachine
 from mctree.testing.model import Model, RefusedError, State
 from mctree.testing.paper import PaperGround, PaperImage, PaperWorld
@@ -57,6 +58,7 @@ __all__ = [
     "apply",
     "assert_whole",
     "check_context",
+    "check_image",
     "check_node",
     "check_range",
     "check_snapshot",

@@ -38,7 +38,7 @@ def blocks(page: Path) -> list[Block]:
     ]
 
 
-PAGES = [ROOT / "README.md", ROOT / "docs" / "guide.md"]
+PAGES = [ROOT / "README.md", ROOT / "docs" / "guide.md", ROOT / "docs" / "imagery.md"]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
