@@ -128,8 +128,10 @@ class Picture:
             else:
                 self._image.load()
                 values = np.asarray(self._image.convert(self._taken_as) if self._converts() else self._image)
-            values = values.reshape(*values.shape[:2], self.channels)
-            return np.ascontiguousarray(upright(values, self._orientation), dtype=self.dtype)
+            values = upright(values.reshape(*values.shape[:2], self.channels), self._orientation)
+            if values.shape[:2] != (self.height, self.width):
+                raise ValueError(f"it has {values.shape[1]} × {values.shape[0]} pixels, and says otherwise")
+            return np.ascontiguousarray(values, dtype=self.dtype)
 
     def _converts(self) -> bool:
         return self._taken_as != self._image.mode

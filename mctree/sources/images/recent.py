@@ -24,7 +24,8 @@ class Recent(Generic[Key, Piece]):
     """Pieces by their keys; those used longest ago are forgotten first.
 
     Args:
-        limit: bytes of all pieces together; a piece that is larger is not kept.
+        limit: bytes of all pieces together.  The latest is held also if it is larger: bands of an image may come one by
+            one from a strip that had to be decoded whole.
     """
 
     def __init__(self, limit: int = RECENT_BYTES) -> None:
@@ -41,12 +42,10 @@ class Recent(Generic[Key, Piece]):
 
     def put(self, key: Key, piece: Piece) -> None:
         """Hold a piece."""
-        if piece.nbytes > self._limit:
-            return
         before = self._pieces.pop(key, None)
         self._held += piece.nbytes - (0 if before is None else before.nbytes)
         self._pieces[key] = piece
-        while self._held > self._limit:
+        while self._held > self._limit and len(self._pieces) > 1:
             self._held -= self._pieces.popitem(last=False)[1].nbytes
 
     def clear(self) -> None:

@@ -118,6 +118,9 @@ class ZarrArray:
             raise SourceError(f"{self.name} has shards of more than {MOST_INNER} chunks")
         self.layout = Layout(array.shape[y], array.shape[x], self._chunk[y], self._chunk[x])
         self._fixed = {axis: at[letter] for axis, letter in enumerate(axes) if letter not in "yxc"}
+        for axis, place in self._fixed.items():
+            if place >= array.shape[axis]:
+                raise SourceError(f"{self.name} has no place {place} along {axes[axis]}, where a larger size has one")
         self._recent: Recent[tuple[int, ...], NDArray[Any]] = Recent()
         self._indices: Recent[tuple[int, ...], NDArray[np.uint64]] = Recent(_RECENT_INDICES)
         self._listing: Listing | None = None

@@ -174,6 +174,15 @@ def test_the_sizes_of_a_multiscale_image_are_its_levels(
         check_source(data, source, wholes, reads=1)
 
 
+def test_sizes_that_lack_the_plane_that_is_looked_at_are_an_error(tmp_path: Path) -> None:
+    stored = {1: noise((4, 32, 32), np.uint8), 2: noise((2, 16, 16), np.uint8)}
+    multiscale(tmp_path / "a", 3, stored, axes="zyx")
+    with open_image(tmp_path / "a", z=1) as source:
+        np.testing.assert_array_equal(source.read(level_box(source, 1), 1).values[:, :, 0], stored[2][1])
+    with pytest.raises(SourceError, match="no place 3 along z"):
+        open_image(tmp_path / "a", z=3)
+
+
 def test_an_image_inside_a_hierarchy_is_named(tmp_path: Path) -> None:
     zarr.create_group(tmp_path / "a.zarr", zarr_format=3)
     values = np.maximum(noise((3, 40, 50), np.uint8), 1)
