@@ -5,6 +5,7 @@
     tailoring    the machine for something of your own
     checks       compare any snapshot with the model
     paper        a timeline in memory, with images grafted in, for working contexts to stand on
+    procedural, image_checks     an image of any size with known means, and checks of image sources
     focus_machine, focus_store     working contexts driven over such a timeline, and over a real store
     paper_rows       rows of such a timeline, to be streamed, and a device that takes its time
     stream_machine   a working context on a device: whatever is late, fails or does not fit, what is seen is right
@@ -28,10 +29,12 @@ from mctree.testing.edits import Edit, Scribe
 from mctree.testing.focus_checks import Truth, check_context
 from mctree.testing.focus_machine import FocusMachine
 from mctree.testing.focus_store import FocusTreeMachine
+from mctree.testing.image_checks import check_image
 from mctree.testing.machine import TreeMachine
 from mctree.testing.model import Model, RefusedError, State
 from mctree.testing.paper import PaperGround, PaperImage, PaperWorld
 from mctree.testing.paper_rows import LazyDevice, PaperRows
+from mctree.testing.procedural import ProceduralSource
 from mctree.testing.stores import Plan, Sample, Watch, apply, assert_whole, made, scratch, verified, watched
 from mctree.testing.stream_machine import StreamMachine
 from mctree.testing.tailoring import tree_machine
@@ -49,6 +52,7 @@ __all__ = [
     "PaperRows",
     "PaperWorld",
     "Plan",
+    "ProceduralSource",
     "RefusedError",
     "Sample",
     "Scribe",
@@ -61,6 +65,7 @@ __all__ = [
     "apply",
     "assert_whole",
     "check_context",
+    "check_image",
     "check_node",
     "check_range",
     "check_snapshot",

@@ -38,7 +38,7 @@ def blocks(page: Path) -> list[Block]:
     ]
 
 
-PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("guide", "models", "streaming"))]
+PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("guide", "imagery", "models", "streaming"))]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
