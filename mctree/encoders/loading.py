@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from mctree.encoders.cosine import CosineEncoder
 from mctree.encoders.lexical import LexicalEncoder
 from mctree.encoders.mean import MeanEncoder
 from mctree.encoders.protocol import Encoder, Tokenizer
+from mctree.encoders.visual import VisualEncoder
 from mctree.errors import UsageError
 
-__all__ = ["load_encoder"]
+__all__ = ["load_encoder", "load_visual_encoder"]
 
 
 def load_encoder(kind: str, dump: bytes, tokenizer: Tokenizer | None) -> Encoder:
@@ -29,3 +31,21 @@ def load_encoder(kind: str, dump: bytes, tokenizer: Tokenizer | None) -> Encoder
     if kind in made_here and tokenizer is not None:
         return made_here[kind].load(dump, tokenizer)
     raise UsageError(f"mctree has no encoder of kind {kind[:40]!r}; pass yours to `mctree.open(…, encoders=[…])`")
+
+
+def load_visual_encoder(kind: str, dump: bytes) -> VisualEncoder:
+    """Make an encoder of images again from what its `dump` gave.
+
+    Args:
+        kind: the encoder's `kind`.
+        dump: what it dumped.
+
+    Raises:
+        UsageError: mctree has no encoder of images of this kind.
+        CorruptError: the bytes are not a dump of this kind.
+    """
+    if kind == CosineEncoder.kind:
+        return CosineEncoder.load(dump)
+    raise UsageError(
+        f"mctree has no encoder of images of kind {kind[:40]!r}; pass yours to `mctree.open(…, encoders=[…])`"
+    )
