@@ -150,6 +150,22 @@ class OpenFile:
             raise SourceError(f"{shown(self.file.name)} cannot be read: {failure(error)}") from error
         return b"".join(parts)
 
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Read `size` bytes from a place, fewer only at the end of the file, and leave where `read` goes on.
+
+        Raises:
+            SourceError: the file system failed.
+        """
+        parts: list[bytes] = []
+        try:
+            while size and (part := os.pread(self._descriptor, min(size, CHUNK), offset)):
+                parts.append(part)
+                offset += len(part)
+                size -= len(part)
+        except OSError as error:
+            raise SourceError(f"{shown(self.file.name)} cannot be read: {failure(error)}") from error
+        return b"".join(parts)
+
     def seek(self, offset: int) -> None:
         """Go to a byte, counted from the start."""
         os.lseek(self._descriptor, offset, os.SEEK_SET)

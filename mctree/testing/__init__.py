@@ -5,6 +5,7 @@
     tailoring    the machine for something of your own
     checks       compare any snapshot with the model
     paper        a timeline in memory, with images grafted in, for working contexts to stand on
+    procedural   an image of any size with known means
     focus_machine, focus_store     working contexts driven over such a timeline, and over a real store
     focus_checks     compare any working context with lists
     stores       scratch folders, and stores that are verified when a test ends
@@ -29,6 +30,7 @@ from mctree.testing.focus_store import FocusTreeMachine
 from mctree.testing.machine import TreeMachine
 from mctree.testing.model import Model, RefusedError, State
 from mctree.testing.paper import PaperGround, PaperImage, PaperWorld
+from mctree.testing.procedural import ProceduralSource
 from mctree.testing.stores import Plan, Sample, Watch, apply, assert_whole, made, scratch, verified, watched
 from mctree.testing.tailoring import tree_machine
 from mctree.testing.toys import ToyEncoder
@@ -43,6 +45,7 @@ __all__ = [
     "PaperImage",
     "PaperWorld",
     "Plan",
+    "ProceduralSource",
     "RefusedError",
     "Sample",
     "Scribe",

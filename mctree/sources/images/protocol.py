@@ -24,14 +24,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mctree.errors import UsageError
 
-__all__ = ["LARGEST_SIDE", "Access", "Box", "ImageSource", "PixelValues", "Pixels", "check_box", "level_box"]
+__all__ = [
+    "LARGEST_SIDE",
+    "Access",
+    "Box",
+    "ImageSource",
+    "PixelType",
+    "PixelValues",
+    "Pixels",
+    "check_box",
+    "level_box",
+]
 
 LARGEST_SIDE = 1 << 30
 """No image is higher or wider, in pixels: web-mercator tiles of 256 pixels at zoom 22."""
@@ -39,7 +49,9 @@ LARGEST_SIDE = 1 << 30
 Access = Literal["random", "rows"]
 """What is cheap: any box, or only bands of the whole width, from top to bottom."""
 
-PixelValues = NDArray[np.uint8] | NDArray[np.uint16]
+PixelType = np.dtype[np.unsignedinteger[Any]]
+PixelValues = NDArray[np.unsignedinteger[Any]]
+"""Of `uint8` or `uint16`."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -73,6 +85,15 @@ class Box:
     def area(self) -> int:
         """Pixels in all."""
         return self.width * self.height
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """What an array `[h, w, …]` of the level is indexed with."""
+        return slice(self.y0, self.y1), slice(self.x0, self.x1)
+
+    def seen_from(self, other: Box) -> Box:
+        """The same pixels, counted from the left upper corner of another box, which they lie in."""
+        return Box(self.x0 - other.x0, self.y0 - other.y0, self.x1 - other.x0, self.y1 - other.y0)
 
     def common(self, other: Box) -> Box | None:
         """The pixels of both boxes, None if there are none."""
@@ -128,7 +149,7 @@ class ImageSource(Protocol):
         ...
 
     @property
-    def dtype(self) -> np.dtype[np.uint8] | np.dtype[np.uint16]:
+    def dtype(self) -> PixelType:
         """Of the values."""
         ...
 

@@ -1,0 +1,55 @@
+"""What kind of image may a folder be?  Its own names say it; nothing in it is opened."""
+
+from __future__ import annotations
+
+import os
+
+from mctree.errors import SourceError
+from mctree.sources.names import failure, shown
+
+__all__ = ["holds_tiles", "holds_zarr", "number", "numbered_folders"]
+
+_ZARR = (b"zarr.json", b".zarray", b".zgroup")
+
+
+def holds_zarr(path: bytes) -> bool:
+    """Whether a folder is a Zarr array or group."""
+    return any(os.path.lexists(os.path.join(path, name)) for name in _ZARR)
+
+
+def holds_tiles(path: bytes) -> bool:
+    """Whether a folder has folders that may be zooms.
+
+    Raises:
+        SourceError: it cannot be listed, or one of them is a link.
+    """
+    return bool(numbered_folders(path))
+
+
+def number(name: bytes) -> int | None:
+    """A number as tiles and chunks are called by, without leading zeros; None if it is none."""
+    if not name.isdigit() or len(name) > 10 or (name.startswith(b"0") and name != b"0"):
+        return None
+    return int(name)
+
+
+def numbered_folders(path: bytes) -> list[int]:
+    """The folders in a folder that are called by numbers, in any order.
+
+    Raises:
+        SourceError: it cannot be listed, or one of them is a link, which is not followed.
+    """
+    found: list[int] = []
+    try:
+        with os.scandir(path) as entries:
+            for entry in entries:
+                called = number(entry.name)
+                if called is None:
+                    continue
+                if entry.is_symlink():
+                    raise SourceError(f"{shown(entry.path)} is a symbolic link, which is not followed: copy it there")
+                if entry.is_dir(follow_symlinks=False):
+                    found.append(called)
+    except OSError as error:
+        raise SourceError(f"{shown(path)} cannot be listed: {failure(error)}") from error
+    return found

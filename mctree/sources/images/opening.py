@@ -1,0 +1,159 @@
+"""What kind of image is at a path?  Its first bytes, or the names in it if it is a folder, say it.
+
+What reads a kind may need a library that is not installed; it is asked for only when an image of that kind is met.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from mctree.errors import SourceError, UsageError
+from mctree.sources.files import OpenFile
+from mctree.sources.images.bounded import MOST_PIXELS
+from mctree.sources.images.folder_names import holds_tiles, holds_zarr
+from mctree.sources.images.local import open_local
+from mctree.sources.images.protocol import ImageSource
+from mctree.sources.images.sniffing import SNIFFED, kind_of_bytes
+from mctree.sources.images.uris import parsed
+from mctree.sources.names import failure, shown
+
+__all__ = ["open_image"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """What reads a kind.
+
+    Attributes:
+        module: in this package; it may need libraries.
+        name: of the function or class in it.
+        options: that it takes.
+    """
+
+    module: str
+    name: str
+    options: tuple[str, ...] = ()
+
+    def get(self, path: bytes) -> Callable[..., ImageSource]:
+        """Load it."""
+        try:
+            module = import_module(f"mctree.sources.images.{self.module}")
+        except ImportError as error:
+            raise UsageError(
+                f"{shown(path)} needs {error.name}, which is not installed: pip install 'mctree[images]'"
+            ) from error
+        reader: Callable[..., ImageSource] = getattr(module, self.name)
+        return reader
+
+
+_PICTURE = _Reader("pictures", "PictureSource")
+_READERS: Mapping[str, _Reader] = {
+    "bmp": _PICTURE,
+    "gif": _PICTURE,
+    "jpeg": _PICTURE,
+    "png": _PICTURE,
+    "webp": _PICTURE,
+    "tiff": _Reader("tiff", "TiffSource", ("page",)),
+    "pmtiles": _Reader("archives", "open_pmtiles", ("channels",)),
+    "sqlite": _Reader("archives", "open_mbtiles", ("channels",)),
+}
+_FOLDER_TILES = _Reader("archives", "open_folder", ("channels",))
+_ZARR = _Reader("zarr_source", "ZarrSource", ("inner", "axes", "t", "z"))
+_NUMBERS = ("page", "channels", "t", "z")
+
+
+def open_image(
+    path_or_uri: str | os.PathLike[str],
+    *,
+    max_pixels: int = MOST_PIXELS,
+    page: int | None = None,
+    channels: int | None = None,
+    inner: str | None = None,
+    axes: str | None = None,
+    t: int | None = None,
+    z: int | None = None,
+) -> ImageSource:
+    """Open an image on this machine's disk, of whatever kind it is.
+
+    Args:
+        path_or_uri: a file (PNG, JPEG, WebP, GIF, BMP, TIFF, BigTIFF, PMTiles, MBTiles), a folder (Zarr, OME-Zarr,
+            tiles as `zoom/column/row.png`), or the `uri` of an image that was open before.
+        max_pixels: the most that one read may give, or that is decoded in one piece.
+        page: of a TIFF file: which image, counted from 0.
+        channels: of an archive of tiles: values of each pixel, 1 to 4.
+        inner: of a Zarr hierarchy: the path of the image in it.
+        axes: of a Zarr array that does not say it: a letter for each, such as `cyx`.
+        t: of a Zarr array: which of the moments, counted from 0.
+        z: of a Zarr array: which of the planes, counted from 0.
+
+    Raises:
+        SourceError: it does not exist, is damaged, or is of a kind that cannot be read.
+        UsageError: an option does not apply to it or makes no sense; a library is needed, which the message names.
+    """
+    if max_pixels < 1:
+        raise UsageError(f"max_pixels is a number of pixels, 1 or more, and not {max_pixels}")
+    path, named = parsed(path_or_uri)
+    asked = {"page": page, "channels": channels, "inner": inner, "axes": axes, "t": t, "z": z}
+    given = {key: value for key, value in asked.items() if value is not None}
+    if twice := sorted(set(named) & set(given)):
+        raise UsageError(f"the option {twice[0]} is given, and is in the URI as well: leave out one")
+    options = {**_converted(named), **given}
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError) as error:
+        why = failure(error) if isinstance(error, OSError) else "no path can be called so"
+        raise SourceError(f"{shown(path)} cannot be opened: {why}") from error
+    if stat.S_ISDIR(status.st_mode):
+        reader = _folder_reader(path)
+        _check_options(path, reader, options)
+        return reader.get(path)(path, **options, max_pixels=max_pixels)
+    opened = open_local(path)
+    try:
+        reader = _file_reader(opened)
+        _check_options(path, reader, options)
+        return reader.get(path)(opened, **options, max_pixels=max_pixels)
+    except BaseException:
+        opened.close()
+        raise
+
+
+def _folder_reader(path: bytes) -> _Reader:
+    if holds_zarr(path):
+        return _ZARR
+    if holds_tiles(path):
+        return _FOLDER_TILES
+    raise SourceError(f"{shown(path)} is a folder that holds neither Zarr arrays nor tiles, as zoom/column/row.png")
+
+
+def _file_reader(opened: OpenFile) -> _Reader:
+    kind = kind_of_bytes(opened.read_at(0, SNIFFED))
+    if kind is None:
+        raise SourceError(
+            f"{shown(opened.file.path)} is no image of a kind that can be read: PNG, JPEG, WebP, GIF, BMP, TIFF, "
+            f"PMTiles, MBTiles"
+        )
+    return _READERS[kind]
+
+
+def _check_options(path: bytes, reader: _Reader, options: Mapping[str, Any]) -> None:
+    for option in options:
+        if option not in reader.options:
+            fits = f"give {' or '.join(reader.options)}" if reader.options else "give none"
+            raise UsageError(f"{shown(path)} takes no option '{option}': {fits}")
+
+
+def _converted(named: Mapping[str, str]) -> dict[str, Any]:
+    """The options of a URI."""
+    options: dict[str, Any] = dict(named)
+    for key in _NUMBERS:
+        if key in options:
+            text = named[key]
+            if not (text.isascii() and text.isdigit() and len(text) < 10):
+                raise UsageError(f"the option {key} of a URI is a number, not '{shown(text.encode())}'")
+            options[key] = int(text)
+    return options
