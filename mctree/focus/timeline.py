@@ -1,4 +1,4 @@
-"""What does a store know of the nodes of its timeline?  Costs, places and documents, for whole arrays, at one commit.
+"""What does a store know of the nodes of its timeline and its images?  What they cost, and where they sit, at a commit.
 
 Nothing is kept in memory but what a process knows of the commit anyway, so what is asked costs the same in a small
 store and in a large one: a few gathers, and a look-up for each document that has to be found out.  Only the mean
@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mctree.errors import NotFoundError, UsageError
-from mctree.focus.entries import SEVERAL, TEXT_MODALITY, UNKNOWN, Facts, Nodes
-from mctree.focus.ground import BLOCK, Grafts, Ground, Tails
+from mctree.focus.entries import IMAGE_MODALITY, SEVERAL, TEXT_MODALITY, UNKNOWN, Facts, Nodes
+from mctree.focus.ground import BLOCK, TILE, Grafts, Ground, Tails, widths
 from mctree.geometry import TEXT, World, intervals
 
 if TYPE_CHECKING:
@@ -48,7 +48,17 @@ class SnapshotGround(Ground):
         self.identity = snapshot.store.identity
         self.commit = snapshot.commit
         self.world = snapshot.world.geometry if until is None else _before(snapshot.world.geometry, until)
-        self.grafts = Grafts.none()
+        places = snapshot.places.grafts
+        if until is not None:
+            places = places[places["block"] < until // BLOCK]
+        root = places["level"].astype(np.int64)
+        self.grafts = Grafts.made(
+            len(places),
+            block=places["block"].astype(np.int64),
+            space=places["space"].astype(np.int64),
+            level=root,
+            index=places["base"].astype(np.int64) // widths(places["space"].astype(np.int64), root),
+        )
         waiting = [(document.id, document.tail) for document in snapshot.tails()] if until is None else []
         found = [(number, len(tail.tokens)) for number, tail in waiting if tail is not None]
         document, tokens = np.array(found, np.int64).reshape(-1, 2).T
@@ -56,20 +66,53 @@ class SnapshotGround(Ground):
         self._runs: dict[int, NDArray[np.int64]] = {}
 
     def arena(self, space: int) -> World:
-        """There is none: stores hold text only.
+        """All images of a store lie in one.
 
         Raises:
-            NotFoundError: always.
+            NotFoundError: there is none of that number, or no image.
         """
-        raise NotFoundError(f"space {space} is not in this store: it holds text only")
+        if not len(self.grafts) or space != int(self.grafts.space[0]):
+            raise NotFoundError(f"space {space} is not in this store at commit {self.commit}")
+        return self.snapshot.arena.world
 
     def tokens(self, first: int, stop: int) -> int:
         """See `Ground.tokens`."""
-        before = self.snapshot.world.tokens_before(np.array([first, stop]))
-        return int(before[1] - before[0])
+        world = self.snapshot.world
+        before = world.tokens_before(np.array([first, stop]))
+        images = world.slots_in(np.array([first * BLOCK]), np.array([stop * BLOCK]))
+        return int(before[1] - before[0] + images[0])
 
     def facts(self, nodes: Nodes, document: NDArray[np.int64]) -> Facts:
         """See `Ground.facts`."""
+        image = nodes.space > 0
+        if image.all() and len(nodes):
+            return self._of_images(nodes)
+        if image.any():
+            parts = [self._of_timeline(nodes.take(~image), document[~image]), self._of_images(nodes.take(image))]
+            back = np.argsort(np.concatenate((np.flatnonzero(~image), np.flatnonzero(image))))
+            return Facts.joined(parts).take(back)
+        return self._of_timeline(nodes, document)
+
+    def _of_images(self, nodes: Nodes) -> Facts:
+        """The facts of what lies in images: tiles at LOD0 cost their patches and are sharp."""
+        tile = nodes.level == 0
+        index = np.where(tile, nodes.index // TILE, nodes.index)
+        found = self.snapshot.arena.extents(np.maximum(nodes.level, 1), index)
+        return Facts.made(
+            len(nodes),
+            cost=np.where(tile, found.patches, 1),
+            growth=np.where(tile, 0, found.children - 1),
+            position=nodes.slot.astype(np.float64),
+            sigma=0.0,
+            document=found.document,
+            modality=IMAGE_MODALITY,
+            x=found.x,
+            y=found.y,
+            sigma_x=np.where(tile, 0.0, sigma_of(found.width)),
+            sigma_y=np.where(tile, 0.0, sigma_of(found.height)),
+        )
+
+    def _of_timeline(self, nodes: Nodes, document: NDArray[np.int64]) -> Facts:
         late = (nodes.level == 0) & (nodes.index >= self.end)
         if not len(self.tails) or not late.any():
             return self._placed(nodes, document)
@@ -93,7 +136,21 @@ class SnapshotGround(Ground):
         if len(unknown):
             document = document.copy()
             document[unknown] = self._documents(level[unknown], index[unknown])
-        return _facts(found.tokens, below - 1, found.position, found.length, document, nodes.level)
+        facts = _facts(found.tokens, below - 1, found.position, found.length, document, nodes.level)
+        graft = self.grafts.at(np.where(nodes.level == 1, nodes.index, -1))
+        slots = np.flatnonzero(graft >= 0)
+        return facts if not len(slots) else self._with_roots(facts, slots, self.grafts.take(graft[slots]))
+
+    def _with_roots(self, facts: Facts, slots: NDArray[np.int64], grafts: Grafts) -> Facts:
+        """The same facts, where some nodes are images: these look like what their roots hold."""
+        root = self.snapshot.arena.extents(grafts.level, grafts.index)
+        integers, reals = facts.integers.copy(), facts.reals.copy()
+        integers[Facts.INTEGERS.index("growth"), slots] = root.children - 1
+        integers[Facts.INTEGERS.index("modality"), slots] = IMAGE_MODALITY
+        sides = {"x": root.x, "y": root.y, "sigma_x": sigma_of(root.width), "sigma_y": sigma_of(root.height)}
+        for name, values in sides.items():
+            reals[Facts.REALS.index(name), slots] = values
+        return Facts(integers, reals)
 
     def _existing_children(self, level: NDArray[np.int64], index: NDArray[np.int64]) -> NDArray[np.int64]:
         """How many children nodes from level 1 up have."""

@@ -32,6 +32,7 @@ _DTYPES: dict[str, np.dtype[np.generic]] = {
     "int8": np.dtype("i1"),
     "float16": np.dtype("<f2"),
     "float32": np.dtype("<f4"),
+    "float64": np.dtype("<f8"),
 }
 _MOST_FILL = {
     "uint8": 0xFF,
@@ -41,6 +42,7 @@ _MOST_FILL = {
     "int8": 0x7F,
     "float16": 1 << 11,
     "float32": 1 << 24,
+    "float64": 1 << 53,
 }
 """What rows that were never written can hold: integers that the type holds exactly."""
 

@@ -13,10 +13,12 @@ from dataclasses import dataclass, field, replace
 from mctree.errors import CorruptError, NotAStoreError
 from mctree.format.arrays import ArrayLayout, plain_name
 from mctree.format.fields import Fields
+from mctree.format.images import ARENA_LIMIT
 from mctree.format.values import pack
 
 __all__ = [
     "FORMAT",
+    "KNOWN_FORMATS",
     "ArrayState",
     "Commit",
     "DocumentRecord",
@@ -27,8 +29,11 @@ __all__ = [
     "array_fact",
 ]
 
-FORMAT = 1
-"""Version of the format that this release reads and writes."""
+FORMAT = 2
+"""Version of the format of the stores that this release makes."""
+
+KNOWN_FORMATS = (1, 2)
+"""Versions that it reads, and goes on writing where it finds them: stores of version 1 hold no images."""
 
 _MOST_BLOCKS = 1 << 53
 """As many as geometry can address."""
@@ -53,18 +58,20 @@ class Meta:
         epoch: how often it was compacted: addresses are valid within an epoch.
         created_ns: nanoseconds since 1970 when the epoch was made; informative.
         chunk_bytes: wished size of chunk files.
+        format: version of the format that the store was made in, which it keeps until it is compacted.
     """
 
     store: bytes
     epoch: int
     created_ns: int
     chunk_bytes: int
+    format: int = FORMAT
 
     def encode(self) -> bytes:
         """The record's bytes."""
         return pack(
             {
-                "format": FORMAT,
+                "format": self.format,
                 "store": self.store,
                 "epoch": self.epoch,
                 "created_ns": _storable(self.created_ns),
@@ -76,12 +83,12 @@ class Meta:
     def decode(cls, payload: bytes) -> Meta:
         """The record of these bytes."""
         f = Fields(payload, "the store's own record")
-        if (version := f.count("format")) != FORMAT:
-            raise NotAStoreError(f"the store has format {version}; this release of mctree reads format {FORMAT}")
+        if (version := f.count("format")) not in KNOWN_FORMATS:
+            raise NotAStoreError(f"the store has format {version}; this release of mctree reads formats 1 to {FORMAT}")
         store, epoch = f.get("store", bytes), f.count("epoch")
         if len(store) != _STORE_BYTES or epoch >= _MOST:
             raise CorruptError("the store's own record: it has no name, or an epoch that cannot be")
-        return cls(store, epoch, f.count("created_ns"), f.count("chunk_bytes"))
+        return cls(store, epoch, f.count("created_ns"), f.count("chunk_bytes"), version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +118,8 @@ class Commit:
         dead_blocks: blocks that have died.
         arrays: what it sees of each array, by array number.
         refreshed: for each gist set, the commit up to whose deaths its gists account for.
-        next: the next free number of each kind: document, array, gist set, link.
+        next: the next free number of each kind: document, array, gist set, link, graft (an image on the timeline), and
+            the next free position of the arena.
         tables: for each index table, its number of records and the sum of their checksums modulo 2^64.
     """
 
@@ -166,6 +174,8 @@ class Commit:
         f = Fields(payload, f"commit {number}")
         numbers = {k: n for k, (n,) in f.counts("next", 1, str).items()}
         arrays = {k: ArrayState(rows, refreshed) for k, (rows, refreshed) in f.counts("arrays", 2, int).items()}
+        if numbers.get("graft", 0) >= _MOST or numbers.get("arena", 0) > ARENA_LIMIT:
+            raise CorruptError(f"commit {number}: it has more images than there can be")
         # Below these there is room for all that can ever be made; above them arithmetic would overflow somewhere.
         wide, narrow = (
             (numbers.get("document", _MOST), numbers.get("link", _MOST), number),
@@ -286,7 +296,8 @@ class GistSetRecord:
         dim: length of a gist.
         dtype: element type as stored.
         modalities: what the encoder covers.
-        levels: array numbers of LOD1, LOD2 …
+        levels: array numbers of LOD1, LOD2 … of the timeline.
+        images: array numbers of LOD0, LOD1 … of images.
     """
 
     name: str
@@ -298,6 +309,7 @@ class GistSetRecord:
     dtype: str
     modalities: tuple[str, ...]
     levels: tuple[int, ...] = ()
+    images: tuple[int, ...] = ()
 
     def with_level(self, array: int) -> GistSetRecord:
         """The record with one more, coarser, level."""
@@ -305,26 +317,26 @@ class GistSetRecord:
 
     def encode(self) -> bytes:
         """The record's bytes."""
-        return pack(
-            {
-                "name": self.name,
-                "folder": self.folder,
-                "kind": self.kind,
-                "fingerprint": self.fingerprint,
-                "blob": self.blob,
-                "dim": self.dim,
-                "dtype": self.dtype,
-                "modalities": list(self.modalities),
-                "levels": list(self.levels),
-            }
-        )
+        fields = {
+            "name": self.name,
+            "folder": self.folder,
+            "kind": self.kind,
+            "fingerprint": self.fingerprint,
+            "blob": self.blob,
+            "dim": self.dim,
+            "dtype": self.dtype,
+            "modalities": list(self.modalities),
+            "levels": list(self.levels),
+        }
+        return pack({**fields, "images": list(self.images)} if self.images else fields)
 
     @classmethod
     def decode(cls, payload: bytes) -> GistSetRecord:
         """The record of these bytes."""
         f = Fields(payload, "a gist set's record")
         levels, modalities = f.get("levels", list), f.get("modalities", list)
-        if any(type(n) is not int or not 0 <= n < _MOST_ARRAYS for n in levels):
+        images = f.get("images", list) if "images" in f.map else []
+        if any(type(n) is not int or not 0 <= n < _MOST_ARRAYS for n in (*levels, *images)):
             raise CorruptError("a gist set's record: its levels are damaged")
         if any(type(m) is not str for m in modalities) or not plain_name(f.get("folder", str)):
             raise CorruptError("a gist set's record: its modalities or its folder are damaged")
@@ -340,6 +352,7 @@ class GistSetRecord:
             f.get("dtype", str),
             tuple(modalities),
             tuple(levels),
+            tuple(images),
         )
 
 

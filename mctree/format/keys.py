@@ -28,7 +28,9 @@ __all__ = [
     "checksum_key",
     "commit_key",
     "death_key",
+    "graft_page_key",
     "grave_key",
+    "group_key",
     "link_node_key",
     "parse_grave",
     "source_digest",
@@ -66,6 +68,10 @@ class Table(bytes, Enum):
     LINK = b"l"
     LINK_NODE = b"i"
     GRAVE = b"z"
+    IMAGE = b"e"
+    GRAFTS = b"j"
+    PAGES = b"u"
+    PIECES = b"w"
 
 
 VERSIONED = frozenset(
@@ -79,10 +85,13 @@ VERSIONED = frozenset(
         Table.SETTING,
         Table.LINK,
         Table.LINK_NODE,
+        Table.IMAGE,
+        Table.PAGES,
+        Table.PIECES,
     }
 )
 """Tables whose keys end in the commit since which the value holds."""
-GROWING = frozenset({Table.BLOCKS, Table.DEATH, Table.RUN, Table.ORIGINAL, Table.CHECKSUMS, Table.BLOB})
+GROWING = frozenset({Table.BLOCKS, Table.DEATH, Table.RUN, Table.ORIGINAL, Table.CHECKSUMS, Table.BLOB, Table.GRAFTS})
 """Tables whose records are added to or extended, and cut to a commit's lengths by its reader."""
 PLAIN = frozenset(set(Table) - VERSIONED - GROWING)
 """Tables whose values are replaced in place."""
@@ -107,12 +116,17 @@ _KEY_BYTES: dict[bytes, int] = {
     Table.BLOB: 33,
     Table.LINK: 17,
     Table.LINK_NODE: 30,
+    Table.IMAGE: 17,
+    Table.GRAFTS: 9,
+    Table.PAGES: 21,
+    Table.PIECES: 21,
 }
 """How long the keys of each table are, its tag included."""
 _LEAST_KEY_BYTES: dict[bytes, int] = {Table.SETTING: 10, Table.GRAVE: 22}
 """How long the keys of the other tables are at least: a name and a commit; a commit and a versioned key."""
 
 _PAIR = Struct(">QQ")
+_GROUP = Struct(">IQ")
 _CHECKSUM = Struct(">IQQI")
 _LINK_NODE = Struct(">IBQQ")
 
@@ -151,6 +165,16 @@ def death_key(commit: int, start: int) -> bytes:
 def checksum_key(array: int, chunk: int, generation: int, page: int) -> bytes:
     """The key of a page of row checksums of one generation of a chunk."""
     return Table.CHECKSUMS + _CHECKSUM.pack(array, chunk, generation, page)
+
+
+def graft_page_key(page: int) -> bytes:
+    """The key of a page of graft records."""
+    return Table.GRAFTS + u64.pack(page)
+
+
+def group_key(array: int, group: int) -> bytes:
+    """The fact key (no tag, no commit) of what is known of one group of an array: its pages, or its pieces."""
+    return _GROUP.pack(array, group)
 
 
 def link_node_key(space: int, level: int, index: int, link: int) -> bytes:

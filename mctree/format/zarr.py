@@ -30,9 +30,9 @@ def group_metadata(attributes: dict[str, Any] | None = None) -> bytes:
     return _dump({"zarr_format": 3, "node_type": "group", "attributes": attributes or {}})
 
 
-def root_metadata(store: bytes, epoch: int) -> bytes:
+def root_metadata(store: bytes, epoch: int, version: int = FORMAT) -> bytes:
     """The `zarr.json` of a store's root: what never changes with a commit."""
-    return group_metadata({"mctree": {"format": FORMAT, "store": store.hex(), "epoch": epoch}})
+    return group_metadata({"mctree": {"format": version, "store": store.hex(), "epoch": epoch}})
 
 
 def array_metadata(layout: ArrayLayout, rows: int) -> bytes:

@@ -180,7 +180,7 @@ def _copy_files(store: Store, index: Reading, at: int, advanced: Callable[[int],
     assert newest is not None, "it was just copied"
     for folder in (GENERATIONS_NAME, LEASES_NAME):
         make_directory(folder, at)
-    replace_file("zarr.json", root_metadata(*store.identity), at, sync=False)
+    replace_file("zarr.json", root_metadata(*store.identity, store.meta.format), at, sync=False)
     layouts, rows = _layouts(index), _rows(index)
     for number, layout in layouts.items():
         write_group_metadata(at, layout.path, sync=False)

@@ -56,7 +56,7 @@ __all__ = [
 
 _MAP_BYTES = 1 << 30
 """Enough for the first commit; whoever opens the store maps more."""
-FIRST_NUMBERS = {"document": 1, "gist_set": 1, "link": 1}
+FIRST_NUMBERS = {"document": 1, "gist_set": 1, "link": 1, "graft": 0, "arena": 0}
 """The first number of each kind that a new store gives out."""
 
 
@@ -216,7 +216,7 @@ def build_store(
     """Fill the empty directory open as `at` (at `path`) with a store; not yet durable."""
     for folder in (GENERATIONS_NAME, LEASES_NAME, INDEX_NAME):
         make_directory(folder, at)
-    replace_file("zarr.json", root_metadata(meta.store, meta.epoch), at, sync=False)
+    replace_file("zarr.json", root_metadata(meta.store, meta.epoch, meta.format), at, sync=False)
     for layout in arrays:
         write_group_metadata(at, layout.path, sync=False)
         write_array_metadata(at, layout, 0, sync=False)
@@ -248,7 +248,11 @@ def _write_index(
             parent=0,
             time_ns=time_ns,
             arrays={number: ArrayState(0) for number in range(len(arrays))},
-            next={**{kind: numbers[kind] for kind in FIRST_NUMBERS}, "array": len(arrays)},
+            next={
+                **FIRST_NUMBERS,
+                **{kind: numbers[kind] for kind in FIRST_NUMBERS.keys() & numbers.keys()},
+                "array": len(arrays),
+            },
             tables=index.tables,
         )
         index.put(commit_key(Table.COMMIT, first), commit.encode())

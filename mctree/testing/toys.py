@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mctree.errors import UsageError
 
-__all__ = ["ToyEncoder"]
+__all__ = ["ToyEncoder", "ToySight"]
 
 _LEVELS = 1024
 """Gists are multiples of 1/1024 in [-1, 1), which float16 holds exactly."""
@@ -33,8 +33,8 @@ class ToyEncoder:
         span_level: up to this level, gists depend on every token of the node's span.
     """
 
-    kind = "toy"
-    modalities = frozenset({"text"})
+    kind: str = "toy"
+    modalities: frozenset[str] = frozenset({"text"})
 
     def __init__(self, dim: int = 4, seed: int = 0, span_level: int = 0) -> None:
         self.dim = dim
@@ -87,6 +87,48 @@ class ToyEncoder:
     def dump(self) -> bytes:
         """The three numbers."""
         return f"{self.dim} {self.seed} {self.span_level}".encode()
+
+
+class ToySight(ToyEncoder):
+    """An encoder for tests of text and of images, whose gists change with any pixel, child, mask or weight.
+
+    Args:
+        dim: length of a gist.
+        seed: encoders of other seeds make other gists.
+        channels: of the pixels.
+        text: whether it covers text too.
+    """
+
+    kind = "toy sight"
+
+    def __init__(self, dim: int = 4, seed: int = 0, channels: int = 3, *, text: bool = True) -> None:
+        super().__init__(dim, seed)
+        self.channels = channels
+        self.modalities = frozenset({"text", "image"} if text else {"image"})
+
+    def encode_patches(self, pixels: NDArray[np.generic], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Hash a batch of patches: see `mctree.encoders.visual.VisualEncoder.encode_patches`."""
+        values = np.where(mask[..., None], pixels.astype(np.uint64) + np.uint64(1), np.uint64(0))
+        return self._numbers(_fold(values.reshape(len(values), -1), self.seed), np.logical_or.reduce(mask, axis=(1, 2)))
+
+    def encode_tiles(
+        self, level: int, children: NDArray[np.float32], mask: NDArray[np.bool_], weight: NDArray[np.float64]
+    ) -> NDArray[np.float32]:
+        """Hash a batch of nodes: see `mctree.encoders.visual.VisualEncoder.encode_tiles`."""
+        steps = np.rint(np.where(mask[..., None], children, 0).astype(np.float64) * _LEVELS)
+        values = _fold(steps.astype(np.int64).view(np.uint64), level) + weight.astype(np.uint64)
+        return self._numbers(
+            _fold(np.where(mask, _mixed(values), np.uint64(7)), self.seed + level), np.logical_or.reduce(mask, axis=1)
+        )
+
+    def _numbers(self, state: NDArray[np.uint64], there: NDArray[np.bool_]) -> NDArray[np.float32]:
+        wide = _mixed(state[:, None] + np.arange(1, self.dim + 1, dtype=np.uint64) * _STEP)
+        numbers = (wide >> np.uint64(53)).astype(np.float32) - _LEVELS
+        return np.where(there[:, None], numbers / _LEVELS, 0).astype(np.float32)
+
+    def dump(self) -> bytes:
+        """The numbers, and what it covers."""
+        return f"{self.dim} {self.seed} {self.channels} {sorted(self.modalities)}".encode()
 
 
 def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:

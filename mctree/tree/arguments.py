@@ -9,9 +9,10 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from mctree.encoders import Encoder, Tokenizer
+from mctree.encoders.visual import VisualEncoder
 from mctree.errors import UsageError
 from mctree.format.values import checked_text
 from mctree.geometry import Address
@@ -163,19 +164,29 @@ def as_tokenizer(tokenizer: object) -> Tokenizer:
     return cast(Tokenizer, _member_of(Tokenizer, tokenizer, "a tokenizer"))
 
 
-def as_encoder(encoder: object) -> Encoder:
+def as_encoder(encoder: object) -> Encoder | VisualEncoder:
     """An encoder whose description can be stored.
 
     Raises:
         UsageError: it lacks a member that encoders have, or one of them is of another type.
     """
+    if isinstance(encoder, VisualEncoder) and not isinstance(encoder, Encoder):
+        return _described(encoder)
     found = cast(Encoder, _member_of(Encoder, encoder, "an encoder"))
+    if type(found.span_level) is not int or found.span_level < 0:
+        raise UsageError(f"the span_level of an encoder is an integer from 0 up, not {found.span_level!r}")
+    return _described(found)
+
+
+_Any = TypeVar("_Any", Encoder, VisualEncoder)
+
+
+def _described(found: _Any) -> _Any:
+    """An encoder whose members can be stored."""
     for name in ("kind", "fingerprint"):
         checked_text(getattr(found, name), f"the {name} of an encoder")
     if type(found.dim) is not int or not 1 <= found.dim <= _MOST_DIM:
         raise UsageError(f"the dim of an encoder is an integer from 1 to {_MOST_DIM}, not {found.dim!r}")
-    if type(found.span_level) is not int or found.span_level < 0:
-        raise UsageError(f"the span_level of an encoder is an integer from 0 up, not {found.span_level!r}")
     modalities: object = found.modalities
     if isinstance(modalities, str) or not isinstance(modalities, Iterable):
         raise UsageError(f"the modalities of an encoder are a set of names, not {_kind(modalities)}")

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mctree.encoders import Encoder
+from mctree.encoders.visual import VisualEncoder
 from mctree.errors import UsageError
 from mctree.format.arrays import ArrayLayout, rows_per_chunk
 from mctree.format.facts import GistSetRecord
@@ -24,10 +25,13 @@ from mctree.format.records import BLOCK
 from mctree.geometry import TEXT, World
 from mctree.storage.session import Session
 
-__all__ = ["BlockTokens", "GistBuilder", "encode_nodes", "level_layout"]
+__all__ = ["BlockTokens", "GistBuilder", "Grafted", "encode_nodes", "level_layout", "single", "stored"]
 
 BlockTokens = Callable[[int, int], tuple[NDArray[np.uint32], NDArray[np.int64]]]
 """(first block, block after the last) → their tokens `uint32 [n, 32]` and how many of each are real `int64 [n]`."""
+
+Grafted = Callable[[int, int], list[tuple[NDArray[np.int64], NDArray[np.generic]]]]
+"""(first block, block after the last) → those that are images with a gist, `int64 [n]`, and these, in parts."""
 
 _FANOUT = TEXT.fanout(0)
 _BATCH_BLOCKS = 1 << 13
@@ -85,19 +89,24 @@ def encode_nodes(
     for start in range(0, len(first), max(at_once, 1)):
         nodes = slice(start, start + max(at_once, 1))
         span = _spans(first[nodes], width, world, tokens) if level <= encoder.span_level else None
-        vectors = encoder.encode(level, _as_single(children[nodes]), mask[nodes], span)
-        made.append(_stored(record, encoder, level, vectors, len(mask[nodes])))
+        vectors = encoder.encode(level, single(children[nodes]), mask[nodes], span)
+        made.append(stored(record, encoder, level, vectors, len(mask[nodes])))
     return np.concatenate(made)
 
 
-def _as_single(gists: NDArray[np.generic]) -> NDArray[np.float32]:
+def single(gists: NDArray[np.generic]) -> NDArray[np.float32]:
+    """Stored gists as `float32`, as encoders take them."""
     return from_half(gists) if gists.dtype == np.float16 else gists.astype(np.float32, copy=False)
 
 
-def _stored(
-    record: GistSetRecord, encoder: Encoder, level: int, vectors: NDArray[np.float32], count: int
+def stored(
+    record: GistSetRecord, encoder: Encoder | VisualEncoder, level: int, vectors: NDArray[np.float32], count: int
 ) -> NDArray[np.generic]:
-    """The vectors of `count` nodes as the set stores them."""
+    """The vectors of `count` nodes as the set stores them.
+
+    Raises:
+        UsageError: they are not a finite vector for each node.
+    """
     vectors = np.asarray(vectors)
     if vectors.shape != (count, encoder.dim):
         raise UsageError(
@@ -162,13 +171,14 @@ class GistBuilder:
         """How many blocks, from the first on, the set has gists of."""
         return self._rows(1)
 
-    def append(self, stop: int, world: World, tokens: BlockTokens) -> None:
+    def append(self, stop: int, world: World, tokens: BlockTokens, grafted: Grafted | None = None) -> None:
         """Make gists of all blocks up to `stop`, and of every node that they complete.
 
         Args:
             stop: the block after the last.
             world: what exists, up to `stop` at least.
             tokens: gives the tokens of blocks.
+            grafted: gives the gists of blocks that are images.
         """
         batch = max(min(_BATCH_BLOCKS, _BATCH_BYTES // self._row_bytes), _LEAST_BATCH_BLOCKS)
         while (first := self.blocks) < stop:
@@ -179,7 +189,11 @@ class GistBuilder:
             for start in range(0, last - first, _ROWS_AT_ONCE):
                 rows = slice(start, start + _ROWS_AT_ONCE)
                 vectors = self._encoder.encode(1, grid[rows], mask[rows])
-                self._put(1, _stored(self.record, self._encoder, 1, vectors, len(mask[rows])))
+                made = stored(self.record, self._encoder, 1, vectors, len(mask[rows]))
+                if grafted is not None:
+                    for blocks, gists in grafted(first + start, first + start + len(made)):
+                        made[blocks - first - start] = gists
+                self._put(1, made)
             level = 1
             while sum(map(len, self._pending[level])) >= _FANOUT:
                 waiting = np.concatenate(self._pending.pop(level))

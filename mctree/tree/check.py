@@ -10,6 +10,8 @@ are any; the command line only prints them.  Files are read with `pread`, never 
   against its checksum;
 * the real tokens of each block, and those before it, against its record;
 * blocks, runs, documents and deaths against each other, and the newest commit's counts against all of them;
+* images: their rows and kept pixels against checksums, in every version that a commit may need, their records against
+  each other, each of their levels against the one below;
 * the bytes of every live document against its digest;
 * the shapes and types that other Zarr readers see.
 
@@ -41,6 +43,7 @@ from mctree.storage.index import table_sums
 from mctree.storage.pages import PageFault, damaged_pages
 from mctree.tree.gists import gist_arrays
 from mctree.tree.hits import hit_by, node_between
+from mctree.tree.images.check import check_images
 from mctree.tree.intact import place_of
 from mctree.tree.problem import Problem
 from mctree.tree.snapshot import BEFORE, COUNT, LOD0, Snapshot
@@ -76,7 +79,7 @@ def verify(tree: Tree, *, progress: Progress | None = None) -> Iterator[Problem]
         return
     with tree.snapshot() as snapshot:
         looks = _Looks(_PASSES * snapshot.blocks, progress)
-        for check in (_index, _codecs, _arrays, _blocks, _gists, _documents, _counts):
+        for check in (_index, _codecs, _arrays, _blocks, _gists, _images, _documents, _counts):
             found = 0
             try:
                 for problem in check(snapshot, looks):
@@ -135,7 +138,10 @@ def _codecs(snapshot: Snapshot, _: _Looks) -> Iterator[Problem]:
     for view in snapshot.gist_sets():
         where = f"encoder of gist set {view.name!r}"
         try:
-            view.encoder()
+            if "text" in view.record.modalities:
+                view.encoder()
+            else:
+                snapshot.tree.visual_encoder(view.record, snapshot.store)
         except CorruptError as error:
             yield Problem(where, f"cannot be made: {error}", "record")
         except UsageError:
@@ -146,7 +152,7 @@ def _arrays(snapshot: Snapshot, _: _Looks) -> Iterator[Problem]:
     """Metadata that other readers go by."""
     groups = {parent for layout in _layouts(snapshot).values() for parent in _parents(layout.path)}
     for path in sorted(groups):
-        group = group_metadata() if path else root_metadata(*snapshot.store.identity)
+        group = group_metadata() if path else root_metadata(*snapshot.store.identity, snapshot.store.meta.format)
         name = f"{path}/zarr.json" if path else "zarr.json"
         try:
             if json.loads(small_file(snapshot.store, name)) != json.loads(group):
@@ -178,6 +184,7 @@ def _rows_by_now(snapshot: Snapshot, array: int) -> int:
 def _blocks(snapshot: Snapshot, looks: _Looks) -> Iterator[Problem]:
     """LOD0 rows and counts against block records."""
     layouts = [snapshot.layout(number) for number in (LOD0, COUNT, BEFORE)]
+    images = snapshot.places.placed["block"].astype(np.int64)
     before = 0
     for first in range(0, snapshot.blocks, _BLOCKS_AT_ONCE):
         stop = min(first + _BLOCKS_AT_ONCE, snapshot.blocks)
@@ -193,7 +200,8 @@ def _blocks(snapshot: Snapshot, looks: _Looks) -> Iterator[Problem]:
         if stored is not None:
             wrong = stored.astype(np.int64) != counts
             yield from _at_blocks(snapshot, nodes[wrong], "its count of real tokens is not what was committed", "count")
-        wrong = (counts < 1) | (counts > BLOCK) | (records["start"] > records["stop"])
+        empty = (counts < 1) != np.isin(nodes, images)
+        wrong = empty | (counts > BLOCK) | (records["start"] > records["stop"])
         yield from _at_blocks(snapshot, nodes[wrong], "its record cannot be", "record")
 
         groups = nodes[nodes % BLOCK == 0]
@@ -265,6 +273,11 @@ def _is_kept(snapshot: Snapshot, array: int, chunk: int, generation: int) -> boo
     """Whether a generation of a chunk is still in the index."""
     with snapshot.reading() as index:
         return index.get(Table.CHUNK + u32.pack(array) + u64.pack(chunk) + u64.pack(generation)) is not None
+
+
+def _images(snapshot: Snapshot, _: _Looks) -> Iterator[Problem]:
+    """Images: rows, pieces and records."""
+    yield from check_images(snapshot)
 
 
 def _documents(snapshot: Snapshot, looks: _Looks) -> Iterator[Problem]:

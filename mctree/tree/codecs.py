@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mctree.encoders import Encoder, Tokenizer, load_encoder, load_tokenizer
+from mctree.encoders import Encoder, Tokenizer, load_encoder, load_tokenizer, load_visual_encoder
+from mctree.encoders.visual import VisualEncoder
 from mctree.errors import CorruptError, UsageError
 from mctree.format.facts import GistSetRecord
 from mctree.format.keys import Table
@@ -51,9 +52,15 @@ class Codecs:
         tokenizer: the store's, if the caller has made it.
     """
 
-    def __init__(self, store: Callable[[], Store], encoders: Iterable[Encoder], tokenizer: Tokenizer | None) -> None:
+    def __init__(
+        self,
+        store: Callable[[], Store],
+        encoders: Iterable[Encoder | VisualEncoder],
+        tokenizer: Tokenizer | None,
+    ) -> None:
         self._store = store
-        self.encoders = {encoder.fingerprint: encoder for encoder in map(as_encoder, encoders)}
+        own = map(as_encoder, encoders)
+        self.encoders: dict[str, Encoder | VisualEncoder] = {encoder.fingerprint: encoder for encoder in own}
         self._setting: dict[str, Any] | None = None
         self._made = tokenizer is not None
         self._tokenizer = tokenizer
@@ -90,14 +97,37 @@ class Codecs:
         """
         known = self.encoders.get(record.fingerprint)
         if known is None:
-            with (store or self._store()).reading() as index:
-                dump = index.get(Table.BLOB + record.blob)
-            if dump is None:
-                raise CorruptError(f"the encoder of gist set {record.name!r} is missing; run `mctree verify`")
-            known = load_encoder(record.kind, dump, self.tokenizer)
+            made = load_encoder(record.kind, self._encoder_dump(record, store), self.tokenizer)
+            check_encoder(record, made)
+            self.encoders[record.fingerprint] = known = made
+        if not isinstance(known, Encoder):
+            raise UsageError(f"gist set {record.name!r} covers images only: it has no encoder of text")
+        return known
+
+    def _encoder_dump(self, record: GistSetRecord, store: Store | None) -> bytes:
+        with (store or self._store()).reading() as index:
+            dump = index.get(Table.BLOB + record.blob)
+        if dump is None:
+            raise CorruptError(f"the encoder of gist set {record.name!r} is missing; run `mctree verify`")
+        return dump
+
+    def visual_encoder(self, record: GistSetRecord, store: Store | None = None) -> VisualEncoder | None:
+        """The encoder of a gist set for images; None if it covers none, or is the caller's own and was not passed.
+
+        Raises:
+            CorruptError: its dump is missing or damaged.
+        """
+        if "image" not in record.modalities:
+            return None
+        known: object = self.encoders.get(record.fingerprint)
+        if known is None and "text" not in record.modalities:
+            try:
+                known = load_visual_encoder(record.kind, self._encoder_dump(record, store))
+            except UsageError:
+                return None
             check_encoder(record, known)
             self.encoders[record.fingerprint] = known
-        return known
+        return known if isinstance(known, VisualEncoder) else None
 
     def known_encoder(self, record: GistSetRecord) -> Encoder | None:
         """The encoder of a gist set, or None if it is the caller's own and was not passed."""
@@ -106,7 +136,7 @@ class Codecs:
         except UsageError:
             return None
 
-    def add_encoder(self, encoder: Encoder) -> None:
+    def add_encoder(self, encoder: Encoder | VisualEncoder) -> None:
         """Let gist sets of this encoder be made and asked.
 
         Raises:

@@ -23,6 +23,7 @@ from mctree.format.records import BLOCK
 from mctree.storage.creation import remove_store
 from mctree.storage.epochs import compacting_path, replace_epoch
 from mctree.tree.gists import DEFAULT_SET, default_set, gist_sets
+from mctree.tree.images.moving import copy_images
 from mctree.tree.intact import intact_blocks
 from mctree.tree.placing import OpenDocument
 from mctree.tree.retention import KEEP
@@ -56,7 +57,7 @@ def compact(tree: Tree, *, progress: Progress | None = None) -> None:
     with closing(tree.writer()) as old:
         snapshot = old.snapshot
         for view in snapshot.gist_sets():
-            if tree.known_encoder(view.record) is None:
+            if "text" in view.record.modalities and tree.known_encoder(view.record) is None:
                 raise UsageError(
                     f"gist set {view.name!r} was made by an encoder that is not known here; "
                     "pass it to `mctree.open(…, encoders=[…])`, or drop the set"
@@ -69,7 +70,7 @@ def compact(tree: Tree, *, progress: Progress | None = None) -> None:
             Meta(meta.store, meta.epoch + 1, time.time_ns(), meta.chunk_bytes),
             first=snapshot.commit + 1,
             settings={KEEP: _setting(snapshot, KEEP)},
-            numbers=snapshot.record.next,
+            numbers={**snapshot.record.next, "graft": 0},
         )
         try:
             with new, closing(new.writer()) as writer:
@@ -77,6 +78,7 @@ def compact(tree: Tree, *, progress: Progress | None = None) -> None:
                 _copy_links(snapshot, writer, moved)
                 _copy_stamps(snapshot, writer)
                 _copy_sets(snapshot, writer)
+                copy_images(snapshot, writer, moved.block)
                 writer.finish_epoch()
                 # The new epoch's lock is still held: nobody writes to it before it stands in its place.
                 replace_epoch(snapshot.store)
@@ -171,7 +173,7 @@ def _copy_sets(snapshot: Snapshot, writer: Writer) -> None:
             raise CorruptError(f"the encoder {digest.hex()[:12]} of a gist set is missing; run `mctree verify`")
         writer.put_blob(digest, data)
     for number, record in sets.items():
-        writer.put_set(number, replace(record, levels=()))
+        writer.put_set(number, replace(record, levels=(), images=()))
     if chosen in sets:
         writer.put_setting(DEFAULT_SET, _setting(snapshot, DEFAULT_SET))
     writer.commit(gists=False)
@@ -189,6 +191,11 @@ class _Moved:
         self._old = old
         self._new = new
         self._length = length
+
+    def block(self, block: int) -> int:
+        """Where a live block is now."""
+        at = int(np.searchsorted(self._old, block, side="right")) - 1
+        return int(self._new[at]) + block - int(self._old[at])
 
     def span(self, start: int, stop: int) -> tuple[int, int] | None:
         """Where the live part of a span of positions is now, or None if nothing of it lives."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,12 +13,14 @@ from mctree.format.arrays import ArrayLayout
 from mctree.format.facts import GistSetRecord, array_layout
 from mctree.format.keys import Table, u32
 from mctree.format.values import number
-from mctree.geometry import TEXT, intervals
+from mctree.geometry import TEXT, World, intervals
 from mctree.storage.index import Reading
+from mctree.tree.images.slots import Slots, slots
 from mctree.tree.rows import Rows
 
 if TYPE_CHECKING:
     from mctree.encoders import Encoder
+    from mctree.encoders.visual import VisualEncoder
     from mctree.tree.snapshot import Snapshot
 
 __all__ = ["DEFAULT_SET", "GistView", "gist_arrays", "gist_set_named", "gist_sets"]
@@ -127,6 +130,22 @@ class GistView:
         """The gists of nodes in any order, into `out` if given: `[n, dim]`."""
         return self.level(level).gather(index, out)
 
+    @cached_property
+    def slots(self) -> Slots:
+        """The images of the timeline, as this set sees them."""
+        return slots(self.record, self._snapshot.places.grafts, self._snapshot.pages.find)
+
+    @cached_property
+    def world(self) -> World:
+        """What exists of the timeline and can have a gist in this set: not an image that the set does not cover."""
+        return self.slots.without(self._snapshot.world.geometry)
+
+    def absent(self, level: int, index: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which nodes exist and have no gist, for all they hold are images that the set does not cover: `bool [n]`."""
+        index = np.asarray(index, np.int64)
+        exists = self._snapshot.world.exists(level, index)
+        return exists & ~self.world.exists(TEXT, level, index)
+
     def stale(self, level: int, index: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Of which nodes something has died since their gists were made: `bool [n]`.  Blocks are never stale."""
         index = np.asarray(index, np.int64)
@@ -145,7 +164,7 @@ class GistView:
         return self._snapshot.tree.encoder(self.record, self._snapshot.store)
 
 
-def check_encoder(record: GistSetRecord, encoder: Encoder) -> None:
+def check_encoder(record: GistSetRecord, encoder: Encoder | VisualEncoder) -> None:
     """Make sure that an encoder is the one that a set was made by.
 
     Raises:

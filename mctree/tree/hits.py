@@ -11,14 +11,19 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
+import numpy as np
+
 from mctree.errors import MctreeError
 from mctree.format.facts import DocumentRecord
+from mctree.format.images import NODES_PER_GROUP, NODES_PER_PAGE
 from mctree.format.keys import Table, block_page_key, u32, u64
 from mctree.format.records import BLOCK, BLOCKS_PER_PAGE, SUMS_PER_PAGE, Run
 from mctree.format.values import unframe
-from mctree.geometry import Address
+from mctree.geometry import IMAGE, Address
 from mctree.storage.index import Reading
 from mctree.tree.gists import gist_arrays
+from mctree.tree.images.check import at_image_node, every_page, image_arrays
+from mctree.tree.images.pages import popcount, set_bits
 from mctree.tree.intact import place_of
 from mctree.tree.provenance import block_records
 from mctree.tree.snapshot import BEFORE, COUNT, LOD0, Snapshot
@@ -60,14 +65,36 @@ def hit_by(snapshot: Snapshot, key: bytes) -> Hit:
         if table == Table.DEATH:
             first = u64.unpack(rest[8:])[0]
             return Hit(Address(0, 1, first), *place_of(snapshot, 1, first))
-        if table in (Table.DOCUMENT, Table.RUN, Table.TAIL, Table.ORIGINAL):
+        if table in (Table.DOCUMENT, Table.RUN, Table.TAIL, Table.ORIGINAL, Table.IMAGE):
             return _document(index, u64.unpack(rest[:8])[0], table, u64.unpack(rest[8:16])[0])
         if table == Table.SOURCE:
             return _document(index, u64.unpack(rest[_DIGEST_BYTES : _DIGEST_BYTES + 8])[0], table, 0)
-        if table in (Table.CHUNK, Table.CHECKSUMS):
-            page = u32.unpack(rest[20:])[0] if table == Table.CHECKSUMS else 0
-            return _rows(snapshot, u32.unpack(rest[:4])[0], u64.unpack(rest[4:12])[0], page * SUMS_PER_PAGE)
+        if table in (Table.CHUNK, Table.CHECKSUMS, Table.PAGES, Table.PIECES):
+            return _array(snapshot, table, rest)
     return Hit()
+
+
+def _array(snapshot: Snapshot, table: Table | bytes, rest: bytes) -> Hit:
+    """Where an array is hit by the loss of what is known of its rows."""
+    array, number = u32.unpack(rest[:4])[0], u64.unpack(rest[4:12])[0]
+    if table in (Table.PAGES, Table.PIECES):
+        return _group(snapshot, array, number, table)
+    page = u32.unpack(rest[20:])[0] if table == Table.CHECKSUMS else 0
+    return _rows(snapshot, array, number, page * SUMS_PER_PAGE)
+
+
+def _group(snapshot: Snapshot, array: int, group: int, table: Table | bytes) -> Hit:
+    """Where a group of pages of an array's level, or of kept pixels, is hit: at its first node of an image."""
+    level = image_arrays(snapshot)[array][0] if table == Table.PAGES else 1
+    nodes = NODES_PER_GROUP if table == Table.PAGES else NODES_PER_PAGE
+    width = IMAGE.width(level)
+    starts = snapshot.places.grafts["base"].astype(np.int64)
+    stops = starts + np.array(IMAGE.widths, np.int64)[snapshot.places.grafts["level"]]
+    first, stop = group * nodes * width, (group + 1) * nodes * width
+    meeting = np.flatnonzero((starts < stop) & (stops > first))
+    index = max(first, int(starts[meeting].min())) // width if len(meeting) else first // width
+    found = at_image_node(snapshot, level, index, "", "")
+    return Hit(found.node, found.source)
 
 
 def node_between(low: bytes, high: bytes | None) -> Address | None:
@@ -124,10 +151,27 @@ def _rows(snapshot: Snapshot, array: int, chunk: int, inside: int) -> Hit:
     if array in (LOD0, COUNT, BEFORE):
         row = chunk * snapshot.store.array(array, snapshot.commit).rows_per_chunk + inside
         level, index = 1, {LOD0: row // BLOCK, COUNT: row, BEFORE: row * BLOCK}[array]
+    elif array in (images := image_arrays(snapshot)):
+        level = images[array][0]
+        found = at_image_node(snapshot, level, _node_of_row(snapshot, array, chunk, inside), "", "")
+        return Hit(found.node, found.source)
     else:
         level, _, layout, _ = gist_arrays(snapshot)[array]
         index = chunk * layout.rows_per_chunk + inside
     return Hit(Address(0, level, index), *place_of(snapshot, level, index))
+
+
+def _node_of_row(snapshot: Snapshot, array: int, chunk: int, inside: int) -> int:
+    """The first node of an array of images whose row lies at or behind a row of a chunk."""
+    row = chunk * snapshot.store.array(array, snapshot.commit).rows_per_chunk + inside
+    pages = every_page(snapshot, array)
+    counts = popcount(np.ascontiguousarray(pages["present"]))
+    start = pages["row"].astype(np.int64)
+    behind = np.flatnonzero((start + counts > row) & (counts > 0))
+    which = int(behind[np.argmin(start[behind])])
+    page = pages[which : which + 1]
+    nodes = set_bits(page["page"].astype(np.int64), np.ascontiguousarray(page["present"]))
+    return int(nodes[max(row - int(start[which]), 0)])
 
 
 def _known(index: Reading, document: int) -> tuple[bytes | None, int]:

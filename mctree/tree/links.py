@@ -13,17 +13,16 @@ from typing import Literal
 import numpy as np
 
 from mctree.errors import CorruptError, NotFoundError, UsageError
-from mctree.format.facts import LinkRecord
+from mctree.format.facts import LinkRecord, Meta
 from mctree.format.keys import Table, link_node_key, u64
 from mctree.format.values import checked_text
-from mctree.geometry import TEXT, World, cover
+from mctree.geometry import IMAGE, TEXT, Shape, World, cover
 from mctree.geometry.address import SPACE_LIMIT
 from mctree.geometry.integers import LIMIT, whole
 from mctree.storage.index import Reading, Writing
 
 __all__ = ["Link", "all_links", "checked_link", "end_link", "has_link", "links_in", "put_link"]
 
-_LEVELS = range(TEXT.max_level + 1)
 _END = LIMIT // TEXT.block * TEXT.block
 """The position behind the last that a block can have."""
 
@@ -83,7 +82,7 @@ def _pair(value: object, what: str) -> tuple[object, object]:
 def put_link(index: Writing, number: int, record: LinkRecord) -> None:
     """Enter a link."""
     index.put_version(Table.LINK, u64.pack(number), record.encode())
-    for key in _node_keys(number, record):
+    for key in _node_keys(index, number, record):
         index.put_version(Table.LINK_NODE, key, b"\x01")
 
 
@@ -102,7 +101,7 @@ def end_link(index: Writing, number: int) -> None:
     if payload is None:
         raise NotFoundError(f"there is no link {number}")
     index.end_version(Table.LINK, u64.pack(number))
-    for key in _node_keys(number, LinkRecord.decode(payload)):
+    for key in _node_keys(index, number, LinkRecord.decode(payload)):
         index.end_version(Table.LINK_NODE, key)
 
 
@@ -116,8 +115,9 @@ def links_in(index: Reading, commit: int, space: int, start: int, stop: int) -> 
     space = int(whole(space, "a space", SPACE_LIMIT))
     numbers: set[int] = set()
     if start < stop:
-        for level in _LEVELS:
-            width = int(TEXT.width(level))
+        shape = _shape(index, space)
+        for level in range(shape.max_level + 1):
+            width = int(shape.width(level))
             first, last = start // width, (stop - 1) // width
             prefix = link_node_key(space, level, 0, 0)[:5]
             low, high = u64.pack(first), u64.pack(last + 1)
@@ -148,13 +148,20 @@ def _read(index: Reading, number: int, commit: int) -> Link | None:
     return Link(number, record.source, record.target, record.kind, record.score)
 
 
-def _node_keys(number: int, record: LinkRecord) -> set[bytes]:
+def _shape(index: Reading, space: int) -> Shape:
+    """The tree by whose nodes links of a space are found: of an arena's, but in stores that hold no images yet."""
+    payload = index.get(Table.META) if space else None
+    return TEXT if payload is None or Meta.decode(payload).format < 2 else IMAGE
+
+
+def _node_keys(index: Reading, number: int, record: LinkRecord) -> set[bytes]:
     keys: set[bytes] = set()
     for space, start, stop in (record.source, record.target):
-        width = int(TEXT.width(1))
+        shape = _shape(index, space)
+        width = int(shape.width(1))
         # Geometry alone decides where a link is entered: nodes need not exist for it.
         world = World(positions=-(-stop // width) * width)
-        cut = cover(TEXT, start, stop, world=world)
+        cut = cover(shape, start, stop, world=world)
         for level, at in zip(cut.level.tolist(), cut.index.tolist(), strict=True):
             keys.add(link_node_key(space, level, at, number))
     if not keys:

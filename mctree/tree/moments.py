@@ -1,7 +1,8 @@
 """Where is the middle of what a node holds, and how far does it reach?  Exactly, whatever padding and death leave.
 
 A node without padding and without dead blocks is a run of numbers: its middle is arithmetic.  Of any other the first
-moment is added up from the counts of its blocks, one byte for every 32 positions.  What was placed never changes, so
+moment is added up from the counts of its blocks, one byte for every 32 positions; the block of an image, which holds no
+tokens, counts as one that holds one.  What was placed never changes, so
 sums over the blocks of wide nodes are remembered, for all snapshots of a process; what has died is taken off at each
 commit.  Sums are integers of any size: nothing is rounded before the last division.
 """
@@ -39,7 +40,7 @@ class Extents:
     """What nodes hold, and where on the timeline it lies.
 
     Attributes:
-        tokens: real, live tokens, `int64 [n]`.
+        tokens: real, live tokens, and live images, `int64 [n]`.
         position: the mean of their positions, `float64 [n]`, rounded once or twice.
         length: positions from the first of them to the last, both included, `int64 [n]`.
     """
@@ -70,7 +71,7 @@ class Moments:
     def _added(self, world: TimelineWorld, level: int, index: int) -> tuple[int, int]:
         first, stop = (bound // BLOCK for bound in TEXT.span(level, index))
         if level <= _REMEMBERED:
-            tokens, moment = _sums(world.counts(first, stop)[None, :])
+            tokens, moment = _sums(_held(world.counts(first, stop))[None, :])
             return int(tokens[0]), int(moment[0])
         width = TEXT.width(level)
         if world.placed(first, stop) == width:
@@ -94,11 +95,11 @@ def extents(world: TimelineWorld, level: NDArray[np.integer[Any]], index: NDArra
     wide = np.flatnonzero(level > 1)
     if len(wide):
         bounds = world.tokens_before(np.concatenate((start[wide], stop[wide])) // BLOCK)
-        tokens[wide] = bounds[len(wide) :] - bounds[: len(wide)]
+        tokens[wide] = bounds[len(wide) :] - bounds[: len(wide)] + world.slots_in(start[wide], stop[wide])
     # What is full reaches over its whole span: its blocks, which may lie far apart, need not be looked at.
     length = stop - start
     part = np.flatnonzero(tokens < length)
-    counts = world.counts_of(last[part]).astype(np.int64)
+    counts = _held(world.counts_of(last[part])).astype(np.int64)
     length[part] = (last[part] - first[part]) * BLOCK + counts
     # A block that exists is alive, and holds what it was placed with.
     block = level[part] == 1
@@ -123,7 +124,7 @@ def _positions(
     if level < _REMEMBERED:
         blocks = TEXT.width(level) // BLOCK
         first = start // BLOCK
-        counts = world.counts_from(first, blocks)
+        counts = _held(world.counts_from(first, blocks))
         numbers = first[:, None] + np.arange(blocks)
         dead = intervals.contains(world.geometry.dead, numbers * BLOCK)
         _, moments = _sums(np.where(dead, 0, counts))
@@ -145,8 +146,14 @@ def _dead_moments(world: TimelineWorld, level: int, index: int) -> Iterator[int]
         runs = intervals.within(dead, begin, min(begin + _BLOCKS_AT_ONCE, stop))
         blocks = intervals.points(runs)
         if len(blocks):
-            tokens, moment = _sums(world.counts_of(blocks)[None, :], blocks - begin)
+            tokens, moment = _sums(_held(world.counts_of(blocks))[None, :], blocks - begin)
             yield int(moment[0]) + (begin - first) * BLOCK * int(tokens[0])
+
+
+def _held(counts: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """What blocks hold that has a place: their real tokens, or one image."""
+    held: NDArray[np.uint8] = np.maximum(counts, 1)
+    return held
 
 
 def _sums(

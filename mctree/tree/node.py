@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mctree.geometry import TEXT, Address
+from mctree.geometry import IMAGE, TEXT, Address
 from mctree.tree.provenance import only_document
 
 if TYPE_CHECKING:
@@ -75,6 +75,10 @@ class Node:
         """The nodes below it that exist, in order."""
         if self.level == 0:
             return []
+        if self.level == 1 and (image := self._snapshot.places.at_block(self.index)) is not None:
+            level = int(image["level"])
+            root = Address(int(image["space"]), level, int(image["base"]) // IMAGE.width(level))
+            return self._snapshot.node(root).children
         first, stop = TEXT.children(self.level, self.index)
         below = (Address(self.address.space, self.level - 1, index) for index in range(int(first), int(stop)))
         return [Node(self._snapshot, address) for address in below if self._snapshot.exists(address)]
@@ -98,7 +102,7 @@ class Node:
         if self.level == 0:
             return None
         gists = self._snapshot.gists(gist_set)
-        if self.index >= gists.rows(self.level):
+        if self.index >= gists.rows(self.level) or gists.absent(self.level, np.array([self.index]))[0]:
             return None
         row: NDArray[np.generic] = gists.gather(self.level, np.array([self.index]))[0]
         return row

@@ -68,6 +68,8 @@ class OpenedDocuments:
                 raise UsageError(f"document {number} was closed since the last commit; commit before reopening it")
             return known
         found = self._snapshot.document(number)
+        if found.record.media == "image":
+            raise UsageError(f"document {number} is an image: change a region of it, or replace it")
         place = found.record.locator if locator is None else as_locator(locator)
         document = OpenDocument(
             found.id,
@@ -94,9 +96,8 @@ class OpenedDocuments:
             UsageError: it has changes that are not committed.
         """
         number = self.number(which)
+        self.require_removable(number)
         known = self._documents.get(number)
-        if known is not None and known.changes:
-            raise UsageError(f"document {number} has changes that are not committed; commit before removing it")
         found = self._snapshot.document(number)
         runs = [(run.block, run.block + run.blocks) for run in found.runs]
         tokens = [self._snapshot.world.placed(start, stop) for start, stop in runs]
@@ -108,6 +109,16 @@ class OpenedDocuments:
             known.discard()
         self._documents.pop(found.id, None)
         self.changed.pop(found.id, None)
+
+    def require_removable(self, number: int) -> None:
+        """Make sure that a live document can be removed.
+
+        Raises:
+            UsageError: it has changes that are not committed.
+        """
+        known = self._documents.get(number)
+        if known is not None and known.changes:
+            raise UsageError(f"document {number} has changes that are not committed; commit before removing it")
 
     def abandon(self, document: OpenDocument, blocks: int) -> None:
         """Forget a document that was begun since the last commit, and the blocks placed since; nobody saw them."""

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from mctree.format.facts import ArrayState, Commit, LinkRecord, array_fact
+from mctree.format.facts import ArrayState, Commit, GistSetRecord, LinkRecord, array_fact
 from mctree.format.keys import Table, block_page_key, death_key, source_digest, u32, u64, version_key
 from mctree.format.records import BLOCK_DTYPE, BLOCKS_PER_PAGE, encode_death
 from mctree.storage.index import Writing
 from mctree.tree.building import GistBuilder
 from mctree.tree.gists import gist_sets
+from mctree.tree.images.book import Book
 from mctree.tree.links import end_link, put_link
 from mctree.tree.placing import OpenDocument
 
@@ -76,6 +77,7 @@ class Pending:
         records: tuple[int, bytes],
         documents: Mapping[int, OpenDocument],
         builders: Mapping[int, GistBuilder],
+        images: Book,
         numbers: Mapping[str, int],
     ) -> Commit:
         """Put all facts of a commit.
@@ -87,6 +89,7 @@ class Pending:
             records: the number of a page of block records, and the payloads of all pages from it on, joined.
             documents: documents that may have changed, by number.
             builders: what appended to gist sets, by number.
+            images: what is new of images.
             numbers: the next free number of each kind.
 
         Returns:
@@ -97,7 +100,7 @@ class Pending:
         created, tokens = _put_documents(index, documents)
         if self:
             self._put_small_facts(index)
-        arrays, refreshed = self._put_gist_sets(index, old, builders)
+        arrays, refreshed = self._put_gist_sets(index, old, builders, images.record(index))
         return Commit(
             number=index.number,
             parent=old.number,
@@ -127,6 +130,7 @@ class Pending:
             key = u64.pack(number)
             index.end_version(Table.DOCUMENT, key)
             index.end_version(Table.SOURCE, source_digest(removed.source) + key)
+            index.end_version(Table.IMAGE, key)
             if removed.has_tail:
                 index.end_version(Table.TAIL, key)
             tokens += removed.tail_tokens
@@ -154,13 +158,14 @@ class Pending:
         self.put_stamps(index)
 
     def _put_gist_sets(
-        self, index: Writing, old: Commit, builders: Mapping[int, GistBuilder]
+        self, index: Writing, old: Commit, builders: Mapping[int, GistBuilder], images: Mapping[int, tuple[int, ...]]
     ) -> tuple[dict[int, ArrayState], dict[int, int]]:
         """Record gist sets and their new levels; what the commit will see of arrays and refreshes."""
         arrays, refreshed = dict(old.arrays), dict(old.refreshed)
         for number, payload in self.sets.items():
             if not payload:
-                for array in gist_sets(index, old.number)[number].levels:
+                ended = gist_sets(index, old.number)[number]
+                for array in (*ended.levels, *ended.images):
                     index.end_version(Table.ARRAY, u32.pack(array))
                     arrays.pop(array, None)
                 refreshed.pop(number, None)
@@ -171,8 +176,24 @@ class Pending:
             for array, layout in builder.added.items():
                 index.put_version(Table.ARRAY, u32.pack(array), array_fact(layout))
             if builder.added:
-                index.put_version(Table.GIST_SET, u32.pack(number), builder.record.encode())
+                _put_levels(index, number, levels=builder.record.levels)
+        for number, added in images.items():
+            _put_levels(index, number, images=added)
         return arrays, {**refreshed, **self.refreshed}
+
+
+def _put_levels(
+    index: Writing,
+    number: int,
+    levels: tuple[int, ...] | None = None,
+    images: tuple[int, ...] | None = None,
+) -> None:
+    """Let a gist set have other arrays, of the timeline or of images, if this commit does not end it."""
+    payload = index.version(Table.GIST_SET, u32.pack(number), index.number)
+    if payload is not None:
+        record = GistSetRecord.decode(payload)
+        record = replace(record, levels=levels or record.levels, images=images or record.images)
+        index.put_version(Table.GIST_SET, u32.pack(number), record.encode())
 
 
 def _put_blocks(index: Writing, page: int, payloads: bytes) -> None:

@@ -236,6 +236,20 @@ class OpenDocument:
         )
         self.changes.record = True
 
+    def graft(self) -> int:
+        """Place the one block of an image, which holds no tokens, and close the document; the block's number."""
+        self._check_open()
+        self._changed(self)
+        grid, records = self._timeline.room(1)
+        grid[:] = 0
+        records[0] = (self.id, 0, 0, 0, 0)
+        block = self._timeline.place(1, 0)
+        self._ran(block, 1)
+        self._closed = True
+        self._record = replace(self._record, open=False, size=0, tokens=0, digest=b"")
+        self.changes.record = True
+        return block
+
     def adopt(self, grid: NDArray[np.uint32], records: NDArray[np.void]) -> int:
         """Take over finished blocks of the same document in another epoch.
 

@@ -16,8 +16,8 @@ class Problem:
     Attributes:
         where: the file, record, node or document.
         what: what is wrong with it.
-        kind: `page`, `record`, `table`, `chunk`, `metadata`, `tokens`, `count`, `gist`, `run`, `document`, `commit`,
-            `limit` or `unreadable`.
+        kind: `page`, `record`, `table`, `chunk`, `metadata`, `tokens`, `count`, `gist`, `image`, `pixels`, `run`,
+            `document`, `commit`, `limit` or `unreadable`.
         node: the node that is hit, if it is one.
         source: the name of the source that is hit, if it is one.
         start: first byte of the source that is hit.

@@ -165,7 +165,18 @@ def _after_version(index: Writing, version: bytes, payload: bytes, freed: Freed)
             index.delete(Table.CHUNK + fact + rest)
         for rest, _ in list(index.scan(Table.CHECKSUMS + fact)):
             index.delete(Table.CHECKSUMS + fact + rest)
+        _drop_groups(index, fact)
         freed.arrays.append(array_layout(payload).path)
+
+
+def _drop_groups(index: Writing, array: bytes) -> None:
+    """Forget which nodes of an array, which is gone, existed, and in which rows."""
+    versions = [rest for rest, _ in index.scan(Table.PAGES + array)]
+    for rest, later in pairwise(versions):
+        if rest[:-8] == later[:-8]:
+            index.delete(grave_key(u64.unpack(later[-8:])[0], Table.PAGES + array + rest))
+    for rest in versions:
+        index.delete(Table.PAGES + array + rest)
 
 
 def _drop_end_marker(index: Writing, version: bytes) -> None:

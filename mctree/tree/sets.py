@@ -17,15 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mctree.encoders import Encoder
+from mctree.encoders.visual import VisualEncoder
 from mctree.errors import NotFoundError, UsageError
-from mctree.format.arrays import ArrayLayout
 from mctree.format.facts import GistSetRecord
 from mctree.format.keys import Table, u32
-from mctree.geometry import TEXT
-from mctree.storage.rows import distinct
-from mctree.tree.building import encode_nodes
 from mctree.tree.gists import DEFAULT_SET, GistView, gist_sets
-from mctree.tree.intact import damaged_gist, intact_gists
+from mctree.tree.refreshing import Refresher
 from mctree.tree.writer import Writer
 
 if TYPE_CHECKING:
@@ -45,10 +42,8 @@ Progress = Callable[[int, int], None]
 """(done, all): called after each batch."""
 
 _BATCH_BLOCKS = 1 << 15
+_BATCH_IMAGE_BLOCKS = 1 << 6
 _RUNS_AT_ONCE = 1 << 12
-_CHILD_BYTES = 1 << 26
-"""Of gists whose parents are made again at once."""
-_FANOUT = TEXT.fanout(0)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _DTYPES = ("float16", "float32")
 
@@ -68,7 +63,7 @@ def checked_set_name(name: object) -> str:
 
 def build_gists(
     tree: Tree,
-    encoder: Encoder,
+    encoder: Encoder | VisualEncoder,
     name: str,
     *,
     dtype: str = "float16",
@@ -77,7 +72,9 @@ def build_gists(
 ) -> int:
     """Make all gists of a set that are missing; a set that was begun before is gone on with.
 
-    A new set is recorded with its first batch: where the encoder fails at once, there is no set.
+    A new set is recorded with its first batch: where the encoder fails at once, there is no set.  What a set covers,
+    blocks of text, images or both, is what its encoder says it can encode.  Images are read again: from their kept
+    pixels, or else from where they came from.
 
     Args:
         tree: the tree.
@@ -106,6 +103,15 @@ def build_gists(
         with closing(tree.writer()) as writer:
             if number is None:
                 number = _find_or_begin(writer, encoder, name, dtype)
+            images = "image" in encoder.modalities and writer.cover_images(number, _BATCH_IMAGE_BLOCKS)
+            if images or "text" not in encoder.modalities:
+                # What is above an image's block is made of its root's gist: images come first.
+                if default and not images:
+                    writer.put_setting(DEFAULT_SET, u32.pack(number))
+                writer.commit(gists=False)
+                if images:
+                    continue
+                return made
             blocks = writer.snapshot.blocks
             builder = writer.builder(number)
             if builder is None:
@@ -182,6 +188,12 @@ def refresh_gists(tree: Tree, name: str | None = None, *, progress: Progress | N
         with closing(tree.writer()) as writer:
             view = writer.snapshot.gists(name)
             since = writer.snapshot.record.refreshed.get(view.number, 0)
+            if "text" not in view.record.modalities:
+                waiting_images = writer.cover_images(view.number, _BATCH_IMAGE_BLOCKS)
+                writer.commit(gists=False)
+                if waiting_images:
+                    continue
+                return made
             waiting = writer.snapshot.world.deaths.after(since).runs
             if not len(waiting):
                 return made
@@ -197,75 +209,12 @@ def refresh_gists(tree: Tree, name: str | None = None, *, progress: Progress | N
 
 def _refresh(writer: Writer, view: GistView, deaths: NDArray[np.void]) -> int:
     """Make again the gists above some dead runs; returns how many."""
-    encoder = view.encoder()
     starts, last = deaths["start"].astype(np.int64), deaths["stop"].astype(np.int64) - 1
-    at_once = max(_CHILD_BYTES // (_FANOUT * view.dim * np.dtype(view.record.dtype).itemsize), 1)
-    made = 0
-    fresh: tuple[NDArray[np.int64], NDArray[np.generic]] | None = None
-    for level in range(2, view.levels + 1):
-        starts, last = starts // _FANOUT, last // _FANOUT
-        index = _between(starts, last)
-        index = index[index < view.rows(level)]
-        index = index[writer.snapshot.world.exists(level, index)]
-        if not len(index):
-            fresh = None
-            continue
-        parts = []
-        for first in range(0, len(index), at_once):
-            nodes = index[first : first + at_once]
-            below = (nodes[:, None] * _FANOUT + np.arange(_FANOUT)).reshape(-1)
-            known, at = np.zeros(len(below), np.bool_), np.zeros(len(below), np.int64)
-            if fresh is not None:
-                at = np.searchsorted(fresh[0], below)
-                known = at < len(fresh[0])
-                known[known] = fresh[0][at[known]] == below[known]
-            read = intact_gists(writer.snapshot, view.record, level - 1, below[~known])
-            children = np.empty((len(below), view.dim), read.dtype)
-            children[~known] = read
-            if fresh is not None:
-                children[known] = fresh[1][at[known]]
-            shaped = children.reshape(len(nodes), _FANOUT, view.dim)
-            world = writer.snapshot.world.geometry
-            parts.append(encode_nodes(view.record, encoder, level, nodes, shaped, world, writer.block_tokens))
-        rows = np.concatenate(parts)
-        _replace_rows(writer, view, level, index, rows)
-        fresh = (index, rows)
-        made += len(index)
-    return made
+    refresher = Refresher(writer.session, writer.snapshot, view, view.world, writer.block_tokens)
+    return refresher.above(starts, last)
 
 
-def _replace_rows(
-    writer: Writer, view: GistView, level: int, index: NDArray[np.int64], rows: NDArray[np.generic]
-) -> None:
-    """Replace gists of a level: a new generation of each chunk that holds one of them.
-
-    Raises:
-        CorruptError: another gist in such a chunk is damaged, and would get a checksum that is valid.
-    """
-    array = view.record.levels[level - 1]
-    layout: ArrayLayout = writer.session.array(array).layout
-    chunks = index // layout.rows_per_chunk
-    for chunk in distinct(chunks).tolist():
-        mine, first = chunks == chunk, chunk * layout.rows_per_chunk
-        committed, damaged = writer.session.read_committed(array, chunk)
-        kept = np.ones(len(committed), np.bool_)
-        kept[index[mine] - first] = False
-        damaged = damaged[kept[damaged]]
-        if len(damaged):
-            raise damaged_gist(writer.snapshot, view.name, level, first + int(damaged[0]))
-        content = committed.copy()
-        content[index[mine] - first] = rows[mine]
-        writer.session.replace_chunk(array, chunk, content)
-
-
-def _between(first: NDArray[np.int64], last: NDArray[np.int64]) -> NDArray[np.int64]:
-    """All integers in the closed ranges first … last, once each, ascending."""
-    lengths = last - first + 1
-    offsets = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    return distinct(np.repeat(first, lengths) + offsets)
-
-
-def _find_or_begin(writer: Writer, encoder: Encoder, name: str, dtype: str) -> int:
+def _find_or_begin(writer: Writer, encoder: Encoder | VisualEncoder, name: str, dtype: str) -> int:
     """The number of the set of a name; if there is none, of one that the next commit records."""
     with writer.snapshot.reading() as index:
         sets = gist_sets(index, writer.snapshot.commit)

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
 
 from mctree.encoders import BytesTokenizer, Encoder, Tokenizer, load_tokenizer
+from mctree.encoders.visual import VisualEncoder
 from mctree.errors import BusyError, CorruptError, UsageError
 from mctree.format.arrays import ArrayLayout, rows_per_chunk
 from mctree.format.facts import Commit, GistSetRecord, Meta
@@ -66,7 +67,7 @@ class Tree:
         *,
         writable: bool = True,
         identity: tuple[bytes, int] | None = None,
-        encoders: Iterable[Encoder] = (),
+        encoders: Iterable[Encoder | VisualEncoder] = (),
         portable: bool = False,
         tokenizer: Tokenizer | None = None,
         trusted: bool = True,
@@ -211,7 +212,7 @@ class Tree:
 
     def build_gists(
         self,
-        encoder: Encoder,
+        encoder: Encoder | VisualEncoder,
         name: str = "default",
         *,
         dtype: str = "float16",
@@ -276,7 +277,11 @@ class Tree:
         """The encoder of a gist set, or None if it is the caller's own and was not passed."""
         return self._codecs.known_encoder(record)
 
-    def add_encoder(self, encoder: Encoder) -> None:
+    def visual_encoder(self, record: GistSetRecord, store: Store | None = None) -> VisualEncoder | None:
+        """The encoder of a gist set for images, if it has one that is known here."""
+        return self._codecs.visual_encoder(record, store)
+
+    def add_encoder(self, encoder: Encoder | VisualEncoder) -> None:
         """Let gist sets of this encoder be made and asked.
 
         Raises:
@@ -304,7 +309,7 @@ def create(
     vocabulary: int | None = None,
     chunk_bytes: int = CHUNK_BYTES,
     keep: int = KEEP_DEFAULT,
-    encoders: Iterable[Encoder] = (),
+    encoders: Iterable[Encoder | VisualEncoder] = (),
 ) -> Tree:
     """Make an empty tree and open it.
 
@@ -395,7 +400,7 @@ def open(  # noqa: A001  # as in `gzip.open`: it is called `mctree.open`
     path: str | os.PathLike[str],
     *,
     writable: bool = True,
-    encoders: Iterable[Encoder] = (),
+    encoders: Iterable[Encoder | VisualEncoder] = (),
     portable: bool = False,
     trusted: bool = True,
 ) -> Tree:

@@ -142,13 +142,23 @@ class TimelineWorld:
         before: the rows of `text/before`: real tokens placed before every 32nd block.
         count: the rows of `text/count`: real tokens of each block.
         moments: what is remembered of its nodes; nothing yet if None.
+        slots: the blocks of images that live, ascending.
     """
 
-    def __init__(self, blocks: int, deaths: Deaths, before: Rows, count: Rows, moments: Moments | None = None) -> None:
+    def __init__(
+        self,
+        blocks: int,
+        deaths: Deaths,
+        before: Rows,
+        count: Rows,
+        moments: Moments | None = None,
+        slots: NDArray[np.int64] | None = None,
+    ) -> None:
         self.blocks = blocks
         self.deaths = deaths
         self.moments = Moments() if moments is None else moments
         self.geometry = World(positions=blocks * BLOCK, dead=deaths.intervals)
+        self.slots = np.empty(0, np.int64) if slots is None else slots
         self._before = before
         self._count = count
 
@@ -179,6 +189,12 @@ class TimelineWorld:
         width = BLOCK ** (level - 1)
         first = index * width
         return self.tokens_before(np.minimum(first + width, self.blocks)) - self.tokens_before(first)
+
+    def slots_in(self, start: NDArray[np.int64], stop: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Live images in each span [start, stop) of positions, which consist of whole blocks: `int64 [n]`."""
+        bounds = np.searchsorted(self.slots, np.stack([start, stop]) // BLOCK)
+        count: NDArray[np.int64] = bounds[1] - bounds[0]
+        return count
 
     def reach(self, start: NDArray[np.int64], stop: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The first and the last living block of each span [start, stop) of positions: `int64 [n]` both.

@@ -7,8 +7,8 @@ was.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Self
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +17,15 @@ from mctree.errors import NotFoundError, UsageError
 from mctree.format.facts import Commit, DocumentRecord, GistSetRecord, LinkRecord, Stamp
 from mctree.format.keys import Table, source_digest
 from mctree.format.values import number
+from mctree.sources.images import Box, ImageSource
 from mctree.storage.index import Writing
 from mctree.storage.leases import held_commits
 from mctree.storage.session import Session
 from mctree.tree.arguments import as_integer, as_name, as_pieces, as_source, source_shown
 from mctree.tree.building import GistBuilder
 from mctree.tree.gistwork import GistWork
+from mctree.tree.images.given import as_image
+from mctree.tree.images.painting import Painter, Wishes
 from mctree.tree.links import checked_link, has_link
 from mctree.tree.opened import OpenedDocuments
 from mctree.tree.pending import Pending
@@ -37,6 +40,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Writer"]
 
+KEPT_PIXELS = 64 << 20
+"""Bytes up to which the pixels of an image are kept if nobody says otherwise."""
+COMMIT_BLOCKS = 64
+"""Blocks of an image from one commit to the next if nobody says otherwise."""
 _COLLECT_EVERY = 16
 """Every how many commits old ones are collected, whichever writer makes them."""
 
@@ -61,7 +68,10 @@ class Writer:
         self._upcoming = Upcoming(session, self._snapshot, self._timeline, self._opened)
         self._next = dict(self._snapshot.record.next)
         self._pending = Pending(removed=self._opened.removed)
-        self._gists = GistWork(tree, session, self._snapshot, lambda: self._take_number("array"))
+        self._painter = Painter(
+            tree, session, self._snapshot, self._opened, self._next, lambda: self._commit(self._collecting())
+        )
+        self._gists = GistWork(tree, session, self._snapshot, self._painter.book, lambda: self._take_number("array"))
 
     def __enter__(self) -> Self:
         return self
@@ -166,6 +176,74 @@ class Writer:
         """
         with self._turn("removing a document"):
             self._opened.remove(which)
+
+    def add_image(
+        self,
+        source: bytes | str,
+        image: ImageSource | NDArray[Any],
+        *,
+        locator: Mapping[str, int | str] | None = None,
+        replace: bool = False,
+        region: Box | None = None,
+        sets: Sequence[str] | None = None,
+        keep_pixels: int = KEPT_PIXELS,
+        commit_every: int | None = COMMIT_BLOCKS,
+        workers: int = 1,
+    ) -> int:
+        """Append a whole image: it takes one block of the timeline.
+
+        An image of many blocks (of 1024 pixels square) is committed on the way, with whatever else waits for a commit;
+        nobody sees it before it is finished.  If that is broken off, adding it again goes on from there, as long as the
+        source's fingerprint and what is wished for are the same.
+
+        Args:
+            source: the name of where it comes from.
+            image: its pixels: `[h, w, c]` or `[h, w]`, uint8 or uint16, or a source that reads them.
+            locator: where inside a container it lies.
+            replace: the document of that source, if there is one, is superseded.
+            region: read only this part, in pixels, widened to whole tiles; what lies outside is not known of.
+            sets: names of the gist sets that are to have gists of it; all that can if None.
+            keep_pixels: keep the pixels, compressed without loss, if they take no more bytes than this.
+            commit_every: blocks from one commit to the next; None: all of it in the writer's next commit.
+            workers: threads that make rows of blocks; the result is the same whatever their number.
+
+        Returns:
+            Its document's number.
+
+        Raises:
+            UsageError: a live document has that source and is not to be replaced, or an argument cannot be.
+            NotFoundError: there is no such gist set.
+            SourceError: the image cannot be read, or has no pixels.
+        """
+        name, given = as_name(source), as_image(image)
+        wishes = Wishes(
+            sets,
+            as_integer(keep_pixels, "the bytes of pixels to keep"),
+            None if commit_every is None else max(as_integer(commit_every, "blocks between commits"), 1),
+            max(as_integer(workers, "the number of workers"), 1),
+            region,
+        )
+        with self._turn(f"adding {source_shown(source)!r:.80}"):
+            self._session.check()
+            return self._painter.add(name, given, wishes, locator=locator, replacing=replace)
+
+    def change_image(self, which: int | bytes | str, image: ImageSource | NDArray[Any], region: Box) -> None:
+        """Let a region of an image be other pixels; what is above them is made anew, and nothing else.
+
+        Args:
+            which: the image, by its document's number or by its source.
+            image: all of it, as it is now, of which only the region is read (widened to whole tiles); or the region's
+                pixels alone, an array `[h, w, c]`: what else its tiles hold is taken from the pixels that are kept.
+            region: which pixels.
+
+        Raises:
+            NotFoundError: there is no such image.
+            UsageError: it has another size or type, the region reaches beyond it, it was changed since the last commit,
+                or it keeps no pixels to fill up the region's tiles.
+        """
+        with self._turn("changing an image"):
+            self._session.check()
+            self._painter.change(which, image, region)
 
     def link(
         self,
@@ -288,6 +366,7 @@ class Writer:
         return lambda index: collect(index, self._keep(index), held)
 
     def _commit(self, collecting: Callable[[Writing], Freed] | None) -> int:
+        self._gists.refresh_slots(self._upcoming, self._pending)
         records = self._upcoming.append_rows()
         freed: Freed | None = None
 
@@ -300,6 +379,7 @@ class Writer:
                 records=records,
                 documents=self._opened.changed,
                 builders=self._gists.builders,
+                images=self._painter.book,
                 numbers=self._next,
             )
             freed = None if collecting is None else collecting(index)
@@ -310,7 +390,8 @@ class Writer:
             self._session.remove(freed.generations, freed.arrays)
         self._upcoming.committed()
         self._opened.committed()
-        self._gists.committed(self._pending)
+        self._gists.committed(self._pending, self._painter.book)
+        self._painter.book.committed()
         if self._pending:
             self._pending = Pending(removed=self._opened.removed)
         self._snapshot.advance(commit)
@@ -341,6 +422,8 @@ class Writer:
         """Record a gist set under a number (None ends it)."""
         self._pending.sets[number] = b"" if record is None else record.encode()
         self._gists.recorded(number, record)
+        if record is None:
+            self._painter.book.forget_set(number)
 
     def builder(self, number: int) -> GistBuilder | None:
         """What appends to a gist set, or None if its encoder cannot be made here."""
@@ -356,8 +439,19 @@ class Writer:
         if builder is None:
             raise UsageError("the gist set's encoder is not known here; pass it to `mctree.open(…, encoders=[…])`")
         with self._session.whole("making gists"):
-            builder.append(min(stop, self._upcoming.blocks), self._upcoming.world(), self.block_tokens)
+            self._gists.append(number, builder, self._upcoming, min(stop, self._upcoming.blocks))
         return builder.blocks
+
+    def cover_images(self, number: int, budget: int) -> bool:
+        """Make gists of a set for images that lack some, of so many blocks of pixels at most.
+
+        Returns:
+            Whether there may be more to do.
+        """
+        record = self._gists.record(number)
+        if record is None:
+            raise NotFoundError("the gist set was dropped while it was built; build it again")
+        return self._painter.cover(number, record, budget)
 
     @property
     def session(self) -> Session:
@@ -391,6 +485,11 @@ class Writer:
         """Take over a stamp of another epoch: the digest of the item's name, and the record."""
         self._pending.stamps[digest] = payload
 
+    @property
+    def painter(self) -> Painter:
+        """What works on images."""
+        return self._painter
+
     def finish_epoch(self) -> None:
         """Make the commit that others will see first, with all gists; the steps up to it open no more."""
         with self._session.whole("a commit"):
@@ -402,6 +501,7 @@ class Writer:
     def _has_changes(self) -> bool:
         return bool(
             self._gists.has_grown()
+            or self._painter.book
             or self._upcoming.new_blocks
             or self._pending
             or any(document.changes for document in self._opened.changed.values())

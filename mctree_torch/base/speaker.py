@@ -257,7 +257,7 @@ class Speaker:
         while excess > 0:
             entries, ground = context.entries, context.ground
             protect = self._allocator.protect
-            groups = coldest(entries, context.history, excess, ground.end, ground.grafts, protect)
+            groups = coldest(entries, context.history, excess, ground.end, protect)
             groups = groups.take(np.flatnonzero(groups.reach(entries) <= min(ground.end - protect, before)))
             if not len(groups):
                 return False

@@ -13,7 +13,8 @@ import numpy as np
 from mctree.geometry import Address
 from mctree.tree import Snapshot as Theirs
 from mctree.tree import Tree
-from tests.format.reader import BLOCK, FAN, Snapshot, Store
+from tests.format.description import told_of_graft, told_of_image
+from tests.format.reader import BLOCK, FAN, IMAGE_FAN, TILE, Snapshot, Store
 
 EVERYWHERE = (0, 1 << 62)
 
@@ -45,6 +46,7 @@ def assert_same(ours: Snapshot, theirs: Theirs) -> None:
     _assert_same_documents(ours, theirs)
     _assert_same_gists(ours, theirs)
     _assert_same_links(ours, theirs)
+    _assert_same_images(ours, theirs)
 
 
 def _assert_same_commit(ours: Snapshot, theirs: Theirs) -> None:
@@ -123,26 +125,36 @@ def _assert_same_gists(ours: Snapshot, theirs: Theirs) -> None:
             assert stale == view.stale(level, nodes).tolist()
 
 
+def _assert_same_images(ours: Snapshot, theirs: Theirs) -> None:
+    images = list(theirs.images())
+    assert [graft.document for graft in ours.grafts] == [image.id for image in images]
+    for graft, image in zip(ours.grafts, images, strict=True):
+        assert told_of_graft(ours, graft) == told_of_image(theirs, image)
+
+
 def _assert_same_links(ours: Snapshot, theirs: Theirs) -> None:
     found = theirs.links(*EVERYWHERE)
     assert ours.links() == {
         link.id: {"source": [*link.source], "target": [*link.target], "kind": link.kind, "score": link.score}
         for link in found
     }
-    entered = set(ours.index.all_held(b"i" + bytes(4), ours.commit))
+    entered = set(ours.index.all_held(b"i", ours.commit))
     for link in found:
-        for _, start, stop in (link.source, link.target):
-            for level, node in smallest_cover(start, stop):
-                assert link.id in ours.links_at(level, node)
-                entered.discard(bytes([level]) + node.to_bytes(8, "big") + link.id.to_bytes(8, "big"))
+        for space, start, stop in (link.source, link.target):
+            for level, node in smallest_cover(space, start, stop):
+                assert link.id in ours.links_at(space, level, node)
+                entered.discard(
+                    space.to_bytes(4, "big") + bytes([level]) + node.to_bytes(8, "big") + link.id.to_bytes(8, "big")
+                )
     assert not entered
 
 
-def smallest_cover(start: int, stop: int) -> set[tuple[int, int]]:
+def smallest_cover(space: int, start: int, stop: int) -> set[tuple[int, int]]:
     """The nodes of level ≥ 1 in a span, widened to whole blocks, whose parents are not: as the page says, and slow."""
-    first, last, level, found = start // BLOCK, -(-stop // BLOCK), 1, set()
+    block, fan = (TILE, IMAGE_FAN) if space else (BLOCK, FAN)
+    first, last, level, found = start // block, -(-stop // block), 1, set()
     while first < last:
-        whole = range(-(-first // FAN), last // FAN)
-        found |= {(level, node) for node in range(first, last) if node // FAN not in whole}
+        whole = range(-(-first // fan), last // fan)
+        found |= {(level, node) for node in range(first, last) if node // fan not in whole}
         first, last, level = whole.start, whole.stop, level + 1
     return found

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from mctree.geometry import IMAGE
 from mctree.tree import Snapshot
+from mctree.tree.images.image import Image
 from tests.format import reader
 
 SHORT = 200
@@ -58,7 +60,9 @@ def told(snapshot: Snapshot) -> dict[str, Any]:
         found = np.flatnonzero(snapshot.world.exists(level, np.arange(snapshot.blocks // 32 ** (level - 1))))
         counts = snapshot.world.tokens(level, found)
         nodes[str(level)] = [len(found), *counts.tolist()[: 60 if level > 1 else 0]]
+    images = {str(image.id): told_of_image(snapshot, image) for image in snapshot.images()}
     return {
+        **({"images": images} if images else {}),
         "blocks": snapshot.blocks,
         "tokens": snapshot.tokens_count,
         "lod0": digest(snapshot.tokens(0, snapshot.positions).tobytes()),
@@ -71,6 +75,52 @@ def told(snapshot: Snapshot) -> dict[str, Any]:
             for link in snapshot.links(0, 1 << 62)
         },
     }
+
+
+def told_of_image(snapshot: Snapshot, image: Image) -> dict[str, Any]:
+    """What mctree tells of an image."""
+    record = image.record
+    levels = []
+    for level in range(image.root + 1):
+        index = image.first(level) + np.arange(IMAGE.width(image.root) // IMAGE.width(level))
+        index = index[image.find(level, index).present]
+        found = image.statistics(level, index)
+        gists = {}
+        for view in snapshot.gist_sets():
+            vectors, there = image.gists(level, index, view.name)
+            if there.any():
+                gists[view.name] = [int(there.sum()), digest(vectors[there].tobytes())]
+        sums = np.concatenate([found.pixels[:, None], found.sums, found.squares], axis=1)
+        levels.append([len(index), digest(index.astype("<i8").tobytes()), digest(sums.tobytes()), gists])
+    fields = ("uri", "height", "width", "channels", "dtype", "base", "level", "kept", "whole")
+    told = {"block": image.block, **{name: getattr(record, name) for name in fields}, "levels": levels}
+    if record.kept:
+        pixels = image.pixels()
+        told["pixels"] = [digest(pixels.values.tobytes()), digest(pixels.real().tobytes())]
+    return told
+
+
+def told_of_graft(snapshot: reader.Snapshot, graft: reader.Graft) -> dict[str, Any]:
+    """What the reader that was written from the page tells of an image."""
+    record = snapshot.image(graft.document)
+    levels = []
+    for level, array in enumerate(snapshot.statistics(graft.channels)[: graft.level + 1]):
+        nodes = snapshot.nodes(graft, level, array)
+        rows = np.array(list(nodes.values()))
+        gists = {}
+        for gist_set in snapshot.gist_sets().values():
+            if level < len(gist_set.get("images", [])):
+                vectors = snapshot.nodes(graft, level, gist_set["images"][level])
+                if vectors:
+                    gists[gist_set["name"]] = [len(vectors), digest(np.array(list(vectors.values())).tobytes())]
+        sums = np.concatenate([rows[:, :1], rows[:, 8 if level else 1 :]], axis=1)
+        levels.append([len(nodes), digest(np.array([*nodes], "<i8").tobytes()), digest(sums.tobytes()), gists])
+    fields = ("uri", "height", "width", "channels", "dtype", "base", "level", "kept", "whole")
+    told = {"block": graft.block, **{name: record[name] for name in fields}, "levels": levels}
+    if record["kept"]:
+        values, real = snapshot.pixels(graft)
+        told["pixels"] = [digest(values.tobytes()), digest(real.tobytes())]
+    return told
 
 
 def told_by_reader(snapshot: reader.Snapshot) -> dict[str, Any]:
@@ -124,7 +174,9 @@ def told_by_reader(snapshot: reader.Snapshot) -> dict[str, Any]:
         nodes[str(level)] = [len(found), *counts]
         level, n = level + 1, n // 32
     default = snapshot.default_set()
+    images = {str(graft.document): told_of_graft(snapshot, graft) for graft in snapshot.grafts}
     return {
+        **({"images": images} if images else {}),
         "blocks": snapshot.blocks,
         "tokens": snapshot.record["tokens"],
         "lod0": digest(snapshot.lod0.tobytes()),

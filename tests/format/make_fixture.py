@@ -54,7 +54,7 @@ def main(version: str) -> None:
         shutil.rmtree(gone) if gone.is_dir() else gone.unlink(missing_ok=True)
     lines = [f"{json.dumps(number)}: {json.dumps(commit)}" for number, commit in commits.items()]
     beside.write_text("{\n" + ",\n".join(lines) + "\n}\n")
-    PAGE.write_text(with_examples(PAGE.read_text(), rendered(store)))
+    PAGE.write_text(with_examples(PAGE.read_text(), rendered()))
     size = sum(file.stat().st_size for file in store.rglob("*") if file.is_file())
     print(f"{store.name}: {len(commits)} commits, {size:,} bytes; {beside.name}: {beside.stat().st_size:,} bytes")
 

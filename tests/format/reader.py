@@ -1,7 +1,8 @@
 """Can a store be read from docs/format.md alone?
 
-A reader of format version 1, written from that page: it shares no code with mctree, and is compared with it. It takes
-the whole index into memory when it is made, so it holds no transaction, and nothing that fails its checksum is used.
+A reader of format versions 1 and 2, written from that page: it shares no code with mctree, and is compared with it. It
+takes the whole index into memory when it is made, so it holds no transaction, and nothing that fails its checksum is
+used.
 It is meant to be read beside the page, whose sections it names, and not to be fast.
 """
 
@@ -25,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 BLOCK = FAN = 32
+TILE, IMAGE_FAN = 64, 4
 CRC32C = list(range(256))
 for _ in range(8):
     CRC32C = [value >> 1 ^ 0x82F63B78 * (value & 1) for value in CRC32C]
@@ -111,9 +113,9 @@ class Store:
         self.path = Path(path)
         self.index = Index(self.path / "index.lmdb")
         self.record = unpack(self.index.get(b"m"))
-        require(self.record["format"] == 1, f"format {self.record['format']} is not known")
+        require(self.record["format"] in (1, 2), f"format {self.record['format']} is not known")
         said = json.loads((self.path / "zarr.json").read_text())["attributes"]["mctree"]
-        wanted = {"format": 1, "store": self.record["store"].hex(), "epoch": self.record["epoch"]}
+        wanted = {"format": self.record["format"], "store": self.record["store"].hex(), "epoch": self.record["epoch"]}
         require(said == wanted, "zarr.json speaks of another store")
         self.commits = [number(key) for key, _ in self.index.scan(b"c")]
         head = self.path / "head"
@@ -126,7 +128,7 @@ class Store:
 
     def check_tables(self) -> None:
         tables = unpack(self.index.get(b"c" + u64(self.commits[-1])))["tables"]
-        for tag in "makqbxdrtosgnfli":
+        for tag in "makqbxdrtosgnfliejuw":
             sums = [total for key, total in self.index.sums.items() if key.startswith(tag.encode())]
             require(tables.get(tag, [0, 0]) == [len(sums), sum(sums) % 2**64], f"records of table {tag} are missing")
 
@@ -156,6 +158,19 @@ class Death(NamedTuple):
     first: int
     stop: int
     tokens: int
+
+
+class Graft(NamedTuple):
+    """§11: an image's place."""
+
+    block: int
+    document: int
+    base: int
+    height: int
+    width: int
+    space: int
+    level: int
+    channels: int
 
 
 class Snapshot:
@@ -318,10 +333,77 @@ class Snapshot:
     def links(self) -> dict[int, dict[str, Any]]:
         return {number(key): unpack(payload) for key, payload in self.index.all_held(b"l", self.commit).items()}
 
-    def links_at(self, level: int, node: int) -> list[int]:
-        """The links in the cover of one of whose spans a node of the text timeline is."""
-        prefix = b"i" + u32(0) + bytes([level]) + u64(node)
+    def links_at(self, space: int, level: int, node: int) -> list[int]:
+        """The links in the cover of one of whose spans a node of a space is."""
+        prefix = b"i" + u32(space) + bytes([level]) + u64(node)
         return [number(key) for key in self.index.all_held(prefix, self.commit)]
+
+    # §11: images
+
+    @cached_property
+    def grafts(self) -> list[Graft]:
+        """The images that live."""
+        pages = [payload for _, payload in self.index.scan(b"j")]
+        places = [divmod(n, 101) for n in range(self.record["next"].get("graft", [0])[0])]
+        placed = [Graft(*struct.unpack_from("<QQQIIIHH", pages[page], 40 * at)) for page, at in places]
+        return [graft for graft in placed if self.live[graft.block]]
+
+    def image(self, document: int) -> dict[str, Any]:
+        return unpack(self.index.surely_held(b"e" + u64(document), self.commit)[1])
+
+    def statistics(self, channels: int) -> list[int]:
+        return list(unpack(self.setting(f"statistics-{channels}") or b"\x81\xa6levels\x90")["levels"])
+
+    def pages(self, array: int) -> dict[int, tuple[int, ...]]:
+        """Row and masks of each page."""
+        found = {}
+        for payload in self.index.all_held(b"u" + u32(array), self.commit).values():
+            for page, *rest in struct.iter_unpack("<6Q", payload):
+                found[page] = tuple(rest)
+        return found
+
+    def node_rows(self, array: int) -> dict[int, int]:
+        """The row of each node that has one."""
+        found = {}
+        for page, (row, present, *_) in self.pages(array).items():
+            nodes = [64 * page + bit for bit in range(64) if present >> bit & 1]
+            found |= {node: row + n for n, node in enumerate(nodes)}
+        return found
+
+    def nodes(self, graft: Graft, level: int, array: int) -> dict[int, NDArray[Any]]:
+        """The rows of an image's nodes in an array of a level, by the nodes."""
+        width = 1 if level == 0 else 16 * 4**level
+        first, stop = graft.base // width, (graft.base + 16 * 4**graft.level) // width
+        rows = self.rows(array)
+        return {node: rows[row] for node, row in sorted(self.node_rows(array).items()) if first <= node < stop}
+
+    def pixels(self, graft: Graft) -> tuple[NDArray[Any], NDArray[Any]]:
+        """All kept pixels of an image, and which of them are real."""
+        record = self.image(graft.document)
+        dtype = np.dtype(record["dtype"]).newbyteorder("<")
+        values = np.zeros((graft.height, graft.width, graft.channels), dtype)
+        real = np.zeros(values.shape[:2], bool)
+        array = unpack(self.setting("pixels") or b"")["array"]
+        column = self.rows(array)
+        first, stop = graft.base // 64, (graft.base + 16 * 4**graft.level) // 64
+        for payload in self.index.all_held(b"w" + u32(array), self.commit).values():
+            for tile, start, size, total in struct.iter_unpack("<QQII", payload):
+                if first <= tile < stop:
+                    packed = column[start : start + size].tobytes()
+                    require(crc32c(packed) == total, f"the pixels of tile {tile} are damaged")
+                    data = zlib.decompress(packed)
+                    x, y = (sum((tile - first >> 2 * k + axis & 1) << k for k in range(31)) * 128 for axis in (0, 1))
+                    h, w = min(128, graft.height - y), min(128, graft.width - x)
+                    steps = np.frombuffer(data, dtype, h * w * graft.channels).reshape(h, w, graft.channels)
+                    values[y : y + h, x : x + w] = np.cumsum(steps, axis=1, dtype=dtype)
+                    bits = np.unpackbits(np.frombuffer(data[steps.nbytes :], np.uint8))[: h * w]
+                    real[y : y + h, x : x + w] = bits.reshape(h, w) if len(bits) else True
+        return values, real
+
+    def image_arrays(self) -> list[int]:
+        channels = sorted({graft.channels for graft in self.grafts})
+        arrays = [array for count in channels for array in self.statistics(count)]
+        return arrays + [array for gist_set in self.gist_sets().values() for array in gist_set.get("images", [])]
 
     # Checksums, and what the commit says of the rest
 
@@ -332,7 +414,8 @@ class Snapshot:
             require(record.real == self.counts[block] and not padding.any(), f"block {block} has another count")
         before = np.concatenate([[0], np.cumsum(self.counts)])[: self.blocks : FAN]
         require(np.array_equal(self.rows(BEFORE), before), "text/before does not fit text/count")
-        for array in [array for gist_set in self.gist_sets().values() for array in gist_set["levels"]]:
+        texts = [array for gist_set in self.gist_sets().values() for array in gist_set["levels"]]
+        for array in [*texts, *self.image_arrays()]:
             rows, per_chunk = self.rows(array), self.layout(array)["rows_per_chunk"]
             for first in range(0, len(rows), per_chunk):
                 prefix = b"q" + u32(array) + u64(first // per_chunk, self.generation(array, first // per_chunk))

@@ -6,10 +6,14 @@ import json
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
+
 from mctree.encoders import HFTokenizer, LexicalEncoder
 from mctree.format.facts import Stamp
+from mctree.sources.images import ArraySource, Box
 from mctree.testing import ToyEncoder
 from mctree.testing.strategies import patterned
+from mctree.testing.toys import ToySight
 from mctree.tree import Tree, create
 
 WORDS = [
@@ -33,7 +37,12 @@ WORDS = [
     "a",
     "sound",
 ]
-ENCODERS = (ToyEncoder(64), ToyEncoder(4, seed=1, span_level=2), ToyEncoder(8, seed=2))
+ENCODERS = (
+    ToyEncoder(64),
+    ToyEncoder(4, seed=1, span_level=2),
+    ToyEncoder(8, seed=2),
+    ToySight(6, seed=3),
+)
 
 Contents = dict[bytes, bytes]
 """The bytes of the live documents, by their names."""
@@ -74,7 +83,14 @@ def tell(path: str | Path) -> dict[int, Contents]:
     """
     teller = _Teller(path)
     with teller.tree:
-        for chapter in (teller.compacts, teller.grows, teller.changes, teller.refreshes, teller.ends):
+        for chapter in (
+            teller.compacts,
+            teller.grows,
+            teller.changes,
+            teller.refreshes,
+            teller.shows,
+            teller.ends,
+        ):
             chapter()
     return teller.told
 
@@ -149,6 +165,32 @@ class _Teller:
         self.tree.drop_gists("short")
         self.tree.set_default_gists("small")
         self.note(self._newest())
+
+    def shows(self) -> None:
+        """Images among the texts: one that changes, one that goes, one of which parts are missing."""
+        self.tree.build_gists(ENCODERS[3], "sight", dtype="float32", default=False)
+        self.note(self._newest())
+        places = np.add.outer(np.arange(150) * 3, np.arange(200) * 5)[..., None]
+        picture = (places * np.arange(1, 4) % 251).astype(np.uint8)
+        mask = np.ones((150, 200), np.bool_)
+        mask[20:140, 100:180] = False
+        with self.tree.writer() as writer:
+            writer.add_image("map.png", picture)
+            writer.add_image("icon.png", picture[:16, :20])
+            writer.add_image("depth.tif", ArraySource((picture[..., :1] * np.uint16(257)), mask), sets=[])
+            writer.add("caption.txt", b"Soundings, in the harbour.")
+            self.now = {**self.now, b"map.png": b"", b"icon.png": b"", b"depth.tif": b""}
+            self.now[b"caption.txt"] = b"Soundings, in the harbour."
+            self.note(writer.commit(gists=True))
+            image = writer.snapshot.image("map.png")
+            block = writer.snapshot.document("caption.txt").runs[0].block
+            writer.change_image("map.png", picture[:30, :30][::-1].copy(), Box(100, 110, 130, 140))
+            writer.remove("icon.png")
+            del self.now[b"icon.png"]
+            writer.link(
+                image.spans(Box(0, 0, 200, 150))[0], (32 * block, 32 * block + 9), kind="caption", spaces=(1, 0)
+            )
+            self.note(writer.commit(gists=True))
 
     def ends(self) -> None:
         """A closed document goes on, a link ends, another document goes: what is above it is stale."""

@@ -1,0 +1,131 @@
+"""What exists of the arena, and what does each of its nodes hold?  Answers for whole arrays of nodes at once.
+
+A tile exists if one of its patches does: whoever shows an image in parts shows whole tiles.  So what exists is one run
+of positions for each stretch of tiles along the Z-curve, read from the pages of level 1: a record for every 64 × 64
+tiles in which something is, once for a snapshot, when it is first asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mctree.errors import NotFoundError
+from mctree.format.images import ARENA
+from mctree.geometry import IMAGE, Address, World, intervals
+from mctree.tree.images.pages import Located, PageReader, set_bits
+from mctree.tree.images.places import Places
+from mctree.tree.rows import Rows
+
+__all__ = ["Arena", "ArenaExtents"]
+
+
+@dataclass(frozen=True, slots=True)
+class ArenaExtents:
+    """What nodes of images hold.
+
+    Attributes:
+        patches: patches with a real pixel, `int64 [n]`.
+        x: their mean column, counted in patches from the image's first, `float64 [n]`.
+        y: their mean row, `float64 [n]`.
+        width: columns that they reach over, `int64 [n]`.
+        height: rows, `int64 [n]`.
+        children: nodes below that exist, `int64 [n]`; of a tile, its patches.
+        document: the documents of their images, `int64 [n]`.
+    """
+
+    patches: NDArray[np.int64]
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    width: NDArray[np.int64]
+    height: NDArray[np.int64]
+    children: NDArray[np.int64]
+    document: NDArray[np.int64]
+
+
+class Arena:
+    """The arena as one snapshot sees it; made by `Snapshot.arena`.
+
+    Args:
+        places: its images.
+        pages: which nodes exist.
+        positions: how many positions were given to images.
+        statistics: the arrays of statistics by number of channels, from LOD0 on.
+        rows: gives the rows of an array.
+    """
+
+    def __init__(
+        self,
+        places: Places,
+        pages: PageReader,
+        positions: int,
+        statistics: dict[int, tuple[int, ...]],
+        rows: dict[int, Rows],
+    ) -> None:
+        self._places = places
+        self._pages = pages
+        self._positions = positions
+        self._statistics = statistics
+        self._rows = rows
+
+    @cached_property
+    def world(self) -> World:
+        """What exists, in whole tiles."""
+        parts = [np.empty(0, np.int64)]
+        for arrays in self._statistics.values():
+            for pages in self._pages.pages(arrays[1], 0, -(-self._positions // IMAGE.block)):
+                tiles = set_bits(pages["page"].astype(np.int64), np.ascontiguousarray(pages["present"]))
+                parts.append(tiles[self._places.at(tiles * IMAGE.block) >= 0])
+        tiles = np.sort(np.concatenate(parts))
+        there = intervals.normalise(np.column_stack([tiles, tiles + 1]) * IMAGE.block)
+        return World(self._positions, intervals.complement(there, 0, self._positions))
+
+    def extents(self, level: NDArray[np.int64], index: NDArray[np.int64]) -> ArenaExtents:
+        """What nodes of levels from 1 up hold, which must exist, in any order.
+
+        Raises:
+            NotFoundError: one does not exist.
+        """
+        n = len(level)
+        width = np.array(IMAGE.widths, np.int64)[level]
+        which = self._places.at(index * width)
+        made = np.zeros((7, n))
+        children = np.zeros(n, np.int64)
+        for depth, mine, arrays in self._groups(level, which):
+            found = self._pages.find(arrays[depth], index[mine]) if depth < len(arrays) else None
+            if found is None or not found.present.all():
+                missing = mine if found is None else mine[~found.present]
+                raise NotFoundError(f"node {Address(ARENA, depth, int(index[missing[0]]))} does not exist")
+            made[:, mine] = self._rows[arrays[depth]].gather(found.row)[:, 1:8].T
+            children[mine] = made[0, mine] if depth == 1 else self._children(arrays, depth, index[mine])
+        patches = made[0].astype(np.int64)
+        reach = made[3:7].astype(np.int64)
+        return ArenaExtents(
+            patches,
+            made[1] / patches,
+            made[2] / patches,
+            reach[2] - reach[0],
+            reach[3] - reach[1],
+            children,
+            self._places.grafts["document"][which].astype(np.int64),
+        )
+
+    def _groups(
+        self, level: NDArray[np.int64], which: NDArray[np.intp]
+    ) -> Iterator[tuple[int, NDArray[np.intp], tuple[int, ...]]]:
+        """Nodes that lie in the same array: their level, which of them, and the arrays of their statistics."""
+        if len(which) and int(which.min()) < 0:
+            raise NotFoundError("some nodes of the arena belong to no image that lives")
+        channels = self._places.grafts["channels"][which].astype(np.int64)
+        for depth, kind in sorted(set(zip(level.tolist(), channels.tolist(), strict=True))):
+            yield depth, np.flatnonzero((level == depth) & (channels == kind)), self._statistics[kind]
+
+    def _children(self, arrays: tuple[int, ...], level: int, index: NDArray[np.int64]) -> NDArray[np.int64]:
+        fanout = IMAGE.fanout(level - 1)
+        below: Located = self._pages.find(arrays[level - 1], (index[:, None] * fanout + np.arange(fanout)).reshape(-1))
+        count: NDArray[np.int64] = np.add.reduce(below.present.reshape(-1, fanout), axis=1, dtype=np.int64)
+        return count

@@ -1,0 +1,229 @@
+"""Are images what was committed?  Their rows, pieces and records against checksums and against each other.
+
+Rows that no commit's pages lead to are not looked at: nobody reads them.  Whatever is hit is named as a node of the
+arena, with the image that it belongs to and the pixels of it; where an image is dead, only its node can be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mctree.errors import CorruptError, MctreeError, NotFoundError
+from mctree.format.arrays import ArrayLayout
+from mctree.format.facts import GistSetRecord, array_layout
+from mctree.format.images import ARENA, PAGE_DTYPE, PIECE_DTYPE, decode_pages, decode_pieces
+from mctree.format.keys import Table, u32, u64
+from mctree.format.values import crc32c
+from mctree.geometry import IMAGE, Address, Raster
+from mctree.storage.audit import committed_rows
+from mctree.storage.chunks import row_sums
+from mctree.storage.index import Reading
+from mctree.storage.sums import committed_sums
+from mctree.tree.images.families import pixels_array, read_statistics
+from mctree.tree.images.image import Image
+from mctree.tree.images.pages import popcount, set_bits
+from mctree.tree.problem import Problem
+
+if TYPE_CHECKING:
+    from mctree.tree.snapshot import Snapshot
+
+__all__ = ["at_image_node", "check_images", "every_page", "image_arrays"]
+
+_ROWS_AT_ONCE = 1 << 14
+_MOST_CHANNELS = 64
+_ROUNDED = 1e-9
+"""By what part of them counts above 2^53 may differ."""
+
+
+def check_images(snapshot: Snapshot) -> Iterator[Problem]:
+    """What is wrong with the images of a snapshot, and with rows and pieces that older commits need."""
+    yield from _records(snapshot)
+    for array, (level, what, layout) in image_arrays(snapshot).items():
+        yield from _rows(snapshot, array, level, what, layout)
+    yield from _pieces(snapshot)
+    for image in snapshot.images():
+        try:
+            yield from _structure(snapshot, image)
+        except MctreeError as error:
+            yield Problem(f"image {image.id}", str(error), "image", source=_name(snapshot, image.id))
+
+
+def image_arrays(snapshot: Snapshot) -> dict[int, tuple[int, str, ArrayLayout]]:
+    """Every array of rows of images that some commit sees: its level, what its rows are, and how they lie."""
+    with snapshot.reading() as index:
+        layouts = {u32.unpack(key[:4])[0]: array_layout(payload) for key, payload in index.scan(Table.ARRAY) if payload}
+        found = {
+            array: (level, f"its gist in set {record.name!r} is", layouts[array])
+            for record in _sets(index)
+            for level, array in enumerate(record.images)
+            if array in layouts
+        }
+        for channels in range(1, _MOST_CHANNELS + 1):
+            for level, array in enumerate(read_statistics(index, snapshot.commit, channels)):
+                if array not in layouts:
+                    raise CorruptError(f"array {array} of statistics is not described; run `mctree verify`")
+                found[array] = (level, "its statistics are", layouts[array])
+    return found
+
+
+def at_image_node(snapshot: Snapshot, level: int, index: int, what: str, kind: str) -> Problem:
+    """A problem at a node of an image, with the image's source and the pixels that it stands for."""
+    address = Address(ARENA, level, index)
+    where, source = f"node {address}", None
+    try:
+        at = int(snapshot.places.at(np.array([index * IMAGE.width(level)]))[0])
+        if at >= 0:
+            graft = snapshot.places.grafts[at]
+            source = _name(snapshot, int(graft["document"]))
+            raster = Raster(int(graft["height"]), int(graft["width"]))
+            first = int(graft["base"]) // IMAGE.width(level)
+            x0, y0, x1, y1 = raster.boxes(level, np.array([index - first]))[0].tolist()
+            where = f"node {address}, pixels [{x0}, {x1}) × [{y0}, {y1})"
+    except MctreeError:
+        pass  # then less is said
+    return Problem(where, what, kind, address, source)
+
+
+def _name(snapshot: Snapshot, document: int) -> bytes | None:
+    try:
+        return snapshot.document(document).source
+    except MctreeError:
+        return None
+
+
+def _sets(index: Reading) -> list[GistSetRecord]:
+    return [GistSetRecord.decode(payload) for _, payload in index.scan(Table.GIST_SET) if payload]
+
+
+def _records(snapshot: Snapshot) -> Iterator[Problem]:
+    """Grafts against blocks, documents and records of images."""
+    placed = snapshot.places.placed
+    blocks = placed["block"].astype(np.int64)
+    owners = snapshot.documents_of(blocks)
+    for wrong in np.flatnonzero(owners != placed["document"].astype(np.int64)).tolist():
+        what = f"is the block of image {placed['document'][wrong]}, but belongs to document {owners[wrong]}"
+        yield Problem(f"node {Address(0, 1, int(blocks[wrong]))}", what, "image", Address(0, 1, int(blocks[wrong])))
+    for graft in snapshot.places.grafts:
+        number = int(graft["document"])
+        where, name = f"image {number}", _name(snapshot, number)
+        try:
+            image = Image(snapshot, graft)
+            record = image.record
+            media = snapshot.document(number).record.media
+        except (CorruptError, NotFoundError) as error:
+            yield Problem(where, str(error), "image", source=name)
+            continue
+        said = record.height, record.width, record.channels, record.space, record.base, record.level
+        drawn = tuple(int(graft[field]) for field in ("height", "width", "channels", "space", "base", "level"))
+        if said != drawn or media != "image":
+            yield Problem(where, "has a record that does not fit its place on the timeline", "image", source=name)
+
+
+def _rows(snapshot: Snapshot, array: int, level: int, what: str, layout: ArrayLayout) -> Iterator[Problem]:
+    """Rows that some commit's pages lead to, against their checksums."""
+    pages = every_page(snapshot, array)
+    counts = popcount(np.ascontiguousarray(pages["present"]))
+    start = pages["row"].astype(np.int64)
+    rows = snapshot.state(array).rows
+    for page in pages[start + counts > rows]:
+        node = set_bits(page["page"].astype(np.int64).reshape(1), page["present"].reshape(1))[0]
+        yield at_image_node(snapshot, level, int(node), f"lies behind the {rows} rows of {layout.path}", "page")
+    sound = start + counts <= rows
+    pages, start, counts = pages[sound], start[sound], counts[sound]
+    wanted = np.zeros(rows + 1, np.int64)
+    np.add.at(wanted, start, 1)
+    np.add.at(wanted, start + counts, -1)
+    needed = np.cumsum(wanted[:-1]) > 0
+    for first in range(0, rows, _ROWS_AT_ONCE):
+        some = first + np.flatnonzero(needed[first : first + _ROWS_AT_ONCE])
+        if not len(some):
+            continue
+        stop = int(some[-1]) + 1
+        try:
+            values = committed_rows(snapshot.store, array, layout, int(some[0]), stop, snapshot.commit)
+            with snapshot.reading() as index:
+                sums = committed_sums(index, array, layout, some, snapshot.commit)
+        except (CorruptError, OSError) as error:
+            yield _at_row(snapshot, level, pages, start, counts, int(some[0]), f"{what} lost: {error}", "chunk")
+            continue
+        for row in some[row_sums(values[some - some[0]]) != sums].tolist():
+            yield _at_row(snapshot, level, pages, start, counts, row, f"{what} not what was committed", "image")
+
+
+def _at_row(
+    snapshot: Snapshot,
+    level: int,
+    pages: NDArray[np.void],
+    start: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    row: int,
+    what: str,
+    kind: str,
+) -> Problem:
+    """A problem at the node that a row is of."""
+    which = int(np.flatnonzero((start <= row) & (row < start + counts))[-1])
+    page = pages[which : which + 1]
+    nodes = set_bits(page["page"].astype(np.int64), np.ascontiguousarray(page["present"]))
+    return at_image_node(snapshot, level, int(nodes[row - start[which]]), what, kind)
+
+
+def every_page(snapshot: Snapshot, array: int) -> NDArray[np.void]:
+    """The pages of a level as any commit sees them, in order of their numbers and then of age."""
+    with snapshot.reading() as index:
+        parts = [
+            decode_pages(payload, u64.unpack(key[:8])[0]) for key, payload in index.scan(Table.PAGES + u32.pack(array))
+        ]
+    return np.concatenate([np.empty(0, PAGE_DTYPE), *parts])
+
+
+def _pieces(snapshot: Snapshot) -> Iterator[Problem]:
+    """Kept pixels that some commit sees, against their checksums."""
+    with snapshot.reading() as index:
+        array = pixels_array(index, snapshot.commit)
+        if array is None:
+            return
+        parts = [
+            decode_pieces(payload, u64.unpack(key[:8])[0])
+            for key, payload in index.scan(Table.PIECES + u32.pack(array))
+        ]
+    pieces = np.unique(np.concatenate([np.empty(0, PIECE_DTYPE), *parts]))
+    layout, rows = snapshot.layout(array), snapshot.state(array).rows
+    for tile, start, size, wanted in pieces.tolist():
+        if start + size > rows:
+            yield at_image_node(snapshot, 1, tile, "its kept pixels lie behind all there are", "pixels")
+            continue
+        try:
+            packed = committed_rows(snapshot.store, array, layout, start, start + size, snapshot.commit).tobytes()
+        except (CorruptError, OSError) as error:
+            yield at_image_node(snapshot, 1, tile, f"its kept pixels are lost: {error}", "chunk")
+            continue
+        if crc32c(packed) != wanted:
+            yield at_image_node(snapshot, 1, tile, "its kept pixels are not those that were committed", "pixels")
+
+
+def _structure(snapshot: Snapshot, image: Image) -> Iterator[Problem]:
+    """Each level of a live image against the one below: a node exists if a child does, and counts their pixels."""
+    arrays = snapshot.statistics_arrays(image.channels)
+    if len(arrays) <= image.root or not image.find(image.root, np.array([image.first(image.root)])).present[0]:
+        yield Problem(f"image {image.id}", "has no root", "image", source=_name(snapshot, image.id))
+        return
+    for level in range(1, image.root + 1):
+        fanout = IMAGE.fanout(level - 1)
+        first, stop = image.first(level), image.first(level) + IMAGE.width(image.root) // IMAGE.width(level)
+        for pages in snapshot.pages.pages(arrays[level], first, stop):
+            nodes = set_bits(pages["page"].astype(np.int64), np.ascontiguousarray(pages["present"]))
+            nodes = nodes[(nodes >= first) & (nodes < stop)]
+            below = image.find(level - 1, (nodes[:, None] * fanout + np.arange(fanout)).reshape(-1))
+            found = image.find(level, nodes)
+            pixels = np.zeros(len(below.row))
+            pixels[below.present] = snapshot.rows(arrays[level - 1]).gather(below.row[below.present])[:, 0]
+            summed = np.add.reduce(pixels.reshape(-1, fanout), axis=1)
+            mine = snapshot.rows(arrays[level]).gather(found.row)[:, 0]
+            # What an overview says of a node need not agree with what its children turn out to be.
+            for node in nodes[(np.abs(summed - mine) > _ROUNDED * mine) & ~found.overview].tolist():
+                what = "does not have as many pixels as the nodes below it"
+                yield at_image_node(snapshot, level, node, what, "image")

@@ -1,0 +1,108 @@
+"""How does a gist set come to cover images that were there before it?  Block by block, from their pixels.
+
+What is done is seen from the store alone: a tile that has a gist in the set which is not stale is done, and so is an
+image whose root has one.  So it can be broken off at any block, and what a change has made stale is made again by the
+same means.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mctree.format.images import NODES_PER_PAGE, ImageRecord
+from mctree.geometry import IMAGE
+from mctree.sources.images import Box, ImageSource
+from mctree.tree.images.book import Book
+from mctree.tree.images.families import Family
+from mctree.tree.images.given import source_of
+from mctree.tree.images.image import Image
+from mctree.tree.images.merging import raise_levels
+from mctree.tree.images.patches import Block, Coder, paint
+
+if TYPE_CHECKING:
+    from mctree.tree.snapshot import Snapshot
+
+__all__ = ["cover"]
+
+
+def cover(book: Book, snapshot: Snapshot, number: int, coder: Coder, budget: int) -> bool:
+    """Make gists of a set for images that lack some, of so many blocks at most.
+
+    Args:
+        book: what the next commit says.
+        snapshot: the newest commit.
+        number: the set's number.
+        coder: the set, and what encodes it.
+        budget: blocks.
+
+    Returns:
+        Whether there may be more to do.
+
+    Raises:
+        NotFoundError: the pixels of an image are neither kept nor where they came from.
+        SourceError: they cannot be read, or are no longer what was ingested.
+    """
+    family = book.gists(number, coder.record)
+    for graft in _lacking(book, snapshot, family, coder):
+        budget = _cover(book, Image(snapshot, graft), number, coder, family, budget)
+        if budget <= 0:
+            return True
+    return False
+
+
+def _lacking(book: Book, snapshot: Snapshot, family: Family, coder: Coder) -> NDArray[np.void]:
+    """The images whose root has no gist in a set, or one that is out of date."""
+    grafts: NDArray[np.void] = snapshot.places.grafts
+    grafts = grafts[grafts["channels"] == coder.encoder.channels]
+    lacking = np.ones(len(grafts), np.bool_)
+    for level in sorted(set(grafts["level"].tolist())):
+        if level < len(family.numbers):
+            some = np.flatnonzero(grafts["level"] == level)
+            roots = grafts["base"][some].astype(np.int64) // IMAGE.width(level)
+            found = book.find(family.numbers[level], roots)
+            lacking[some] = ~found.present | found.stale
+    return grafts[lacking]
+
+
+def _cover(book: Book, image: Image, number: int, coder: Coder, family: Family, budget: int) -> int:
+    """Make gists of a set for one image; what is left of the budget."""
+    record: ImageRecord = book.records.get(image.id) or image.record
+    statistics = book.statistics(record.channels)
+    first, stop = image.first(1), image.first(1) + IMAGE.width(image.root) // IMAGE.block
+    source: ImageSource | None = None
+    try:
+        for pages in book.pages(book.array(statistics, 1), first, stop):
+            for page in pages["page"].tolist():
+                index = np.arange(page * NODES_PER_PAGE, (page + 1) * NODES_PER_PAGE)
+                index = index[(index >= first) & (index < stop)]
+                wanted = index[book.find(statistics.numbers[1], index).present]
+                there = book.find(book.array(family, 1), wanted)
+                if (there.present & ~there.stale).all():
+                    continue
+                if budget <= 0:
+                    return budget
+                source = source or source_of(image)
+                boxes = image.raster.boxes(1, wanted - first)
+                box = Box(*boxes[:, :2].min(axis=0).tolist(), *boxes[:, 2:].max(axis=0).tolist())
+                _put(book, record.base, paint(box, source.read(box), [coder], keep=False), family, wanted)
+                budget -= 1
+    finally:
+        if source is not None:
+            source.close()
+    raise_levels(book, record.base, record.level, statistics, [(coder, family)], None, lambda: None, gists_only=True)
+    book.records[image.id] = replace(record, sets=tuple(sorted({*record.sets, number})))
+    if "text" in coder.record.modalities:
+        book.slots_changed.add(image.block)
+    return budget - 1
+
+
+def _put(book: Book, base: int, block: Block, family: Family, tiles: NDArray[np.int64]) -> None:
+    """Put down the gists of those tiles of a block, and of their patches, that the image has."""
+    for level, nodes, width in ((0, block.patches, IMAGE.block), (1, block.tiles, 1)):
+        index = nodes.index + base // IMAGE.width(level)
+        some = np.isin(index // width, tiles)
+        book.put(book.array(family, level), index[some], nodes.gists[0][some])

@@ -1,0 +1,156 @@
+"""Where do the pixels come from that an image is made of, or made of again?  Arrays, sources, and what is kept."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mctree.errors import NotFoundError, SourceError, UsageError
+from mctree.sources.images import Access, ArraySource, Box, ImageSource, Pixels, open_image
+from mctree.tree.images.blocks import Extent
+from mctree.tree.images.image import Image
+from mctree.tree.images.patches import TILE_PIXELS
+
+__all__ = ["Overlaid", "as_image", "source_of", "widened"]
+
+
+def as_image(image: object) -> ImageSource:
+    """An image as a source of its pixels.
+
+    Raises:
+        UsageError: it is neither an array nor a source.
+    """
+    if isinstance(image, np.ndarray):
+        return ArraySource(image)
+    if isinstance(image, ImageSource):
+        return image
+    raise UsageError(f"an image is an array of pixels or an ImageSource, not {type(image).__name__}")
+
+
+class Overlaid:
+    """A committed image of which a region has other pixels.
+
+    Args:
+        image: as it was committed; its pixels are kept, or the region consists of whole tiles.
+        region: which pixels are others.
+        values: these, `[h, w, c]` or `[h, w]`.
+
+    Raises:
+        UsageError: they are not as many, or of another kind.
+    """
+
+    access: Access = "random"
+    levels = (1,)
+
+    def __init__(self, image: Image, region: Box, values: NDArray[Any]) -> None:
+        patch = ArraySource(values)
+        if (patch.height, patch.width) != (region.height, region.width):
+            raise UsageError(
+                f"the region has {region.width} × {region.height} pixels, not {patch.width} × {patch.height}"
+            )
+        self.uri, self.height, self.width = image.uri, image.height, image.width
+        self.channels, self.dtype = patch.channels, patch.dtype
+        self.fingerprint = hashlib.blake2b(
+            f"{image.record.fingerprint} {region} {patch.fingerprint}".encode(), digest_size=16
+        ).hexdigest()
+        self._image, self._region, self._patch = image, region, patch
+        if not image.keeps_pixels and widened(region, self) != region:
+            raise UsageError(
+                f"image {image.id} keeps no pixels to fill up the region's tiles: give a region of whole tiles of "
+                f"{TILE_PIXELS} pixels, or the whole image as a source"
+            )
+
+    def read(self, box: Box, level: int = 0) -> Pixels:
+        """The pixels of a box, the region's where it meets it."""
+        common = box.common(self._region)
+        if common == box:
+            return self._patch.read(self._within(box))
+        found = self._image.pixels(box)
+        values, real = found.values, found.real()
+        if common is not None:
+            rows, columns = (
+                slice(common.y0 - box.y0, common.y1 - box.y0),
+                slice(common.x0 - box.x0, common.x1 - box.x0),
+            )
+            part = self._patch.read(self._within(common))
+            values[rows, columns], real[rows, columns] = part.values, part.real()
+        return Pixels(values, real)
+
+    def covered(self, box: Box, level: int = 0) -> Iterator[Box]:
+        """All of a box."""
+        yield box
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def _within(self, box: Box) -> Box:
+        x, y = self._region.x0, self._region.y0
+        return Box(box.x0 - x, box.y0 - y, box.x1 - x, box.y1 - y)
+
+
+def widened(region: Box | None, source: Extent) -> Box:
+    """A region of an image, widened to whole tiles; all of it if None.
+
+    Raises:
+        UsageError: nothing of it lies in the image.
+    """
+    whole = Box(0, 0, source.width, source.height)
+    if region is None:
+        return whole
+    if not whole.holds(region):
+        raise UsageError(f"region {region} reaches beyond the image, which is {source.width} × {source.height} pixels")
+    side = TILE_PIXELS
+    wide = Box(
+        region.x0 // side * side, region.y0 // side * side, -(-region.x1 // side) * side, -(-region.y1 // side) * side
+    )
+    found = wide.common(whole)
+    assert found is not None, "it holds the region"
+    return found
+
+
+def source_of(image: Image) -> ImageSource:
+    """What gives the pixels of a committed image: those that are kept, or the source that they came from.
+
+    Raises:
+        NotFoundError: they are neither kept nor where they came from.
+        SourceError: what is there is no longer what was ingested.
+    """
+    if image.keeps_pixels:
+        return _Kept(image)
+    try:
+        source = open_image(image.uri)
+    except (SourceError, UsageError) as error:
+        raise NotFoundError(
+            f"the pixels of image {image.id} are not kept, and {image.uri!r:.200} cannot be opened: {error}"
+        ) from error
+    if source.fingerprint != image.record.fingerprint:
+        source.close()
+        raise SourceError(f"{image.uri!r:.200} has changed since image {image.id} was ingested: replace the image")
+    return source
+
+
+class _Kept:
+    """The kept pixels of a committed image."""
+
+    access: Access = "random"
+    levels = (1,)
+
+    def __init__(self, image: Image) -> None:
+        self.uri, self.height, self.width = image.uri, image.height, image.width
+        self.channels, self.dtype, self.fingerprint = image.channels, image.dtype, image.record.fingerprint
+        self._image = image
+
+    def read(self, box: Box, level: int = 0) -> Pixels:
+        """The kept pixels of a box."""
+        return self._image.pixels(box)
+
+    def covered(self, box: Box, level: int = 0) -> Iterator[Box]:
+        """All of a box."""
+        yield box
+
+    def close(self) -> None:
+        """Nothing is open."""

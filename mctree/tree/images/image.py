@@ -1,0 +1,451 @@
+"""What does a user hold of an image?  Its levels, colours, states, gists and pixels, and its nodes, at one commit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mctree.errors import CorruptError, NotFoundError, UsageError
+from mctree.format.images import ImageRecord
+from mctree.format.keys import Table, u64
+from mctree.geometry import IMAGE, Address, Raster, intervals, morton
+from mctree.sources.images import Box, Pixels
+from mctree.tree.images.kept import read_piece
+from mctree.tree.images.pages import Located
+from mctree.tree.node import Node
+
+if TYPE_CHECKING:
+    from mctree.tree.documents import Document
+    from mctree.tree.snapshot import Snapshot
+
+__all__ = ["STATES", "Colours", "Image", "ImageNode", "State", "Statistics", "image_node_exists"]
+
+State = Literal["unknown", "empty", "present", "stale"]
+STATES: tuple[State, ...] = ("unknown", "empty", "present", "stale")
+"""What a node of an image can be: not looked at, without pixels, there, or there but out of date."""
+
+_MOST_NODES = 1 << 24
+_MOST_PIXELS = 1 << 28
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What the real pixels of nodes add up to.
+
+    Attributes:
+        pixels: how many there are, `float64 [n]` (whole numbers, exact to 2^53).
+        patches: how many patches hold one, `float64 [n]`.
+        centre: mean column and row of these patches, counted in patches from the image's first, `float64 [n, 2]`.
+        reach: the patches that these reach over, x0, y0, x1, y1, `int64 [n, 4]`.
+        sums: of each channel, `float64 [n, c]`.
+        squares: sums of squares, `float64 [n, c]`.
+    """
+
+    pixels: NDArray[np.float64]
+    patches: NDArray[np.float64]
+    centre: NDArray[np.float64]
+    reach: NDArray[np.int64]
+    sums: NDArray[np.float64]
+    squares: NDArray[np.float64]
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """Mean colour: `float64 [n, c]`."""
+        return self.sums / self.pixels[:, None]
+
+    @property
+    def deviation(self) -> NDArray[np.float64]:
+        """Standard deviation of each channel (of the pixels, not of a sample of them): `float64 [n, c]`."""
+        variance: NDArray[np.float64] = self.squares / self.pixels[:, None] - self.mean**2
+        return np.sqrt(np.maximum(variance, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Colours:
+    """The colours of the nodes of a level, as a small image.
+
+    Attributes:
+        mean: mean colour of the real pixels under each node, `float64 [h, w, c]`; 0 where there are none.
+        pixels: how many they are, `float64 [h, w]`.
+    """
+
+    mean: NDArray[np.float64]
+    pixels: NDArray[np.float64]
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """Where there is a node: `bool [h, w]`."""
+        return self.pixels > 0
+
+    def rounded(self, dtype: np.dtype[Any]) -> NDArray[Any]:
+        """The means as whole numbers of a type, halves to even: `[h, w, c]`."""
+        return np.rint(self.mean).astype(dtype)
+
+
+class Image:
+    """An image as a snapshot sees it; made by `Snapshot.image` and `Snapshot.images`.
+
+    Nodes are named by level and by index in the arena, as in an address; `index_at` gives that of a column and a row.
+
+    Attributes:
+        id: the number of its document.
+        block: the block of the timeline that it takes.
+        raster: its pixels, patches and nodes.
+        root: its root's level.
+    """
+
+    def __init__(self, snapshot: Snapshot, graft: np.void) -> None:
+        self.id = int(graft["document"])
+        self.block = int(graft["block"])
+        self.space = int(graft["space"])
+        self.base = int(graft["base"])
+        self.root = int(graft["level"])
+        self.channels = int(graft["channels"])
+        self.raster = Raster(int(graft["height"]), int(graft["width"]))
+        self._snapshot = snapshot
+        if self.raster.root != self.root:
+            raise CorruptError(f"image {self.id} has a root of another level than its size wants; run `mctree verify`")
+
+    def __repr__(self) -> str:
+        return f"<Image {self.id} {self.name!r}: {self.width} × {self.height} × {self.channels} {self.dtype}>"
+
+    # What it is
+
+    @cached_property
+    def record(self) -> ImageRecord:
+        """What the index says of it."""
+        with self._snapshot.reading() as index:
+            payload = index.version(Table.IMAGE, u64.pack(self.id), self._snapshot.commit)
+        if payload is None:
+            raise CorruptError(f"the record of image {self.id} is missing; run `mctree verify`")
+        return ImageRecord.decode(payload)
+
+    @property
+    def document(self) -> Document:
+        """Its document on the timeline."""
+        return self._snapshot.document(self.id)
+
+    @property
+    def name(self) -> str:
+        """The name of its source."""
+        return self.document.name
+
+    @property
+    def uri(self) -> str:
+        """Where its pixels came from."""
+        return self.record.uri
+
+    @property
+    def height(self) -> int:
+        """Pixels from top to bottom."""
+        return self.raster.height
+
+    @property
+    def width(self) -> int:
+        """Pixels from left to right."""
+        return self.raster.width
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of its samples."""
+        return np.dtype(self.record.dtype)
+
+    @property
+    def whole(self) -> bool:
+        """Whether all that its source has is here."""
+        return self.record.whole
+
+    @property
+    def keeps_pixels(self) -> bool:
+        """Whether its pixels are kept."""
+        return self.record.kept
+
+    # Its nodes
+
+    def first(self, level: int) -> int:
+        """The index in the arena of its first node of a level.
+
+        Raises:
+            NotFoundError: it has no such level.
+        """
+        if not 0 <= level <= self.root:
+            raise NotFoundError(f"image {self.id} has levels 0..{self.root}, not {level}")
+        return self.base // IMAGE.width(level)
+
+    def index_at(self, level: int, column: int, row: int) -> int:
+        """The index in the arena of the node of a level in a column and row of such nodes.
+
+        Raises:
+            NotFoundError: that lies outside the image.
+        """
+        first = self.first(level)
+        rows, columns = self.raster.grid(level)
+        if not (0 <= column < columns and 0 <= row < rows):
+            raise NotFoundError(f"level {level} of image {self.id} has {columns} columns and {rows} rows")
+        return first + int(morton.encode(column, row))
+
+    def node(self, level: int, column: int, row: int) -> Node:
+        """The node of a level in a column and row of such nodes.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        return self._snapshot.node(Address(self.space, level, self.index_at(level, column, row)))
+
+    def find(self, level: int, index: NDArray[np.int64]) -> Located:
+        """Which of some nodes of a level exist in this image, and where their statistics lie."""
+        first, arrays = self.first(level), self._statistics
+        if level >= len(arrays):
+            raise CorruptError(f"the statistics of image {self.id} have no level {level}; run `mctree verify`")
+        found = self._snapshot.pages.find(arrays[level], index)
+        inside = (index >= first) & (index < first + IMAGE.width(self.root) // IMAGE.width(level))
+        if inside.all():
+            return found
+        return Located(
+            np.where(inside, found.row, -1), found.empty & inside, found.stale & inside, found.overview & inside
+        )
+
+    def states(self, level: int, index: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """What each of some nodes of a level is, as a place in `STATES`: `uint8 [n]`."""
+        found = self.find(level, index)
+        absent = STATES.index("empty" if self.record.whole else "unknown")
+        state = np.full(len(index), absent, np.uint8)
+        state[found.empty] = STATES.index("empty")
+        state[found.present] = STATES.index("present")
+        state[found.stale] = STATES.index("stale")
+        return state
+
+    def statistics(self, level: int, index: NDArray[np.int64]) -> Statistics:
+        """Of nodes of a level that exist, in any order.
+
+        Raises:
+            NotFoundError: one does not exist.
+        """
+        found = self.find(level, index)
+        if not found.present.all():
+            address = Address(self.space, level, int(index[~found.present][0]))
+            raise NotFoundError(f"node {address} does not exist at commit {self._snapshot.commit}")
+        rows = self._snapshot.rows(self._statistics[level]).gather(found.row)
+        if level:
+            patches = rows[:, 1]
+            centre, reach = rows[:, 2:4] / patches[:, None], rows[:, 4:8].astype(np.int64)
+        else:
+            x, y = morton.decode(index - self.base)
+            patches, centre = np.ones(len(rows)), np.column_stack([x, y]).astype(np.float64)
+            reach = np.column_stack([x, y, x + 1, y + 1])
+        sums, squares = np.split(rows[:, 8 if level else 1 :], 2, axis=1)
+        return Statistics(rows[:, 0], patches, centre, reach, sums, squares)
+
+    def colour(self, level: int, region: Box | None = None) -> Colours:
+        """The mean colours of the nodes of a level, as a small image.
+
+        Args:
+            level: which.
+            region: columns and rows of nodes of that level; all of them if None.
+
+        Raises:
+            NotFoundError: it has no such level.
+            UsageError: the region reaches beyond it, or has too many nodes to be read at once.
+        """
+        self.first(level)
+        rows, columns = self.raster.grid(level)
+        region = Box(0, 0, columns, rows) if region is None else region
+        if not Box(0, 0, columns, rows).holds(region):
+            raise UsageError(f"level {level} of image {self.id} has {columns} columns and {rows} rows, not {region}")
+        if region.area > _MOST_NODES:
+            raise UsageError(f"{region.area} nodes are too many to be read at once: ask for at most {_MOST_NODES}")
+        x, y = np.meshgrid(np.arange(region.x0, region.x1), np.arange(region.y0, region.y1))
+        index = self.first(level) + morton.encode(x.ravel(), y.ravel())
+        there = np.flatnonzero(self.find(level, index).present)
+        mean, pixels = np.zeros((len(index), self.channels)), np.zeros(len(index))
+        if len(there):
+            found = self.statistics(level, index[there])
+            mean[there], pixels[there] = found.mean, found.pixels
+        shape = region.height, region.width
+        return Colours(mean.reshape(*shape, -1), pixels.reshape(shape))
+
+    def spans(self, region: Box, limit: int | None = None) -> list[tuple[int, int]]:
+        """The positions of the arena that the tiles under a region of pixels stand for, as spans [start, stop).
+
+        Args:
+            region: in pixels.
+            limit: give at most so many spans, which then stand for a little more.
+        """
+        box = region.x0, region.y0, region.x1, region.y1
+        tiles = self.raster.nodes(1, box, limit=limit)
+        return [(self.base + first * IMAGE.block, self.base + stop * IMAGE.block) for first, stop in tiles.tolist()]
+
+    # Pixels and gists
+
+    def pixels(self, region: Box | None = None) -> Pixels:
+        """The kept pixels of a region, or of all of it.
+
+        Raises:
+            NotFoundError: its pixels are not kept; read them from its source.
+            UsageError: the region reaches beyond the image, or is too large to be read at once.
+        """
+        region = Box(0, 0, self.width, self.height) if region is None else region
+        if not Box(0, 0, self.width, self.height).holds(region):
+            raise UsageError(f"image {self.id} is {self.width} × {self.height} pixels: {region} reaches beyond it")
+        if region.area > _MOST_PIXELS:
+            raise UsageError(f"{region.area} pixels are too many to be read at once: ask for at most {_MOST_PIXELS}")
+        if not self.record.kept:
+            raise NotFoundError(f"the pixels of image {self.id} are not kept; they came from {self.uri!r:.200}")
+        values = np.zeros((region.height, region.width, self.channels), self.dtype)
+        mask = np.zeros(values.shape[:2], np.bool_)
+        for tile in intervals.points(self.raster.nodes(1, (region.x0, region.y0, region.x1, region.y1))).tolist():
+            x0, y0, x1, y1 = self.raster.boxes(1, np.array([tile]))[0].tolist()
+            shape = (y1 - y0, x1 - x0, self.channels)
+            piece = read_piece(self._snapshot, self.first(1) + tile, shape, self.dtype)
+            common = Box(x0, y0, x1, y1).common(region)
+            if piece is None or common is None:
+                continue
+            here = slice(common.y0 - y0, common.y1 - y0), slice(common.x0 - x0, common.x1 - x0)
+            there = (
+                slice(common.y0 - region.y0, common.y1 - region.y0),
+                slice(common.x0 - region.x0, common.x1 - region.x0),
+            )
+            values[there], mask[there] = piece[0][here], piece[1][here]
+        return Pixels(values, None if mask.all() else mask)
+
+    def gists(
+        self, level: int, index: NDArray[np.int64], gist_set: str | None = None
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """The gists of nodes of a level, in any order.
+
+        Args:
+            level: which; 0 gives the vectors of patches.
+            index: `int64 [n]`.
+            gist_set: of which set; the default one if none is named.
+
+        Returns:
+            `[n, dim]`, 0 where there is none; and `bool [n]`: which have one.
+        """
+        self.first(level)
+        view = self._snapshot.gists(gist_set)
+        arrays = view.record.images
+        found = np.zeros((len(index), view.dim), view.record.dtype)
+        if level >= len(arrays):
+            return found, np.zeros(len(index), np.bool_)
+        located = self._snapshot.pages.find(arrays[level], index)
+        there = located.present & self.find(level, index).present
+        if there.any():
+            found[there] = self._snapshot.rows(arrays[level]).gather(located.row[there])
+        return found, there
+
+    @cached_property
+    def _statistics(self) -> tuple[int, ...]:
+        return self._snapshot.statistics_arrays(self.channels)
+
+
+def _image_at(snapshot: Snapshot, address: Address) -> Image | None:
+    """The live image that a node of the arena would belong to."""
+    if address.level > IMAGE.max_level:
+        return None
+    start = address.index * IMAGE.width(address.level)
+    which = int(snapshot.places.at(np.array([start]))[0])
+    if which < 0:
+        return None
+    image = Image(snapshot, snapshot.places.grafts[which])
+    return image if address.level <= image.root else None
+
+
+def image_node_exists(snapshot: Snapshot, address: Address) -> bool:
+    """Whether a node of the arena exists: some pixel under it is real, of an image that lives."""
+    image = _image_at(snapshot, address)
+    return image is not None and bool(image.find(address.level, np.array([address.index])).present[0])
+
+
+class ImageNode(Node):
+    """A node of an image that exists in a snapshot; level 0 are patches of 16 × 16 pixels, level 1 tiles of 8 × 8."""
+
+    @cached_property
+    def image(self) -> Image:
+        """The image that it is a node of."""
+        found = _image_at(self._snapshot, self.address)
+        if found is None:
+            raise NotFoundError(f"node {self.address} does not exist at commit {self._snapshot.commit}")
+        return found
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """The positions of the arena [start, stop) below it, those without pixels included."""
+        start, stop = IMAGE.span(self.level, self.index)
+        return int(start), int(stop)
+
+    @property
+    def tokens(self) -> int:
+        """None: it holds pixels."""
+        return 0
+
+    @property
+    def box(self) -> Box:
+        """The pixels of the image that it stands for."""
+        index = np.array([self.index - self.image.first(self.level)])
+        return Box(*self.image.raster.boxes(self.level, index)[0].tolist())
+
+    @property
+    def state(self) -> State:
+        """What it is: `present`, or `stale`."""
+        return STATES[int(self.image.states(self.level, np.array([self.index]))[0])]
+
+    @property
+    def made_from(self) -> Literal["pixels", "overview"]:
+        """What its statistics were made from: its pixels, or an overview that the source has."""
+        found = self.image.find(self.level, np.array([self.index]))
+        return "overview" if found.overview[0] else "pixels"
+
+    @property
+    def statistics(self) -> Statistics:
+        """What its real pixels add up to; arrays of one."""
+        return self.image.statistics(self.level, np.array([self.index]))
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """Its mean colour: `float64 [c]`."""
+        colour: NDArray[np.float64] = self.statistics.mean[0]
+        return colour
+
+    @property
+    def deviation(self) -> NDArray[np.float64]:
+        """The standard deviation of each channel: `float64 [c]`."""
+        deviation: NDArray[np.float64] = self.statistics.deviation[0]
+        return deviation
+
+    @property
+    def parent(self) -> Node | None:
+        """The node above it; of the image's root, which is its block of the timeline, the one above that."""
+        if self.level == self.image.root:
+            return self._snapshot.node((1, self.image.block)).parent
+        above = IMAGE.parent(self.level, self.index)
+        return ImageNode(self._snapshot, Address(self.address.space, self.level + 1, int(above)))
+
+    @property
+    def children(self) -> list[Node]:
+        """The nodes below it that exist, in Z-order."""
+        if self.level == 0:
+            return []
+        first, stop = IMAGE.children(self.level, self.index)
+        index = np.arange(first, stop)
+        there = index[self.image.find(self.level - 1, index).present]
+        space, level = self.address.space, self.level - 1
+        return [ImageNode(self._snapshot, Address(space, level, child)) for child in there.tolist()]
+
+    @property
+    def document(self) -> Document | None:
+        """The image's document."""
+        return self.image.document
+
+    def gist(self, gist_set: str | None = None) -> NDArray[np.generic] | None:
+        """Its gist, or None if it has none in the set (the default set if none is named)."""
+        found, there = self.image.gists(self.level, np.array([self.index]), gist_set)
+        row: NDArray[np.generic] = found[0]
+        return row if there[0] else None
+
+    def text(self) -> str:
+        """Nothing: it holds pixels."""
+        return ""

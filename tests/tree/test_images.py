@@ -1,0 +1,530 @@
+"""Images in a tree: exact at every level, changed where they changed, gone when they are gone, whatever happens."""
+
+from __future__ import annotations
+
+import functools
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+import mctree
+from mctree.errors import CorruptError, NotFoundError, SourceError, UsageError
+from mctree.geometry import IMAGE, morton
+from mctree.sources.images import ArraySource, Box
+from mctree.testing import ToyEncoder, assert_whole, scratch
+from mctree.testing.dump import dump
+from mctree.testing.procedural import ProceduralSource
+from mctree.testing.processes import in_child, kill_after
+from mctree.testing.toys import ToySight
+from mctree.tree.images.image import Image
+from tests.format.story import ENCODERS
+
+SMALL = 1 << 16
+JOINT, EYES, WORDS = ToySight(4), ToySight(3, seed=1, text=False), ToyEncoder(seed=2)
+
+
+def pixels(height: int, width: int, channels: int = 3, seed: int = 0, dtype: str = "uint8") -> NDArray[Any]:
+    top = np.iinfo(dtype).max + 1
+    return np.random.default_rng(seed).integers(0, top, (height, width, channels)).astype(dtype)
+
+
+def made(path: Path) -> mctree.Tree:
+    return mctree.create(path, chunk_bytes=SMALL, encoders=[JOINT, EYES, WORDS])
+
+
+def with_sets(tree: mctree.Tree) -> mctree.Tree:
+    tree.build_gists(WORDS, "words")
+    tree.build_gists(JOINT, "joint")
+    tree.build_gists(EYES, "eyes")
+    return tree
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Iterator[mctree.Tree]:
+    with made(tmp_path / "t.mctree") as tree:
+        yield with_sets(tree)
+
+
+def told(tree: mctree.Tree, commit: int | None = None) -> list[str]:
+    with tree.snapshot(commit) as snapshot:
+        return list(dump(snapshot))
+
+
+def check(image: Image, values: NDArray[Any], mask: NDArray[np.bool_]) -> None:
+    """Compare every node of every level with the pixels that it stands for, added up as integers."""
+    numbers = np.where(mask[..., None], values, 0).astype(np.int64)
+    edges = [range(0, size, 16) for size in mask.shape]
+    grid = np.add.reduceat(np.add.reduceat(mask.astype(np.int64), edges[0], axis=0), edges[1], axis=1) > 0
+    for level in range(image.root + 1):
+        side, (rows, columns) = image.raster.side(level), image.raster.grid(level)
+        colours, wide = image.colour(level), side // 16
+        assert colours.mean.shape == (rows, columns, image.channels)
+        for y in range(rows):
+            for x in range(columns):
+                part = slice(y * side, (y + 1) * side), slice(x * side, (x + 1) * side)
+                count = int(mask[part].sum())
+                index = np.array([image.index_at(level, x, y)])
+                there = bool(image.find(level, index).present[0])
+                assert there == (count > 0), (level, x, y)
+                assert colours.pixels[y, x] == count
+                if not there:
+                    assert image.states(level, index).tolist() == [1], "all was looked at, so it is empty"
+                    continue
+                found = image.statistics(level, index)
+                flat = numbers[part].reshape(-1, image.channels)
+                assert [int(value) for value in found.sums[0]] == flat.sum(axis=0).tolist()
+                assert [int(value) for value in found.squares[0]] == (flat**2).sum(axis=0).tolist()
+                mean = [float(total) / count for total in flat.sum(axis=0)]
+                assert colours.mean[y, x].tolist() == mean, "nearest to the area's mean"
+                patches = np.argwhere(grid[y * wide : (y + 1) * wide, x * wide : (x + 1) * wide])[:, ::-1]
+                patches = patches + np.array([x, y]) * wide
+                assert found.patches[0] == len(patches)
+                assert found.centre[0] == pytest.approx(patches.mean(axis=0), rel=1e-15)
+                assert found.reach[0].tolist() == [*patches.min(axis=0), *(patches.max(axis=0) + 1)]
+
+
+@st.composite
+def pictures(draw: st.DrawFn) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    height, width = draw(st.integers(1, 200)), draw(st.integers(1, 300))
+    values = pixels(
+        height, width, draw(st.integers(1, 4)), draw(st.integers(0, 99)), draw(st.sampled_from(["uint8", "uint16"]))
+    )
+    mask = np.ones((height, width), np.bool_)
+    for _ in range(draw(st.integers(0, 3))):
+        y, x = draw(st.integers(0, height - 1)), draw(st.integers(0, width - 1))
+        mask[y : y + draw(st.integers(1, 200)), x : x + draw(st.integers(1, 200))] = False
+    mask[draw(st.integers(0, height - 1)), draw(st.integers(0, width - 1))] = True
+    return values, mask
+
+
+@settings(max_examples=12)
+@given(pictures=st.lists(pictures(), min_size=1, max_size=3), together=st.booleans())
+def test_every_level_is_what_its_pixels_add_up_to(
+    pictures: list[tuple[NDArray[Any], NDArray[np.bool_]]], together: bool
+) -> None:
+    with scratch() as folder, mctree.create(f"{folder}/t.mctree", chunk_bytes=SMALL) as tree:
+        with tree.writer() as writer:
+            for i, (values, mask) in enumerate(pictures):
+                writer.add_image(f"{i}", ArraySource(values, mask))
+                if not together:
+                    writer.commit()
+        with tree.snapshot() as snapshot:
+            assert [image.name for image in snapshot.images()] == [f"{i}" for i in range(len(pictures))]
+            for i, (values, mask) in enumerate(pictures):
+                image = snapshot.image(f"{i}")
+                check(image, values, mask)
+                kept = image.pixels()
+                assert np.array_equal(kept.values, np.where(mask[..., None], values, 0))
+                assert np.array_equal(kept.real(), mask)
+        assert_whole(tree)
+
+
+def test_images_and_text_share_a_timeline(tree: mctree.Tree) -> None:
+    with tree.writer() as writer:
+        writer.add("before", b"some words " * 20)
+        number = writer.add_image("picture", pixels(40, 50))
+        writer.add("behind", b"other words " * 20)
+    with tree.snapshot() as snapshot:
+        image = snapshot.image("picture")
+        assert (image.id, image.block, snapshot.blocks) == (number, 7, 16)
+        assert snapshot.tokens_count == 20 * 11 + 20 * 12
+        assert (
+            snapshot.document("before").read() + snapshot.document("behind").read()
+            == snapshot.packed(0, snapshot.positions).tokens.tobytes()
+        )
+        slot = snapshot.node((1, image.block))
+        assert slot.document is not None and slot.document.id == number
+        assert slot.tokens == 0 and slot.text() == ""
+        root = snapshot.node(f"a1/{image.root}:{image.first(image.root)}")
+        assert [str(child.address) for child in slot.children] == [str(child.address) for child in root.children]
+        assert (root.parent is None and root.document == slot.document) or root.document is not None
+        assert np.array_equal(slot.gist("joint"), root.gist("joint")), "the slot is the root"
+        assert slot.gist("words") is None, "a set of text has no gist of an image"
+        assert root.gist("eyes") is not None
+        words, joint = snapshot.gists("words"), snapshot.gists("joint")
+        assert np.flatnonzero(words.absent(1, np.arange(16))).tolist() == [7]
+        assert not joint.absent(1, np.arange(16)).any()
+
+
+def test_a_gist_above_an_image_is_made_of_the_images_own(tree: mctree.Tree) -> None:
+    with tree.writer() as writer:
+        writer.add("text", b"x" * 32 * 20)
+        for i in range(44):
+            writer.add_image(f"{i}", pixels(20, 20, seed=i))
+    with tree.snapshot() as snapshot:
+        view = snapshot.gists("joint")
+        rows = view.gather(1, np.arange(64)).astype(np.float32).reshape(2, 32, 4)
+        made = JOINT.encode(2, rows, np.ones((2, 32), np.bool_))
+        assert np.array_equal(view.gather(2, np.arange(2)), made.astype(np.float16))
+        # The second node has nothing but images: for a set of text it is not there.
+        assert snapshot.gists("words").absent(2, np.arange(2)).tolist() == [False, True]
+        before = view.gather(1, np.arange(64))
+    with tree.writer() as writer:
+        writer.change_image("30", pixels(5, 5, seed=99), Box(3, 3, 8, 8))
+    with tree.snapshot() as snapshot:
+        view = snapshot.gists("joint")
+        changed = np.flatnonzero((view.gather(1, np.arange(64)) != before).any(axis=1))
+        assert changed.tolist() == [snapshot.image("30").block]
+        rows = view.gather(1, np.arange(64)).astype(np.float32).reshape(2, 32, 4)
+        made = JOINT.encode(2, rows, np.ones((2, 32), np.bool_))
+        assert np.array_equal(view.gather(2, np.arange(2)), made.astype(np.float16)), "what is above was made again"
+
+
+@settings(max_examples=8)
+@given(data=st.data(), whole=st.booleans())
+def test_a_changed_region_is_as_if_ingested_anew(data: st.DataObject, whole: bool) -> None:
+    height, width = data.draw(st.integers(1, 400)), data.draw(st.integers(1, 400))
+    old, new = pixels(height, width, seed=1), pixels(height, width, seed=1)
+    x0, y0 = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
+    region = Box(x0, y0, data.draw(st.integers(x0 + 1, width)), data.draw(st.integers(y0 + 1, height)))
+    part = slice(region.y0, region.y1), slice(region.x0, region.x1)
+    new[part] = pixels(region.height, region.width, seed=2)
+    with scratch() as folder, made(Path(folder) / "a") as changed, made(Path(folder) / "b") as anew:
+        for tree in (with_sets(changed), with_sets(anew)):
+            with tree.writer() as writer:
+                writer.add_image("beside", pixels(100, 100, seed=5))
+                writer.add_image("picture", old if tree is changed else new)
+        commit, before = changed.commits()[-1].number, told(changed)
+        with changed.snapshot() as held:
+            with changed.writer() as writer:
+                writer.change_image("picture", new if whole else new[part], region)
+            assert list(dump(held)) == before, "a snapshot does not change"
+        # All but the fingerprint, which a region's pixels alone cannot give.
+        assert [re.sub("'array:' [0-9a-f]*", "", line) for line in told(changed)] == [
+            re.sub("'array:' [0-9a-f]*", "", line) for line in told(anew)
+        ]
+        assert told(changed, commit) == before
+        assert_whole(changed)
+
+
+def test_a_change_costs_what_is_above_it(tree: mctree.Tree) -> None:
+    with tree.writer() as writer:
+        writer.add_image("picture", pixels(2048, 2048))
+    with tree.writer() as writer:
+        image = writer.snapshot.image("picture")
+        arrays = writer.snapshot.statistics_arrays(3)
+        before = [writer.snapshot.state(array).rows for array in arrays]
+        assert before[:3] == [128 * 128, 16 * 16, 8 * 8]
+        writer.change_image("picture", pixels(10, 10, seed=1), Box(300, 300, 310, 310))
+        writer.commit()
+        after = [writer.snapshot.state(array).rows for array in arrays]
+        assert image.root == len(arrays) - 1
+    # One tile has new patches; above it, one page of 64 nodes at most is written again.
+    assert np.subtract(after, before)[0] == 64
+    assert np.subtract(after, before)[1:].max() <= 64
+
+
+def test_what_was_removed_or_replaced_is_gone_for_new_snapshots_only(tree: mctree.Tree) -> None:
+    with tree.writer() as writer:
+        writer.add_image("a", pixels(50, 60))
+        writer.add_image("b", pixels(70, 80, seed=1))
+    with tree.snapshot() as held:
+        before = list(dump(held))
+        with tree.writer() as writer:
+            with pytest.raises(UsageError, match="replace it"):
+                writer.add_image("a", pixels(1, 1))
+            writer.add_image("a", pixels(33, 33, seed=3), replace=True)
+            writer.remove("b")
+        assert list(dump(held)) == before
+        with tree.snapshot() as snapshot:
+            assert [(image.name, image.width) for image in snapshot.images()] == [("a", 33)]
+            assert not snapshot.exists(f"a1/1:{held.image('b').first(1)}")
+            with pytest.raises(NotFoundError):
+                snapshot.image("b")
+            assert snapshot.document("a").previous == held.image("a").id
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_the_result_is_the_same_whatever_the_number_of_workers(tmp_path: Path, workers: int) -> None:
+    lines = []
+    for n in (1, workers):
+        with made(tmp_path / f"{n}-{len(lines)}.mctree") as tree:
+            with_sets(tree)
+            with tree.writer() as writer:
+                writer.add_image("picture", ProceduralSource(2100, 2500), workers=n)
+            lines.append(told(tree))
+    assert lines[0] == lines[1]
+
+
+@pytest.mark.parametrize("access", ["random", "rows"])
+def test_an_ingest_that_is_killed_goes_on_where_it_was(tmp_path: Path, access: str) -> None:
+    """No block that was committed is read again, and in the end all is as if nothing had happened."""
+    path = tmp_path / "killed.mctree"
+    covered = [Box(0, 0, 900, 700), Box(2048, 1024, 3000, 3300)]
+
+    class Source(ProceduralSource):
+        reads: list[Box] = []  # noqa: RUF012  # one for all of a process
+
+        def read(self, box: Box, level: int = 0) -> Any:
+            self.reads.append(box)
+            return super().read(box, level)
+
+    def source() -> Source:
+        found = Source(3300, 3100, covered=covered)
+        found.access = access
+        return found
+
+    def ingest() -> None:
+        with mctree.open(path, encoders=[JOINT, EYES, WORDS]) as tree, tree.writer() as writer:
+            writer.add_image("picture", source(), commit_every=1)
+
+    with made(path) as tree:
+        with_sets(tree)
+    with made(tmp_path / "whole.mctree") as whole:
+        with_sets(whole)
+        with whole.writer() as writer:
+            writer.add_image("picture", source(), commit_every=1)
+        expected = told(whole)
+    every = len(Source.reads)
+    done, kills = set[int](), 0
+    for calls in (285, 45, 75, 30, 300):
+        kills += in_child(functools.partial(_killed, ingest, calls)) != 0
+        with mctree.open(path, encoders=[JOINT, EYES, WORDS]) as tree:
+            assert_whole(tree)
+            with tree.snapshot() as snapshot:
+                assert not list(snapshot.images()) or told(tree) == expected
+                done.add(len(snapshot.unfinished_images()))
+    assert kills >= 2
+    assert 1 in done, "it was killed in the middle at least once"
+    Source.reads.clear()
+    with mctree.open(path, encoders=[JOINT, EYES, WORDS]) as tree:
+        if not list(tree.snapshot().images()):
+            ingest()
+        assert told(tree) == expected
+    assert len(Source.reads) < every, "what was committed was not read again"
+
+
+def _killed(work: Any, calls: int) -> None:
+    kill_after(calls)
+    work()
+
+
+def test_a_source_that_fails_leaves_nothing_behind(tree: mctree.Tree) -> None:
+    class Failing(ArraySource):
+        def read(self, box: Box, level: int = 0) -> Any:
+            if box.x0 or box.y0:
+                raise SourceError("it is torn")
+            return super().read(box, level)
+
+    before = told(tree)
+    with tree.writer() as writer:
+        writer.add_image("fine", pixels(10, 10))
+        with pytest.raises(SourceError, match="torn"):
+            writer.add_image("torn", Failing(pixels(100, 2000)))
+        with pytest.raises(SourceError, match="no pixels"):
+            writer.add_image("nothing", ArraySource(pixels(10, 10), np.zeros((10, 10), np.bool_)))
+        writer.add_image("torn", pixels(100, 2000))
+    with tree.snapshot() as snapshot:
+        assert [image.name for image in snapshot.images()] == ["fine", "torn"]
+        assert not snapshot.unfinished_images()
+    assert before != told(tree)
+
+
+def test_a_set_covers_images_that_were_there_before_it(tmp_path: Path) -> None:
+    lines = []
+    for early in (True, False):
+        with made(tmp_path / f"{early}.mctree") as tree:
+            if early:
+                with_sets(tree)
+            with tree.writer() as writer:
+                writer.add("text", b"words " * 300)
+                writer.add_image("picture", pixels(1500, 300))
+                writer.add_image("grey", pixels(30, 30, 1))
+            if not early:
+                with_sets(tree)
+            lines.append(told(tree))
+    assert lines[0] == lines[1]
+
+
+def test_what_a_change_made_stale_is_made_again(tmp_path: Path) -> None:
+    with made(tmp_path / "t.mctree") as tree:
+        with_sets(tree)
+        with tree.writer() as writer:
+            writer.add_image("picture", pixels(500, 500))
+    with mctree.open(tmp_path / "t.mctree") as tree:  # whose encoders are not known here
+        with tree.writer() as writer:
+            writer.change_image("picture", pixels(10, 10, seed=1), Box(0, 0, 10, 10))
+        with tree.snapshot() as snapshot:
+            image = snapshot.image("picture")
+            array = snapshot.gists("eyes").record.images[1]
+            tiles = image.first(1) + np.arange(16)
+            assert np.flatnonzero(snapshot.pages.find(array, tiles).stale).tolist() == [0]
+    with mctree.open(tmp_path / "t.mctree", encoders=[JOINT, EYES, WORDS]) as tree:
+        tree.refresh_gists("eyes")
+        tree.build_gists(JOINT, "joint")
+        lines = told(tree)
+        with made(tmp_path / "anew.mctree") as anew:
+            with_sets(anew)
+            values = pixels(500, 500)
+            values[:10, :10] = pixels(10, 10, seed=1)
+            with anew.writer() as writer:
+                writer.add_image("picture", values)
+            assert lines[-5:] == told(anew)[-5:]
+
+
+def test_an_image_without_kept_pixels_says_so(tree: mctree.Tree) -> None:
+    with tree.writer() as writer:
+        writer.add_image("picture", pixels(300, 300), keep_pixels=0, sets=["eyes"])
+    with tree.snapshot() as snapshot, pytest.raises(NotFoundError, match="are not kept"):
+        snapshot.image("picture").pixels()
+    with tree.writer() as writer:
+        with pytest.raises(UsageError, match="keeps no pixels"):
+            writer.change_image("picture", pixels(5, 5), Box(0, 0, 5, 5))
+        writer.change_image("picture", pixels(128, 172), Box(128, 128, 300, 256))
+    with pytest.raises(NotFoundError, match="cannot be opened"):
+        tree.build_gists(JOINT, "joint")
+
+
+def test_a_region_alone_is_known_of_and_nothing_else(tree: mctree.Tree) -> None:
+    values = pixels(600, 600)
+    with tree.writer() as writer:
+        writer.add_image("picture", values, region=Box(130, 0, 200, 100))
+    with tree.snapshot() as snapshot:
+        image = snapshot.image("picture")
+        tiles = np.array([image.index_at(1, x, y) for y in range(5) for x in range(5)])
+        states = np.array(["unknown", "empty", "present", "stale"])[image.states(1, tiles)].tolist()
+        assert states == ["unknown", "present", "unknown", "unknown", "unknown"] + ["unknown"] * 20
+        assert (
+            image.colour(image.root).mean[0, 0].tolist() == values[:128, 128:256].reshape(-1, 3).mean(axis=0).tolist()
+        )
+
+
+def test_compaction_and_backup_keep_what_lives(tree: mctree.Tree, tmp_path: Path) -> None:
+    with tree.writer() as writer:
+        writer.add("stays", b"stays " * 20)
+        writer.add("words", b"words " * 100)
+        for name in "abc":
+            writer.add_image(name, pixels(200, 150, seed=ord(name)))
+        writer.add_image("grey", pixels(33, 44, 1), sets=[])
+    with tree.writer() as writer:
+        writer.change_image("b", pixels(9, 9), Box(0, 0, 9, 9))
+        writer.remove("a")
+        writer.remove("words")
+        image = writer.snapshot.image("c")
+        writer.link(image.spans(Box(0, 0, 5, 5))[0], (32, 64), kind="caption", spaces=(1, 0))
+    with tree.snapshot() as snapshot:
+        rows = [snapshot.state(array).rows for array in snapshot.statistics_arrays(3)]
+        images = [line for line in dump(snapshot) if line.startswith(("  ", "image"))]
+        at = snapshot.image("c").base
+        assert [link.kind for link in snapshot.links(at + 3, at + 4, space=1)] == ["caption"]
+    lines = told(tree)
+    tree.backup(tmp_path / "copy.mctree")
+    with mctree.open(tmp_path / "copy.mctree", encoders=[JOINT, EYES, WORDS]) as copy:
+        assert told(copy) == lines
+    tree.compact()
+    with tree.snapshot() as snapshot:
+        assert snapshot.state(snapshot.statistics_arrays(3)[0]).rows < rows[0]
+        found = [line for line in dump(snapshot) if line.startswith(("  ", "image"))]
+        names = [[line.split(" block ")[0] for line in lines if line.startswith("image")] for lines in (images, found)]
+        assert names[0] == names[1] and len(names[0]) == 3
+        assert [line for line in found if "nodes" in line or "pixels" in line] == [
+            line for line in images if "nodes" in line or "pixels" in line
+        ]
+        assert [link.kind for link in snapshot.links(at + 3, at + 4, space=1)] == ["caption"]
+    with tree.writer() as writer:
+        writer.add_image("new", pixels(40, 40))
+    assert_whole(tree)
+
+
+@pytest.mark.damages
+@pytest.mark.parametrize(
+    "where", ["statistics3/lod0", "statistics3/lod1", "pixels", "eyes/arena1/lod0", "joint/arena1/lod2"]
+)
+def test_a_flipped_byte_is_found_and_its_pixels_named(tmp_path: Path, where: str) -> None:
+    path = tmp_path / "t.mctree"
+    with made(path) as tree:
+        with_sets(tree)
+        with tree.writer() as writer:
+            writer.add_image("a", pixels(200, 300))
+            writer.add_image("picture", pixels(300, 200, seed=1))
+    folder = path / ("images" if where.startswith(("stat", "pix")) else "gists") / where
+    file = next(iter(folder.glob("c.*")))
+    data = bytearray(file.read_bytes())
+    at = len(data.rstrip(b"\0")) - 3
+    data[at] ^= 8
+    file.write_bytes(data)
+    with mctree.open(path, encoders=[JOINT, EYES, WORDS]) as tree:
+        found = list(tree.verify())
+        hits = [problem for problem in found if problem.kind in ("image", "pixels")]
+        assert hits, found
+        assert all(problem.source == b"picture" for problem in hits)
+        assert "pixels [" in hits[0].where
+        assert hits[0].node is not None and hits[0].node.space == 1
+        if where == "pixels":
+            with tree.snapshot() as snapshot, pytest.raises(CorruptError, match="not those that were committed"):
+                snapshot.image("picture").pixels()
+        with pytest.raises(CorruptError):
+            tree.compact()
+
+
+def test_a_gigantic_image_costs_what_is_covered(tmp_path: Path) -> None:
+    side = 1 << 30
+    places = [(0, 0), (513 << 20, 700 << 20), (side - 2048, side - 1024)]
+    covered = [Box(x, y, x + 512, y + 256) for x, y in places]
+    source = ProceduralSource(side, side, covered=covered)
+    with made(tmp_path / "t.mctree") as tree:
+        tree.build_gists(EYES, "eyes")
+        with tree.writer() as writer:
+            writer.add_image("world", source, keep_pixels=0)
+            writer.add_image("icon", pixels(32, 32))
+        with tree.snapshot() as snapshot:
+            image = snapshot.image("world")
+            assert image.root == 24
+            top = image.statistics(24, np.array([image.first(24)]))
+            assert top.pixels[0] == 3 * 512 * 256
+            box = covered[1]
+            tile = image.node(1, box.x0 // 128 + 1, box.y0 // 128)
+            part = source.read(Box(box.x0 + 128, box.y0, box.x0 + 256, box.y0 + 128)).values
+            assert tile.mean.tolist() == part.reshape(-1, 3).mean(axis=0).tolist()
+            above, steps = tile, 0
+            while above.parent is not None:
+                above, steps = above.parent, steps + 1
+            assert steps == 23 and len(above.children) == 2
+            rows = [snapshot.state(array).rows for array in snapshot.statistics_arrays(3)]
+            assert rows[0] == 3 * 512 + 4 and sum(rows[1:]) <= 3 * 8 + 1 + 3 * 24
+
+
+def test_a_store_of_the_first_format_takes_images_once_it_was_compacted(tmp_path: Path) -> None:
+    path = shutil.copytree(Path(__file__).parents[1] / "fixtures" / "v1.mctree", tmp_path / "old.mctree")
+    with mctree.open(path, encoders=ENCODERS) as tree:
+        with tree.writer() as writer, pytest.raises(UsageError, match="older release"):
+            writer.add_image("picture", pixels(5, 5))
+        tree.compact()
+        with tree.writer() as writer:
+            writer.add_image("picture", pixels(5, 5))
+        assert tree.snapshot().image("picture").width == 5
+        assert_whole(tree)
+
+
+def test_addresses_of_an_image_are_a_tree(tree: mctree.Tree) -> None:
+    values = pixels(260, 390)
+    with tree.writer() as writer:
+        writer.add_image("other", pixels(20, 20))
+        writer.add_image("picture", values)
+    with tree.snapshot() as snapshot:
+        image = snapshot.image("picture")
+        root = snapshot.node(f"a1/{image.root}:{image.first(image.root)}")
+        seen = 0
+        waiting = [root]
+        while waiting:
+            node = waiting.pop()
+            box = node.box
+            part = values[box.y0 : box.y1, box.x0 : box.x1].reshape(-1, 3)
+            assert node.mean.tolist() == (part.sum(axis=0) / len(part)).tolist()
+            assert node.state == "present" and node.made_from == "pixels"
+            for child in node.children:
+                assert child.parent == node
+                waiting.append(child)
+            seen += node.level == 0
+        assert seen == 17 * 25
+        assert not snapshot.exists(f"a1/0:{image.base + morton.encode(25, 0)}")
+        assert not snapshot.exists(f"a1/{image.root + 1}:0")
+        assert not snapshot.exists(f"a1/1:{IMAGE.capacity(1) - 1 >> 6}")
