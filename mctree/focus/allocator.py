@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from mctree.errors import UsageError
 from mctree.focus.entries import Entries
 from mctree.focus.history import COLLAPSED, History
-from mctree.focus.siblings import Families, Siblings, siblings
+from mctree.focus.siblings import Siblings, siblings
 
 __all__ = ["Allocator", "Blocked", "Plan", "coldest", "wishes"]
 
@@ -177,21 +177,18 @@ class Allocator:
 
     def _unwanted(self, entries: Entries, history: History, step: int, end: int) -> tuple[Siblings, list[int], Blocked]:
         """The coldest siblings to collapse, coldest first, the gain of each, and how many more there are."""
-        families = Families.of(entries)
-        heat = families.most(history.heat)
-        cold = families.whole(entries, end, np.flatnonzero(heat < -self.threshold))
-        protected = np.zeros(len(cold), np.bool_)
-        if self.protect:
-            protected = families.siblings(cold).reach(entries) > end - self.protect
-        cooling = (families.most(history.opened)[cold] >= step - self.cooldown) & ~protected
-        ready = cold[~(protected | cooling)]
+        groups = siblings(entries, end, np.flatnonzero(history.heat < -self.threshold))
+        heat = groups.most(history.heat)
+        protected = groups.reach(entries) > end - self.protect
+        cooling = (groups.most(history.opened) >= step - self.cooldown) & ~protected
+        ready = np.flatnonzero(~(protected | cooling))
         chosen = ready[_least(heat[ready], self.max_edits)]
         held = Blocked(
             cooldown=int(np.count_nonzero(cooling)),
             protected=int(np.count_nonzero(protected)),
             limit=len(ready) - len(chosen),
         )
-        return families.siblings(chosen), families.gain(entries)[chosen].tolist(), held
+        return groups.take(chosen), groups.gain(entries)[chosen].tolist(), held
 
 
 def coldest(entries: Entries, history: History, excess: int, end: int, protect: int) -> Siblings:

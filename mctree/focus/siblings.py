@@ -1,7 +1,7 @@
 """Which entries can be collapsed into one?  All children of a node, where every one of them is an entry.
 
 Entries cover what exists, in order and once.  So all that is needed is a look at neighbours: a run of entries of one
-level under one node (a *family*) is all of its children, unless the entry before the run, or the one behind it, lies
+level under one node is all of its children, unless the entry before the run, or the one behind it, lies
 under that node as well and is of another level.  Nothing is assumed about how entries came to be where they are.
 """
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mctree.focus.entries import SEVERAL, Entries, Nodes
 from mctree.focus.ground import BLOCK, Grafts, parents, widths
 
-__all__ = ["Families", "Siblings", "siblings"]
+__all__ = ["Siblings", "siblings"]
 
 Value = TypeVar("Value", np.int64, np.float64)
 
@@ -96,82 +96,41 @@ class Siblings:
         )
 
     def _reduced(self, pick: np.ufunc, values: NDArray[Value]) -> NDArray[Value]:
-        found: NDArray[Value] = pick.reduceat(values[self.rows], self._bounds)
+        found: NDArray[Value] = pick.reduceat(values.take(self.rows), self._bounds)
         return found
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Families:
-    """All entries, as runs of those that are of one level and under one node, in order.
-
-    Attributes:
-        first: the first entry of each run, `int64 [f]`.
-        stop: the entry behind its last, `int64 [f]`.
-        above: the index of the node above, within its level, `int64 [f]`.
-    """
-
-    first: NDArray[np.int64]
-    stop: NDArray[np.int64]
-    above: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, entries: Entries) -> Families:
-        """The families of a cut of all that exists."""
-        space, level, slot = entries.space, entries.level, entries.slot
-        above = parents(space, level, entries.index)
-        begins = np.ones(len(entries), np.bool_)
-        begins[1:] = (above[1:] != above[:-1]) | (level[1:] != level[:-1])
-        if space.any():
-            # What an image's root was expanded into belongs together by its slot, and to the timeline.
-            begins[1:] |= (space[1:] != space[:-1]) | ((space[1:] > 0) & (slot[1:] != slot[:-1]))
-        first = np.flatnonzero(begins)
-        return cls(first, np.append(first, len(entries))[1:], above[first])
-
-    def most(self, values: NDArray[Value]) -> NDArray[Value]:
-        """The largest of the values of each one's entries: `[f]`."""
-        found: NDArray[Value] = np.maximum.reduceat(values, self.first)
-        return found
-
-    def gain(self, entries: Entries) -> NDArray[np.int64]:
-        """By how much collapsing each would lower the cost: `int64 [f]`."""
-        found: NDArray[np.int64] = np.add.reduceat(entries.cost, self.first) - 1
-        return found
-
-    def whole(self, entries: Entries, end: int, some: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Which of some are all children of a node that is placed as a whole: those of `some`, `int64 [w]`.
-
-        Args:
-            entries: what they are families of.
-            end: the position behind all that was placed on the timeline.
-            some: which to look at, `int64 [s]`.
-        """
-        slot, start, first, stop = entries.slot, entries.start, self.first[some], self.stop[some]
-        space = entries.space[first]
-        wide = widths(space, entries.level[first] + 1)
-        begin = self.above[some] * wide
-        behind = begin + wide
-        previous, following = np.maximum(first - 1, 0), np.minimum(stop, len(entries) - 1)
-        leads, ends = first == 0, stop == len(entries)
-        whole = (behind <= end) & (leads | (slot[previous] < begin)) & (ends | (slot[following] >= behind))
-        if space.any():
-            # Within an image, by neighbours in the same image.
-            leads |= (slot[previous] != slot[first]) | (start[previous] < begin)
-            ends |= (slot[following] != slot[first]) | (start[following] >= behind)
-            whole = np.where(space > 0, leads & ends, whole)
-        kept: NDArray[np.int64] = some[whole]
-        return kept
-
-    def siblings(self, which: NDArray[np.int64]) -> Siblings:
-        """Some of them, which are whole."""
-        return Siblings(self.first[which], self.stop[which], self.above[which])
-
-
-def siblings(entries: Entries, end: int) -> Siblings:
+def siblings(entries: Entries, end: int, rows: NDArray[np.int64] | None = None) -> Siblings:
     """All runs that can be collapsed.
 
     Args:
         entries: a cut of all that exists.
         end: the position behind all that was placed on the timeline.
+        rows: which entries to look at, ascending; a run with an entry that is none of these is left out.  All if None.
     """
-    families = Families.of(entries)
-    return families.siblings(families.whole(entries, end, np.arange(len(families.first))))
+    n = len(entries)
+    rows = np.arange(n) if rows is None else rows
+    space, level, index = (column.take(rows) for column in (entries.space, entries.level, entries.index))
+    above = parents(space, level, index)
+    begins = np.ones(len(rows), np.bool_)
+    begins[1:] = (above[1:] != above[:-1]) | (level[1:] != level[:-1]) | (rows[1:] != rows[:-1] + 1)
+    slot, start, arena = entries.slot, entries.start, bool(space.any())
+    if arena:
+        # What an image's root was expanded into belongs together by its slot, and to the timeline.
+        place = slot[rows]
+        begins[1:] |= (space[1:] != space[:-1]) | ((space[1:] > 0) & (place[1:] != place[:-1]))
+    at = np.flatnonzero(begins)
+    first, stop = rows[at], rows[np.append(at, len(rows))[1:] - 1] + 1
+    space, above = space[at], above[at]
+    wide = widths(space, level[at] + 1)
+    begin = above * wide
+    behind = begin + wide
+    before, after = np.maximum(first - 1, 0), np.minimum(stop, n - 1)
+    leads, ends = first == 0, stop == n
+    whole = (behind <= end) & (leads | (slot[before] < begin)) & (ends | (slot[after] >= behind))
+    if arena:
+        # Within an image, by neighbours in the same image.
+        leads |= (slot[before] != slot[first]) | (start[before] < begin)
+        ends |= (slot[after] != slot[first]) | (start[after] >= behind)
+        whole = np.where(space > 0, leads & ends, whole)
+    return Siblings(first, stop, above).take(np.flatnonzero(whole))

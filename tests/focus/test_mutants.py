@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +18,7 @@ from mctree.focus.draft import Draft
 from mctree.focus.entries import Entries, Nodes
 from mctree.focus.ground import Children, Ground
 from mctree.focus.history import NEVER, History
-from mctree.focus.siblings import Families
+from mctree.focus.siblings import Siblings
 from mctree.testing import FocusMachine
 from tests.planting import Patch, Plants, assert_found, wrapped
 
@@ -50,24 +51,37 @@ def dead_children_come_back(patch: Patch) -> None:
     patch.setattr(Ground, "_living", lambda self, nodes: np.ones(len(nodes), np.bool_))
 
 
+def grouped(patch: Patch, around: Callable[..., Siblings]) -> None:
+    for owner in (allocating, context):
+        wrapped(patch, owner, "siblings", around)
+
+
 @mutant
 def siblings_need_not_be_complete(patch: Patch) -> None:
-    def whole(real: Any, self: Families, entries: Entries, end: int, some: Any) -> Any:
-        if entries.space.any():
-            return real(self, entries, end, some)
+    def groups(real: Any, entries: Entries, end: int, *rows: Any) -> Siblings:
+        if len(entries) < 3 or entries.space.any():
+            return real(entries, end, *rows)
         # A run of entries of one level under one node, whatever else is under it.
-        wide = 32 * (entries.stop - entries.start)[self.first[some]]
-        return some[(entries.level[self.first[some]] > 0) & ((self.above[some] + 1) * wide <= end)]
+        above = entries.index // 32
+        apart = np.flatnonzero((np.diff(above) != 0) | (np.diff(entries.level) != 0)) + 1
+        first, stop = np.append(0, apart), np.append(apart, len(entries))
+        wide = 32 * (entries.stop - entries.start)[first]
+        looked_at = np.isin(np.arange(len(entries)), rows[0]) if rows else np.ones(len(entries), np.bool_)
+        wanted = np.logical_and.reduceat(looked_at, first) & (entries.level[first] > 0)
+        some = np.flatnonzero(wanted & ((above[first] + 1) * wide <= end))
+        return Siblings(first[some], stop[some], above[first[some]])
 
-    wrapped(patch, Families, "whole", whole)
+    grouped(patch, groups)
 
 
 @mutant
 def an_image_may_be_half_collapsed(patch: Patch) -> None:
-    def whole(real: Any, self: Families, entries: Entries, end: int, some: Any) -> Any:
-        return some[(entries.space[self.first[some]] > 0) | np.isin(some, real(self, entries, end, some))]
+    def groups(real: Any, entries: Entries, end: int, *rows: Any) -> Siblings:
+        found = real(entries, end, *rows)
+        image = np.flatnonzero((entries.space > 0) & (entries.level > 0))[:1]
+        return found if len(found) else Siblings(image, image + 1, entries.index[image] // 4)
 
-    wrapped(patch, Families, "whole", whole)
+    grouped(patch, groups)
 
 
 @mutant
