@@ -98,7 +98,9 @@ class PmtilesArchive:
     def covered(self, zoom: int, cells: Cells) -> Iterator[Cells]:
         """Which tiles there are; see `Archive.covered`."""
         c0, r0, c1, r1 = cells
-        waiting: list[_Square] = [(0, 0, 0)]
+        # The least aligned square that holds them all.
+        size = ((c0 ^ (c1 - 1)) | (r0 ^ (r1 - 1))).bit_length()
+        waiting: list[_Square] = [(zoom - size, c0 >> size, r0 >> size)]
         while waiting:
             coarse, column, row = waiting.pop()
             size = zoom - coarse

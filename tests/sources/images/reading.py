@@ -14,7 +14,7 @@ from mctree.sources.images import Box, ImageSource
 from mctree.sources.images.protocol import level_box
 from mctree.testing import check_image
 
-FEW = settings(max_examples=20)
+FEW = settings(max_examples=15)
 """For tests whose every example makes a file."""
 
 
