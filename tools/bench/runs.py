@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tools.bench import contenders, reading
 from tools.bench.bench import Bench
-from tools.bench.cases import append, growth, ingest, opening, refocus
+from tools.bench.cases import append, growth, ingest, opening, refocus, training
 from tools.bench.errors import CallError
 from tools.bench.machine import describe
 from tools.bench.results import Report, Table
@@ -17,7 +17,15 @@ from tools.bench.targets import verdicts
 
 __all__ = ["NAMES", "run"]
 
-NAMES = (*(case.name for case in reading.CASES), opening.NAME, append.NAME, ingest.NAME, growth.NAME, refocus.NAME)
+NAMES = (
+    *(case.name for case in reading.CASES),
+    opening.NAME,
+    append.NAME,
+    ingest.NAME,
+    growth.NAME,
+    refocus.NAME,
+    training.NAME,
+)
 """The cases, in the order in which they run."""
 
 
@@ -53,6 +61,7 @@ def run(
             contenders.appenders(sizes),
             contenders.ingesters(sizes),
             contenders.growers(sizes),
+            contenders.loops(sizes),
         )
         for one in some
     }
@@ -76,4 +85,6 @@ def run(
         tables += growth.run(bench, contenders.growers(sizes))
     if refocus.NAME in wanted:
         tables += refocus.run(bench)
+    if training.NAME in wanted:
+        tables.append(training.run(bench, contenders.loops(sizes)))
     return Report(describe(scratch), sizes, tuple(tables), verdicts(tables), time.monotonic() - began)
