@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tools.bench import contenders, reading
 from tools.bench.bench import Bench
-from tools.bench.cases import append, growth, ingest, opening, refocus, training
+from tools.bench.cases import append, growth, ingest, opening, placement, refocus, training
 from tools.bench.errors import CallError
 from tools.bench.machine import describe
 from tools.bench.results import Report, Table
@@ -20,6 +20,7 @@ __all__ = ["NAMES", "run"]
 NAMES = (
     *(case.name for case in reading.CASES),
     opening.NAME,
+    placement.NAME,
     append.NAME,
     ingest.NAME,
     growth.NAME,
@@ -77,6 +78,8 @@ def run(
         tables += reading.run(
             bench, reads, opening.NAME in wanted, contenders.references(sizes), contenders.stores(sizes)
         )
+    if placement.NAME in wanted:
+        tables.append(placement.run(bench))
     if append.NAME in wanted:
         tables.append(append.run(bench, contenders.appenders(sizes)))
     if ingest.NAME in wanted:
