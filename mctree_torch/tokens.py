@@ -61,8 +61,9 @@ class TokenDataset(SampleDataset):
 
     In one epoch, every token of a document of weight 1 is an input exactly once (but for the last of all, if no window
     begins with it), and a label exactly once, but for the first of each document.  Documents are packed in the order of
-    their numbers, and cut where a window ends.  The unfinished block of an open document is not read.  Where all weights
-    are equal, sample i of epoch e is window `Permutation(len(dataset), seed, e)` of i, counted from the first document.
+    their numbers, and cut where a window ends.  The unfinished block of an open document is not read.  Where all
+    weights are 1, sample i of epoch e is window `Permutation(len(dataset), seed, e)` of i, counted from the first
+    document.
 
     A sample holds, `int64 [window]` each:
 
