@@ -59,16 +59,18 @@ class _Plan:
 class TokenDataset(SampleDataset):
     """Windows of the documents' tokens, packed one after another, in an order that follows from seed and epoch.
 
-    In one epoch, every token of a document of weight 1 is an input exactly once and, but for the first of each
-    document, a label exactly once (the last token of all is a label only).  Documents are packed in the order of their
-    numbers, and cut where a window ends.  The unfinished block of an open document is not read.
+    In one epoch, every token of a document of weight 1 is an input exactly once (but for the last of all, if no window
+    begins with it), and a label exactly once, but for the first of each document.  Documents are packed in the order of
+    their numbers, and cut where a window ends.  The unfinished block of an open document is not read.  Where all
+    weights are 1, sample i of epoch e is window `Permutation(len(dataset), seed, e)` of i, counted from the first
+    document.
 
     A sample holds, `int64 [window]` each:
 
     - `input_ids`: the tokens.
     - `labels`: for each token the one that follows it in its document, -100 where none does; or, if not `shifted`, the
-      token itself, -100 for the first one of a document, for models that shift labels by themselves (as those of
-      Hugging Face do).
+      token itself, -100 for the first one of a document and of the window, for models that shift labels by themselves
+      (as those of Hugging Face do; the first token of a window is then nobody's label).
     - `position_ids`: how far each token is from the first one of its document in the window.  A model that goes by them
       (or by what `mctree_torch.packing` makes of them) does not look from one document into another.
     - `document_ids`: the number of the document, -1 where the window is only filled up.

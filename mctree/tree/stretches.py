@@ -2,7 +2,7 @@
 
 A document is a list of runs of blocks, and nearly every run is one stretch: only the last block of a run has padding
 as a rule.  A run of a document that was closed and opened again may have short blocks within, and is cut behind them.
-All of it is read as arrays, so that a million documents take a second or two and 24 bytes each; what is stored of a
+All of it is read as arrays, so that a million documents take a few seconds and 24 bytes each; what is stored of a
 document besides, its name first of all, is not looked at.
 """
 

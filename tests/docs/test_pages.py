@@ -38,10 +38,15 @@ def blocks(page: Path) -> list[Block]:
     ]
 
 
-PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("guide", "imagery", "models", "streaming"))]
+GUIDES = ("guide", "imagery", "models", "streaming", "training")
+PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in GUIDES)]
+FRAMEWORKS_WARN = pytest.mark.filterwarnings("default")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, id=page.stem, marks=[FRAMEWORKS_WARN] if page.stem == "training" else []) for page in PAGES],
+)
 def test_every_block_of_the_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     binaries = Path(sys.executable).parent

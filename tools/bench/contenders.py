@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from tools.bench.ours import Mctree, MctreeAppend, MctreeGrowth, MctreeIngest, MctreeTokenizer
 from tools.bench.ours_images import MctreePyramid
+from tools.bench.ours_loop import MctreeLoop
 from tools.bench.peers import Appender, Grower, Ingester, Peer, PyramidMaker
 from tools.bench.peers.arrow import ArrowAppend, ArrowFile, HuggingFace
 from tools.bench.peers.flat import ByHand, FlatMemmap, SyncedFile
 from tools.bench.peers.hdf5 import H5py, H5pyAppend
 from tools.bench.peers.lances import Lance, LanceAppend
 from tools.bench.peers.lmdb_records import LmdbAppend, LmdbRecords
+from tools.bench.peers.loops import (
+    BareMemmap,
+    GetBatch,
+    HuggingFaceRows,
+    LitData,
+    MegatronSamples,
+    Mosaic,
+    WindowLoop,
+)
 from tools.bench.peers.megatron import MegatronBinIdx
 from tools.bench.peers.shrinking import Copy, NumpyMeans, OmeZarrScaler, PillowReduce, VipsDzsave, VipsShrink
 from tools.bench.peers.tensorstores import TensorStore, TensorStoreAppend
@@ -17,7 +27,7 @@ from tools.bench.peers.tokenizing import HuggingFaceIngest, MegatronIngest, Toke
 from tools.bench.peers.zarr_python import ZarrAppend, ZarrPython
 from tools.bench.sizes import Sizes
 
-__all__ = ["appenders", "growers", "ingesters", "pyramid_makers", "references", "stores"]
+__all__ = ["appenders", "growers", "ingesters", "loops", "pyramid_makers", "references", "stores"]
 
 
 def references(sizes: Sizes) -> tuple[Peer, ...]:
@@ -91,4 +101,20 @@ def pyramid_makers(sizes: Sizes) -> tuple[PyramidMaker, ...]:
         VipsShrink(sizes),
         VipsDzsave(sizes),
         OmeZarrScaler(sizes),
+    )
+
+
+def loops(sizes: Sizes) -> tuple[WindowLoop | MctreeLoop, ...]:
+    """All that feeds training loops."""
+    return (
+        BareMemmap(sizes),
+        MctreeLoop(sizes),
+        MctreeLoop(sizes, everything=True),
+        MctreeLoop(sizes, documents=True),
+        MctreeLoop(sizes, documents=True, everything=True),
+        GetBatch(sizes),
+        MegatronSamples(sizes),
+        HuggingFaceRows(sizes),
+        LitData(sizes),
+        Mosaic(sizes),
     )

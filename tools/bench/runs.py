@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tools.bench import contenders, reading
 from tools.bench.bench import Bench
-from tools.bench.cases import append, growth, ingest, opening, placement, pyramid, refocus, streaming
+from tools.bench.cases import append, growth, ingest, opening, placement, pyramid, refocus, streaming, training
 from tools.bench.errors import CallError
 from tools.bench.machine import describe
 from tools.bench.results import Report, Table
@@ -27,6 +27,7 @@ NAMES = (
     refocus.NAME,
     streaming.NAME,
     pyramid.NAME,
+    training.NAME,
 )
 """The cases, in the order in which they run."""
 
@@ -64,6 +65,7 @@ def run(
             contenders.ingesters(sizes),
             contenders.growers(sizes),
             contenders.pyramid_makers(sizes),
+            contenders.loops(sizes),
         )
         for one in some
     }
@@ -93,4 +95,6 @@ def run(
         tables += streaming.run(bench)
     if pyramid.NAME in wanted:
         tables.append(pyramid.run(bench, contenders.pyramid_makers(sizes)))
+    if training.NAME in wanted:
+        tables.append(training.run(bench, contenders.loops(sizes)))
     return Report(describe(scratch), sizes, tuple(tables), verdicts(tables), time.monotonic() - began)

@@ -32,6 +32,8 @@ class Sizes:
         run_length: gists in a run, and the alignment of runs.
         windows: training windows in one batch.
         window: tokens in a training window.
+        batch: training windows in one batch of a training loop.
+        loop_tokens: tokens that a training loop is fed from.
         scan_rows: gists that a scan reads at a time.
         plans: different requests drawn per case; turns go round them.
         piece: tokens in a durable append.
@@ -63,6 +65,8 @@ class Sizes:
     run_length: int
     windows: int
     window: int
+    batch: int
+    loop_tokens: int
     scan_rows: int
     plans: int
     piece: int
@@ -118,6 +122,8 @@ FULL = Sizes(
     run_length=32,
     windows=16,
     window=2048,
+    batch=64,
+    loop_tokens=1 << 25,
     scan_rows=8192,
     plans=256,
     piece=32,
@@ -150,6 +156,8 @@ QUICK = Sizes(
     run_length=32,
     windows=4,
     window=2048,
+    batch=8,
+    loop_tokens=1 << 18,
     scan_rows=1024,
     plans=4,
     piece=32,

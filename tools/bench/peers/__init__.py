@@ -1,7 +1,8 @@
 """The stores that mctree is measured beside, one module each, all behind the protocols of `protocol`.
 
 flat (the limit), megatron, zarr_python, tensorstores, hdf5, arrow (files, and Hugging Face datasets), lances,
-lmdb_records; `tokenizing` holds what ingest is measured beside, `shrinking` what pyramids of images are.
+lmdb_records; `tokenizing` holds what ingest is measured beside, `shrinking` what pyramids of images are, `loops` what
+feeds training loops.
 """
 
 from __future__ import annotations
