@@ -44,11 +44,6 @@ def the_version_is_not_part_of_the_key(patch: Patch) -> None:
 
 
 @mutant
-def what_waits_keeps_its_old_version(patch: Patch) -> None:
-    wrapped(patch, Stream, "_keys_now", lambda real, self, keys: list(keys))
-
-
-@mutant
 def pinned_rows_are_evicted(patch: Patch) -> None:
     patch.setattr(Pool, "pin", lambda self, key: self._pins.setdefault(key, 10**6))
 
@@ -268,7 +263,6 @@ RARE = {
     "the_timeline_has_no_images",
     "what_is_given_up_is_not_said",
     "what_is_missing_is_never_asked_for_again",
-    "what_waits_keeps_its_old_version",
     "within_images_nothing_is_replaced",
 }
 """What takes the machine a few seconds to come upon."""
