@@ -25,6 +25,9 @@ from mctree.streaming.stream import Stream
 
 __all__ = ["Families"]
 
+_REST = 16
+"""For so many turns a family is not begun again that could not be had."""
+
 
 @dataclass(eq=False, slots=True)
 class _Family:
@@ -53,6 +56,7 @@ class Families:
         self._coming: set[Node] = set()
         # The nodes whose families are complete, by space and level, ascending; made anew when that has changed.
         self._complete: dict[tuple[int, int], NDArray[np.int64]] | None = None
+        self._resting: dict[Node, int] = {}
 
     def __len__(self) -> int:
         return len(self._held)
@@ -72,10 +76,10 @@ class Families:
         fresh = []
         for i, node in enumerate(chosen.addresses()):
             family = self._held.get(node)
-            if family is None:
-                fresh.append(i)
-            else:
+            if family is not None:
                 family.wanted = step
+            elif self._resting.get(node, step) <= step:
+                fresh.append(i)
         self._forget([node for node, family in self._held.items() if family.wanted < step - self._patience])
         # What nobody wants any more makes room for what is wanted now.
         excess = len(self._held) + len(fresh) - self._most
@@ -103,7 +107,11 @@ class Families:
         if arrived:
             self._coming.difference_update(arrived)
             self._complete = None
-        # It may be begun anew once it is wanted again; until then there is room for others.
+        # It is tried again in a while, if it is still wanted; until then there is room for others.
+        step = self._stream.step
+        if failed:
+            self._resting = {node: until for node, until in self._resting.items() if until > step}
+            self._resting.update((node, step + _REST) for node in failed)
         self._forget(failed)
 
     def ready(self, entries: Columns) -> NDArray[np.bool_]:

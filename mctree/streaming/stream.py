@@ -295,6 +295,7 @@ class Stream:
         if fetch.identity != self.fetch.identity:
             raise UsageError("a stream cannot move to another tree or gist set, nor past a compaction: make a new one")
         self.fetch = fetch
+        self._errors.clear()  # what could not be read there may well be here
         with self._desk.changed:
             waiting = self._desk.queue.clear()
         for request in self._pinned:

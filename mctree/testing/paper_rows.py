@@ -35,6 +35,7 @@ class PaperRows:
 
     Attributes:
         failing: nodes that cannot be read.
+        failed: how often one was to be read.
         reads: how often each row was read, by key.
         closed: what is read after this is set fails.
     """
@@ -53,6 +54,7 @@ class PaperRows:
         self._versions = dict(versions or {})
         self._no_gists_above = no_gists_above
         self.failing: set[tuple[int, int, int]] = set()
+        self.failed = 0
         self.reads: dict[tuple[int, int, int, int], int] = {}
         self.closed = False
 
@@ -105,6 +107,7 @@ class PaperRows:
             raise CorruptError("these rows were closed")
         for i, at in enumerate(index.tolist()):
             if (space, level, at) in self.failing:
+                self.failed += 1
                 raise CorruptError(f"node {level}:{at} of space {space} was to fail")
             out[i] = self.expected(space, level, at)
         for at in index.tolist():

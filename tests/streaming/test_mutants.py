@@ -1,4 +1,4 @@
-"""Faults put into streaming on purpose: the machine has to find each of them, whenever the suite runs."""
+"""Faults put into streaming on purpose: the machine has to find each; those that take a while, in the long form."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from mctree.errors import MctreeError
 from mctree.streaming import ancestors, residency, standing, stream
 from mctree.streaming.ancestors import Ancestors
 from mctree.streaming.desk import Desk
@@ -40,11 +41,6 @@ def wrapped(patch: Patch, owner: Any, name: str, around: Callable[..., Any]) -> 
 @mutant
 def the_version_is_not_part_of_the_key(patch: Patch) -> None:
     wrapped(patch, stream, "keys_of", lambda real, nodes, versions: real(nodes, np.zeros_like(versions)))
-
-
-@mutant
-def what_waits_keeps_its_old_version(patch: Patch) -> None:
-    wrapped(patch, Stream, "_keys_now", lambda real, self, keys: list(keys))
 
 
 @mutant
@@ -247,7 +243,7 @@ def what_leaves_is_still_counted_as_shown(patch: Patch) -> None:
 def hunt() -> None:
     hunting = settings(
         max_examples=400,
-        stateful_step_count=15,
+        stateful_step_count=30,
         derandomize=True,
         database=None,
         deadline=None,
@@ -258,9 +254,25 @@ def hunt() -> None:
     run_state_machine_as_test(StreamMachine, settings=hunting)
 
 
-@pytest.mark.parametrize("name", MUTANTS)
+RARE = {
+    "a_parent_need_not_be_placed",
+    "errors_are_kept_to_oneself",
+    "families_keep_out_what_is_needed",
+    "stand_ins_may_lie_below_each_other",
+    "the_farthest_ancestor_stands_in_twice",
+    "the_timeline_has_no_images",
+    "what_is_given_up_is_not_said",
+    "what_is_missing_is_never_asked_for_again",
+    "within_images_nothing_is_replaced",
+}
+"""What takes the machine a few seconds to come upon."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in RARE else []) for name in MUTANTS]
+)
 def test_the_machine_finds(name: str, monkeypatch: Patch) -> None:
     MUTANTS[name](monkeypatch)
-    with pytest.raises(Exception) as caught:  # whatever it is that gives the fault away
+    # Whatever gives the fault away; but neither a plant that does not fit the code, nor a test that ran out of time.
+    with pytest.raises((AssertionError, MctreeError, LookupError, ValueError)):
         hunt()
-    assert not isinstance(caught.value, TypeError | AttributeError | NameError), "the plant does not fit the code"

@@ -208,6 +208,21 @@ def test_damage_is_said_and_an_ancestor_stands_in(tmp_path: Path, stores: Watch)
             seen = residency.seen()
             assert not seen.whole and (seen.row < 0).sum() == 1
             assert stream.counters.text.failures > 0
+            residency.close()
+            residency = Residency(stream, SnapshotGround(snapshot))
+            context = WorkingContext.smallest(snapshot, 2000)
+            residency.update(context.entries)
+            before = stream.counters.text.failures
+            for _ in range(80):
+                stream.turn()
+                change = context.step(SpansLens([(0, 32)]), residency.resident)
+                residency.update(context.entries, change.diff.left_at, change.diff.entered_at)
+                assert residency.seen().whole, "what cannot be read is not expanded"
+                time.sleep(0.001)
+            assert change.blocked.waiting == 1 and not len(context.blocks)
+            assert 0 < stream.counters.text.failures - before <= 32 * (1 + 80 // 16), (
+                "what failed is left alone a while"
+            )
 
 
 class Held:
