@@ -44,7 +44,7 @@ class Stream:
 
 
 def stream_documents(stream: Stream) -> Iterator[RawDocument | Skipped]:
-    """The stream as one document, which can be read once, unless it is binary."""
+    """The stream as one document, which can be read once, unless it is binary or nothing came."""
     chunks = stream.chunks()
     head = b""
     while len(head) < HEAD and (chunk := next(chunks, b"")):
@@ -52,12 +52,16 @@ def stream_documents(stream: Stream) -> Iterator[RawDocument | Skipped]:
     if is_binary(head):
         yield Skipped(stream.name, "binary")
         return
+    if not head:
+        # More likely a command that failed before it wrote anything than a document that is empty now.
+        yield Skipped(stream.name, "empty: nothing came in", certain=False)
+        return
     spent: list[bytes] = []
 
     def once() -> Iterator[bytes]:
         if spent:
             yield from stream.chunks()
         spent.append(stream.name)
-        yield from chain((head,) if head else (), chunks)
+        yield from chain((head,), chunks)
 
     yield RawDocument(stream.name, {}, once)

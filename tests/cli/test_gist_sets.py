@@ -57,6 +57,11 @@ def test_a_set_does_not_become_another(built):
     assert "drop it" in bad("gist", "build", built, "--dim", "32", code=2)
 
 
+def test_a_name_that_no_set_can_have_is_refused_before_anything_is_fitted(built):
+    said = bad("gist", "build", built, "--name", "../x", code=2)
+    assert "gist set name" in said and "fitting" not in said
+
+
 def test_sets_stand_side_by_side_and_the_default_is_chosen(own):
     good("gist", "build", own, "--name", "small", "--dim", "8", "--dtype", "float32")
     assert not sets(own)["small"]["default"]
@@ -66,7 +71,7 @@ def test_sets_stand_side_by_side_and_the_default_is_chosen(own):
     assert [each["set"] for each in said["gists"]] == ["default", "small"]
     (said,) = objects(good("show", own, "1:0", "--json", "--gist-set", "small"))
     assert [(each["set"], each["dim"], each["dtype"]) for each in said["gists"]] == [("small", 8, "float32")]
-    good("gist", "drop", own, "small")
+    assert "no default set is left" in good("gist", "drop", own, "small")
     assert list(sets(own)) == ["default"]
     assert "small" in bad("show", own, "1:0", "--gist-set", "small")
     assert "default" in bad("search", own, "x")

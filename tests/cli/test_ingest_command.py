@@ -179,6 +179,9 @@ def test_standard_input_is_an_input(tmp_path):
     result = process("ingest", "-", *RAW, "-q", cwd=tmp_path, input=b"from a pipe")
     assert (result.returncode, result.stderr) == (0, b"")
     assert process("cat", "stdin.mctree", "stdin", cwd=tmp_path).stdout == b"from a pipe"
+    # A command that failed before it wrote anything takes nothing away.
+    process("ingest", "-", *RAW, "-q", cwd=tmp_path, input=b"")
+    assert process("cat", "stdin.mctree", "stdin", cwd=tmp_path).stdout == b"from a pipe"
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,7 @@ def test_a_name_given_to_a_file_does_not_change_its_format(tmp_path: Path) -> No
     assert contents(open_source([tmp_path / "a.jsonl"], names=["plain"])) == {b"plain#1": b"x"}
 
 
-@pytest.mark.parametrize("content", [b"", b"text\xff\n", b"long\n" * 500_000])
+@pytest.mark.parametrize("content", [b"\n", b"text\xff\n", b"long\n" * 500_000])
 def test_standard_input_is_one_document_that_comes_once(content: bytes) -> None:
     source = open_source(["-"], stdin=io.BytesIO(content))
     (item,) = items(source)
@@ -132,6 +132,12 @@ def test_standard_input_is_one_document_that_comes_once(content: bytes) -> None:
 def test_standard_input_that_is_binary_is_skipped() -> None:
     source = open_source(["-"], names=["piped"], stdin=io.BytesIO(b"a\0"))
     assert contents(source) == {b"piped": "binary"}
+
+
+def test_a_command_that_wrote_nothing_does_not_empty_the_document() -> None:
+    source = open_source(["-"], stdin=io.BytesIO())
+    assert contents(source) == {b"stdin": "empty: nothing came in"}
+    assert not source.covers(b"stdin")
 
 
 def test_standard_input_can_be_jsonl() -> None:

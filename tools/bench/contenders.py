@@ -49,6 +49,7 @@ def appenders(sizes: Sizes) -> tuple[Appender, ...]:
     return (
         ByHand(sizes),
         MctreeAppend(sizes),
+        ByHand(sizes, files=2),
         SyncedFile(sizes),
         LmdbAppend(sizes),
         ArrowAppend(sizes),

@@ -102,19 +102,22 @@ class Mctree:
     def __init__(self, sizes: Sizes) -> None:
         self._sizes = sizes
         note = "one gather from the mapped level; windows as slices of its view"
-        self.about = About(NAME, KIND, note, requires=("mctree",))
+        self.about = About(NAME, KIND, note, requires=("mctree",), loads=("mctree.tree",))
 
     def write(self, data: Data, folder: Path) -> None:
-        """Blocks that name their gists, the gists, and the tokens."""
+        """The gists, and the tokens."""
+        self.write_gists(data, folder)
+        pieces = (data.tokens[first : first + _PIECE] for first in range(0, len(data.tokens), _PIECE))
+        _fill(folder / "tokens", pieces, vocabulary=1 << 17, **_chunks(self._sizes))
+
+    def write_gists(self, data: Data, folder: Path) -> None:
+        """Blocks that name their gists, and the gists."""
         rows = self._sizes.rows
         step = _PIECE // _BLOCK
         numbers = (np.arange(first, min(first + step, rows), dtype=np.uint32) for first in range(0, rows, step))
-        options = _chunks(self._sizes)
-        _fill(folder / "gists", (np.repeat(some, _BLOCK) for some in numbers), vocabulary=rows, **options)
+        _fill(folder / "gists", (np.repeat(some, _BLOCK) for some in numbers), vocabulary=rows, **_chunks(self._sizes))
         with library("mctree").open(folder / "gists") as tree:
             tree.build_gists(_Given(data.gists))
-        pieces = (data.tokens[first : first + _PIECE] for first in range(0, len(data.tokens), _PIECE))
-        _fill(folder / "tokens", pieces, vocabulary=1 << 17, **options)
 
     def open(self, folder: Path) -> _MctreeReader:
         """Open the store of gists; that of tokens when it is first asked."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tools.bench import contenders, reading
 from tools.bench.bench import Bench
-from tools.bench.cases import append, growth, ingest, opening, refocus
+from tools.bench.cases import append, growth, ingest, opening, placement, refocus
 from tools.bench.errors import CallError
 from tools.bench.machine import describe
 from tools.bench.results import Report, Table
@@ -17,7 +17,15 @@ from tools.bench.targets import verdicts
 
 __all__ = ["NAMES", "run"]
 
-NAMES = (*(case.name for case in reading.CASES), opening.NAME, append.NAME, ingest.NAME, growth.NAME, refocus.NAME)
+NAMES = (
+    *(case.name for case in reading.CASES),
+    opening.NAME,
+    placement.NAME,
+    append.NAME,
+    ingest.NAME,
+    growth.NAME,
+    refocus.NAME,
+)
 """The cases, in the order in which they run."""
 
 
@@ -68,6 +76,8 @@ def run(
         tables += reading.run(
             bench, reads, opening.NAME in wanted, contenders.references(sizes), contenders.stores(sizes)
         )
+    if placement.NAME in wanted:
+        tables.append(placement.run(bench))
     if append.NAME in wanted:
         tables.append(append.run(bench, contenders.appenders(sizes)))
     if ingest.NAME in wanted:

@@ -141,7 +141,7 @@ def _independent_of_tree(bound: float) -> Callable[[Table], tuple[str, bool] | N
 
 
 _TARGETS = (
-    _Target("Random gather within 1.1× of one flat memmap", "gather", _at_most(1.1)),
+    _Target("Random gather within 1.1× of one flat memmap, over placements", "placement", _at_most(1.1)),
     _Target(
         "Random gather at least 8× faster than the best configuration of every array or table store",
         "gather",

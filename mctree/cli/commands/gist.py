@@ -18,6 +18,7 @@ from mctree.cli.summary import summarise
 from mctree.encoders import Encoder
 from mctree.encoders.lexical import LexicalEncoder
 from mctree.errors import NotFoundError, UsageError
+from mctree.tree import checked_set_name
 
 __all__ = ["command"]
 
@@ -72,7 +73,7 @@ def build(
         # Who is in the way is better known before the work than after.
         tree.writer().close()
         with tree.snapshot() as snapshot:
-            chosen = name or snapshot.default_gists or _FIRST_NAME
+            chosen = checked_set_name(name or snapshot.default_gists or _FIRST_NAME)
             maker = _encoder_of(snapshot, chosen, encoder, dim)
             if maker is None:
                 if not quiet:
@@ -128,7 +129,10 @@ def drop(store: str, name: str) -> None:
     """Let the set NAME be gone; older commits still see it."""
     with mctree.open(store) as tree:
         tree.drop_gists(name)
-    prose(f"gist set {one_line(name)} is dropped")
+        with tree.snapshot() as snapshot:
+            default = snapshot.default_gists
+    rest = "" if default else "; no default set is left, which `search` and `focus` need: `mctree gist default NAME`"
+    prose(f"gist set {one_line(name)} is dropped{rest}")
 
 
 @command.command("list", short_help="List the gist sets.")
