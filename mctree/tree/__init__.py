@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from mctree.tree.documents import Document
 from mctree.tree.gists import GistView
+from mctree.tree.images.colours import Colours, Statistics
+from mctree.tree.images.image import Image, ImageNode
 from mctree.tree.links import Link
 from mctree.tree.node import Node
 from mctree.tree.packing import Packed
@@ -16,14 +18,18 @@ from mctree.tree.tree import Tree, create, open  # noqa: A004  # as in gzip.open
 from mctree.tree.writer import Writer
 
 __all__ = [
+    "Colours",
     "Document",
     "GistView",
+    "Image",
+    "ImageNode",
     "Link",
     "Node",
     "OpenDocument",
     "Packed",
     "Provenance",
     "Snapshot",
+    "Statistics",
     "Stretches",
     "Tree",
     "Writer",

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import mctree
-from mctree.errors import CorruptError, NotFoundError, SourceError, UsageError
+from mctree.errors import CorruptError, NotFoundError, SourceError, StoreExistsError, UsageError
 from mctree.geometry import IMAGE, morton
 from mctree.sources.images import ArraySource, Box
 from mctree.testing import ToyEncoder, assert_whole, scratch
@@ -528,3 +529,25 @@ def test_addresses_of_an_image_are_a_tree(tree: mctree.Tree) -> None:
         assert not snapshot.exists(f"a1/0:{image.base + morton.encode(25, 0)}")
         assert not snapshot.exists(f"a1/{image.root + 1}:0")
         assert not snapshot.exists(f"a1/1:{IMAGE.capacity(1) - 1 >> 6}")
+
+
+def test_other_tools_read_the_view_of_an_image(tree: mctree.Tree, tmp_path: Path) -> None:
+    values = pixels(700, 5000)
+    with tree.writer() as writer:
+        writer.add_image("strip", values, sets=[])
+    with tree.snapshot() as snapshot:
+        factors = snapshot.image("strip").export(tmp_path / "strip.ome.zarr")
+        with pytest.raises(StoreExistsError):
+            snapshot.image("strip").export(tmp_path / "strip.ome.zarr")
+    assert factors == [16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192]
+    group = zarr.open_group(tmp_path / "strip.ome.zarr", mode="r")
+    shown = group.attrs["ome"]["multiscales"][0]
+    assert [axis["name"] for axis in shown["axes"]] == ["c", "y", "x"]
+    for factor, dataset in zip(factors, shown["datasets"], strict=True):
+        array = np.asarray(group[dataset["path"]])
+        assert array.dtype == np.uint8
+        assert array.shape == (3, -(-700 // factor), -(-5000 // factor))
+        assert dataset["coordinateTransformations"][0]["scale"] == [1, factor, factor]
+        for y, x in ((0, 0), (array.shape[1] - 1, array.shape[2] - 1)):
+            part = values[y * factor : (y + 1) * factor, x * factor : (x + 1) * factor].reshape(-1, 3)
+            assert array[:, y, x].tolist() == np.rint(part.sum(axis=0) / len(part)).tolist()

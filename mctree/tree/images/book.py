@@ -185,15 +185,17 @@ class Book:
         fresh, left = _masks(touched, index), _masks(touched, gone)
         kept = pages["present"] & ~(fresh | left)
         every, values = index, rows
-        if kept.any():
+        follows = self._follows(array, pages, kept, index)
+        if kept.any() and not follows:
             stay = set_bits(touched, kept)
             every = np.concatenate([index, stay])
             order = np.argsort(every)
             every, values = every[order], np.concatenate([rows, self.rows(array, self.find(array, stay).row)])[order]
         start = self._append(array, values)
         pages["present"] = kept | fresh
-        counts = popcount(np.ascontiguousarray(pages["present"]))
-        pages["row"] = np.where(counts > 0, start + np.cumsum(counts) - counts, 0)
+        if not follows:
+            counts = popcount(np.ascontiguousarray(pages["present"]))
+            pages["row"] = np.where(counts > 0, start + np.cumsum(counts) - counts, 0)
         pages["empty"] = (pages["empty"] & ~(fresh | left)) | _masks(touched, empty)
         pages["stale"] &= kept
         pages["overview"] &= kept
@@ -208,6 +210,17 @@ class Book:
         gone = [document for document, state in self.records.items() if state is None]
         grafts = grafts[~np.isin(grafts["document"], np.array(gone, np.uint64))] if gone else grafts
         return slots(replace(record, images=tuple(self.gists(number, record).numbers)), grafts, self.find)
+
+    def _follows(self, array: int, pages: NDArray[np.void], kept: NDArray[np.uint64], index: NDArray[np.int64]) -> bool:
+        """Whether the rows of one page are the last of their array, and those to be added come behind them.
+
+        Then nothing has to be written again: images that are small and come one after the other share pages.
+        """
+        if len(pages) != 1 or not kept[0] or kept[0] != pages["present"][0] or not len(index):
+            return False
+        last = int(kept[0]).bit_length() - 1
+        end = int(pages["row"][0]) + int(kept[0]).bit_count()
+        return bool(end == self._session.array(array).rows and index[0] % NODES_PER_PAGE > last)
 
     def mark_stale(self, array: int, index: NDArray[np.int64]) -> None:
         """Let those of some nodes of a level that have rows be stale."""
@@ -236,9 +249,7 @@ class Book:
         for group in distinct(groups).tolist():
             before = self._pages.group(array, group)
             more = pages[groups == group]
-            stay = before[~np.isin(before["page"], more["page"])]
-            merged = np.concatenate([stay, more])
-            self._note(self._groups, (array, group), merged[np.argsort(merged["page"], kind="stable")])
+            self._note(self._groups, (array, group), _replaced(before, more, "page", more["page"]))
 
     def _append(self, array: int, values: NDArray[Any]) -> int:
         """Append rows; the number of the first."""
@@ -260,10 +271,9 @@ class Book:
         self._session.append({array: np.frombuffer(b"".join(pieces), np.uint8)})
         touched = np.concatenate([tiles, gone])
         for group in distinct(touched // NODES_PER_PAGE).tolist():
-            before = self.pieces(group)
-            stay = before[~np.isin(before["tile"], touched.astype(np.uint64))]
-            merged = np.concatenate([stay, fresh[tiles // NODES_PER_PAGE == group]])
-            self._note(self._pieces, (array, group), merged[np.argsort(merged["tile"], kind="stable")])
+            more = fresh[tiles // NODES_PER_PAGE == group]
+            merged = _replaced(self.pieces(group), more, "tile", touched.astype(np.uint64))
+            self._note(self._pieces, (array, group), merged)
 
     def pieces(self, group: int) -> NDArray[np.void]:
         """The kept pieces of a group of tiles."""
@@ -413,6 +423,16 @@ def intact_rows(snapshot: Snapshot, array: int, rows: NDArray[np.int64]) -> NDAr
             "or remove or replace the image that `mctree verify` names"
         )
     return values
+
+
+def _replaced(
+    before: NDArray[np.void], more: NDArray[np.void], field: str, touched: NDArray[np.uint64]
+) -> NDArray[np.void]:
+    """Records ascending by a field, with others in place of those whose field is among `touched`."""
+    if not len(before) or (len(touched) and before[field][-1] < touched.min()):
+        return np.concatenate([before, more])
+    merged = np.concatenate([before[~np.isin(before[field], touched)], more])
+    return merged[np.argsort(merged[field], kind="stable")]
 
 
 def _masks(pages: NDArray[np.int64], index: NDArray[np.int64]) -> NDArray[np.uint64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,15 +14,18 @@ from mctree.format.images import ImageRecord
 from mctree.format.keys import Table, u64
 from mctree.geometry import IMAGE, Address, Raster, intervals, morton
 from mctree.sources.images import Box, Pixels
+from mctree.tree.arguments import as_path
+from mctree.tree.images.colours import Colours, Statistics
 from mctree.tree.images.kept import read_piece
 from mctree.tree.images.pages import Located
+from mctree.tree.images.view import write_view
 from mctree.tree.node import Node
 
 if TYPE_CHECKING:
     from mctree.tree.documents import Document
     from mctree.tree.snapshot import Snapshot
 
-__all__ = ["STATES", "Colours", "Image", "ImageNode", "State", "Statistics", "image_node_exists"]
+__all__ = ["STATES", "Image", "ImageNode", "State", "image_node_exists"]
 
 State = Literal["unknown", "empty", "present", "stale"]
 STATES: tuple[State, ...] = ("unknown", "empty", "present", "stale")
@@ -30,60 +33,6 @@ STATES: tuple[State, ...] = ("unknown", "empty", "present", "stale")
 
 _MOST_NODES = 1 << 24
 _MOST_PIXELS = 1 << 28
-
-
-@dataclass(frozen=True, slots=True)
-class Statistics:
-    """What the real pixels of nodes add up to.
-
-    Attributes:
-        pixels: how many there are, `float64 [n]` (whole numbers, exact to 2^53).
-        patches: how many patches hold one, `float64 [n]`.
-        centre: mean column and row of these patches, counted in patches from the image's first, `float64 [n, 2]`.
-        reach: the patches that these reach over, x0, y0, x1, y1, `int64 [n, 4]`.
-        sums: of each channel, `float64 [n, c]`.
-        squares: sums of squares, `float64 [n, c]`.
-    """
-
-    pixels: NDArray[np.float64]
-    patches: NDArray[np.float64]
-    centre: NDArray[np.float64]
-    reach: NDArray[np.int64]
-    sums: NDArray[np.float64]
-    squares: NDArray[np.float64]
-
-    @property
-    def mean(self) -> NDArray[np.float64]:
-        """Mean colour: `float64 [n, c]`."""
-        return self.sums / self.pixels[:, None]
-
-    @property
-    def deviation(self) -> NDArray[np.float64]:
-        """Standard deviation of each channel (of the pixels, not of a sample of them): `float64 [n, c]`."""
-        variance: NDArray[np.float64] = self.squares / self.pixels[:, None] - self.mean**2
-        return np.sqrt(np.maximum(variance, 0))
-
-
-@dataclass(frozen=True, slots=True)
-class Colours:
-    """The colours of the nodes of a level, as a small image.
-
-    Attributes:
-        mean: mean colour of the real pixels under each node, `float64 [h, w, c]`; 0 where there are none.
-        pixels: how many they are, `float64 [h, w]`.
-    """
-
-    mean: NDArray[np.float64]
-    pixels: NDArray[np.float64]
-
-    @property
-    def mask(self) -> NDArray[np.bool_]:
-        """Where there is a node: `bool [h, w]`."""
-        return self.pixels > 0
-
-    def rounded(self, dtype: np.dtype[Any]) -> NDArray[Any]:
-        """The means as whole numbers of a type, halves to even: `[h, w, c]`."""
-        return np.rint(self.mean).astype(dtype)
 
 
 class Image:
@@ -261,12 +210,12 @@ class Image:
         x, y = np.meshgrid(np.arange(region.x0, region.x1), np.arange(region.y0, region.y1))
         index = self.first(level) + morton.encode(x.ravel(), y.ravel())
         there = np.flatnonzero(self.find(level, index).present)
-        mean, pixels = np.zeros((len(index), self.channels)), np.zeros(len(index))
+        sums, pixels = np.zeros((len(index), self.channels)), np.zeros(len(index))
         if len(there):
             found = self.statistics(level, index[there])
-            mean[there], pixels[there] = found.mean, found.pixels
+            sums[there], pixels[there] = found.sums, found.pixels
         shape = region.height, region.width
-        return Colours(mean.reshape(*shape, -1), pixels.reshape(shape))
+        return Colours(sums.reshape(*shape, -1), pixels.reshape(shape))
 
     def spans(self, region: Box, limit: int | None = None) -> list[tuple[int, int]]:
         """The positions of the arena that the tiles under a region of pixels stand for, as spans [start, stop).
@@ -336,6 +285,10 @@ class Image:
         if there.any():
             found[there] = self._snapshot.rows(arrays[level]).gather(located.row[there])
         return found, there
+
+    def export(self, path: str | os.PathLike[str]) -> list[int]:
+        """Write its colours as an OME-NGFF 0.5 image, for other tools to show; see `mctree.tree.images.view`."""
+        return write_view(self._snapshot, self, as_path(path))
 
     @cached_property
     def _statistics(self) -> tuple[int, ...]:
