@@ -11,12 +11,15 @@ from mctree import Node, Snapshot
 from mctree.cli.arguments import NumbersBelowZero, at_commit, in_json, reading, store_argument
 from mctree.cli.escaping import escape, one_line, visible
 from mctree.cli.formatting import number, plural
+from mctree.cli.imagery import as_region, draw_image, find_image, node_json, node_rows
 from mctree.cli.nodes import beginning, byte_range, children
 from mctree.cli.output import bold, dim, fields, json_line, line, name, prose
 from mctree.cli.picture import draw_children, draw_tree
 from mctree.cli.summary import summarise
+from mctree.errors import UsageError
 from mctree.geometry import Address
 from mctree.tree import GistView, Provenance
+from mctree.tree.images.image import ImageNode
 
 __all__ = ["command"]
 
@@ -31,16 +34,43 @@ _CHILDREN = 8
     "--chars", type=click.IntRange(min=0), default=1000, show_default=True, help="Characters of text to show at most."
 )
 @click.option("--sources", type=click.IntRange(min=1), default=10, show_default=True, help="Sources to list at most.")
+@click.option("--png", metavar="FILE", help="Draw the image that ADDRESS names (its source, or # and its number).")
+@click.option("--level", type=click.IntRange(min=0), metavar="K", help="Draw nodes of this level.")
+@click.option("--region", metavar="X0,Y0,X1,Y1", help="Draw only this part, in pixels of the image.")
+@click.option(
+    "--size", type=click.IntRange(1, 8192), default=1024, show_default=True, help="Longer side of the drawing."
+)
 @at_commit
 @in_json
 def command(
-    store: str, address: str | None, gist_set: str | None, chars: int, sources: int, commit: int | None, as_json: bool
+    store: str,
+    address: str | None,
+    gist_set: str | None,
+    chars: int,
+    sources: int,
+    png: str | None,
+    level: int | None,
+    region: str | None,
+    size: int,
+    commit: int | None,
+    as_json: bool,
 ) -> None:
     """Show a node with all there is to know about it, or the whole tree.
 
     ADDRESS is LEVEL:INDEX, such as 2:17: level 0 are tokens, level 1 blocks of 32 tokens, and each level above has 32
-    children to a node.
+    children to a node.  Nodes of images are a1/LEVEL:INDEX.  With --png, ADDRESS is an image, which is drawn.
     """
+    if png is not None:
+        if address is None:
+            raise UsageError("--png draws an image: say which, by its source, or by # and its number")
+        with reading(store, commit) as snapshot:
+            image = find_image(snapshot, address)
+            part = None if region is None else as_region(region)
+            drawn = draw_image(image, png, level=level, region=part, longest=size)
+        prose(f"{one_line(png)}: {drawn}")
+        return
+    if level is not None or region is not None:
+        raise UsageError("--level and --region say what to draw: give --png FILE, too")
     parsed = None if address is None else Address.parse(address)
     with reading(store, commit) as snapshot:
         if parsed is None:
@@ -50,6 +80,12 @@ def command(
                 draw_tree(snapshot)
             return
         node = snapshot.node(parsed)
+        if isinstance(node, ImageNode):
+            if as_json:
+                json_line(node_json(snapshot, node))
+            else:
+                fields(node_rows(snapshot, node))
+            return
         views = [snapshot.gists(gist_set)] if gist_set is not None else snapshot.gist_sets()
         if as_json:
             json_line(_json(snapshot, node, views, chars, sources))

@@ -1,0 +1,176 @@
+"""How does a person see an image of a tree?  Its nodes in words, and any region of it as a picture.
+
+A picture is made of nodes of one level, by default of the coarsest whose nodes are no larger than a pixel of it, so
+that it costs the same for an icon and for a map of a thousand million pixels a side.  Where a pixel of the picture is
+finer than a patch, it shows the image's own pixels, if they are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mctree import Snapshot
+from mctree.cli.escaping import one_line
+from mctree.cli.formatting import number, plural
+from mctree.cli.output import bold, dim, name
+from mctree.cli.painting import fitting, paint, save, suitable_level
+from mctree.errors import UsageError
+from mctree.geometry import PATCH, morton
+from mctree.sources.images import Box
+from mctree.tree import Image
+from mctree.tree.images.image import ImageNode
+
+__all__ = ["as_region", "draw_image", "find_image", "node_json", "node_rows"]
+
+_MOST_NODES = 1 << 22
+_MOST_PIXELS = 1 << 26
+
+
+def find_image(snapshot: Snapshot, which: str) -> Image:
+    """An image by the name of its source, or by `#` and the number of its document.
+
+    Raises:
+        NotFoundError: there is no such image.
+    """
+    is_number = which.startswith("#") and which[1:].isascii() and which[1:].isdigit()
+    return snapshot.image(int(which[1:]) if is_number else which)
+
+
+def as_region(text: str) -> Box:
+    """A region from `X0,Y0,X1,Y1`, in pixels of the image.
+
+    Raises:
+        UsageError: it is none.
+    """
+    parts = text.split(",")
+    if len(parts) != 4 or not all(part.strip().isascii() and part.strip().isdigit() for part in parts):
+        raise UsageError(f"region {text!r:.60} is not X0,Y0,X1,Y1: four whole numbers of pixels")
+    return Box(*map(int, parts))
+
+
+def draw_image(image: Image, path: str, *, level: int | None, region: Box | None, longest: int) -> str:
+    """Draw a region of an image into a file; what was drawn, in words.
+
+    Args:
+        image: the image.
+        path: of the file, the ending of which says in which format.
+        level: of the nodes to draw; None chooses one, or pixels.
+        region: in pixels of the image; all of it if None.
+        longest: pixels on the longer side of the picture.
+
+    Raises:
+        UsageError: the region reaches beyond the image, or holds more nodes of the level than a picture can show.
+    """
+    whole = Box(0, 0, image.width, image.height)
+    part = whole if region is None else region
+    if not whole.holds(part):
+        raise UsageError(f"{one_line(image.name)} is {image.width} × {image.height} pixels: {part} reaches beyond it")
+    box = (part.x0, part.y0, part.x1, part.y1)
+    size = fitting(box, longest)
+    scale = (part.y1 - part.y0) / size[0]
+    if level is None and scale < PATCH and image.keeps_pixels and part.area <= _MOST_PIXELS:
+        save(_of_pixels(image, part, size), path)
+        return f"{size[1]} × {size[0]} pixels, of its own pixels"
+    chosen = suitable_level(image.raster, box, size) if level is None else level
+    picture = _of_nodes(image, chosen, part, size)
+    save(picture, path)
+    return f"{size[1]} × {size[0]} pixels, of nodes of level {chosen}"
+
+
+def node_rows(snapshot: Snapshot, node: ImageNode) -> list[tuple[str, str]]:
+    """What there is to know about a node of an image, by headings."""
+    image, box, found = node.image, node.box, node.statistics
+    parent, below = node.parent, node.children
+    start, stop = node.span
+    rows = [
+        ("node", bold(str(node.address)) + dim(f" at commit {snapshot.commit}")),
+        ("image", f"{name(one_line(image.name))} {dim(f'#{image.id}')} · {image.width} × {image.height} pixels"),
+        ("box", f"x {box.x0}..{box.x1}, y {box.y0}..{box.y1} · {plural(int(found.pixels[0]), 'pixel')} of it real"),
+        ("state", f"{node.state}, made from {node.made_from}"),
+        ("colour", f"mean {_numbers(node.mean)} · deviation {_numbers(node.deviation)}"),
+        ("parent", name(str(parent.address)) if parent else dim("none yet: the node above is not complete")),
+    ]
+    if below:
+        first, last = name(str(below[0].address)), name(str(below[-1].address))
+        rows.append(("children", f"{first} … {last} · {plural(len(below), 'node')}"))
+    for view in snapshot.gist_sets():
+        vector = node.gist(view.name)
+        norm = dim("no gist") if vector is None else f"norm {float(np.linalg.norm(vector.astype(np.float64))):.4g}"
+        rows.append(("gist", f"{one_line(view.name)} · {one_line(view.record.kind)}, {number(view.dim)} · {norm}"))
+    rows += [
+        ("link", f"{one_line(link.kind)} {_span(link.source)} → {_span(link.target)} · {link.score:.2f}")
+        for link in snapshot.links(start, stop, space=node.address.space)
+    ]
+    return rows
+
+
+def node_json(snapshot: Snapshot, node: ImageNode) -> dict[str, object]:
+    """The same for programs."""
+    box, parent = node.box, node.parent
+    return {
+        "address": str(node.address),
+        "level": node.level,
+        "index": node.index,
+        "commit": snapshot.commit,
+        "span": list(node.span),
+        "image": {"document": node.image.id, "source": one_line(node.image.name)},
+        "box": [box.x0, box.y0, box.x1, box.y1],
+        "pixels": int(node.statistics.pixels[0]),
+        "state": node.state,
+        "made_from": node.made_from,
+        "mean": node.mean.tolist(),
+        "deviation": node.deviation.tolist(),
+        "parent": None if parent is None else str(parent.address),
+        "children": [str(child.address) for child in node.children],
+        "gists": [one_line(view.name) for view in snapshot.gist_sets() if node.gist(view.name) is not None],
+        "links": [
+            {"id": at.id, "kind": one_line(at.kind), "score": at.score, "from": list(at.source), "to": list(at.target)}
+            for at in snapshot.links(*node.span, space=node.address.space)
+        ],
+    }
+
+
+def _of_nodes(image: Image, level: int, part: Box, size: tuple[int, int]) -> NDArray[np.uint8]:
+    image.first(level)
+    side = image.raster.side(level)
+    grid = Box(part.x0 // side, part.y0 // side, -(-part.x1 // side), -(-part.y1 // side))
+    if grid.area > _MOST_NODES:
+        raise UsageError(
+            f"{number(grid.area)} nodes of level {level} are more than a picture shows: choose a coarser level, or a "
+            "smaller region"
+        )
+    colours = image.colour(level, grid)
+    x, y = np.meshgrid(np.arange(grid.x0, grid.x1), np.arange(grid.y0, grid.y1))
+    there = colours.mask.ravel()
+    index = np.asarray(morton.encode(x.ravel()[there], y.ravel()[there]))
+    order = np.argsort(index)
+    shown = colours.mean.reshape(-1, image.channels)[there][order] / np.iinfo(image.dtype).max
+    levels = np.full(len(order), level)
+    return paint(image.raster, levels, index[order], shown, (part.x0, part.y0, part.x1, part.y1), size)
+
+
+def _of_pixels(image: Image, part: Box, size: tuple[int, int]) -> NDArray[np.uint8]:
+    try:
+        from PIL import Image as Picture  # noqa: PLC0415  # an extra, and slow to import
+    except ImportError:
+        raise UsageError("drawing needs Pillow: install mctree with the extra `picture`") from None
+    values = image.pixels(part).values
+    if image.dtype != np.uint8:
+        values = (values.astype(np.uint32) * 255 // np.iinfo(image.dtype).max).astype(np.uint8)
+    shown = values[..., [0, 0, 0] if image.channels < 3 else [0, 1, 2]]
+    picture = Picture.fromarray(np.ascontiguousarray(shown))
+    finer = size[0] < part.y1 - part.y0
+    resized = picture.resize((size[1], size[0]), Picture.Resampling.BOX if finer else Picture.Resampling.NEAREST)
+    return np.asarray(resized, np.uint8)
+
+
+def _numbers(values: NDArray[np.float64]) -> str:
+    return ", ".join(f"{value:.4g}" for value in values)
+
+
+def _span(span: Sequence[int]) -> str:
+    space, start, stop = span
+    return f"{f'a{space}/' if space else ''}{start}..{stop}"
