@@ -201,12 +201,13 @@ class WorkingContext:
         return blocks
 
     def without_gist(self, gists: GistView) -> NDArray[np.bool_]:
-        """Which entries of text above LOD0 have no gist in a set, or none yet: `bool [n]`."""
+        """Which entries above LOD0 have no gist in a set, or none yet: `bool [n]`."""
         entries = self._entries
         missing = np.zeros(len(entries), np.bool_)
-        for level in set(entries.level[entries.space == 0].tolist()) - {0}:
-            some = (entries.space == 0) & (entries.level == level)
-            missing[some] = entries.index[some] >= gists.rows(level)
+        for space, level in set(zip(entries.space.tolist(), entries.level.tolist(), strict=True)):
+            if level:
+                some = (entries.space == space) & (entries.level == level)
+                missing[some] = gists.lacking(space, level, entries.index[some])
         return missing
 
     def check(self) -> Breach | None:

@@ -110,7 +110,7 @@ class ImageRecord:
         level: the level of its root.
         kept: whether its pixels are kept.
         sets: numbers of the gist sets that have gists of all of it.
-        whole: whether all that the source has is here: what is not there is empty.
+        region: which pixels were looked at when it was added, x0, y0, x1, y1: what of them is not there is empty.
         done: how far an ingest has come that is not finished (see `order`).
         order: `z`: blocks along the Z-curve, of which those below `done` are done; `rows`: in rows of blocks.
     """
@@ -125,8 +125,8 @@ class ImageRecord:
     base: int
     level: int
     kept: bool
+    region: tuple[int, int, int, int]
     sets: tuple[int, ...] = ()
-    whole: bool = False
     done: int = 0
     order: str = "z"
 
@@ -136,13 +136,21 @@ class ImageRecord:
 
     def encode(self) -> bytes:
         """The record's bytes."""
-        return pack({**{name: getattr(self, name) for name in self.__slots__}, "sets": list(self.sets)})
+        return pack(
+            {
+                **{name: getattr(self, name) for name in self.__slots__},
+                "sets": list(self.sets),
+                "region": list(self.region),
+            }
+        )
 
     @classmethod
     def decode(cls, payload: bytes) -> ImageRecord:
         """The record of these bytes."""
         f = Fields(payload, "an image's record")
-        sets = f.get("sets", list)
+        sets, region = f.get("sets", list), f.get("region", list)
+        if len(region) != 4 or any(type(n) is not int or not 0 <= n <= LARGEST_SIDE for n in region):
+            raise CorruptError("an image's record: its region is damaged")
         if any(type(n) is not int or not 0 <= n < 1 << 32 for n in sets):
             raise CorruptError("an image's record: its gist sets are damaged")
         found = cls(
@@ -156,8 +164,8 @@ class ImageRecord:
             f.count("base"),
             f.count("level"),
             f.get("kept", bool),
+            (region[0], region[1], region[2], region[3]),
             tuple(sets),
-            f.get("whole", bool),
             f.count("done"),
             f.get("order", str),
         )

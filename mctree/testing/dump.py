@@ -54,7 +54,7 @@ def _image(snapshot: Snapshot, image: Image) -> Iterator[str]:
     record = image.record
     yield (
         f"image {image.id} block {image.block} {record.uri!r} {record.fingerprint} {image.width} × {image.height} × "
-        f"{image.channels} {record.dtype} at {image.base} root {image.root} kept {record.kept} whole {record.whole}"
+        f"{image.channels} {record.dtype} at {image.base} root {image.root} kept {record.kept} region {record.region}"
     )
     names = [view.name for view in snapshot.gist_sets()]
     arrays = snapshot.statistics_arrays(image.channels)

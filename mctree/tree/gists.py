@@ -146,6 +146,23 @@ class GistView:
         exists = self._snapshot.world.exists(level, index)
         return exists & ~self.world.exists(TEXT, level, index)
 
+    def lacking(self, space: int, level: int, index: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which nodes that exist have no gist in this set, or none yet: `bool [n]`.
+
+        Args:
+            space: 0 for the timeline, 1 for images.
+            level: from 1 up; for images, 0 too.
+            index: `int64 [n]`.
+        """
+        index = np.asarray(index, np.int64)
+        if space:
+            if level >= len(self.record.images):
+                return np.ones(len(index), np.bool_)
+            return ~self._snapshot.pages.find(self.record.images[level], index).present
+        lacking = index >= self.rows(level)
+        lacking[~lacking] = self.absent(level, index[~lacking])
+        return lacking
+
     def stale(self, level: int, index: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Of which nodes something has died since their gists were made: `bool [n]`.  Blocks are never stale."""
         index = np.asarray(index, np.int64)

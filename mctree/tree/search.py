@@ -108,7 +108,7 @@ def search(
         raise UsageError("top and beam must be at least 1")
     gists = snapshot.gists(gist_set)
     if flat:
-        found = _scan(snapshot, gists, query, top)
+        found = _scan(gists, query, top)
     else:
         found = find(snapshot, gists, query, beam=None if beam is None else max(beam, -(-top // _FANOUT)))
     best = np.lexsort((found.blocks, -found.scores))[:top]
@@ -146,7 +146,7 @@ def find(
     chosen = np.empty(0, np.int64)
     compared = 0
     for level in range(gists.levels, 1, -1):
-        index = _below(snapshot, gists, level, chosen)
+        index = _below(gists, level, chosen)
         scores = _scores(gists, level, index, _asked(gists, encoder, query, level))
         compared += len(index)
         left -= len(index)
@@ -155,7 +155,7 @@ def find(
         if level == 2 and regions is not None and wanted < len(order):
             order = _spread(snapshot, index, order[: _LOOKED_AHEAD * wanted], regions)
         chosen = np.sort(index[order[:wanted]])
-    blocks = _below(snapshot, gists, 1, chosen)
+    blocks = _below(gists, 1, chosen)
     vector = _asked(gists, encoder, query, 1)
     terms = _terms(snapshot, encoder, query)
     if terms is None:
@@ -177,12 +177,12 @@ def _wanted(gists: GistView, level: int, left: int) -> int:
     return max((allowed - orphans) // _FANOUT, 1)
 
 
-def _below(snapshot: Snapshot, gists: GistView, level: int, chosen: NDArray[np.int64]) -> NDArray[np.int64]:
+def _below(gists: GistView, level: int, chosen: NDArray[np.int64]) -> NDArray[np.int64]:
     """The nodes of a level that exist below those chosen of the next one, and those that have no parent with a gist."""
     orphans = np.arange(gists.rows(level + 1) * _FANOUT, gists.rows(level), dtype=np.int64)
     below = (chosen[:, None] * _FANOUT + np.arange(_FANOUT)).reshape(-1)
     index = np.concatenate([below, orphans])
-    return index[snapshot.world.exists(level, index)]
+    return index[gists.world.exists(TEXT, level, index)]
 
 
 def _spread(snapshot: Snapshot, index: NDArray[np.int64], order: NDArray[np.intp], regions: int) -> NDArray[np.intp]:
@@ -231,13 +231,13 @@ def _read(
     return scores
 
 
-def _scan(snapshot: Snapshot, gists: GistView, query: str, top: int) -> Found:
+def _scan(gists: GistView, query: str, top: int) -> Found:
     vector = _asked(gists, gists.encoder(), query, 1)
     best, best_scores = np.empty(0, np.int64), np.empty(0, np.float32)
     rows = gists.rows(1)
     for first in range(0, rows, _ROWS_AT_ONCE):
         index = np.arange(first, min(first + _ROWS_AT_ONCE, rows), dtype=np.int64)
-        index = index[snapshot.world.exists(1, index)]
+        index = index[gists.world.exists(TEXT, 1, index)]
         scores = np.concatenate([best_scores, _scores(gists, 1, index, vector)])
         index = np.concatenate([best, index])
         kept = np.lexsort((index, -scores))[:top]

@@ -92,8 +92,9 @@ def told_of_image(snapshot: Snapshot, image: Image) -> dict[str, Any]:
                 gists[view.name] = [int(there.sum()), digest(vectors[there].tobytes())]
         sums = np.concatenate([found.pixels[:, None], found.sums, found.squares], axis=1)
         levels.append([len(index), digest(index.astype("<i8").tobytes()), digest(sums.tobytes()), gists])
-    fields = ("uri", "height", "width", "channels", "dtype", "base", "level", "kept", "whole")
+    fields = ("uri", "height", "width", "channels", "dtype", "base", "level", "kept")
     told = {"block": image.block, **{name: getattr(record, name) for name in fields}, "levels": levels}
+    told["region"] = list(record.region)
     if record.kept:
         pixels = image.pixels()
         told["pixels"] = [digest(pixels.values.tobytes()), digest(pixels.real().tobytes())]
@@ -115,8 +116,9 @@ def told_of_graft(snapshot: reader.Snapshot, graft: reader.Graft) -> dict[str, A
                     gists[gist_set["name"]] = [len(vectors), digest(np.array(list(vectors.values())).tobytes())]
         sums = np.concatenate([rows[:, :1], rows[:, 8 if level else 1 :]], axis=1)
         levels.append([len(nodes), digest(np.array([*nodes], "<i8").tobytes()), digest(sums.tobytes()), gists])
-    fields = ("uri", "height", "width", "channels", "dtype", "base", "level", "kept", "whole")
+    fields = ("uri", "height", "width", "channels", "dtype", "base", "level", "kept")
     told = {"block": graft.block, **{name: record[name] for name in fields}, "levels": levels}
+    told["region"] = record["region"]
     if record["kept"]:
         values, real = snapshot.pixels(graft)
         told["pixels"] = [digest(values.tobytes()), digest(real.tobytes())]

@@ -23,6 +23,7 @@ from mctree.tree.node import Node
 
 if TYPE_CHECKING:
     from mctree.tree.documents import Document
+    from mctree.tree.gists import GistView
     from mctree.tree.snapshot import Snapshot
 
 __all__ = ["STATES", "Image", "ImageNode", "State", "image_node_exists"]
@@ -56,6 +57,7 @@ class Image:
         self.channels = int(graft["channels"])
         self.raster = Raster(int(graft["height"]), int(graft["width"]))
         self._snapshot = snapshot
+        self._views: dict[str | None, GistView] = {}
         if self.raster.root != self.root:
             raise CorruptError(f"image {self.id} has a root of another level than its size wants; run `mctree verify`")
 
@@ -105,8 +107,8 @@ class Image:
 
     @property
     def whole(self) -> bool:
-        """Whether all that its source has is here."""
-        return self.record.whole
+        """Whether all of its source was looked at."""
+        return self.record.region == (0, 0, self.width, self.height)
 
     @property
     def keeps_pixels(self) -> bool:
@@ -161,8 +163,14 @@ class Image:
     def states(self, level: int, index: NDArray[np.int64]) -> NDArray[np.uint8]:
         """What each of some nodes of a level is, as a place in `STATES`: `uint8 [n]`."""
         found = self.find(level, index)
-        absent = STATES.index("empty" if self.record.whole else "unknown")
-        state = np.full(len(index), absent, np.uint8)
+        state = np.full(len(index), STATES.index("unknown"), np.uint8)
+        inside = (index >= self.first(level)) & (
+            index < self.first(level) + IMAGE.width(self.root) // IMAGE.width(level)
+        )
+        x0, y0, x1, y1 = self.record.region
+        boxes = self.raster.boxes(level, index[inside] - self.first(level))
+        seen = (boxes[:, 0] >= x0) & (boxes[:, 1] >= y0) & (boxes[:, 2] <= x1) & (boxes[:, 3] <= y1)
+        state[np.flatnonzero(inside)[seen]] = STATES.index("empty")
         state[found.empty] = STATES.index("empty")
         state[found.present] = STATES.index("present")
         state[found.stale] = STATES.index("stale")
@@ -275,7 +283,9 @@ class Image:
             `[n, dim]`, 0 where there is none; and `bool [n]`: which have one.
         """
         self.first(level)
-        view = self._snapshot.gists(gist_set)
+        view = self._views.get(gist_set)
+        if view is None:
+            view = self._views[gist_set] = self._snapshot.gists(gist_set)
         arrays = view.record.images
         found = np.zeros((len(index), view.dim), view.record.dtype)
         if level >= len(arrays):

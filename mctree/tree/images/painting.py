@@ -231,6 +231,7 @@ class Painter:
     ) -> tuple[int, ImageRecord]:
         """The number and the record of an image that is to be ingested, or gone on with."""
         _check(source)
+        within = widened(wishes.region, source)
         raw = source.height * source.width * source.channels * source.dtype.itemsize
         rows, columns = (-(-side // PATCH) for side in (source.height, source.width))
         extent = morton.extent(rows, columns)
@@ -245,6 +246,7 @@ class Painter:
             base=0,
             level=IMAGE.widths.index(extent),
             kept=raw <= wishes.keep,
+            region=(within.x0, within.y0, within.x1, within.y1),
             sets=sets,
             order="z" if source.access == "random" else "rows",
         )
@@ -333,7 +335,7 @@ class Painter:
 
     def _paint(self, name: bytes, number: int, canvas: _Canvas, source: ImageSource, wishes: Wishes) -> None:
         record, since = canvas.record, 0
-        within = widened(wishes.region, source)
+        within = Box(*record.region)
         coders = [coder for coder, _ in canvas.coders]
         blocks = blocks_from(source, within, record.order, record.done)
         for at, box, block in _painted(source, blocks, coders, keep=record.kept, workers=wishes.workers):
@@ -400,8 +402,7 @@ class Painter:
         if name in (begun := self._begun()):
             self.book.unfinished = {other: one for other, one in begun.items() if other != name}
         graft = self._opened.begin(number, document).graft()
-        whole = wishes.region is None
-        self.book.records[number] = replace(record, done=0, whole=whole)
+        self.book.records[number] = replace(record, done=0)
         size = record.height, record.width
         self.book.grafts.append((graft, number, record.base, *size, record.space, record.level, record.channels))
         self._take("graft")
