@@ -44,7 +44,7 @@ class Moment:
         snapshot: the newest commit.
         gists: the gist set in use, if there is one.
         embedding: the model's input embeddings, on the CPU: `float32 [vocabulary, dim]`.
-        tail: the newest tokens, oldest first: `int64 [m]`.
+        tail: the newest tokens, oldest first, as far back as all is at LOD0, at most 64: `int64 [m]`.
     """
 
     snapshot: Snapshot
@@ -231,9 +231,10 @@ class Speaker:
         """Take some steps after a lens."""
         lens = self._lens
         if not isinstance(lens, Lens):
-            tokens = self._rows(context, source).token
-            tail = tokens[tokens >= 0][-_TAIL:].numpy()
-            lens = lens(replace(moment, tail=tail))
+            tokens = self._rows(context, source).token.numpy()
+            gists = np.flatnonzero(tokens < 0)
+            newest = tokens[gists[-1] + 1 :] if len(gists) else tokens
+            lens = lens(replace(moment, tail=newest[-_TAIL:]))
         for _ in range(self._steps):
             if not context.step(lens).edits:
                 return

@@ -39,6 +39,9 @@ class LensNet(nn.Module):
         super().__init__()
         self.config = config
         width = config.width
+        # Embeddings and gists come in the model's own scale, whatever that is.
+        self.scaled = nn.LayerNorm(config.dim)
+        self.tail_scaled = nn.LayerNorm(config.dim)
         self.vector = nn.Linear(config.dim, width)
         self.vector_norm = nn.LayerNorm(width)
         self.known = marks(2, width)
@@ -80,10 +83,10 @@ class LensNet(nn.Module):
         Returns:
             `float32 [b, n]`, in [−1, 1].
         """
-        vectors = torch.where(known[..., None], vectors, 0.0)
+        vectors = self.scaled(torch.where(known[..., None], vectors, 0.0))
         mask = torch.ones_like(known) if mask is None else mask
         said = torch.ones(tail.shape[:2], dtype=torch.bool, device=tail.device) if tail_mask is None else tail_mask
-        tail = torch.where(said[..., None], tail, 0.0)
+        tail = self.tail_scaled(torch.where(said[..., None], tail, 0.0))
 
         x = self.vector_norm(self.vector(vectors)) + self.known(known.long()) + self.feature(features / 8)
         if linked is not None and self.linked is not None:

@@ -72,12 +72,12 @@ def test_a_lens_learns_from_what_a_working_context_shows() -> None:
     histories = task.draw(3, generator)
     vectors = mean_gists(base)(histories.tokens).detach()
     question = task.question(histories.keys[:, :1])
-    for fine in (None, 5):
+    for fine in (None, 5, 7):
         look = looks(task, fine)
         assert int(look.entries.cost.sum()) == (9 if fine is None else budget_of(task))
         features, entries, known, tail = lens_input(base, task, vectors, histories.tokens, question, fine, generator)
         assert features.shape == (3, 9, 16) and entries.shape == (3, 9, 16) and bool(known.all())
-        assert tail.shape == (3, 1 if fine is None else 33, 16)
+        assert tail.shape == (3, 33 if fine == 7 else 1, 16)
 
 
 def test_smoke(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

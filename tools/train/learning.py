@@ -56,8 +56,8 @@ class Sizes:
     base_steps: int = 300
     rare_steps: int = 250
     gist_steps: int = 500
-    lens_rounds: int = 30
-    lens_epochs: int = 12
+    lens_rounds: int = 24
+    lens_epochs: int = 16
     histories: int = 512
     through_store: int = 32
 
@@ -165,16 +165,18 @@ def budget_of(task: Recall) -> int:
 def taught_lens(base: Base, gists: Gister, task: Recall, sizes: Sizes, generator: torch.Generator) -> LensNet:
     """A LensNet that has learned what detail is worth to a base model."""
     net = LensNet(LensConfig(dim=sizes.width, width=32, heads=4, layers=1, linked=0))
-    optimizer = _optimizer(net.parameters(), 3e-3)
-    known = [_counterfactuals(base, gists, task, 4 * sizes.batch, generator) for _ in range(sizes.lens_rounds)]
+    optimizer = _optimizer(net.parameters(), 5e-3)
+    known = [_counterfactuals(base, gists, task, sizes, generator) for _ in range(sizes.lens_rounds)]
     for _ in range(sizes.lens_epochs):
-        for vectors, question, tokens, wishes in known:
+        for vectors, questions, tokens, wishes in known:
             fine = int(torch.randint(-1, task.blocks, (), generator=generator))
+            which = torch.randint(0, questions.shape[1], (len(vectors), 1), generator=generator)
+            question = questions.gather(1, which)
             scores = net(*lens_input(base, task, vectors, tokens, question, None if fine < 0 else fine, generator))
+            wish = wishes[torch.arange(len(vectors)), which[:, 0]]
             # Seven of eight blocks are of no use: those that are weigh as much as all others.
-            weight = torch.where(wishes > 0, float(task.blocks), 1.0)
-            loss = (weight * (scores[:, :-1] - wishes) ** 2).mean()
-            _descend(optimizer, loss, net)
+            weight = torch.where(wish > 0, float(task.blocks), 1.0)
+            _descend(optimizer, (weight * (scores[:, :-1] - wish) ** 2).mean(), net)
     return net.eval()
 
 
@@ -207,7 +209,7 @@ def lens_input(
     features[..., heat] = 2 * torch.rand(features.shape[:2], generator=generator) - 1
     features[..., stay] = 3 * torch.rand(features.shape[:2], generator=generator)
     asked = base.embedding[question].detach()
-    said = question if fine is None else torch.cat((tokens[:, fine], question), 1)
+    said = question if fine != task.blocks - 1 else torch.cat((tokens[:, fine], question), 1)
     entries = torch.cat((vectors, asked), 1)
     return features, entries, torch.ones(entries.shape[:2], dtype=torch.bool), base.embedding[said[:, -_TAIL:]].detach()
 
@@ -238,20 +240,29 @@ def cost_of(
 
 
 def _counterfactuals(
-    base: Base, gists: Gister, task: Recall, count: int, generator: torch.Generator
+    base: Base, gists: Gister, task: Recall, sizes: Sizes, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Histories with one question each, and the wish for each block: gists, questions, tokens, wishes `[b, blocks]`."""
+    """What detail is worth in some histories, to each of some questions, which are asked one after the other.
+
+    Returns:
+        Gists `[b, blocks, width]`, questions `int64 [b, q]`, tokens, and the wish for each block `[b, q, blocks]`.
+    """
+    count = 4 * sizes.batch
     histories = task.draw(count, generator)
-    _, facts = task.ask(histories, 1, generator)
+    tail, facts = task.ask(histories, sizes.questions, generator)
+    answers = task.answer(histories.values.gather(1, facts))
+
+    def cost(shown: torch.Tensor) -> torch.Tensor:
+        logits = base.expect(histories.tokens, vectors, shown, tail)[:, ::2]
+        return functional.cross_entropy(logits.transpose(1, 2), answers, reduction="none")
+
     with torch.no_grad():
         vectors = gists(histories.tokens)
-    coarse, _ = cost_of(base, task, histories, vectors, everywhere(GIST, count, task.blocks), facts)
-    gains = []
-    for block in range(task.blocks):
-        shown = block_at(torch.full((count,), block), FINE, task.blocks)
-        gains.append(coarse - cost_of(base, task, histories, vectors, shown, facts)[0])
-    wishes = 2 * (torch.stack(gains, 1) / _SPAN).clamp(0, 1) - 1
-    return vectors, task.question(histories.keys.gather(1, facts)), histories.tokens, wishes
+        coarse = cost(everywhere(GIST, count, task.blocks))
+        one = (block_at(torch.full((count,), block), FINE, task.blocks) for block in range(task.blocks))
+        gains = torch.stack([coarse - cost(shown) for shown in one], -1)
+    wishes = 2 * (gains / _SPAN).clamp(0, 1) - 1
+    return vectors, tail[:, ::2], histories.tokens, wishes
 
 
 def _loss(
