@@ -162,14 +162,6 @@ def the_timeline_has_no_images(patch: Patch) -> None:
 
 
 @mutant
-def a_parent_need_not_be_placed(patch: Patch) -> None:
-    def parents(real: Any, self: Lineage, nodes: Nodes) -> Any:
-        return real(Lineage(self.end + 5000, self.block, self.root), nodes)
-
-    wrapped(patch, Lineage, "parents", parents)
-
-
-@mutant
 def ancestors_are_let_go_of_with_their_first_child(patch: Patch) -> None:
     def last(real: Any, self: Ancestors, node: Any) -> bool:
         if node not in self._below:
@@ -255,7 +247,7 @@ def hunt() -> None:
 
 
 RARE = {
-    "a_parent_need_not_be_placed",
+    "a_turn_copies_a_row_too_many",
     "errors_are_kept_to_oneself",
     "families_keep_out_what_is_needed",
     "stand_ins_may_lie_below_each_other",
