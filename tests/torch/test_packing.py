@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch", reason="the extra `torch` is not installed")
@@ -23,6 +23,7 @@ def positions(lengths: list[int]) -> list[int]:
 WINDOWS = st.lists(st.lists(st.integers(1, 7), max_size=6), min_size=1, max_size=4)
 
 
+@settings(max_examples=25)
 @given(windows=WINDOWS)
 def test_lengths_and_masks_say_the_same_documents(windows: list[list[int]]) -> None:
     batch = torch.tensor([positions(lengths) for lengths in windows])
@@ -43,6 +44,7 @@ def test_lengths_and_masks_say_the_same_documents(windows: list[list[int]]) -> N
     assert bool((number.diff(dim=1) == (batch[:, 1:] == 0)).all())
 
 
+@settings(max_examples=25)
 @given(windows=WINDOWS)
 def test_attention_with_the_mask_is_attention_over_each_document_alone(windows: list[list[int]]) -> None:
     attend = torch.nn.functional.scaled_dot_product_attention
