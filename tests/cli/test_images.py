@@ -1,0 +1,64 @@
+"""Images of a tree, in words and as pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import mctree
+from mctree.encoders import CosineEncoder
+from tests.cli.command_lines import bad, good, objects
+
+
+@pytest.fixture(scope="module")
+def pixels() -> np.ndarray:
+    picture = np.zeros((150, 260, 3), np.uint8)
+    picture[:, 130:] = (200, 100, 50)
+    return picture
+
+
+@pytest.fixture(scope="module")
+def album(tmp_path_factory: pytest.TempPathFactory, pixels: np.ndarray) -> Path:
+    path = tmp_path_factory.mktemp("album") / "album.mctree"
+    with mctree.create(path) as tree:
+        with tree.writer() as writer:
+            writer.add("notes.txt", "Half of it is brown.")
+            writer.add_image("half.png", pixels)
+        tree.build_gists(CosineEncoder(channels=3), "pictures")
+    return path
+
+
+def test_a_node_of_an_image_is_told_of_as_one(album: Path) -> None:
+    said = good("show", album, "a1/1:1")
+    assert "half.png" in said and "x 128..256, y 0..128" in said and "notes.txt" not in said
+    (told,) = objects(good("show", album, "a1/1:1", "--json"))
+    assert told["box"] == [128, 0, 256, 128] and told["pixels"] == 128 * 128 and told["gists"] == ["pictures"]
+    assert told["mean"] == pytest.approx([200 * 126 / 128, 100 * 126 / 128, 50 * 126 / 128])
+    assert told["parent"] == "a1/2:0" and len(told["children"]) == 64
+
+
+@pytest.mark.parametrize("options", [(), ("--level", "0"), ("--region", "100,20,160,80")])
+def test_an_image_is_drawn(album: Path, pixels: np.ndarray, tmp_path: Path, options: tuple[str, ...]) -> None:
+    drawn = tmp_path / "drawn.png"
+    assert str(drawn.name) in good("show", album, "half.png", "--png", str(drawn), "--size", "130", *options)
+    found = np.asarray(Image.open(drawn))
+    assert max(found.shape[:2]) == 130
+    left, right = found[:, : found.shape[1] // 4], found[:, -found.shape[1] // 4 :]
+    assert not left.any() and (right == (200, 100, 50)).all()
+
+
+def test_what_cannot_be_drawn_is_refused_by_one_line(album: Path, tmp_path: Path) -> None:
+    file = str(tmp_path / "x.png")
+    for words, code, arguments in (
+        ("reaches beyond", 2, ("half.png", "--png", file, "--region", "0,0,261,10")),
+        ("X0,Y0,X1,Y1", 2, ("half.png", "--png", file, "--region", "0,0,10")),
+        ("is no image", 1, ("notes.txt", "--png", file)),
+        ("no document", 1, ("none.png", "--png", file)),
+        ("levels 0..", 1, ("half.png", "--png", file, "--level", "9")),
+        ("give --png", 2, ("half.png", "--level", "1")),
+        ("no image format", 2, ("half.png", "--png", file + ".nothing")),
+    ):
+        assert words in bad("show", album, *arguments, code=code)
