@@ -198,7 +198,7 @@ class Ground(ABC):
 
         A block or a tile for one of level 1, and the children of an image's root for its slot.
         """
-        space, level, index, slot = nodes.integers
+        space, level, index, slot = nodes.space, nodes.level, nodes.index, nodes.slot
         if len(self.grafts):
             graft = np.where((space == 0) & (level == 1), self.grafts.at(index), -1)
             image = graft >= 0
