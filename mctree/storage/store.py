@@ -33,7 +33,7 @@ __all__ = ["EPOCHS_NAME", "HEAD_NAME", "Store", "compacting_path"]
 
 HEAD_NAME = "head"
 EPOCHS_NAME = "epochs"
-_FOLDERS = (INDEX_NAME, "text", "gists", GENERATIONS_NAME, LEASES_NAME, EPOCHS_NAME, TELEMETRY_NAME)
+_FOLDERS = (INDEX_NAME, "text", "gists", "images", GENERATIONS_NAME, LEASES_NAME, EPOCHS_NAME, TELEMETRY_NAME)
 _FILES = (HEAD_NAME, LOCK_NAME, "zarr.json")
 
 
