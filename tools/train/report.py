@@ -18,7 +18,7 @@ _CONFIDENCE = 0.95
 _INTRODUCTION = """\
 # Do gists stand in for text, and does a lens find what is asked for?
 
-Written by `python -m tools.train`; do not edit.
+Written by `{command}`; do not edit.
 
 The smallest task that has an answer: a history of {blocks} blocks of 32 tokens, in each block {facts} facts among
 fillers. A fact is a token for a key and a value, one of {keys} × {values}; a question is the token of a key. So one
@@ -31,7 +31,7 @@ block answers a question, and who does not look at it guesses: {guessing:.2f} na
 - **The LensNet** learns, for each block, by how much the answer costs less if that block alone is shown at LOD0. It
   then chooses one block of each history by its gists and the question. **Through a store**, the history is a document
   of a store, the gists are a gist set, and the answer comes from a `Speaker` whose allocator follows the LensNet within
-  the budget.
+  the budget: there, blocks are expanded only if it wants that, and none need be.
 - **ΔNLL** is what the answer costs more than if the same model saw everything at LOD0. **Rows** are what it reads of a
   history.
 - **{seeds} seeds**, each of which draws weights and everything that is learned from; {histories} histories per seed are
@@ -50,8 +50,10 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     return mean, float(stats.t.ppf((1 + _CONFIDENCE) / 2, n - 1)) * deviation / math.sqrt(n)
 
 
-def page(task: Recall, sizes: Sizes, studies: dict[int, dict[str, Line]]) -> str:
-    """The page."""
+def page(
+    task: Recall, sizes: Sizes, studies: dict[int, dict[str, Line]], command: str = "python -m tools.train"
+) -> str:
+    """The page; `command` is what it is written by."""
     runs = list(studies.values())
     words = {
         **{name: getattr(task, name) for name in ("blocks", "facts", "keys", "values", "guessing")},
@@ -59,6 +61,7 @@ def page(task: Recall, sizes: Sizes, studies: dict[int, dict[str, Line]]) -> str
         "through_store": min(sizes.through_store, sizes.histories),
         "chance": 1 / task.values,
         "seeds": len(runs),
+        "command": command,
     }
     parts = [_INTRODUCTION.format(**words), "## In short\n", *_in_short(runs), "\n## All ways\n", _table(runs)]
     parts.append(f"\nSeeds: {', '.join(map(str, studies))}.")
