@@ -18,7 +18,7 @@ from mctree.storage.index import Reading
 from mctree.storage.leases import Leases
 from mctree.storage.session import Session
 from mctree.testing import TreeMachine
-from mctree.tree import building, sets, upcoming, writer
+from mctree.tree import building, refreshing, upcoming, writer
 from mctree.tree.gists import GistView
 from mctree.tree.placing import OpenDocument
 from mctree.tree.snapshot import COUNT, Snapshot
@@ -70,7 +70,7 @@ def gists_are_made_of_dead_children_too(patch: Patch) -> None:
         return real(*nodes, World(world.positions), tokens)
 
     wrapped(patch, building, "encode_nodes", encode)
-    wrapped(patch, sets, "encode_nodes", encode)
+    wrapped(patch, refreshing, "encode_nodes", encode)
 
 
 @mutant
@@ -144,7 +144,7 @@ def rows_are_written_behind_the_commit(patch: Patch) -> None:
 
 @mutant
 def refreshed_gists_are_not_written(patch: Patch) -> None:
-    patch.setattr(sets, "_replace_rows", lambda writer, view, level, index, rows: None)
+    patch.setattr(refreshing.Refresher, "_replace", lambda self, level, index, rows: None)
 
 
 @mutant
