@@ -27,7 +27,9 @@ block answers a question, and who does not look at it guesses: {guessing:.2f} na
 - **The base model** is a Llama of {layers} layers and width {width}, which first learns to answer with everything at
   LOD0. Then a copy of it is tuned, for {gist_steps} steps of {batch} histories, together with a **GistNet**, on
   histories whose blocks are shown as gists or at LOD0. Another copy is tuned as long on gists that are means of
-  embeddings: that is **means**.
+  embeddings: that is **means**. The GistNet alone has {rare_steps} steps before, without a model, in which
+  gists learn to point to rare tokens; means have nothing to learn there, and a model that is shown them may need longer
+  than it is given.
 - **The LensNet** learns, for each block, by how much the answer costs less if that block alone is shown at LOD0. It
   then chooses one block of each history by its gists and the question. **Through a store**, the history is a document
   of a store, the gists are a gist set, and the answer comes from a `Speaker` whose allocator follows the LensNet within
@@ -57,7 +59,9 @@ def page(
     runs = list(studies.values())
     words = {
         **{name: getattr(task, name) for name in ("blocks", "facts", "keys", "values", "guessing")},
-        **{name: getattr(sizes, name) for name in ("layers", "width", "gist_steps", "batch", "histories")},
+        **{
+            name: getattr(sizes, name) for name in ("layers", "width", "rare_steps", "gist_steps", "batch", "histories")
+        },
         "through_store": min(sizes.through_store, sizes.histories),
         "chance": 1 / task.values,
         "seeds": len(runs),
