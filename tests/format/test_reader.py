@@ -21,7 +21,7 @@ from mctree.storage import session
 from mctree.testing import Sample, TreeMachine, strategies
 from tests.format import reader
 from tests.format.agreement import assert_agreement, copied
-from tests.format.reader import DamagedError, Store, hugging_face_pieces
+from tests.format.reader import BEFORE, COUNT, LOD0, DamagedError, Store, hugging_face_pieces
 from tests.format.story import ENCODERS, tell, tokenizer
 
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
@@ -142,7 +142,8 @@ def test_an_older_index_is_refused(told: Path, folder: Path) -> None:
 def test_a_flip_in_committed_rows_is_found(told: Path, data: st.DataObject) -> None:
     store = Store(told)
     snapshot = store.snapshot()
-    arrays = [number for number in snapshot.record["arrays"] if snapshot.record["arrays"][number][0]]
+    # Kept pixels have checksums of their own, by pieces, some of which nothing leads to any more.
+    arrays = [number for number in (LOD0, COUNT, BEFORE, *snapshot.summed_arrays()) if len(snapshot.rows(number))]
     array = data.draw(st.sampled_from(arrays))
     rows, layout = snapshot.rows(array), snapshot.layout(array)
     byte = data.draw(st.integers(0, rows.nbytes - 1))
@@ -154,7 +155,7 @@ def test_a_flip_in_committed_rows_is_found(told: Path, data: st.DataObject) -> N
     real = damaged.file
     damaged.file = lambda a, c: flipped if (a, c) == (array, chunk) else real(a, c)
     with pytest.raises(DamagedError):
-        damaged.check()
+        damaged.check(rows_of=[array])  # of all of them it takes seconds, in a reader that knows no library for it
 
 
 @pytest.mark.parametrize("change", ["flip", "move", "remove"])
