@@ -6,6 +6,7 @@ Needs `os.fork`.  The child ends without cleaning anything up, as one does that 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 import warnings
@@ -54,6 +55,8 @@ def forked(work: Callable[[], object]) -> int:
     if child == 0:
         status = FAILED
         try:
+            # Whoever sets an alarm here means to die of it; what a test runner does at alarms is the parent's business.
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
             work()
             status = 0
         except BaseException as error:
