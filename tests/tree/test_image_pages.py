@@ -224,7 +224,7 @@ def test_kept_pixels_come_back_and_nothing_else_does(
     packed = pack_pixels(values, mask)
     found, real = unpack_pixels(packed, shape, np.dtype(dtype))
     assert np.array_equal(found, values) and np.array_equal(real, mask)
-    for wrong in (packed[:-1], packed[:-1] + b"?", b"", packed[1:]):
+    for wrong in (packed[:-1], packed[:-1] + bytes([packed[-1] ^ 1]), b"", packed[1:]):
         with pytest.raises(CorruptError):
             unpack_pixels(wrong, shape, np.dtype(dtype))
     with pytest.raises(CorruptError):
