@@ -40,6 +40,11 @@ def test_a_node_of_an_image_is_told_of_as_one(album: Path) -> None:
     assert told["parent"] == "a1/2:0" and len(told["children"]) == 64
 
 
+def test_a_node_of_an_image_stands_for_no_bytes_of_a_text(album: Path) -> None:
+    with mctree.open(album) as tree, tree.snapshot() as snapshot:
+        assert snapshot.node("1:0").provenance() and not snapshot.node("a1/1:0").provenance()
+
+
 @pytest.mark.parametrize("options", [(), ("--level", "0"), ("--region", "100,20,160,80")])
 def test_an_image_is_drawn(album: Path, pixels: np.ndarray, tmp_path: Path, options: tuple[str, ...]) -> None:
     drawn = tmp_path / "drawn.png"

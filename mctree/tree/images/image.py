@@ -24,6 +24,7 @@ from mctree.tree.node import Node
 if TYPE_CHECKING:
     from mctree.tree.documents import Document
     from mctree.tree.gists import GistView
+    from mctree.tree.provenance import Provenance
     from mctree.tree.snapshot import Snapshot
 
 __all__ = ["STATES", "Image", "ImageNode", "State", "image_node_exists"]
@@ -402,6 +403,10 @@ class ImageNode(Node):
     def document(self) -> Document | None:
         """The image's document."""
         return self.image.document
+
+    def provenance(self, limit: int | None = None) -> list[Provenance]:
+        """No bytes of a text: where its pixels came from is said by `image.uri`, `box` and `made_from`."""
+        return []
 
     def gist(self, gist_set: str | None = None) -> NDArray[np.generic] | None:
         """Its gist, or None if it has none in the set (the default set if none is named)."""
