@@ -1,12 +1,12 @@
-"""How do pixels become patches, and patches pixels?
+"""How do pixels become patches?
 
 A picture `[h, w, c]` is cut into patches of 16 × 16 pixels in Z-order, from its upper left corner on.  Where it ends
 within a patch, the rest of the patch holds 0 and a mask says so; patches that hold no pixel at all do not come up.  So
 a picture of any size costs what its pixels cost, and a picture that is one aligned square of an image gives one run
 of the image's patches.
 
-Each row of 16 pixels is moved once, as one piece, in the order of its destination: cutting and joining are one gather
-and one scatter of short rows, and run at about half the speed of a plain copy.
+Each row of 16 pixels is moved once, as one piece, in the order of its destination: cutting is one gather of short rows,
+at about half the speed of a plain copy.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from mctree.errors import UsageError
 from mctree.geometry import PATCH, Raster, intervals, morton
 
-__all__ = ["DTYPES", "Patches", "cut", "join", "real_pixels", "require_patches", "require_picture", "without_masked"]
+__all__ = ["DTYPES", "Patches", "cut", "real_pixels", "require_patches", "require_picture", "without_masked"]
 
 DTYPES: Final = (np.dtype(np.uint8), np.dtype(np.uint16))
 """What pixels can be."""
@@ -69,33 +69,6 @@ def cut(pixels: NDArray[np.generic], mask: NDArray[np.bool_] | None = None) -> P
     else:
         masks = np.broadcast_to(np.True_, (len(index), PATCH, PATCH))
     return Patches(index, _gathered(pixels, index), masks)
-
-
-def join(index: NDArray[np.int64], patches: NDArray[np.generic], height: int, width: int) -> NDArray[np.generic]:
-    """Put patches together into a picture, the inverse of `cut`; where no patch is, pixels are 0.
-
-    Args:
-        index: `int64 [n]`: places in Z-order, in any order, without repeats.
-        patches: `[n, 16, 16, c]`, of any dtype.
-        height: rows of the picture; what patches hold below it is left out.
-        width: columns of the picture; what patches hold beyond it is left out.
-
-    Returns:
-        `[height, width, c]`.
-
-    Raises:
-        UsageError: a patch lies wholly outside the picture, or the arrays do not belong together.
-    """
-    raster = Raster(height, width)
-    if patches.shape[:3] != (len(index), PATCH, PATCH) or patches.ndim != 4:
-        raise UsageError(f"patches must be [{len(index)}, {PATCH}, {PATCH}, channels], not {list(patches.shape)}")
-    if not raster.pixels(0, index).all():
-        raise UsageError(f"a patch lies outside a picture of {width} × {height} pixels")
-    rows, columns = raster.patches
-    channels = patches.shape[3]
-    whole = np.zeros((rows * PATCH * columns, PATCH * channels), patches.dtype)
-    whole[_row_numbers(index, columns)] = patches.reshape(-1, PATCH * channels)
-    return whole.reshape(rows * PATCH, columns * PATCH, channels)[:height, :width]
 
 
 def masks_of(boxes: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -9,8 +9,7 @@ that stays below it is exact in any order.  So sums are exact up to 2**53 / 255 
 5.9 million) and 1.3e11 of uint16 (370,000 square); sums of squares up to 1.3e11 of uint8 and 2**21 = 2.1e6 of uint16
 (all of levels 0 to 4).  Beyond, each addition rounds to 53 bits: a node's sum is off by at most a part of 2**-53 for
 each addition on the way up to it, three for each level, so that at the root of 10**9 × 10**9 pixels, 20 levels above
-the last exact one, a sum errs by less than 1e-14 of itself.  Children are added in their order, one after the other, so
-that a node is the same, to the last bit, whoever adds it up.  Counts are whole numbers below 2**63.
+the last exact one, a sum errs by less than 1e-14 of itself.  Counts are whole numbers below 2**63.
 
 Nothing is assumed about what the channels mean.
 """
@@ -26,12 +25,10 @@ from numpy.typing import NDArray
 from mctree.encoders.patches import real_pixels, require_patches, without_masked
 from mctree.errors import UsageError
 from mctree.geometry import PATCH
-from mctree.geometry.morton import TILE
 
-__all__ = ["Statistics", "merged", "occupancy", "of_patches"]
+__all__ = ["Statistics", "of_patches"]
 
 _PIXELS: Final = PATCH * PATCH
-_TILE: Final = TILE * TILE
 _AT_ONCE: Final = 1 << 18
 """Multiplications of one product: for more of them BLAS libraries wake threads, whose waiting costs far more than they
 give, most of all where another process has the other cores.  So many values also stay in the processor's cache."""
@@ -72,24 +69,6 @@ class Statistics:
     def __len__(self) -> int:
         return len(self.count)
 
-    def __getitem__(self, rows: slice | NDArray[np.integer] | NDArray[np.bool_]) -> Statistics:
-        """Those of some of the nodes."""
-        return Statistics(self.count[rows], self.sum[rows], self.square[rows])
-
-    @staticmethod
-    def concatenated(parts: list[Statistics]) -> Statistics:
-        """Those of all of the nodes, in a row; of at least one part."""
-        return Statistics(
-            np.concatenate([part.count for part in parts]),
-            np.concatenate([part.sum for part in parts]),
-            np.concatenate([part.square for part in parts]),
-        )
-
-    @property
-    def channels(self) -> int:
-        """How many channels."""
-        return int(self.sum.shape[1])
-
     @property
     def mean(self) -> NDArray[np.float64]:
         """The mean of each channel, `float64 [n, c]`: the sum's nearest quotient; 0 where there are no pixels."""
@@ -105,16 +84,6 @@ class Statistics:
         count = np.maximum(self.count, 1).astype(np.float64)[:, None]
         deviation: NDArray[np.float64] = np.sqrt(np.maximum(count * self.square - self.sum * self.sum, 0)) / count
         return deviation
-
-    def weighing(self, count: NDArray[np.int64]) -> Statistics:
-        """The same means and deviations, as of so many pixels: what an overview's pixels say of those they stand for.
-
-        Args:
-            count: `int64 [n]`; where there are no pixels now, there are none afterwards.
-        """
-        count = np.where(self.count > 0, count, 0)
-        factor = (count / np.maximum(self.count, 1))[:, None]
-        return Statistics(count, self.sum * factor, self.square * factor)
 
 
 def of_patches(pixels: NDArray[np.generic], mask: NDArray[np.bool_]) -> Statistics:
@@ -145,56 +114,8 @@ def of_patches(pixels: NDArray[np.generic], mask: NDArray[np.bool_]) -> Statisti
     return Statistics(count, total, square)
 
 
-def merged(statistics: Statistics, fanout: int) -> Statistics:
-    """The statistics of parents.
-
-    Args:
-        statistics: those of all their children, in order, `[n · fanout]`; a child that does not exist has 0 pixels.
-        fanout: the children of one parent: 64 from patches to tiles, 4 above.
-
-    Returns:
-        `[n]`.
-
-    Raises:
-        UsageError: there is no whole number of parents.
-    """
-    if fanout < 1 or len(statistics) % fanout:
-        raise UsageError(f"{len(statistics)} children do not make parents of {fanout} each")
-    return Statistics(
-        statistics.count.reshape(-1, fanout).sum(axis=1),
-        _in_order(statistics.sum, fanout),
-        _in_order(statistics.square, fanout),
-    )
-
-
-def occupancy(count: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """Which patches of tiles have real pixels, as 64 bits a tile: bit `i` for patch `i`, in Z-order.
-
-    Args:
-        count: `int64 [64 · n]`: the real pixels of all patches of the tiles.
-
-    Returns:
-        `uint64 [n]`.
-
-    Raises:
-        UsageError: there is no whole number of tiles.
-    """
-    if count.ndim != 1 or len(count) % _TILE:
-        raise UsageError(f"{list(count.shape)} patches are not tiles of {_TILE} each")
-    return np.packbits(count > 0, bitorder="little").view("<u8").astype(np.uint64)
-
-
 def _by_channel(values: NDArray[np.floating], channels: int, ones: NDArray[np.floating] | None) -> NDArray[np.floating]:
     if ones is not None:
         return values @ ones
     sums: NDArray[np.floating] = values.reshape(len(values), _PIXELS, channels).sum(axis=1)
     return sums
-
-
-def _in_order(values: NDArray[np.float64], fanout: int) -> NDArray[np.float64]:
-    """The sums of runs of rows, each added from the first to the last: `sum` may choose another order."""
-    runs = values.reshape(-1, fanout, values.shape[1])
-    total = runs[:, 0].copy()
-    for child in range(1, fanout):
-        total += runs[:, child]
-    return total

@@ -31,7 +31,6 @@ __all__ = [
     "normalise",
     "overlap",
     "points",
-    "quotients",
     "trim",
     "within",
 ]
@@ -148,17 +147,6 @@ def complement(spans: Intervals, start: int, stop: int) -> Intervals:
     inner = np.clip(spans, start, stop).ravel()
     gaps = np.concatenate(([start], inner, [stop])).reshape(-1, 2)
     return gaps[gaps[:, 0] < gaps[:, 1]]
-
-
-def quotients(spans: Intervals, factor: int) -> Intervals:
-    """`i // factor` of every `i` of the set, each once: the parents of nodes whose level has that fan-out.
-
-    Raises:
-        UsageError: `factor` is below 1.
-    """
-    if factor < 1:
-        raise UsageError(f"the factor of a quotient must be at least 1, not {factor}")
-    return normalise(np.column_stack((spans[:, 0] // factor, -(-spans[:, 1] // factor))))
 
 
 def coarsen(spans: Intervals, limit: int) -> Intervals:

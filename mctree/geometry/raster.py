@@ -14,7 +14,6 @@ Nothing is assumed about which of the pixels are known, nor about what a node ho
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -137,45 +136,6 @@ class Raster:
         side = self.side(level)
         return morton.ranges(x0 // side, y0 // side, -(-x1 // side), -(-y1 // side), limit=limit)
 
-    def ancestors(self, level: int, spans: Intervals) -> Iterator[tuple[int, Intervals]]:
-        """What stands above some nodes, level by level up to the root: (level, the parents), each node once.
-
-        That is what a change of those nodes makes out of date, in the order in which it can be made anew: about a
-        third as many nodes again, for a region of tiles.
-
-        Args:
-            level: that of the nodes.
-            spans: their indices, in the normal form of `intervals`.
-        """
-        for below in range(level, self.root):
-            spans = intervals.quotients(spans, IMAGE.fanout(below))
-            yield below + 1, spans
-
-    def occupancy(self, tile: NDArray[np.int64]) -> NDArray[np.uint64]:
-        """Which patches of tiles exist: bit `i` for patch `i` of the tile's 64, in Z-order.
-
-        Args:
-            tile: `int64 [n]`, indices at level 1.
-
-        Returns:
-            `uint64 [n]`.
-        """
-        boxes = self.boxes(1, tile)
-        columns, rows = (-(-(boxes[:, k + 2] - boxes[:, k]) // PATCH) for k in (0, 1))
-        bits: NDArray[np.uint64] = _COLUMNS[columns] & _ROWS[rows]
-        return bits
-
     @cached_property
     def _sides(self) -> NDArray[np.int64]:
         return np.array([self.side(level) for level in range(self.root + 1)])
-
-
-def _first(axis: int) -> NDArray[np.uint64]:
-    """For n = 0 … 8, the patches of a tile whose coordinate is below n, as bits."""
-    at = morton.decode(np.arange(morton.TILE**2))[axis]
-    bits = np.where(at < np.arange(morton.TILE + 1)[:, None], np.uint64(1) << np.arange(64, dtype=np.uint64), 0)
-    either: NDArray[np.uint64] = np.bitwise_or.reduce(bits.astype(np.uint64), axis=1)
-    return either
-
-
-_COLUMNS, _ROWS = _first(0), _first(1)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
-from mctree.encoders.patches import cut, join, real_pixels
+from mctree.encoders.patches import cut, real_pixels
 from mctree.errors import UsageError
 from mctree.geometry import PATCH, morton
 from tests.encoders.pictures import Picture, pictures
@@ -39,16 +38,6 @@ def test_patches_are_slices_in_z_order(picture: Picture) -> None:
     assert real_pixels(patches.mask).tolist() == patches.mask.sum(axis=(1, 2)).tolist()
 
 
-@given(pictures(), st.randoms(use_true_random=False))
-def test_patches_make_the_picture_again(picture: Picture, random: object) -> None:
-    patches = cut(picture.pixels, picture.mask)
-    height, width, _ = picture.pixels.shape
-    order = np.random.default_rng(height).permutation(len(patches))
-    made = join(patches.index[order], patches.pixels[order], height, width)
-    assert made.dtype == picture.pixels.dtype
-    assert np.array_equal(made, picture.pixels * picture.real[..., None])
-
-
 def test_a_view_is_cut_like_a_copy() -> None:
     pixels = np.arange(64 * 96 * 3, dtype=np.uint16).reshape(64, 96, 3)
     for view in (pixels[:, ::-1], pixels.transpose(1, 0, 2), pixels[..., 1:], pixels[5:50, 7:80]):
@@ -78,11 +67,3 @@ def test_what_is_no_picture(pixels: np.ndarray) -> None:
 def test_what_is_no_mask(mask: np.ndarray) -> None:
     with pytest.raises(UsageError, match="the mask of a picture must be bool"):
         cut(np.zeros((4, 4, 1), np.uint8), mask)
-
-
-def test_patches_that_do_not_fit() -> None:
-    patches = np.zeros((2, 16, 16, 1), np.uint8)
-    with pytest.raises(UsageError, match="lies outside a picture of 20 × 16"):
-        join(np.array([0, 2]), patches, 16, 20)
-    with pytest.raises(UsageError, match="patches must be"):
-        join(np.array([0]), patches, 16, 20)

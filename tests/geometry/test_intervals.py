@@ -132,14 +132,3 @@ def test_what_is_no_interval_is_refused(wrong: object) -> None:
 def test_a_limit_below_one_is_refused() -> None:
     with pytest.raises(UsageError):
         intervals.coarsen(intervals.empty(), 0)
-
-
-@given(POINTS, st.sampled_from([0, 10**15, 2**58]), st.integers(1, 70))
-def test_quotients(points: set[int], base: int, factor: int) -> None:
-    found = intervals.quotients(made(points, base), factor)
-    assert intervals.points(found).tolist() == sorted({(point + base) // factor for point in points})
-
-
-def test_no_quotients_by_nothing() -> None:
-    with pytest.raises(UsageError, match="at least 1"):
-        intervals.quotients(intervals.empty(), 0)

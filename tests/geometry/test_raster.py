@@ -62,27 +62,6 @@ def test_nodes_that_meet_a_box(raster: Raster, data: st.DataObject) -> None:
         assert intervals.points(raster.nodes(level, (x0, y0, x1, y1))).tolist() == nodes[inside].tolist()
 
 
-@given(RASTERS, st.data())
-def test_ancestors_are_each_levels_parents_once(raster: Raster, data: st.DataObject) -> None:
-    level = data.draw(st.integers(0, raster.root))
-    nodes = intervals.points(raster.nodes(level))
-    dirty = set(data.draw(st.lists(st.sampled_from(nodes.tolist()), max_size=9)))
-    spans = intervals.normalise([[node, node + 1] for node in dirty])
-    above = dict(raster.ancestors(level, spans))
-    assert list(above) == list(range(level + 1, raster.root + 1))
-    for at, found in above.items():
-        model = {IMAGE.ancestor(level, node, at) for node in dirty}
-        assert intervals.points(found).tolist() == sorted(model)
-
-
-@given(RASTERS)
-def test_the_patches_that_a_tile_has(raster: Raster) -> None:
-    patches = set(intervals.points(raster.nodes(0)).tolist())
-    tiles = np.arange(raster.extent // 64)
-    for tile, bits in zip(tiles.tolist(), raster.occupancy(tiles).tolist(), strict=True):
-        assert [bits >> i & 1 for i in range(64)] == [int(64 * tile + i in patches) for i in range(64)]
-
-
 @given(WIDE_SIDES, WIDE_SIDES, st.data())
 def test_boxes_of_images_of_any_size(height: int, width: int, data: st.DataObject) -> None:
     raster = Raster(height, width)
@@ -113,8 +92,6 @@ def test_the_largest_image_of_the_design() -> None:
     corner = HUGE - 3, HUGE - 5, HUGE, HUGE
     spans = raster.nodes(0, corner)
     assert intervals.points(spans).tolist() == [morton.encode(62_499_999, 62_499_999)]
-    above = dict(raster.ancestors(0, spans))
-    assert [intervals.measure(nodes) for nodes in above.values()] == [1] * 24
     strip = raster.nodes(1, (0, 0, HUGE, 1), limit=64)
     assert len(strip) <= 64
     assert intervals.measure(intervals.within(strip, 0, morton.encode(7_812_499, 0) + 1)) >= 7_812_500

@@ -84,6 +84,8 @@ def check(image: Image, values: NDArray[Any], mask: NDArray[np.bool_]) -> None:
                 flat = numbers[part].reshape(-1, image.channels)
                 assert [int(value) for value in found.sums[0]] == flat.sum(axis=0).tolist()
                 assert [int(value) for value in found.squares[0]] == (flat**2).sum(axis=0).tolist()
+                deviation = values[part][mask[part]].astype(np.float64).std(axis=0)
+                assert np.allclose(found.deviation[0], deviation, rtol=1e-9, atol=3e-8 * np.iinfo(values.dtype).max)
                 mean = [float(total) / count for total in flat.sum(axis=0)]
                 assert colours.mean[y, x].tolist() == mean, "nearest to the area's mean"
                 patches = np.argwhere(grid[y * wide : (y + 1) * wide, x * wide : (x + 1) * wide])[:, ::-1]

@@ -11,7 +11,6 @@
     tiff            TIFF, BigTIFF, cloud-optimised GeoTIFF
     zarr_source     Zarr and OME-Zarr
     pyramid         tiles numbered by zoom, column and row: PMTiles, MBTiles, folders
-    companions      pictures among other files, and their captions
 
 What reads a kind of file is loaded when one is met, with the libraries that it needs.
 """

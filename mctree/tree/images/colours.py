@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mctree.encoders import statistics
+
 __all__ = ["Colours", "Statistics"]
 
 
@@ -34,13 +36,16 @@ class Statistics:
     @property
     def mean(self) -> NDArray[np.float64]:
         """Mean colour: `float64 [n, c]`."""
-        return self.sums / self.pixels[:, None]
+        return self._of_pixels.mean
 
     @property
     def deviation(self) -> NDArray[np.float64]:
         """Standard deviation of each channel (of the pixels, not of a sample of them): `float64 [n, c]`."""
-        variance: NDArray[np.float64] = self.squares / self.pixels[:, None] - self.mean**2
-        return np.sqrt(np.maximum(variance, 0))
+        return self._of_pixels.std
+
+    @property
+    def _of_pixels(self) -> statistics.Statistics:
+        return statistics.Statistics(self.pixels.astype(np.int64), self.sums, self.squares)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from mctree.errors import NotFoundError, SourceError, UsageError
 from mctree.format.facts import DocumentRecord, GistSetRecord
 from mctree.format.images import ARENA, ARENA_LIMIT, LARGEST_SIDE, ImageRecord
 from mctree.format.keys import Table, u64
-from mctree.geometry import IMAGE, PATCH, morton
+from mctree.geometry import IMAGE, PATCH, Raster, morton
 from mctree.sources.images import Box, ImageSource
 from mctree.storage.rows import distinct
 from mctree.storage.session import Session
@@ -233,8 +233,7 @@ class Painter:
         _check(source)
         within = widened(wishes.region, source)
         raw = source.height * source.width * source.channels * source.dtype.itemsize
-        rows, columns = (-(-side // PATCH) for side in (source.height, source.width))
-        extent = morton.extent(rows, columns)
+        raster = Raster(source.height, source.width)
         record = ImageRecord(
             uri=source.uri,
             fingerprint=source.fingerprint,
@@ -244,7 +243,7 @@ class Painter:
             dtype=np.dtype(source.dtype).name,
             space=ARENA,
             base=0,
-            level=IMAGE.widths.index(extent),
+            level=raster.root,
             kept=raw <= wishes.keep,
             region=(within.x0, within.y0, within.x1, within.y1),
             sets=sets,
@@ -257,12 +256,12 @@ class Painter:
             if replace(found, base=0, done=0) == record:
                 return number, found
             self.forget(name)
-        base = -(-self._numbers["arena"] // extent) * extent
-        if base + extent > ARENA_LIMIT:
+        base = -(-self._numbers["arena"] // raster.extent) * raster.extent
+        if base + raster.extent > ARENA_LIMIT:
             raise UsageError(
                 "no room is left in the arena for an image of this size; compact the tree, or begin another"
             )
-        self._numbers["arena"] = base + extent
+        self._numbers["arena"] = base + raster.extent
         return self._take("document"), replace(record, base=base)
 
     def _canvas(self, record: ImageRecord, sets: Mapping[int, tuple[GistSetRecord, Coder]]) -> _Canvas:

@@ -1,6 +1,6 @@
 """How fast do the coarser levels of an image come to be?
 
-The image lies in memory, and what is made stays there, but with what can only write files.  Before anybody is timed,
+The image lies in memory.  What is made stays there, but with those whose work it is to write.  Before anybody is timed,
 the mean colours that it found of squares of 128 × 128 pixels are compared with those of the pixels.  Each contender
 uses as many threads as it likes.
 """

@@ -1,8 +1,8 @@
 """What makes the coarser levels of an image: NumPy by hand, Pillow, libvips and ome-zarr-py; and the limit, a copy.
 
 All get the same image in memory.  Those that halve a side from level to level make all levels; those that can shrink by
-any factor make the levels that mctree has: 16, 128, 256 … pixels to one.  Only dzsave writes files, since that is what
-it is for.  Values are of uint8, so that each of these rounds once for each level; mctree does not round.
+any factor make the levels that mctree has: 16, 128, 256 … pixels to one.  Only dzsave writes files, as mctree does.
+Values are of uint8, so that each of these rounds once for each level; mctree does not round.
 """
 
 from __future__ import annotations
