@@ -48,7 +48,7 @@ class SnapshotGround(Ground):
         self.identity = snapshot.store.identity
         self.commit = snapshot.commit
         self.world = snapshot.world.geometry if until is None else _before(snapshot.world.geometry, until)
-        places = snapshot.places.grafts
+        places = snapshot.gallery.places.grafts
         if until is not None:
             places = places[places["block"] < until // BLOCK]
         root = places["level"].astype(np.int64)

@@ -135,6 +135,16 @@ class Commit:
     next: Mapping[str, int] = field(default_factory=lambda: {"document": 1, "array": 0, "gist_set": 1, "link": 1})
     tables: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
+    @property
+    def grafts(self) -> int:
+        """Images grafted so far, dead ones included."""
+        return self.next.get("graft", 0)
+
+    @property
+    def arena(self) -> int:
+        """Positions of the arena that were given to images."""
+        return self.next.get("arena", 0)
+
     def holding(self, arrays: Mapping[int, ArrayState], tables: Mapping[str, tuple[int, int]]) -> Commit:
         """The same commit with other arrays and tables."""
         return Commit(

@@ -57,13 +57,13 @@ def _image(snapshot: Snapshot, image: Image) -> Iterator[str]:
         f"{image.channels} {record.dtype} at {image.base} root {image.root} kept {record.kept} region {record.region}"
     )
     names = [view.name for view in snapshot.gist_sets()]
-    arrays = snapshot.statistics_arrays(image.channels)
+    arrays = snapshot.gallery.statistics_arrays(image.channels)
     for level in range(image.root + 1):
         first = image.first(level)
         stop = first + IMAGE.width(image.root) // IMAGE.width(level)
         parts: list[list[bytes]] = [[] for _ in range(3 + len(names))]
         nodes = 0
-        for pages in snapshot.pages.pages(arrays[level], first, stop):
+        for pages in snapshot.gallery.pages.pages(arrays[level], first, stop):
             numbers = pages["page"].astype(np.int64)
             index = set_bits(numbers, np.ascontiguousarray(pages["present"]))
             index = index[(index >= first) & (index < stop)]

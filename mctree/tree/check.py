@@ -184,7 +184,7 @@ def _rows_by_now(snapshot: Snapshot, array: int) -> int:
 def _blocks(snapshot: Snapshot, looks: _Looks) -> Iterator[Problem]:
     """LOD0 rows and counts against block records."""
     layouts = [snapshot.layout(number) for number in (LOD0, COUNT, BEFORE)]
-    images = snapshot.places.placed["block"].astype(np.int64)
+    images = snapshot.gallery.places.placed["block"].astype(np.int64)
     before = 0
     for first in range(0, snapshot.blocks, _BLOCKS_AT_ONCE):
         stop = min(first + _BLOCKS_AT_ONCE, snapshot.blocks)

@@ -133,7 +133,7 @@ class GistView:
     @cached_property
     def slots(self) -> Slots:
         """The images of the timeline, as this set sees them."""
-        return slots(self.record, self._snapshot.places.grafts, self._snapshot.pages.find)
+        return slots(self.record, self._snapshot.gallery.places.grafts, self._snapshot.gallery.pages.find)
 
     @cached_property
     def world(self) -> World:
@@ -158,7 +158,7 @@ class GistView:
         if space:
             if level >= len(self.record.images):
                 return np.ones(len(index), np.bool_)
-            return ~self._snapshot.pages.find(self.record.images[level], index).present
+            return ~self._snapshot.gallery.pages.find(self.record.images[level], index).present
         lacking = index >= self.rows(level)
         lacking[~lacking] = self.absent(level, index[~lacking])
         return lacking

@@ -88,8 +88,8 @@ def _group(snapshot: Snapshot, array: int, group: int, table: Table | bytes) -> 
     level = image_arrays(snapshot)[array][0] if table == Table.PAGES else 1
     nodes = NODES_PER_GROUP if table == Table.PAGES else NODES_PER_PAGE
     width = IMAGE.width(level)
-    starts = snapshot.places.grafts["base"].astype(np.int64)
-    stops = starts + np.array(IMAGE.widths, np.int64)[snapshot.places.grafts["level"]]
+    starts = snapshot.gallery.places.grafts["base"].astype(np.int64)
+    stops = starts + np.array(IMAGE.widths, np.int64)[snapshot.gallery.places.grafts["level"]]
     first, stop = group * nodes * width, (group + 1) * nodes * width
     meeting = np.flatnonzero((starts < stop) & (stops > first))
     index = max(first, int(starts[meeting].min())) // width if len(meeting) else first // width

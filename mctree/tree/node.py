@@ -75,7 +75,7 @@ class Node:
         """The nodes below it that exist, in order."""
         if self.level == 0:
             return []
-        if self.level == 1 and (image := self._snapshot.places.at_block(self.index)) is not None:
+        if self.level == 1 and (image := self._snapshot.gallery.places.at_block(self.index)) is not None:
             level = int(image["level"])
             root = Address(int(image["space"]), level, int(image["base"]) // IMAGE.width(level))
             return self._snapshot.node(root).children

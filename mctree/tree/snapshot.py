@@ -22,8 +22,7 @@ from mctree.format.facts import ArrayState, Commit, DocumentRecord, Stamp
 from mctree.format.images import ARENA
 from mctree.format.keys import Table, u64
 from mctree.format.records import BLOCK
-from mctree.format.values import unpack
-from mctree.geometry import TEXT, Address, Cut, cover, intervals
+from mctree.geometry import TEXT, Address, Cut, cover
 from mctree.storage.index import Reading
 from mctree.storage.store import Store
 from mctree.tree.arguments import as_address, as_integer
@@ -32,11 +31,8 @@ from mctree.tree.codecs import decoded
 from mctree.tree.documents import Document
 from mctree.tree.gists import GistView, default_set, gist_set_named, gist_sets
 from mctree.tree.images.arena import Arena
-from mctree.tree.images.book import UNFINISHED, unfinished
-from mctree.tree.images.families import pixels_array, read_statistics
+from mctree.tree.images.gallery import Gallery
 from mctree.tree.images.image import Image, ImageNode, image_node_exists
-from mctree.tree.images.pages import PageReader
-from mctree.tree.images.places import GraftLog, Places
 from mctree.tree.links import Link, all_links, links_in
 from mctree.tree.moments import Moments
 from mctree.tree.node import Node
@@ -71,9 +67,7 @@ class Snapshot:
         self._store = store
         self._held = self._leased = True
         self._world: TimelineWorld | None = None
-        self._places: Places | None = None
-        self._arena: Arena | None = None
-        self._pages: PageReader | None = None
+        self._gallery: Gallery | None = None
         self._rows: dict[int, Rows] = {}
 
     def __repr__(self) -> str:
@@ -163,12 +157,9 @@ class Snapshot:
         """What exists, for geometry and counting."""
         store = self.store
         if self._world is None:
-            deaths = self.tree.deaths(store, self.commit)
-            placed = GraftLog.of(store).until(store, self.grafts_count)
-            alive = ~intervals.contains(deaths.intervals, placed["block"].astype(np.int64) * BLOCK)
-            self._places = Places(placed, alive)
+            deaths, images = self.tree.deaths(store, self.commit), self.gallery.places.blocks
             self._world = TimelineWorld(
-                self.blocks, deaths, self.rows(BEFORE), self.rows(COUNT), Moments.of(store), self._places.blocks
+                self.blocks, deaths, self.rows(BEFORE), self.rows(COUNT), Moments.of(store), images
             )
         return self._world
 
@@ -385,7 +376,7 @@ class Snapshot:
 
     def images(self) -> Iterator[Image]:
         """All live images, in the order of the timeline."""
-        for graft in self.places.grafts:
+        for graft in self.gallery.places.grafts:
             yield Image(self, graft)
 
     def image(self, which: int | bytes | str) -> Image:
@@ -395,61 +386,23 @@ class Snapshot:
             NotFoundError: there is none at this commit.
         """
         number = find_document(self, which)[0]
-        graft = self.places.of_document(number)
+        graft = self.gallery.places.of_document(number)
         if graft is None:
             raise NotFoundError(f"document {number} is no image")
         return Image(self, graft)
 
     @property
-    def places(self) -> Places:
-        """Where images lie, on the timeline and in the arena."""
-        if self._places is None:
-            _made = self.world
-        assert self._places is not None, "the world was made with them"
-        return self._places
-
-    @property
-    def grafts_count(self) -> int:
-        """Images grafted so far, dead ones included."""
-        return self._record.next.get("graft", 0)
+    def gallery(self) -> Gallery:
+        """What is known of images: where they lie, and in which arrays."""
+        store = self.store
+        if self._gallery is None:
+            self._gallery = Gallery(store, self._record, self.tree.deaths(store, self.commit))
+        return self._gallery
 
     @property
     def arena(self) -> Arena:
         """What exists of the arena in which all images lie, for geometry and counting."""
-        if self._arena is None:
-            channels = set(self.places.grafts["channels"].tolist())
-            statistics = {count: self.statistics_arrays(count) for count in sorted(channels)}
-            rows = {array: self.rows(array) for arrays in statistics.values() for array in arrays[1:]}
-            positions = self._record.next.get("arena", 0)
-            self._arena = Arena(self.places, self.pages, positions, statistics, rows)
-        return self._arena
-
-    @property
-    def pages(self) -> PageReader:
-        """Which nodes of images exist, and where their rows lie."""
-        store, commit = self.store, self.commit
-        if self._pages is None:
-            # It must not refer to the snapshot, whose lease goes when nobody refers to it any more.
-            held = None if store.leases.writable else commit
-            self._pages = PageReader(lambda: store.reading(held), commit)
-        return self._pages
-
-    @property
-    def pixels_array(self) -> int | None:
-        """The array of kept pixels, if there is one."""
-        with self.reading() as index:
-            return pixels_array(index, self.commit)
-
-    def statistics_arrays(self, channels: int) -> tuple[int, ...]:
-        """The arrays of statistics of images with so many channels, from LOD0 on."""
-        with self.reading() as index:
-            return read_statistics(index, self.commit, channels)
-
-    def unfinished_images(self) -> dict[bytes, int]:
-        """Images whose ingest was begun and is not finished: their numbers, by name."""
-        with self.reading() as index:
-            payload = index.version(Table.SETTING, UNFINISHED, self.commit)
-        return {} if payload is None else unfinished(unpack(payload, "the setting of unfinished images"))
+        return self.gallery.arena(self.rows)
 
     # Within the room
 
@@ -488,8 +441,7 @@ class Snapshot:
 
     def _forget(self) -> None:
         """What was read of another commit, or through another store, is not this one's."""
-        self._world = self._places = self._arena = None
-        self._pages = None
+        self._world = self._gallery = None
         self._rows.clear()
 
     def _check_range(self, start: int, stop: int) -> None:
@@ -499,7 +451,7 @@ class Snapshot:
             )
 
     def _check_space(self, address: Address) -> None:
-        if address.space > (ARENA if self.grafts_count else 0):
+        if address.space > (ARENA if self._record.grafts else 0):
             raise NotFoundError(f"node {address} lies in space {address.space}, which this store does not have")
 
 

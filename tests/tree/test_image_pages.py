@@ -94,8 +94,8 @@ class Pages(RuleBasedStateMachine):
     def teardown(self) -> None:
         for snapshot, rows in getattr(self, "held", []):
             every = np.array(sorted(rows), np.int64)
-            if snapshot.statistics_arrays(1):
-                found = snapshot.pages.find(self.array, every)
+            if snapshot.gallery.statistics_arrays(1):
+                found = snapshot.gallery.pages.find(self.array, every)
                 assert snapshot.rows(self.array).gather(found.row)[:, 0].tolist() == [
                     rows[node] for node in every.tolist()
                 ]

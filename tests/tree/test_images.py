@@ -214,7 +214,7 @@ def test_a_change_costs_what_is_above_it(tree: mctree.Tree) -> None:
         writer.add_image("picture", pixels(2048, 2048))
     with tree.writer() as writer:
         image = writer.snapshot.image("picture")
-        arrays = writer.snapshot.statistics_arrays(3)
+        arrays = writer.snapshot.gallery.statistics_arrays(3)
         before = [writer.snapshot.state(array).rows for array in arrays]
         assert before[:3] == [128 * 128, 16 * 16, 8 * 8]
         writer.change_image("picture", pixels(10, 10, seed=1), Box(300, 300, 310, 310))
@@ -294,7 +294,7 @@ def test_an_ingest_that_is_killed_goes_on_where_it_was(tmp_path: Path, access: s
             assert_whole(tree)
             with tree.snapshot() as snapshot:
                 assert not list(snapshot.images()) or told(tree) == expected
-                done.add(len(snapshot.unfinished_images()))
+                done.add(len(snapshot.gallery.unfinished()))
     assert kills >= 2
     assert 1 in done, "it was killed in the middle at least once"
     Source.reads.clear()
@@ -327,7 +327,7 @@ def test_a_source_that_fails_leaves_nothing_behind(tree: mctree.Tree) -> None:
         writer.add_image("torn", pixels(100, 2000))
     with tree.snapshot() as snapshot:
         assert [image.name for image in snapshot.images()] == ["fine", "torn"]
-        assert not snapshot.unfinished_images()
+        assert not snapshot.gallery.unfinished()
     assert before != told(tree)
 
 
@@ -359,7 +359,7 @@ def test_what_a_change_made_stale_is_made_again(tmp_path: Path) -> None:
             image = snapshot.image("picture")
             array = snapshot.gists("eyes").record.images[1]
             tiles = image.first(1) + np.arange(16)
-            assert np.flatnonzero(snapshot.pages.find(array, tiles).stale).tolist() == [0]
+            assert np.flatnonzero(snapshot.gallery.pages.find(array, tiles).stale).tolist() == [0]
     with mctree.open(tmp_path / "t.mctree", encoders=[JOINT, EYES, WORDS]) as tree:
         tree.refresh_gists("eyes")
         tree.build_gists(JOINT, "joint")
@@ -414,7 +414,7 @@ def test_compaction_and_backup_keep_what_lives(tree: mctree.Tree, tmp_path: Path
         image = writer.snapshot.image("c")
         writer.link(image.spans(Box(0, 0, 5, 5))[0], (32, 64), kind="caption", spaces=(1, 0))
     with tree.snapshot() as snapshot:
-        rows = [snapshot.state(array).rows for array in snapshot.statistics_arrays(3)]
+        rows = [snapshot.state(array).rows for array in snapshot.gallery.statistics_arrays(3)]
         images = [line for line in dump(snapshot) if line.startswith(("  ", "image"))]
         at = snapshot.image("c").base
         assert [link.kind for link in snapshot.links(at + 3, at + 4, space=1)] == ["caption"]
@@ -424,7 +424,7 @@ def test_compaction_and_backup_keep_what_lives(tree: mctree.Tree, tmp_path: Path
         assert told(copy) == lines
     tree.compact()
     with tree.snapshot() as snapshot:
-        assert snapshot.state(snapshot.statistics_arrays(3)[0]).rows < rows[0]
+        assert snapshot.state(snapshot.gallery.statistics_arrays(3)[0]).rows < rows[0]
         found = [line for line in dump(snapshot) if line.startswith(("  ", "image"))]
         names = [[line.split(" block ")[0] for line in lines if line.startswith("image")] for lines in (images, found)]
         assert names[0] == names[1] and len(names[0]) == 3
@@ -491,7 +491,7 @@ def test_a_gigantic_image_costs_what_is_covered(tmp_path: Path) -> None:
             while above.parent is not None:
                 above, steps = above.parent, steps + 1
             assert steps == 23 and len(above.children) == 2
-            rows = [snapshot.state(array).rows for array in snapshot.statistics_arrays(3)]
+            rows = [snapshot.state(array).rows for array in snapshot.gallery.statistics_arrays(3)]
             assert rows[0] == 3 * 512 + 4 and sum(rows[1:]) <= 3 * 8 + 1 + 3 * 24
 
 

@@ -13,6 +13,7 @@ painting    what a writer does to add an image, and to change a part of one
 covering    how a gist set comes to cover images that were there before it
 slots       images on the timeline, as a gist set sees them
 arena       what exists of the arena, for whole arrays of nodes
+gallery     what one commit knows of images
 colours     what nodes look like
 image       what a user holds: an image, its nodes and pixels
 view        an image as other tools can show it

@@ -48,7 +48,7 @@ class ArenaExtents:
 
 
 class Arena:
-    """The arena as one snapshot sees it; made by `Snapshot.arena`.
+    """The arena as one snapshot sees it; made by `Gallery.arena`.
 
     Args:
         places: its images.

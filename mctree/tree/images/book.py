@@ -107,7 +107,7 @@ class Book:
         """The arrays of statistics of images with so many channels."""
         family = self._statistics.get(channels)
         if family is None:
-            numbers = self._snapshot.statistics_arrays(channels)
+            numbers = self._snapshot.gallery.statistics_arrays(channels)
             family = self._statistics[channels] = statistics_family(channels, numbers, self._chunk_bytes)
         return family
 
@@ -206,7 +206,7 @@ class Book:
     def slots(self, number: int, record: GistSetRecord) -> Slots:
         """The images of the timeline, those that are about to be grafted among them, as a gist set sees them."""
         new = np.array(self.grafts, GRAFT_DTYPE)
-        grafts = np.concatenate([self._snapshot.places.grafts, new])
+        grafts = np.concatenate([self._snapshot.gallery.places.grafts, new])
         gone = [document for document, state in self.records.items() if state is None]
         grafts = grafts[~np.isin(grafts["document"], np.array(gone, np.uint64))] if gone else grafts
         return slots(replace(record, images=tuple(self.gists(number, record).numbers)), grafts, self.find)
@@ -285,7 +285,7 @@ class Book:
 
     def _heap(self) -> Family:
         if self._pixels is None:
-            array = self._snapshot.pixels_array
+            array = self._snapshot.gallery.pixels_array
             layout = pixels_layout(self._chunk_bytes)
             self._pixels = Family([] if array is None else [array], lambda _: layout)
         return self._pixels
@@ -314,7 +314,7 @@ class Book:
         return {number: tuple(family.numbers) for number, family in self._gists.items() if family.added}
 
     def _put_grafts(self, index: Writing) -> None:
-        page, offset = divmod(self._snapshot.grafts_count, GRAFTS_PER_PAGE)
+        page, offset = divmod(self._snapshot.record.grafts, GRAFTS_PER_PAGE)
         if not self.grafts:
             return
         before = (index.get(graft_page_key(page)) or b"")[: offset * GRAFT_DTYPE.itemsize]

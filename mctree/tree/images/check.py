@@ -75,9 +75,9 @@ def at_image_node(snapshot: Snapshot, level: int, index: int, what: str, kind: s
     address = Address(ARENA, level, index)
     where, source = f"node {address}", None
     try:
-        at = int(snapshot.places.at(np.array([index * IMAGE.width(level)]))[0])
+        at = int(snapshot.gallery.places.at(np.array([index * IMAGE.width(level)]))[0])
         if at >= 0:
-            graft = snapshot.places.grafts[at]
+            graft = snapshot.gallery.places.grafts[at]
             source = _name(snapshot, int(graft["document"]))
             raster = Raster(int(graft["height"]), int(graft["width"]))
             first = int(graft["base"]) // IMAGE.width(level)
@@ -101,13 +101,13 @@ def _sets(index: Reading) -> list[GistSetRecord]:
 
 def _records(snapshot: Snapshot) -> Iterator[Problem]:
     """Grafts against blocks, documents and records of images."""
-    placed = snapshot.places.placed
+    placed = snapshot.gallery.places.placed
     blocks = placed["block"].astype(np.int64)
     owners = snapshot.documents_of(blocks)
     for wrong in np.flatnonzero(owners != placed["document"].astype(np.int64)).tolist():
         what = f"is the block of image {placed['document'][wrong]}, but belongs to document {owners[wrong]}"
         yield Problem(f"node {Address(0, 1, int(blocks[wrong]))}", what, "image", Address(0, 1, int(blocks[wrong])))
-    for graft in snapshot.places.grafts:
+    for graft in snapshot.gallery.places.grafts:
         number = int(graft["document"])
         where, name = f"image {number}", _name(snapshot, number)
         try:
@@ -207,14 +207,14 @@ def _pieces(snapshot: Snapshot) -> Iterator[Problem]:
 
 def _structure(snapshot: Snapshot, image: Image) -> Iterator[Problem]:
     """Each level of a live image against the one below: a node exists if a child does, and counts their pixels."""
-    arrays = snapshot.statistics_arrays(image.channels)
+    arrays = snapshot.gallery.statistics_arrays(image.channels)
     if len(arrays) <= image.root or not image.find(image.root, np.array([image.first(image.root)])).present[0]:
         yield Problem(f"image {image.id}", "has no root", "image", source=_name(snapshot, image.id))
         return
     for level in range(1, image.root + 1):
         fanout = IMAGE.fanout(level - 1)
         first, stop = image.first(level), image.first(level) + IMAGE.width(image.root) // IMAGE.width(level)
-        for pages in snapshot.pages.pages(arrays[level], first, stop):
+        for pages in snapshot.gallery.pages.pages(arrays[level], first, stop):
             nodes = set_bits(pages["page"].astype(np.int64), np.ascontiguousarray(pages["present"]))
             nodes = nodes[(nodes >= first) & (nodes < stop)]
             below = image.find(level - 1, (nodes[:, None] * fanout + np.arange(fanout)).reshape(-1))

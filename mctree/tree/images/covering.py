@@ -56,7 +56,7 @@ def cover(book: Book, snapshot: Snapshot, number: int, coder: Coder, budget: int
 
 def _lacking(book: Book, snapshot: Snapshot, family: Family, coder: Coder) -> NDArray[np.void]:
     """The images whose root has no gist in a set, or one that is out of date."""
-    grafts: NDArray[np.void] = snapshot.places.grafts
+    grafts: NDArray[np.void] = snapshot.gallery.places.grafts
     grafts = grafts[grafts["channels"] == coder.encoder.channels]
     lacking = np.ones(len(grafts), np.bool_)
     for level in sorted(set(grafts["level"].tolist())):

@@ -153,7 +153,7 @@ class Image:
         first, arrays = self.first(level), self._statistics
         if level >= len(arrays):
             raise CorruptError(f"the statistics of image {self.id} have no level {level}; run `mctree verify`")
-        found = self._snapshot.pages.find(arrays[level], index)
+        found = self._snapshot.gallery.pages.find(arrays[level], index)
         inside = (index >= first) & (index < first + IMAGE.width(self.root) // IMAGE.width(level))
         if inside.all():
             return found
@@ -291,7 +291,7 @@ class Image:
         found = np.zeros((len(index), view.dim), view.record.dtype)
         if level >= len(arrays):
             return found, np.zeros(len(index), np.bool_)
-        located = self._snapshot.pages.find(arrays[level], index)
+        located = self._snapshot.gallery.pages.find(arrays[level], index)
         there = located.present & self.find(level, index).present
         if there.any():
             found[there] = self._snapshot.rows(arrays[level]).gather(located.row[there])
@@ -303,7 +303,7 @@ class Image:
 
     @cached_property
     def _statistics(self) -> tuple[int, ...]:
-        return self._snapshot.statistics_arrays(self.channels)
+        return self._snapshot.gallery.statistics_arrays(self.channels)
 
 
 def _image_at(snapshot: Snapshot, address: Address) -> Image | None:
@@ -311,10 +311,10 @@ def _image_at(snapshot: Snapshot, address: Address) -> Image | None:
     if address.level > IMAGE.max_level:
         return None
     start = address.index * IMAGE.width(address.level)
-    which = int(snapshot.places.at(np.array([start]))[0])
+    which = int(snapshot.gallery.places.at(np.array([start]))[0])
     if which < 0:
         return None
-    image = Image(snapshot, snapshot.places.grafts[which])
+    image = Image(snapshot, snapshot.gallery.places.grafts[which])
     return image if address.level <= image.root else None
 
 

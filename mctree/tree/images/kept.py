@@ -40,7 +40,7 @@ def read_piece(
     Raises:
         CorruptError: they are not what was committed.
     """
-    array = snapshot.pixels_array
+    array = snapshot.gallery.pixels_array
     if array is None:
         return None
     pieces = read_pieces(snapshot, array, tile // NODES_PER_PAGE)

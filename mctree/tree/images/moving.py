@@ -49,23 +49,24 @@ def copy_images(snapshot: Snapshot, writer: Writer, block: Callable[[int], int])
     """
     book = writer.painter.book
     waiting = 0
-    for graft in snapshot.places.grafts:
+    for graft in snapshot.gallery.places.grafts:
         writer.painter.adopt(Image(snapshot, graft).record, graft, block(int(graft["block"])))
     with snapshot.reading() as index:
         sets = gist_sets(index, snapshot.commit)
     families = [
-        (snapshot.statistics_arrays(channels), book.statistics(channels)) for channels in range(1, _MOST_CHANNELS + 1)
+        (snapshot.gallery.statistics_arrays(channels), book.statistics(channels))
+        for channels in range(1, _MOST_CHANNELS + 1)
     ]
     families += [(record.images, book.gists(number, replace(record, images=()))) for number, record in sets.items()]
     for arrays, family in families:
         for level, array in enumerate(arrays):
-            for pages in snapshot.pages.pages(array, 0, IMAGE.capacity(level)):
+            for pages in snapshot.gallery.pages.pages(array, 0, IMAGE.capacity(level)):
                 waiting += _copy_group(snapshot, book, family, level, array, pages)
                 if waiting >= _ROWS_AT_ONCE:
                     writer.commit(gists=False)
                     waiting = 0
-    if snapshot.pixels_array is not None:
-        _copy_pieces(snapshot, writer, snapshot.pixels_array)
+    if snapshot.gallery.pixels_array is not None:
+        _copy_pieces(snapshot, writer, snapshot.gallery.pixels_array)
     writer.commit(gists=False)
 
 
@@ -76,7 +77,7 @@ def _copy_group(snapshot: Snapshot, book: Book, family: Family, level: int, arra
     empty = _living(snapshot, level, set_bits(numbers, np.ascontiguousarray(pages["empty"])))
     target = book.array(family, level)
     if len(index) or len(empty):
-        found = snapshot.pages.find(array, index)
+        found = snapshot.gallery.pages.find(array, index)
         rows = intact_rows(snapshot, array, found.row)
         book.put(target, index, rows, empty, overview=found.overview)
         if found.stale.any():
@@ -86,7 +87,7 @@ def _copy_group(snapshot: Snapshot, book: Book, family: Family, level: int, arra
 
 def _living(snapshot: Snapshot, level: int, index: NDArray[np.int64]) -> NDArray[np.int64]:
     """Those of some nodes of a level that belong to an image that lives."""
-    return index[snapshot.places.at(index * IMAGE.width(level)) >= 0] if len(index) else index
+    return index[snapshot.gallery.places.at(index * IMAGE.width(level)) >= 0] if len(index) else index
 
 
 def _copy_pieces(snapshot: Snapshot, writer: Writer, array: int) -> None:

@@ -158,7 +158,7 @@ class Painter:
             UsageError: the source has another size or type, or the region lies outside.
         """
         number = self._opened.number(which)
-        graft = self._snapshot.places.of_document(number)
+        graft = self._snapshot.gallery.places.of_document(number)
         if graft is None or number in self.book.records:
             raise UsageError(f"document {number} is no image, or not as it was committed; commit before changing it")
         record = self._known(number)
@@ -304,7 +304,7 @@ class Painter:
         """Images whose ingest was begun, by name."""
         if self.book.unfinished is not None:
             return self.book.unfinished
-        return self._snapshot.unfinished_images()
+        return self._snapshot.gallery.unfinished()
 
     def _known(self, number: int) -> ImageRecord:
         """The record of an image, committed or about to be.

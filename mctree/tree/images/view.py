@@ -97,7 +97,7 @@ def _there(snapshot: Snapshot, image: Image, level: int, step: int) -> Iterator[
         return
     first = image.first(above)
     stop = first + IMAGE.width(image.root) // IMAGE.width(above)
-    for pages in snapshot.pages.pages(snapshot.statistics_arrays(image.channels)[above], first, stop):
+    for pages in snapshot.gallery.pages.pages(snapshot.gallery.statistics_arrays(image.channels)[above], first, stop):
         nodes = set_bits(pages["page"].astype(np.int64), np.ascontiguousarray(pages["present"]))
         x, y = morton.decode(nodes[(nodes >= first) & (nodes < stop)] - first)
         yield from zip(y.tolist(), x.tolist(), strict=True)
