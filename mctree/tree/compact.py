@@ -79,7 +79,7 @@ def compact(tree: Tree, *, progress: Progress | None = None) -> None:
                 _copy_stamps(snapshot, writer)
                 _copy_sets(snapshot, writer)
                 copy_images(snapshot, writer, moved.block)
-                writer.finish_epoch()
+                writer.next.finish_epoch()
                 # The new epoch's lock is still held: nobody writes to it before it stands in its place.
                 replace_epoch(snapshot.store)
         except BaseException:
@@ -101,10 +101,10 @@ def _copy_blocks(snapshot: Snapshot, writer: Writer, progress: Progress | None) 
     old_starts, new_starts, lengths = [], [], []
     for number, block in last.items():
         if block < 0:
-            finisher.finish(writer.adopt(snapshot.document(number).record, number))
+            finisher.finish(writer.next.adopt(snapshot.document(number).record, number))
     for block, blocks, number in sorted(runs):
         if number not in opened:
-            opened[number] = writer.adopt(snapshot.document(number).record, number)
+            opened[number] = writer.next.adopt(snapshot.document(number).record, number)
         for first in range(block, block + blocks, _BLOCKS_AT_ONCE):
             n = min(_BLOCKS_AT_ONCE, block + blocks - first)
             tokens, records = intact_blocks(snapshot, first, first + n, snapshot.world.geometry)
@@ -155,13 +155,13 @@ def _copy_links(snapshot: Snapshot, writer: Writer, moved: _Moved) -> None:
             if span is not None:
                 spans.append((space, *span))
         if len(spans) == 2:
-            writer.put_link(link.id, LinkRecord(spans[0], spans[1], link.kind, link.score))
+            writer.next.put_link(link.id, LinkRecord(spans[0], spans[1], link.kind, link.score))
 
 
 def _copy_stamps(snapshot: Snapshot, writer: Writer) -> None:
     with snapshot.reading() as index:
         for digest, payload in index.scan(Table.STAMP):
-            writer.put_stamp(digest, payload)
+            writer.next.put_stamp(digest, payload)
 
 
 def _copy_sets(snapshot: Snapshot, writer: Writer) -> None:
@@ -171,11 +171,11 @@ def _copy_sets(snapshot: Snapshot, writer: Writer) -> None:
     for digest, data in blobs.items():
         if data is None:
             raise CorruptError(f"the encoder {digest.hex()[:12]} of a gist set is missing; run `mctree verify`")
-        writer.put_blob(digest, data)
+        writer.next.put_blob(digest, data)
     for number, record in sets.items():
-        writer.put_set(number, replace(record, levels=(), images=()))
+        writer.next.put_set(number, replace(record, levels=(), images=()))
     if chosen in sets:
-        writer.put_setting(DEFAULT_SET, _setting(snapshot, DEFAULT_SET))
+        writer.next.put_setting(DEFAULT_SET, _setting(snapshot, DEFAULT_SET))
     writer.commit(gists=False)
 
 

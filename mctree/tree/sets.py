@@ -103,24 +103,24 @@ def build_gists(
         with closing(tree.writer()) as writer:
             if number is None:
                 number = _find_or_begin(writer, encoder, name, dtype)
-            images = "image" in encoder.modalities and writer.cover_images(number, _BATCH_IMAGE_BLOCKS)
+            images = "image" in encoder.modalities and writer.next.cover_images(number, _BATCH_IMAGE_BLOCKS)
             if images or "text" not in encoder.modalities:
                 # What is above an image's block is made of its root's gist: images come first.
                 if default and not images:
-                    writer.put_setting(DEFAULT_SET, u32.pack(number))
+                    writer.next.put_setting(DEFAULT_SET, u32.pack(number))
                 writer.commit(gists=False)
                 if images:
                     continue
                 return made
             blocks = writer.snapshot.blocks
-            builder = writer.builder(number)
+            builder = writer.next.builder(number)
             if builder is None:
                 raise NotFoundError(f"gist set {name!r} was dropped while it was built; build it again")
             before = builder.blocks
-            after = writer.advance(number, before + _BATCH_BLOCKS)
+            after = writer.next.advance(number, before + _BATCH_BLOCKS)
             chosen = _default(writer)
             if (chosen is None and default is not False) or (default and after == blocks and chosen != number):
-                writer.put_setting(DEFAULT_SET, u32.pack(number))
+                writer.next.put_setting(DEFAULT_SET, u32.pack(number))
             writer.commit(gists=False)
         made += after - before
         if progress is not None:
@@ -138,7 +138,7 @@ def begin_gists(writer: Writer, encoder: Encoder, name: str) -> None:
     checked_set_name(name)
     writer.tree.add_encoder(encoder)
     number = _find_or_begin(writer, encoder, name, "float16")
-    writer.put_setting(DEFAULT_SET, u32.pack(number))
+    writer.next.put_setting(DEFAULT_SET, u32.pack(number))
     writer.commit(gists=False)
 
 
@@ -149,7 +149,7 @@ def set_default_gists(tree: Tree, name: str) -> None:
         NotFoundError: there is no such set.
     """
     with closing(tree.writer()) as writer:
-        writer.put_setting(DEFAULT_SET, u32.pack(writer.snapshot.gists(name).number))
+        writer.next.put_setting(DEFAULT_SET, u32.pack(writer.snapshot.gists(name).number))
         writer.commit(gists=False)
 
 
@@ -161,9 +161,9 @@ def drop_gists(tree: Tree, name: str) -> None:
     """
     with closing(tree.writer()) as writer:
         number = writer.snapshot.gists(name).number
-        writer.put_set(number, None)
+        writer.next.put_set(number, None)
         if _default(writer) == number:
-            writer.put_setting(DEFAULT_SET, b"")
+            writer.next.put_setting(DEFAULT_SET, b"")
         writer.commit(gists=False)
 
 
@@ -189,7 +189,7 @@ def refresh_gists(tree: Tree, name: str | None = None, *, progress: Progress | N
             view = writer.snapshot.gists(name)
             since = writer.snapshot.record.refreshed.get(view.number, 0)
             if "text" not in view.record.modalities:
-                waiting_images = writer.cover_images(view.number, _BATCH_IMAGE_BLOCKS)
+                waiting_images = writer.next.cover_images(view.number, _BATCH_IMAGE_BLOCKS)
                 writer.commit(gists=False)
                 if waiting_images:
                     continue
@@ -201,7 +201,7 @@ def refresh_gists(tree: Tree, name: str | None = None, *, progress: Progress | N
             until = int(by_commit["commit"][min(_RUNS_AT_ONCE, len(by_commit)) - 1])
             batch = by_commit[by_commit["commit"] <= until]
             made += _refresh(writer, view, batch)
-            writer.refreshed(view.number, until)
+            writer.next.refreshed(view.number, until)
             writer.commit(gists=False)
         if progress is not None:
             progress(len(batch), len(waiting))
@@ -210,7 +210,7 @@ def refresh_gists(tree: Tree, name: str | None = None, *, progress: Progress | N
 def _refresh(writer: Writer, view: GistView, deaths: NDArray[np.void]) -> int:
     """Make again the gists above some dead runs; returns how many."""
     starts, last = deaths["start"].astype(np.int64), deaths["stop"].astype(np.int64) - 1
-    refresher = Refresher(writer.session, writer.snapshot, view, view.world, writer.block_tokens)
+    refresher = Refresher(writer.next.session, writer.snapshot, view, view.world, writer.next.block_tokens)
     return refresher.above(starts, last)
 
 
@@ -232,11 +232,11 @@ def _find_or_begin(writer: Writer, encoder: Encoder | VisualEncoder, name: str, 
     if not isinstance(dump, bytes):
         raise UsageError(f"the dump of encoder {encoder.kind!r} is {type(dump).__name__}, not bytes")
     digest = hashlib.blake2b(dump, digest_size=32).digest()
-    writer.put_blob(digest, dump)
-    return writer.begin_set(
+    writer.next.put_blob(digest, dump)
+    return writer.next.begin_set(
         GistSetRecord(
             name=name,
-            folder=writer.session.free_name("gists", name, taken),
+            folder=writer.next.session.free_name("gists", name, taken),
             kind=encoder.kind,
             fingerprint=encoder.fingerprint,
             blob=digest,

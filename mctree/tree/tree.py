@@ -181,7 +181,7 @@ class Tree:
         if not 0 <= as_integer(commits, "the number of commits to keep") < 1 << 32:
             raise UsageError(f"cannot keep {commits} commits")
         with self.writer() as writer:
-            writer.put_setting(KEEP, u32.pack(commits))
+            writer.next.put_setting(KEEP, u32.pack(commits))
 
     def access(self) -> AccessCounts:
         """Counts of how often nodes were read, by whoever records it."""

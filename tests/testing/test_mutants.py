@@ -18,7 +18,7 @@ from mctree.storage.index import Reading
 from mctree.storage.leases import Leases
 from mctree.storage.session import Session
 from mctree.testing import TreeMachine
-from mctree.tree import building, refreshing, upcoming, writer
+from mctree.tree import building, making, refreshing, upcoming
 from mctree.tree.gists import GistView
 from mctree.tree.placing import OpenDocument
 from mctree.tree.snapshot import COUNT, Snapshot
@@ -98,7 +98,7 @@ def checksums_are_of_something_else(patch: Patch) -> None:
 
 @mutant
 def held_commits_are_collected(patch: Patch) -> None:
-    patch.setattr(writer, "held_commits", lambda at: set())
+    patch.setattr(making, "held_commits", lambda at: set())
 
 
 @mutant

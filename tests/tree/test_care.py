@@ -13,7 +13,7 @@ import mctree
 from mctree.errors import CommitGoneError, LockedError, UsageError, WriterFailedError
 from mctree.testing.toys import ToyEncoder
 from mctree.tree import compact as compacting
-from mctree.tree import writer as writers
+from mctree.tree import making
 
 SMALL = 65536
 
@@ -26,12 +26,12 @@ def names(tree: mctree.Tree) -> list[str]:
     return [document.name for document in tree.snapshot().documents()]
 
 
-@pytest.mark.parametrize("where", ["writer.held_commits", "upcoming.row_sums"])
+@pytest.mark.parametrize("where", ["making.held_commits", "upcoming.row_sums"])
 def test_a_commit_that_is_broken_off_is_not_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     tree = new(tmp_path / "t.mctree")
-    monkeypatch.setattr(writers, "_COLLECT_EVERY", 1)
+    monkeypatch.setattr(making, "_COLLECT_EVERY", 1)
     with tree.writer() as writer:
         writer.add("A", b"A" * 100)
     writer = tree.writer()

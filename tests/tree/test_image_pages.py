@@ -35,7 +35,7 @@ class Pages(RuleBasedStateMachine):
         folder = self.stack.enter_context(scratch())
         self.tree = self.stack.enter_context(mctree.create(f"{folder}/t.mctree", chunk_bytes=SMALL))
         self.writer = self.tree.writer()
-        book = self.writer.painter.book
+        book = self.writer.next.painter.book
         self.array = book.array(book.statistics(1), 0)
         self.rows: dict[int, float] = {}
         self.empty: set[int] = set()
@@ -48,7 +48,7 @@ class Pages(RuleBasedStateMachine):
         index, left = sorted(nodes), sorted(gone - nodes)
         values = self.count + np.arange(3.0 * len(index)).reshape(-1, 3)
         self.count += 3 * len(index)
-        book = self.writer.painter.book
+        book = self.writer.next.painter.book
         book.put(self.array, np.array(index, np.int64), values, np.array(left, np.int64))
         self.rows = {node: row for node, row in self.rows.items() if node not in gone - nodes}
         self.rows |= dict(zip(index, values[:, 0].tolist(), strict=True))
@@ -58,7 +58,7 @@ class Pages(RuleBasedStateMachine):
 
     @rule(nodes=NODES)
     def change_and_take_back(self, nodes: set[int]) -> None:
-        book = self.writer.painter.book
+        book = self.writer.next.painter.book
         book.mark()
         index = np.array(sorted(nodes), np.int64)
         book.put(self.array, index, np.zeros((len(index), 3)))
@@ -68,7 +68,7 @@ class Pages(RuleBasedStateMachine):
 
     @rule(nodes=NODES)
     def grow_stale(self, nodes: set[int]) -> None:
-        self.writer.painter.book.mark_stale(self.array, np.array(sorted(nodes), np.int64))
+        self.writer.next.painter.book.mark_stale(self.array, np.array(sorted(nodes), np.int64))
         self.stale |= nodes & self.rows.keys()
         self.compare()
 
@@ -80,7 +80,7 @@ class Pages(RuleBasedStateMachine):
 
     def compare(self) -> None:
         every = np.array(sorted({*self.rows, *self.empty, 5, 4100, 1 << 50}), np.int64)
-        book = self.writer.painter.book
+        book = self.writer.next.painter.book
         found = book.find(self.array, every)
         assert (
             dict(zip(every[found.present].tolist(), book.rows(self.array, found.row[found.present])[:, 0], strict=True))

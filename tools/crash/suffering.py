@@ -113,7 +113,7 @@ class _Reader:
 
 def _is_new(writer: Writer) -> bool:
     """Whether it is the writer of an epoch that has not come to its place yet."""
-    return writer.session.store.path.endswith(".compacting")
+    return writer.next.session.store.path.endswith(".compacting")
 
 
 def _goes_on(writer: Writer) -> bool:

@@ -47,10 +47,10 @@ def copy_images(snapshot: Snapshot, writer: Writer, block: Callable[[int], int])
     Raises:
         CorruptError: a row is not what was committed.
     """
-    book = writer.painter.book
+    book = writer.next.painter.book
     waiting = 0
     for graft in snapshot.gallery.places.grafts:
-        writer.painter.adopt(Image(snapshot, graft).record, graft, block(int(graft["block"])))
+        writer.next.painter.adopt(Image(snapshot, graft).record, graft, block(int(graft["block"])))
     with snapshot.reading() as index:
         sets = gist_sets(index, snapshot.commit)
     families = [
@@ -110,7 +110,7 @@ def _copy_pieces(snapshot: Snapshot, writer: Writer, array: int) -> None:
                     "copy, or remove or replace that image"
                 )
         if packed:
-            writer.painter.book.keep(pieces["tile"].astype(np.int64), packed)
+            writer.next.painter.book.keep(pieces["tile"].astype(np.int64), packed)
         size += sum(map(len, packed))
         if size >= _ROWS_AT_ONCE * NODES_PER_PAGE:
             writer.commit(gists=False)
