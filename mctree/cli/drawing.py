@@ -7,15 +7,14 @@ but the entries.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mctree.cli.escaping import one_line
 from mctree.cli.formatting import clip
+from mctree.cli.pillow import require_format
 from mctree.cli.strip import level_counts
-from mctree.errors import UsageError
 from mctree.focus import WorkingContext
 from mctree.format.records import BLOCK
 
@@ -39,12 +38,9 @@ def draw_context(context: WorkingContext, title: str, path: str) -> None:
     Raises:
         UsageError: Pillow is not installed, or knows no such format.
     """
-    try:
-        from PIL import Image, ImageDraw, ImageFont  # noqa: PLC0415  # an extra, and slow to import
-    except ImportError:
-        raise UsageError("drawing needs Pillow: install mctree with the extra `picture`") from None
-    if os.path.splitext(path)[1].lower() not in Image.registered_extensions():
-        raise UsageError(f"no image format has names like {os.path.basename(path)!r}: try .png")
+    require_format(path)
+    from PIL import Image, ImageDraw, ImageFont  # noqa: PLC0415  # as `require_format` has found, it is there
+
     image = Image.new("RGB", (_WIDTH * _SCALE, _HEIGHT * _SCALE), _PAPER)
     pen = ImageDraw.Draw(image, "RGBA")
     large, small = (ImageFont.load_default(size * _SCALE) for size in (24, 16))

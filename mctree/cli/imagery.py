@@ -17,6 +17,7 @@ from mctree.cli.escaping import one_line
 from mctree.cli.formatting import number, plural
 from mctree.cli.output import bold, dim, name
 from mctree.cli.painting import fitting, paint, save, suitable_level
+from mctree.cli.pillow import pillow
 from mctree.errors import UsageError
 from mctree.geometry import PATCH, morton
 from mctree.sources.images import Box
@@ -68,13 +69,11 @@ def draw_image(image: Image, path: str, *, level: int | None, region: Box | None
     part = whole if region is None else region
     if not whole.holds(part):
         raise UsageError(f"{one_line(image.name)} is {image.width} × {image.height} pixels: {part} reaches beyond it")
-    box = (part.x0, part.y0, part.x1, part.y1)
-    size = fitting(box, longest)
-    scale = (part.y1 - part.y0) / size[0]
-    if level is None and scale < PATCH and image.keeps_pixels and part.area <= _MOST_PIXELS:
+    size = fitting(part, longest)
+    if level is None and part.height < PATCH * size[0] and image.keeps_pixels and part.area <= _MOST_PIXELS:
         save(_of_pixels(image, part, size), path)
         return f"{size[1]} × {size[0]} pixels, of its own pixels"
-    chosen = suitable_level(image.raster, box, size) if level is None else level
+    chosen = suitable_level(image.raster, part, size) if level is None else level
     picture = _of_nodes(image, chosen, part, size)
     save(picture, path)
     return f"{size[1]} × {size[0]} pixels, of nodes of level {chosen}"
@@ -149,21 +148,17 @@ def _of_nodes(image: Image, level: int, part: Box, size: tuple[int, int]) -> NDA
     order = np.argsort(index)
     shown = colours.mean.reshape(-1, image.channels)[there][order] / np.iinfo(image.dtype).max
     levels = np.full(len(order), level)
-    return paint(image.raster, levels, index[order], shown, (part.x0, part.y0, part.x1, part.y1), size)
+    return paint(image.raster, levels, index[order], shown, part, size)
 
 
 def _of_pixels(image: Image, part: Box, size: tuple[int, int]) -> NDArray[np.uint8]:
-    try:
-        from PIL import Image as Picture  # noqa: PLC0415  # an extra, and slow to import
-    except ImportError:
-        raise UsageError("drawing needs Pillow: install mctree with the extra `picture`") from None
     values = image.pixels(part).values
     if image.dtype != np.uint8:
         values = (values.astype(np.uint32) * 255 // np.iinfo(image.dtype).max).astype(np.uint8)
     shown = values[..., [0, 0, 0] if image.channels < 3 else [0, 1, 2]]
-    picture = Picture.fromarray(np.ascontiguousarray(shown))
-    finer = size[0] < part.y1 - part.y0
-    resized = picture.resize((size[1], size[0]), Picture.Resampling.BOX if finer else Picture.Resampling.NEAREST)
+    draw = pillow()
+    way = draw.Resampling.BOX if size[0] < part.height else draw.Resampling.NEAREST
+    resized = draw.fromarray(np.ascontiguousarray(shown)).resize((size[1], size[0]), way)
     return np.asarray(resized, np.uint8)
 
 

@@ -9,18 +9,15 @@ Pure functions of arrays, but for `save`, which needs Pillow (the extra `picture
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 from numpy.typing import NDArray
 
+from mctree.cli.pillow import pillow, require_format
 from mctree.errors import UsageError
 from mctree.geometry import IMAGE, PATCH, Raster, morton
+from mctree.sources.images import Box
 
-__all__ = ["Box", "fitting", "paint", "save", "suitable_level"]
-
-Box = tuple[int, int, int, int]
-"""x0, y0, x1, y1 in pixels of the image, half-open."""
+__all__ = ["fitting", "paint", "save", "suitable_level"]
 
 _PAPER = (236, 235, 230)
 _LINE = 0.55
@@ -48,7 +45,7 @@ def paint(
         index: `int64 [n]`, theirs, relative to the image, in Z-order: no node's span begins before the last one's end.
         colours: what they show: `[n, c]`, one colour each, or `[n, s, s, c]`, cells from the upper left one; parts of
             the largest value.  One or two channels are shown as grey, of others the first three as red, green, blue.
-        region: which part of the image; within it.
+        region: which part of the image, in pixels.
         size: rows and columns of the picture.
         samples: each pixel is the mean of so many squared, so that nodes smaller than it do not flicker.
         outlines: draw a line where one node ends and another begins.
@@ -57,21 +54,18 @@ def paint(
         `uint8 [rows, columns, 3]`.
 
     Raises:
-        UsageError: the nodes overlap or are out of order, the region is empty or not within the image, or the picture
-            would be too large.
+        UsageError: the nodes overlap or are out of order, the region is not within the image, or the picture would be
+            too large.
     """
-    x0, y0, x1, y1 = region
-    if not (0 <= x0 < x1 <= raster.width and 0 <= y0 < y1 <= raster.height):
-        raise UsageError(
-            f"region [{x0}, {x1}) × [{y0}, {y1}) is empty or not within an image of {raster.width} × {raster.height}"
-        )
+    if not Box(0, 0, raster.width, raster.height).holds(region):
+        raise UsageError(f"{region} is not within an image of {raster.width} × {raster.height} pixels")
     rows, columns = size
     if min(rows, columns, samples) < 1 or rows * columns * samples**2 > _LARGEST:
         raise UsageError(f"a picture of {columns} × {rows} pixels with {samples} × {samples} samples each is too large")
     starts, stops = IMAGE.span(level, index)
     if (starts[1:] < stops[:-1]).any():
         raise UsageError("the nodes to paint overlap, or are not in Z-order")
-    x, y = _places(x0, x1, columns * samples), _places(y0, y1, rows * samples)
+    x, y = _places(region.x0, region.x1, columns * samples), _places(region.y0, region.y1, rows * samples)
     zero = np.zeros(1, np.int64)
     position = morton.encode(zero, y // PATCH)[:, None] | morton.encode(x // PATCH, zero)
     node = np.searchsorted(starts, position, side="right") - 1
@@ -91,9 +85,8 @@ def paint(
 
 def fitting(region: Box, longest: int) -> tuple[int, int]:
     """Rows and columns of the picture of a region whose longer side has so many pixels."""
-    height, width = region[3] - region[1], region[2] - region[0]
-    scale = longest / max(height, width, 1)
-    return max(round(height * scale), 1), max(round(width * scale), 1)
+    scale = longest / max(region.height, region.width)
+    return max(round(region.height * scale), 1), max(round(region.width * scale), 1)
 
 
 def suitable_level(raster: Raster, region: Box, size: tuple[int, int], cells: int = 1) -> int:
@@ -105,7 +98,7 @@ def suitable_level(raster: Raster, region: Box, size: tuple[int, int], cells: in
         size: rows and columns of the picture.
         cells: on a side of each node.
     """
-    pixel = min((region[3] - region[1]) / size[0], (region[2] - region[0]) / size[1])
+    pixel = min(region.height / size[0], region.width / size[1])
     fitting_ones = [level for level in range(raster.root + 1) if raster.side(level) <= pixel * cells]
     return max(fitting_ones, default=0)
 
@@ -116,13 +109,8 @@ def save(picture: NDArray[np.uint8], path: str) -> None:
     Raises:
         UsageError: Pillow is not installed, or knows no such format.
     """
-    try:
-        from PIL import Image  # noqa: PLC0415  # an extra, and slow to import
-    except ImportError:
-        raise UsageError("drawing needs Pillow: install mctree with the extra `picture`") from None
-    if os.path.splitext(path)[1].lower() not in Image.registered_extensions():
-        raise UsageError(f"no image format has names like {os.path.basename(path)!r}: try .png")
-    Image.fromarray(picture).save(path)
+    require_format(path)
+    pillow().fromarray(picture).save(path)
 
 
 def _places(first: int, stop: int, count: int) -> NDArray[np.int64]:

@@ -6,6 +6,7 @@ and holds no more pixels than may be read at once, and the source is open.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self
@@ -23,7 +24,7 @@ MOST_PIXELS = 1 << 26
 MOST_CHANNELS = 1 << 12
 
 
-class Bounded:
+class Bounded(ABC):
     """An image source without its pixels.
 
     Args:
@@ -84,9 +85,9 @@ class Bounded:
         return self._covered(box, level)
 
     @property
+    @abstractmethod
     def fingerprint(self) -> str:
         """Hexadecimal; another one if the image may have changed since."""
-        raise NotImplementedError
 
     def close(self) -> None:
         """Let go of files; see `ImageSource.close`."""
@@ -109,11 +110,11 @@ class Bounded:
         if self._closed:
             raise UsageError(f"{self.uri} was closed: open it again")
 
-    def _read(self, box: Box, level: int) -> Pixels:
-        raise NotImplementedError
+    @abstractmethod
+    def _read(self, box: Box, level: int) -> Pixels: ...
 
     def _covered(self, box: Box, level: int) -> Iterator[Box]:
         yield box
 
-    def _close(self) -> None:
+    def _close(self) -> None:  # noqa: B027  # arrays and the like hold nothing that one has to let go of
         """Let go of what the subclass holds."""
