@@ -17,19 +17,17 @@ SOURCES = Path(mctree.__file__).parent
 
 def test_the_page_tells_of_every_way_and_no_name_of_a_place(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    main(
-        [f"sources={SOURCES / 'tree'},{SOURCES / 'storage'}", "--questions", "3", "--budget", "700", "--out", str(page)]
-    )
+    main([f"sources={SOURCES / 'storage'}", "--questions", "1", "--budget", "700", "--out", str(page)])
     text = page.read_text()
     assert BY_TERMS in text and FOCUS in text and "recency" in text
     assert str(SOURCES) not in text
 
 
 def test_what_settings_were_chosen_by_is_not_asked_and_budgets_are_kept() -> None:
-    corpus = corpus_at(f"{SOURCES / 'format'},{SOURCES / 'geometry'},{SOURCES / 'encoders'},{SOURCES / 'sources'}")
-    found = study("sources", corpus, count=6, seed=23, tuned=5, budget=600)
+    corpus = corpus_at(f"{SOURCES / 'format'},{SOURCES / 'geometry'}")
+    found = study("sources", corpus, count=2, seed=23, tuned=5, budget=600)
     total = len(questions(corpus, 10**9, 23))
-    assert 0 < found.questions <= 6 and found.questions + found.left_out <= total
+    assert 0 < found.questions <= 2 and found.questions + found.left_out <= total
     ways = {line.name: line for line in found.ways}
     assert ways[FOCUS].cost <= 600 and ways[FOCUS].blocks > 0
     assert ways[BY_TERMS].blocks == 600 // 32 and ways[BY_TERMS].compared == 0

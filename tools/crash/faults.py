@@ -41,7 +41,7 @@ PLANS = (
     (errno.ENOSPC, "once"),
     (errno.ENOSPC, "for ever"),
 )
-_QUICK_POINTS = 60
+_QUICK_POINTS = 40
 _SEED = 3
 
 

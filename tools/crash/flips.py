@@ -26,11 +26,11 @@ from tools.crash.specimen import ADVISORY, Specimen
 
 __all__ = ["PART", "flips", "kinds", "run", "stretches"]
 
-_STRETCHES: dict[Scale, tuple[int, ...]] = {"quick": (32768, 4096, 512), "long": (32768, 4096, 512, 32)}
+_STRETCHES: dict[Scale, tuple[int, ...]] = {"quick": (32768, 4096, 512, 128), "long": (32768, 4096, 512, 32)}
 _STRETCHES_OF_ROWS = tuple(32768 >> n for n in range(11))
 """Of files that begin with what is read, and hold nothing behind it: halves of halves find the end soon."""
 _SEED = 20
-_EVERY = 16
+_EVERY = 64
 """In the quick form, one of so many bytes is tried."""
 _EVERY_SILENT: dict[Scale, int] = {"quick": 1 << 15, "long": 1 << 9}
 """Of so many bytes that nobody reads one is tried."""

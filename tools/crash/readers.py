@@ -292,7 +292,7 @@ def _error(process: subprocess.Popen[str]) -> str:
 
 def _run(scale: Scale, scratch: Path, say: Say) -> Result:
     quick = scale == "quick"
-    readers, snapshots = (4, 250) if quick else (8, 12_500)
+    readers, snapshots = (4, 125) if quick else (8, 12_500)
     say(f"{readers} readers of {snapshots} snapshots each, under a writer that is killed")
     fire = Row("snapshots taken and read whole, under a writer that refreshes, compacts and is killed")
     with timed(fire):

@@ -27,8 +27,8 @@ from tools.crash.workers import Workers
 
 __all__ = ["PART", "Recording", "State", "attempt", "attempt_twice", "record", "run", "states"]
 
-_QUICK_STATES = 300
-_QUICK_AGAIN = 8
+_QUICK_STATES = 150
+_QUICK_AGAIN = 4
 _AGAIN = 8
 """States of the second cut that are made of one of the first."""
 

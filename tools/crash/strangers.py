@@ -35,9 +35,9 @@ _ENCODER = ToyEncoder(dim=16)
 _PAGE = 4096
 _SEED = 7
 _HUNT_SECONDS = 120
-_POINTS = {"quick": {"pages": 40, "cuts": 40, "records": 30}, "long": {"pages": 4000, "cuts": 2000, "records": 20000}}
+_POINTS = {"quick": {"pages": 20, "cuts": 20, "records": 16}, "long": {"pages": 4000, "cuts": 2000, "records": 20000}}
 
-_EVERY = {"quick": 3, "long": 1}
+_EVERY = {"quick": 6, "long": 1}
 """Of so many strange files, and inputs, one is tried."""
 
 Case = tuple[str, Callable[[], object]]

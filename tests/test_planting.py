@@ -1,0 +1,60 @@
+"""What counts as finding a planted fault, and what does not."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+import pytest
+from hypothesis.errors import Flaky
+from hypothesis.stateful import RuleBasedStateMachine, rule
+
+from mctree.errors import CorruptError
+from tests.planting import assert_found
+
+
+def machine(step: Any) -> type[RuleBasedStateMachine]:
+    return type("Machine", (RuleBasedStateMachine,), {"step": rule()(step)})
+
+
+@pytest.mark.parametrize(
+    "error", [AssertionError("differs"), CorruptError("damaged"), KeyError(7), ValueError("shape")]
+)
+def test_what_gives_a_fault_away_is_a_find(error: Exception) -> None:
+    def fail(self: object) -> None:
+        raise error
+
+    assert_found(machine(fail), examples=5, steps=5)
+
+
+@pytest.mark.parametrize("error", [TypeError("arguments"), AttributeError("renamed"), NameError("gone")])
+def test_a_plant_that_does_not_fit_the_code_is_no_find(error: Exception) -> None:
+    def fail(self: object) -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        assert_found(machine(fail), examples=5, steps=5)
+
+
+def test_a_plant_that_nothing_shows_is_no_find() -> None:
+    with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
+        assert_found(machine(lambda self: None), examples=5, steps=5)
+
+
+def test_a_time_limit_that_is_run_into_is_no_find() -> None:
+    """The limit strikes once, as that of a test does: Hypothesis cannot repeat it, and says that the test is flaky."""
+
+    def over(*_: object) -> None:
+        pytest.fail("Timeout (>0.05s)")
+
+    def work(self: object) -> None:
+        sum(range(200_000))
+
+    before = signal.signal(signal.SIGVTALRM, over)
+    signal.setitimer(signal.ITIMER_VIRTUAL, 0.05)
+    try:
+        with pytest.raises(Flaky):
+            assert_found(machine(work), examples=1000, steps=5)
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
