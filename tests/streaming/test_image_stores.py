@@ -86,7 +86,6 @@ def test_a_context_goes_into_images_and_follows_their_changes(tree: Tree) -> Non
             with tree.writer() as writer:
                 writer.change_image("holed", picture(30, 40, 9), Box(110, 30, 150, 60))  # where there was nothing
                 writer.change_image("7", picture(5, 5, 9), Box(3, 3, 8, 8))
-                writer.commit(gists=True)
                 writer.add_image("one more", picture(20, 20, 77))
             with tree.snapshot() as after:
                 ground, fresh = SnapshotGround(after), StoredRows(after)
