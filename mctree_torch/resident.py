@@ -58,7 +58,7 @@ class Gathered:
         cost: what each row costs: 1, or the real tokens or patches of a block or tile, `int64 [n]`.
         tokens: of blocks at LOD0, `int64 [b, 32]`; real ones first, as many as `cost` says.
         token_rows: which rows these are, `int64 [b]`.
-        patches: of tiles at LOD0, `[t, 64, dim]`; None if there are none.
+        patches: of tiles at LOD0, `[t, 64, dim]`; None if there are none, or the gist set covers no images.
         patch_rows: which rows these are, `int64 [t]`.
         entries: the same rows on the host.
         seen: which of them stand in, and for how many.
@@ -238,7 +238,7 @@ class ResidentContext:
             cost,
             _unsigned(tokens),
             send(text),
-            self._device.take(PATCHES, send(seen.slots[image])) if len(image) else None,
+            self._device.take(PATCHES, send(seen.slots[image])) if len(image) and self._device.slots[PATCHES] else None,
             send(image),
             entries,
             seen,

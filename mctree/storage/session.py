@@ -161,21 +161,33 @@ class Session:
         writer = self.array(number)
         per_chunk = writer.layout.rows_per_chunk
         rows = min(self.newest.arrays[number].rows - chunk * per_chunk, per_chunk)
-        fd = open_generation(self.store.at, number, writer.layout, chunk, self._generation(number, chunk))
-        try:
-            values = read_chunk(fd, writer.layout, rows)
-        finally:
-            os.close(fd)
+        values = self._read(number, chunk, rows)
         with self.store.reading() as index:
             every = chunk * per_chunk + np.arange(rows)
             sums = committed_sums(index, number, writer.layout, every, self.newest.number)
         return values, np.flatnonzero(row_sums(values) != sums)
 
+    def _read(self, number: int, chunk: int, rows: int) -> NDArray[np.generic]:
+        """The first rows of a committed chunk, copied; those that were appended since the last commit among them."""
+        layout = self.array(number).layout
+        fd = open_generation(self.store.at, number, layout, chunk, self._generation(number, chunk))
+        try:
+            return read_chunk(fd, layout, rows)
+        finally:
+            os.close(fd)
+
     def replace_chunk(self, number: int, chunk: int, rows: NDArray[np.generic]) -> None:
-        """Give a committed chunk new content: a new generation, which the next commit makes current."""
+        """Give the committed rows of a chunk new content: a new generation, which the next commit makes current.
+
+        Rows that were appended to the chunk since the last commit are kept; none may be appended to it before the next.
+        """
         self.check()
         writer = self._touched[number] = self.array(number)
         with self.whole("writing a new generation"):
+            per_chunk = writer.layout.rows_per_chunk
+            every = min(writer.rows - chunk * per_chunk, per_chunk)
+            if every > len(rows):  # they lie in the file that this one takes the place of
+                rows = np.concatenate([rows, self._read(number, chunk, every)[len(rows) :]])
             writer.stage(chunk, self.number, rows)
         self._sums.append(_Sums(number, chunk * writer.layout.rows_per_chunk, row_sums(rows)))
         self._staged[number, chunk] = self._generation(number, chunk)

@@ -1,4 +1,9 @@
-"""What does a store give to be streamed?  The gists of one set, and the tokens of blocks, as a snapshot sees them."""
+"""What does a store give to be streamed?  The gists of one set, and blocks of tokens, as a snapshot sees them.
+
+What lies in images are gists as well, and at LOD0 the vectors of the 64 patches of a tile.  What changes there gets new
+rows, so a row's number is its version.  Gists of the timeline are refreshed where they lie, and their version is the
+commit that wrote their chunk.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mctree.errors import NotFoundError, UsageError
-from mctree.geometry import TEXT
+from mctree.format.images import ARENA
+from mctree.geometry import IMAGE, TEXT
 from mctree.streaming.fetch import NO_ROW, Plane
 from mctree.streaming.nodes import Nodes
 from mctree.tree.generations import chunk_generations
@@ -27,7 +33,8 @@ _UNKNOWN = -2
 class StoredRows:
     """The rows of a snapshot; a `Fetch`.
 
-    A block comes as its 32 stored tokens, padding (0) behind the real ones.  Arenas have no rows: stores hold text.
+    A block comes as its 32 stored tokens, padding (0) behind the real ones; a tile as the vectors of its 64 patches, 0
+    where there is none.
 
     Args:
         snapshot: stays open until what reads from it has gone over to another one, or was closed.
@@ -43,14 +50,17 @@ class StoredRows:
         self._identity = (snapshot.store.identity, self.gists.number)
         tokens = snapshot.rows(LOD0)
         self._tokens = tokens
+        record, dim = self.gists.record, self.gists.dim
         # Looked up here, by the thread that has the snapshot; those that read find them open.
-        self._levels: dict[int, Rows] = {
-            level: self.gists.level(level) for level in range(1, self.gists.levels + 1) if self.gists.rows(level)
-        }
-        gist = np.dtype(self.gists.record.dtype)
-        if self._levels and self._levels[min(self._levels)].layout.row != (self.gists.dim,):
+        places = [(0, level) for level in range(1, self.gists.levels + 1)]
+        places += [(ARENA, level) for level in range(len(record.images))]
+        found = [(place, self.gists.array(*place)) for place in places]
+        self._levels: dict[tuple[int, int], Rows] = {place: rows for place, rows in found if rows is not None}
+        if any(rows.layout.row != (dim,) for rows in self._levels.values()):
             raise UsageError(f"gist set {self.gists.name!r} has rows of another shape than its dimension says")
-        self._planes = (Plane((self.gists.dim,), gist), Plane((TEXT.block,), tokens.layout.numpy), None)
+        gist = np.dtype(record.dtype)
+        tile = Plane((IMAGE.block, dim), gist) if "image" in record.modalities else None
+        self._planes = (Plane((dim,), gist), Plane((TEXT.block,), tokens.layout.numpy), tile)
         self._generations: dict[int, NDArray[np.int64]] = {}
         tails = [document.tail for document in snapshot.tails()]
         self._tails = [np.asarray(tail.tokens) for tail in tails if tail is not None and len(tail.tokens)]
@@ -65,23 +75,28 @@ class StoredRows:
 
     @property
     def planes(self) -> Sequence[Plane | None]:
-        """Gists of the set's dimension and type, blocks of 32 tokens, no tiles."""
+        """Gists of the set's dimension and type, blocks of 32 tokens, and 64 vectors if the set covers images."""
         return self._planes
 
     def versions(self, nodes: Nodes) -> NDArray[np.int64]:
-        """The commit that wrote a gist's chunk; 0 for placed blocks, which are final; this one for unfinished ones."""
+        """See `Fetch.versions`: 0 for placed blocks, which are final, this commit for unfinished ones.
+
+        Of a tile it is the row of its last patch: whenever one of them changes or comes, that is another.
+        """
         found = np.full(len(nodes), NO_ROW, np.int64)
-        text = nodes.space == 0
-        blocks = text & (nodes.level == 0)
-        end = self.snapshot.positions
-        found[blocks & (nodes.index < end)] = 0
-        late = blocks & (nodes.index >= end)
-        found[late & (nodes.index < end + TEXT.block * len(self._tails))] = self.snapshot.commit
-        for level in set(nodes.level[text].tolist()) - {0}:
-            rows = self._levels.get(level)
-            if rows is not None:
-                some = np.flatnonzero(text & (nodes.level == level) & (nodes.index < rows.count))
-                found[some] = self._generation(level, rows, nodes.index[some])
+        for space, level in set(zip(nodes.space.tolist(), nodes.level.tolist(), strict=True)):
+            some = np.flatnonzero((nodes.space == space) & (nodes.level == level))
+            index = nodes.index[some]
+            if space:
+                found[some] = self._patches(index).max(axis=1) if level == 0 else self.gists.locate(space, level, index)
+            elif level:
+                made = self.gists.locate(0, level, index) >= 0
+                if made.any():
+                    found[some[made]] = self._generation(level, index[made])
+            else:
+                end = self.snapshot.positions
+                late = (index >= end) & (index < end + TEXT.block * len(self._tails))
+                found[some] = np.where(index < end, 0, np.where(late, self.snapshot.commit, NO_ROW))
         return found
 
     def read(self, space: int, level: int, index: NDArray[np.int64], out: NDArray[Any]) -> None:
@@ -92,41 +107,54 @@ class StoredRows:
             CorruptError: a chunk file is not what was committed.
             UsageError: the snapshot was closed.
         """
-        if space:
-            raise NotFoundError(f"space {space} is not in this store: it holds text only")
-        if level:
-            self._level(level).gather(index, out)
-            return
-        end = self.snapshot.positions
-        placed = int(np.searchsorted(index, end))
-        if placed:
-            self._tokens.runs(index[:placed], TEXT.block, out[:placed])
-        for row, position in zip(out[placed:], index[placed:].tolist(), strict=True):
-            tokens = self._tail((position - end) // TEXT.block)
-            row[: len(tokens)], row[len(tokens) :] = tokens, 0
+        if space and level == 0:
+            row = self._patches(index)
+            there = row >= 0
+            out[~there] = 0
+            out[there] = self._level(space, 0).gather(row[there])
+        elif space:
+            self._level(space, level).gather(self.gists.locate(space, level, index), out)
+        elif level:
+            self._level(0, level).gather(index, out)
+        else:
+            end = self.snapshot.positions
+            placed = int(np.searchsorted(index, end))
+            if placed:
+                self._tokens.runs(index[:placed], TEXT.block, out[:placed])
+            for row, position in zip(out[placed:], index[placed:].tolist(), strict=True):
+                tokens = self._tail((position - end) // TEXT.block)
+                row[: len(tokens)], row[len(tokens) :] = tokens, 0
 
     def advise(self, space: int, level: int, index: NDArray[np.int64]) -> None:
         """Tell the kernel."""
         if space:
-            return
-        if level:
-            self._level(level).prefetch(index)
+            row = self._patches(index) if level == 0 else self.gists.locate(space, level, index)
+            self._level(space, level).prefetch(row[row >= 0])
+        elif level:
+            self._level(0, level).prefetch(index)
         else:
             self._tokens.prefetch(index[index < self.snapshot.positions])
 
-    def _level(self, level: int) -> Rows:
-        rows = self._levels.get(level)
+    def _level(self, space: int, level: int) -> Rows:
+        rows = self._levels.get((space, level))
         if rows is None:
-            raise NotFoundError(f"gist set {self.gists.name!r} has no gists of level {level}")
+            where = f"a{space}/{level}" if space else f"{level}"
+            raise NotFoundError(f"gist set {self.gists.name!r} has no gists of level {where}")
         return rows
+
+    def _patches(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
+        """In which rows the patches of tiles lie, given the first patch of each; -1 for none: `int64 [n, 64]`."""
+        every = (index[:, None] + np.arange(IMAGE.block)).reshape(-1)
+        return self.gists.locate(ARENA, 0, every).reshape(-1, IMAGE.block)
 
     def _tail(self, which: int) -> NDArray[Any]:
         if not which < len(self._tails):
             raise NotFoundError(f"there is no unfinished block {which} at commit {self.snapshot.commit}")
         return self._tails[which]
 
-    def _generation(self, level: int, rows: Rows, index: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The generations of the chunks that gists lie in; looked up once for each chunk."""
+    def _generation(self, level: int, index: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The generations of the chunks that gists of the timeline lie in; looked up once for each chunk."""
+        rows = self._levels[0, level]
         per_chunk = rows.layout.rows_per_chunk
         known = self._generations.get(level)
         if known is None:

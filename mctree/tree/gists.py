@@ -143,25 +143,67 @@ class GistView:
     def absent(self, level: int, index: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which nodes exist and have no gist, for all they hold are images that the set does not cover: `bool [n]`."""
         index = np.asarray(index, np.int64)
+        if not len(self.slots.absent):
+            return np.zeros(len(index), np.bool_)
         exists = self._snapshot.world.exists(level, index)
         return exists & ~self.world.exists(TEXT, level, index)
 
-    def lacking(self, space: int, level: int, index: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which nodes that exist have no gist in this set, or none yet: `bool [n]`.
+    def array(self, space: int, level: int) -> Rows | None:
+        """The rows among which the gists of a level lie; None if there are none.
 
         Args:
             space: 0 for the timeline, 1 for images.
             level: from 1 up; for images, 0 too.
+        """
+        arrays = self.record.images[level:] if space else self.record.levels[level - 1 :] if level else ()
+        return self._snapshot.rows(arrays[0]) if arrays else None
+
+    def locate(self, space: int, level: int, index: NDArray[np.int64]) -> NDArray[np.int64]:
+        """In which of these rows the gists of nodes that exist lie, -1 where there is none, or none yet: `int64 [n]`.
+
+        Args:
+            space: see `array`.
+            level: see there.
             index: `int64 [n]`.
         """
         index = np.asarray(index, np.int64)
         if space:
             if level >= len(self.record.images):
-                return np.ones(len(index), np.bool_)
-            return ~self._snapshot.gallery.pages.find(self.record.images[level], index).present
-        lacking = index >= self.rows(level)
-        lacking[~lacking] = self.absent(level, index[~lacking])
-        return lacking
+                return np.full(len(index), -1, np.int64)
+            return self._snapshot.gallery.pages.find(self.record.images[level], index).row
+        row = np.where(index < self.rows(level), index, -1)
+        there = np.flatnonzero(row >= 0)
+        row[there[self.absent(level, index[there])]] = -1
+        return row
+
+    def lacking(self, space: int, level: int, index: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which nodes that exist have no gist in this set, or none yet: `bool [n]`; see `locate`."""
+        return self.locate(space, level, index) < 0
+
+    def find(
+        self, space: NDArray[np.int64], level: NDArray[np.int64], index: NDArray[np.int64]
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """The gists of nodes that exist, of all spaces and levels, as far as there are any.
+
+        Args:
+            space: `int64 [n]`; see `array`.
+            level: `int64 [n]`.
+            index: `int64 [n]`.
+
+        Returns:
+            `[n, dim]`, 0 where there is none; and `bool [n]`: which have one.
+        """
+        found = np.zeros((len(index), self.dim), self.record.dtype)
+        there = np.zeros(len(index), np.bool_)
+        for each in set(zip(space.tolist(), level.tolist(), strict=True)):
+            some = np.flatnonzero((space == each[0]) & (level == each[1]))
+            row = self.locate(*each, index[some])
+            have = row >= 0
+            rows = self.array(*each) if have.any() else None
+            if rows is not None:
+                found[some[have]] = rows.gather(row[have])
+                there[some[have]] = True
+        return found, there
 
     def stale(self, level: int, index: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Of which nodes something has died since their gists were made: `bool [n]`.  Blocks are never stale."""

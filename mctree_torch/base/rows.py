@@ -1,4 +1,4 @@
-"""What is a model fed of a working context?  One row for each gist and for each token, in the order of the entries.
+"""What is a model fed of a working context?  One row for each gist, token and patch, in the order of the entries.
 
 A row is a token, which the model's own embeddings turn into a vector, or a vector.  It has a place, with a width where
 it is a gist.  A gist that its set does not have yet is a row all the same, of which only its place is known: nothing
@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 
 from mctree.errors import UsageError
-from mctree.focus import IMAGE_MODALITY, Entries
-from mctree.focus.ground import BLOCK
+from mctree.focus import Entries
+from mctree.focus.ground import BLOCK, TILE
 from mctree.tree import GistView, Snapshot
 from mctree.tree.snapshot import LOD0
 from mctree_torch.positions import Places
@@ -122,6 +122,7 @@ class SnapshotRows:
                 f"gist set {gists.name!r} has {gists.dim} dimensions and the model {dim}: build a set by a GistNet "
                 "that was made for the model"
             )
+        self._snapshot = snapshot
         self._gists = gists
         self._dim = dim
         self._tokens = snapshot.rows(LOD0)
@@ -130,43 +131,34 @@ class SnapshotRows:
         self._waiting = [tail.tokens for tail in tails if tail is not None]
 
     def rows(self, entries: Entries) -> tuple[Rows, NDArray[np.int64]]:
-        """See `RowSource.rows`.
-
-        Raises:
-            UsageError: an entry lies in an image, of which a store's gists know nothing.
-        """
-        if (entries.modality == IMAGE_MODALITY).any():
-            raise UsageError("this source has rows of text only")
-        fine = entries.level == 0
-        counts = np.where(fine, entries.cost, 1)
+        """See `RowSource.rows`; a tile at LOD0 has a row for each of its patches, which is a vector of the gist set."""
+        counts = np.where(entries.level == 0, entries.cost, 1)
         bounds = np.concatenate(([0], np.cumsum(counts)))
-        entry = np.repeat(np.arange(len(entries)), counts)
-        within = np.arange(bounds[-1]) - bounds[entry]
-        at = entries.start[entry] + within
-        token = np.full(bounds[-1], -1, np.int64)
-        placed = fine[entry] & (at < self._end)
-        token[placed] = self._tokens.gather(at[placed])
-        for each in np.flatnonzero(fine & (entries.start >= self._end)).tolist():
-            waiting = self._waiting[(int(entries.start[each]) - self._end) // BLOCK]
-            token[bounds[each] : bounds[each + 1]] = waiting
-        vectors, have = self._vectors(entries.take(np.flatnonzero(~fine)))
-        known = np.ones(len(token), np.bool_)
-        known[token < 0] = have
-        position = np.where(fine[entry], at, entries.position[entry])
-        places = Places.of_text(torch.from_numpy(position), torch.from_numpy(entries.sigma[entry]))
-        return Rows(torch.from_numpy(token), vectors, torch.from_numpy(known), places), bounds
+        each = entries.take(np.repeat(np.arange(len(entries)), counts))
+        places = Places.of_entries(each)
+        token, index = np.full(len(each), -1, np.int64), each.index.copy()
 
-    def _vectors(self, gists: Entries) -> tuple[torch.Tensor, NDArray[np.bool_]]:
-        """The gists of entries above LOD0, and which of them there are."""
-        vectors = np.zeros((len(gists), self._dim), np.float32)
-        known = np.zeros(len(gists), np.bool_)
+        text = (each.level == 0) & (each.space == 0)
+        index[text] += (np.arange(len(each)) - np.repeat(bounds[:-1], counts))[text]
+        places.position.numpy()[text] = index[text]
+        placed = text & (index < self._end)
+        token[placed] = self._tokens.gather(index[placed])
+        late = (entries.level == 0) & (entries.space == 0) & (entries.start >= self._end)
+        for i in np.flatnonzero(late).tolist():
+            token[bounds[i] : bounds[i + 1]] = self._waiting[(int(entries.start[i]) - self._end) // BLOCK]
+
+        tile = (entries.level == 0) & (entries.space > 0)
+        if tile.any():
+            patch = (each.level == 0) & (each.space > 0)
+            index[patch], x, y = self._snapshot.arena.patches(entries.index[tile] // TILE)
+            places.x.numpy()[patch], places.y.numpy()[patch] = x, y
+
+        vector = token < 0
+        known = ~vector
+        vectors = np.zeros((np.count_nonzero(vector), self._dim), np.float32)
         if self._gists is not None:
-            for level in set(gists.level.tolist()):
-                some = np.flatnonzero((gists.level == level) & (gists.index < self._gists.rows(level)))
-                if len(some):
-                    vectors[some] = self._gists.gather(level, gists.index[some])
-                    known[some] = True
-        return torch.from_numpy(vectors), known
+            vectors[:], known[vector] = self._gists.find(each.space[vector], each.level[vector], index[vector])
+        return Rows(torch.from_numpy(token), torch.from_numpy(vectors), torch.from_numpy(known), places), bounds
 
 
 def _leading(marks: torch.Tensor) -> int:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mctree.errors import UsageError
 from mctree.focus import Entries, Look
-from mctree.focus.ground import BLOCK
+from mctree.focus.ground import BLOCK, TILE
 from mctree.tree import GistView, Snapshot
 from mctree_torch.networks.encoder import best_device
 from mctree_torch.networks.lensnet import LensNet
@@ -44,7 +44,7 @@ class Sight(Protocol):
 
 
 class SnapshotSight:
-    """A store's own gists: for a block at LOD0 the gist of the block, for an unfinished one the mean of its tokens.
+    """A store's own gists: at LOD0 those of whole blocks and tiles, of an unfinished block the mean of its tokens.
 
     Args:
         snapshot: stays open as long as this is used.
@@ -69,19 +69,12 @@ class SnapshotSight:
         self._ends = _link_ends(snapshot, gists)
 
     def vectors(self, entries: Entries) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """See `Sight.vectors`; entries of images have none, as stores hold text."""
-        found = np.zeros((len(entries), self._gists.dim), np.float32)
-        known = np.zeros(len(entries), np.bool_)
-        text = entries.space == 0
-        level = np.maximum(entries.level, 1)
-        index = np.where(entries.level > 0, entries.index, entries.index // BLOCK)
-        placed = text & (entries.start < self._end)
-        for each in set(level[placed].tolist()):
-            some = np.flatnonzero(placed & (level == each) & (index < self._gists.rows(each)))
-            if len(some):
-                found[some] = self._gists.gather(each, index[some])
-                known[some] = True
-        for row in np.flatnonzero(text & ~placed).tolist():
+        """See `Sight.vectors`; at LOD0 the gist of the whole block or tile."""
+        fine = entries.level == 0
+        unit = np.where(fine, np.where(entries.space > 0, TILE, BLOCK), 1)
+        gists, known = self._gists.find(entries.space, np.maximum(entries.level, 1), entries.index // unit)
+        found = gists.astype(np.float32)
+        for row in np.flatnonzero(fine & (entries.space == 0) & (entries.start >= self._end)).tolist():
             tokens = self._waiting[(int(entries.start[row]) - self._end) // BLOCK]
             found[row] = self._embedding[tokens].mean(0)
             known[row] = True
@@ -133,10 +126,12 @@ class NetLens:
 def _link_ends(snapshot: Snapshot, gists: GistView) -> list[tuple[tuple[int, int, int], NDArray[np.float32]]]:
     """Each end of each link, and what the text at the other end says."""
     ends = []
-    have = gists.rows(1)
     for link in snapshot.all_links():
         for here, (space, start, stop) in ((link.source, link.target), (link.target, link.source)):
-            blocks = np.arange(start // BLOCK, min(-(-stop // BLOCK), start // BLOCK + _LINKED_BLOCKS, have))
-            if space == 0 and len(blocks):
-                ends.append((here, gists.gather(1, blocks).astype(np.float32).mean(0)))
+            if space == 0:
+                first = start // BLOCK
+                blocks = np.arange(first, min(-(-stop // BLOCK), first + _LINKED_BLOCKS))
+                found, there = gists.find(np.zeros_like(blocks), np.ones_like(blocks), blocks)
+                if there.any():
+                    ends.append((here, found[there].astype(np.float32).mean(0)))
     return ends

@@ -15,7 +15,10 @@ import mctree
 from mctree.encoders import BytesTokenizer
 from mctree.errors import BudgetTooSmall, LockedError, UsageError
 from mctree.focus import Allocator, Look, RecencyLens, WorkingContext
-from mctree.testing import PaperImage, PaperWorld
+from mctree.geometry import IMAGE, Address
+from mctree.sources.images import ArraySource
+from mctree.testing.toys import ToyEncoder, ToySight
+from mctree_torch import ResidentContext
 from mctree_torch.base import Moment, Reader, Rows, RowSource, SnapshotRows, Speaker
 from mctree_torch.networks import GistConfig, GistEncoder, GistNet, LensConfig, LensNet, NetLens, SnapshotSight
 from mctree_torch.positions import Places
@@ -331,10 +334,59 @@ def test_rows_are_those_of_the_store(tmp_path: Path) -> None:
             assert torch.equal(none.known, none.token >= 0)
             with pytest.raises(UsageError, match="GistNet"):
                 SnapshotRows(snapshot, snapshot.gists(), DIM + 1)
-    world = PaperWorld()
-    world.graft(1, PaperImage(8, 8))
-    with pytest.raises(UsageError, match="text only"):
-        source.rows(WorkingContext.smallest(world.ground(), 100).entries)
+
+
+@pytest.mark.parametrize("name", ["joint", "words"])
+def test_rows_of_images_stand_where_their_patches_do(tmp_path: Path, name: str) -> None:
+    sets = {"joint": ToySight(DIM), "words": ToyEncoder(DIM)}
+    values = np.random.default_rng(0).integers(0, 256, (40, 200, 3), np.uint8)
+    holed = np.ones((40, 200), np.bool_)
+    holed[:, 32:64] = False
+    with mctree.create(tmp_path / "t.mctree", chunk_bytes=1 << 16, encoders=sets.values()) as tree:
+        tree.build_gists(sets[name], name, default=True)
+        with tree.writer() as writer:
+            writer.add("before", b"some words " * 3)
+            writer.add_image("picture", ArraySource(values, holed))
+            for number in range(64):
+                writer.add_image(f"{number}", values[:20, :20])
+        with tree.snapshot() as snapshot:
+            gists, image = snapshot.gists(), snapshot.image("picture")
+            source = SnapshotRows(snapshot, gists, DIM)
+            context = WorkingContext.smallest(snapshot, 4000)
+            for _ in range(20):
+                found, bounds = source.rows(context.entries)
+                assert bounds[-1] == len(found) == context.cost
+                lacking = context.without_gist(gists)
+                fine = context.entries.level == 0
+                assert found.known.numpy()[bounds[:-1]][~fine].tolist() == (~lacking[~fine]).tolist()
+                context.step(np.where(fine, 0.0, 1.0))
+            entries = context.entries
+            sight = SnapshotSight(snapshot, gists, np.zeros((256, DIM), np.float32), np.empty(0, np.int64))
+            vectors, known = sight.vectors(entries)
+            tiles = entries.space > 0
+            assert tiles.sum() > 64 and set(known[tiles].tolist()) == {name == "joint"} and known[~tiles].any()
+            for i in np.flatnonzero(tiles & known).tolist():
+                gist = snapshot.node(Address(1, 1, int(entries.index[i]) // IMAGE.block)).gist()
+                assert gist is not None and np.array_equal(vectors[i], gist.astype(np.float32))
+            with ResidentContext(context, snapshot) as resident:
+                for _ in range(2000):
+                    if (read := resident.gather()).seen.whole:
+                        break
+                    resident.step(np.ones(len(context)))
+                assert read.seen.whole and len(read.patch_rows) == tiles.sum()
+                assert (read.patches is None) == (name == "words")
+            patches = {}
+            for i in np.flatnonzero(entries.document == image.id).tolist():
+                assert entries.level[i] == 0, "all is expanded"
+                rows = found.take(int(bounds[i]), int(bounds[i + 1]))
+                assert not rows.places.sigma_x.any() and set(rows.places.position.tolist()) == {entries.position[i]}
+                assert set(rows.known.tolist()) == {name == "joint"}
+                for x, y, vector in zip(rows.places.x.tolist(), rows.places.y.tolist(), rows.vector, strict=True):
+                    patches[int(x), int(y)] = vector.numpy()
+            assert sorted(patches) == [(x, y) for x in range(13) if x not in (2, 3) for y in range(3)]
+            if name == "joint":
+                index = np.array([image.index_at(0, x, y) for x, y in patches])
+                assert np.array_equal(np.stack(list(patches.values())), image.gists(0, index)[0].astype(np.float32))
 
 
 def test_numbers_and_trees_that_cannot_be_are_refused(tmp_path: Path) -> None:

@@ -13,11 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mctree
-from mctree.encoders import BytesTokenizer, Encoder
+from mctree.encoders import BytesTokenizer, CosineEncoder, Encoder, VisualEncoder
 from mctree.errors import CorruptError, UsageError
 from mctree.focus import Allocator, Lens, WorkingContext, converge
 from mctree.focus.ground import BLOCK
+from mctree.geometry import IMAGE
 from mctree.testing import PaperImage, PaperWorld
+from mctree.testing.toys import ToySight
 from mctree_torch.networks import (
     GistConfig,
     GistEncoder,
@@ -80,37 +82,65 @@ def test_an_encoder_is_one_and_comes_back(encoder: GistEncoder) -> None:
     assert other.encode(1, np.zeros((0, 32), np.uint32), np.zeros((0, 32), np.bool_)).shape == (0, 16)
 
 
-class Corners:
-    """Patches by two of their pixels."""
+PATCHES = CosineEncoder(channels=3, side=2)
 
-    fingerprint, dim, channels = "c0", 6, 3
 
-    def encode_patches(self, pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        return pixels[:, [0, -1], [0, -1]].reshape(len(pixels), 6).astype(np.float32)
+def sighted(seed: int = 0, patches: VisualEncoder = PATCHES) -> VisualGistEncoder:
+    net = VisualGistNet(VisualConfig(dim=12, width=16, heads=2, layers=1))
+    return VisualGistEncoder(drawn(net, seed), patches, "cpu")
 
 
 def test_images_have_an_encoder_too() -> None:
-    encoder = VisualGistEncoder(drawn(VisualGistNet(VisualConfig(dim=6, width=16, heads=2, layers=1))), device="cpu")
-    assert isinstance(encoder, Encoder) and encoder.modalities == {"image"}
+    encoder = sighted()
+    assert isinstance(encoder, VisualEncoder) and encoder.modalities == {"image"}
+    assert (encoder.channels, encoder.dim) == (3, 12)
     random = np.random.default_rng(0)
-    patches, there = random.normal(size=(300, 64, 6)).astype(np.float32), random.random((300, 64)) < 0.5
-    tiles = encoder.encode(1, patches, there)
-    assert np.array_equal(encoder.encode(1, patches[7:9], there[7:9]), tiles[7:9])
-    above = encoder.encode(2, tiles[:296].reshape(74, 4, 6), np.ones((74, 4), np.bool_))
-    assert above.shape == (74, 6)
-    assert np.array_equal(encoder.encode_tiles(1, patches, there, np.ones(there.shape)), tiles)
-    with pytest.raises(UsageError, match="without an encoder of patches"):
-        print(encoder.channels)
-    whole = VisualGistEncoder.load(encoder.dump(), Corners(), "cpu")
-    assert whole.fingerprint != encoder.fingerprint and whole.channels == 3
-    pixels = random.integers(0, 255, (5, 16, 16, 3), np.uint8)
-    assert whole.encode_patches(pixels, np.ones((5, 16, 16), np.bool_)).shape == (5, 6)
-    with pytest.raises(UsageError, match="vectors of 6"):
-        VisualGistEncoder(VisualGistNet(VisualConfig(dim=5)), Corners())
-    again = VisualGistEncoder.load(encoder.dump(), device="cpu")
-    assert again.fingerprint == encoder.fingerprint and np.array_equal(again.encode(1, patches, there), tiles)
-    with pytest.raises(UsageError, match="compared"):
-        encoder.encode_query("what?")
+    patches, there = random.normal(size=(300, 64, 12)).astype(np.float32), random.random((300, 64)) < 0.5
+    there[5] = False
+    weight = there * 256.0
+    tiles = encoder.encode_tiles(1, patches, there, weight)
+    assert np.isfinite(tiles).all() and tiles.any(1).sum() == 299 and not tiles[5].any()
+    anything = np.where(there[..., None], patches, np.float32(np.nan))
+    assert np.array_equal(encoder.encode_tiles(1, anything[7:9], there[7:9], weight[7:9]), tiles[7:9])
+    pixels, real = random.integers(0, 255, (5, 16, 16, 3), np.uint8), np.ones((5, 16, 16), np.bool_)
+    assert np.array_equal(encoder.encode_patches(pixels, real), PATCHES.encode_patches(pixels, real))
+    again = VisualGistEncoder.load(encoder.dump(), PATCHES, "cpu")
+    assert again.fingerprint == encoder.fingerprint
+    assert np.array_equal(again.encode_tiles(1, patches, there, weight), tiles)
+    others = [sighted(seed=1), VisualGistEncoder.load(encoder.dump(), ToySight(12), "cpu")]
+    assert len({encoder.fingerprint, *(other.fingerprint for other in others)}) == 3
+    with pytest.raises(UsageError, match="vectors of 12"):
+        VisualGistEncoder(VisualGistNet(VisualConfig(dim=5)), PATCHES)
+    with pytest.raises(CorruptError):
+        VisualGistEncoder.load(encoder.dump()[:100], PATCHES)
+
+
+def test_a_store_has_gists_of_images_by_a_network(tmp_path: Path) -> None:
+    encoder = sighted()
+    random = np.random.default_rng(0)
+    path = tmp_path / "t.mctree"
+    with mctree.create(path, chunk_bytes=65536) as tree:
+        with tree.writer() as writer:
+            writer.add_image("before", random.integers(0, 256, (150, 300, 3), np.uint8))
+        tree.build_gists(encoder, "eyes")
+    with mctree.open(path, encoders=[VisualGistEncoder.load(encoder.dump(), PATCHES, "cpu")]) as tree:
+        with tree.writer() as writer:
+            writer.add_image("behind", random.integers(0, 256, (400, 40, 3), np.uint8))
+        with tree.snapshot() as snapshot:
+            assert snapshot.gists("eyes").record.kind == "torch-visual-gist"
+            for image in snapshot.images():
+                for level in range(1, image.root + 1):
+                    rows, columns = image.raster.grid(level)
+                    nodes = np.array([image.index_at(level, x, y) for y in range(rows) for x in range(columns)])
+                    below = np.array([np.arange(*IMAGE.children(level, node)) for node in nodes])
+                    children, there = image.gists(level - 1, below.reshape(-1), "eyes")
+                    mask = there.reshape(below.shape)
+                    made = encoder.encode_tiles(level, children.reshape(*below.shape, -1), mask, np.ones(mask.shape))
+                    found, have = image.gists(level, nodes, "eyes")
+                    assert have.all() and np.array_equal(found, made.astype(np.float16))
+        assert not list(tree.verify())
+    with mctree.open(path) as tree, tree.writer() as writer, pytest.raises(UsageError, match="no encoder"):
+        writer.add_image("unseen", np.zeros((20, 20, 3), np.uint8), sets=["eyes"])
 
 
 TEXT = "The quick brown fox jumps over the lazy dog, and nobody knows why it would. " * 40

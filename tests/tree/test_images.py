@@ -182,6 +182,22 @@ def test_a_gist_above_an_image_is_made_of_the_images_own(tree: mctree.Tree) -> N
         assert np.array_equal(view.gather(2, np.arange(2)), made.astype(np.float16)), "what is above was made again"
 
 
+def test_gists_that_come_with_a_changed_image_are_there(tree: mctree.Tree) -> None:
+    """Both lie in one chunk of the timeline's gists, whose new generation must hold what was appended as well."""
+    with tree.writer() as writer:
+        writer.add("text", b"x" * 32 * 20)
+        writer.add_image("changed", pixels(40, 30))
+    with tree.writer() as writer:
+        writer.change_image("changed", pixels(5, 5, seed=9), Box(3, 3, 8, 8))
+        writer.add_image("new", pixels(20, 20, seed=1))
+        writer.commit(gists=True)
+    with tree.snapshot() as snapshot:
+        for image in snapshot.images():
+            root = image.gists(image.root, np.array([image.first(image.root)]), "joint")[0]
+            assert root.any() and np.array_equal(snapshot.gists("joint").gather(1, np.array([image.block])), root)
+    assert not list(tree.verify())
+
+
 @settings(max_examples=8)
 @given(data=st.data(), whole=st.booleans())
 def test_a_changed_region_is_as_if_ingested_anew(data: st.DataObject, whole: bool) -> None:

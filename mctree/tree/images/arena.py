@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mctree.errors import NotFoundError
 from mctree.format.images import ARENA
-from mctree.geometry import IMAGE, Address, World, intervals
+from mctree.geometry import IMAGE, Address, World, intervals, morton
 from mctree.tree.images.pages import Located, PageReader, set_bits
 from mctree.tree.images.places import Places
 from mctree.tree.rows import Rows
@@ -113,6 +113,24 @@ class Arena:
             children,
             self._places.grafts["document"][which].astype(np.int64),
         )
+
+    def patches(self, tiles: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """The patches that exist in tiles, of one tile after the other: their indices, columns and rows: `int64 [m]`.
+
+        Args:
+            tiles: the indices of tiles that exist, `int64 [n]`.
+
+        Raises:
+            NotFoundError: one lies in no image.
+        """
+        index = (tiles[:, None] * IMAGE.block + np.arange(IMAGE.block)).reshape(-1)
+        which = self._places.at(index)
+        there = np.zeros(len(index), np.bool_)
+        for _, mine, arrays in self._groups(np.zeros_like(index), which):
+            there[mine] = self._pages.find(arrays[0], index[mine]).present
+        found = index[there]
+        x, y = morton.decode(found - self._places.grafts["base"][which[there]].astype(np.int64))
+        return found, x, y
 
     def _groups(
         self, level: NDArray[np.int64], which: NDArray[np.intp]

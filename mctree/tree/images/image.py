@@ -287,14 +287,10 @@ class Image:
         view = self._views.get(gist_set)
         if view is None:
             view = self._views[gist_set] = self._snapshot.gists(gist_set)
-        arrays = view.record.images
-        found = np.zeros((len(index), view.dim), view.record.dtype)
-        if level >= len(arrays):
-            return found, np.zeros(len(index), np.bool_)
-        located = self._snapshot.gallery.pages.find(arrays[level], index)
-        there = located.present & self.find(level, index).present
-        if there.any():
-            found[there] = self._snapshot.rows(arrays[level]).gather(located.row[there])
+        mine = np.flatnonzero(self.find(level, index).present)
+        found, there = np.zeros((len(index), view.dim), view.record.dtype), np.zeros(len(index), np.bool_)
+        same = np.full(len(mine), self.space), np.full(len(mine), level)
+        found[mine], there[mine] = view.find(*same, index[mine])
         return found, there
 
     def export(self, path: str | os.PathLike[str]) -> list[int]:
