@@ -50,8 +50,8 @@ def right(snapshot: Snapshot, device: HostDevice, seen: Seen) -> None:
             expected = snapshot.node(Address(space, level, index)).gist()
             assert expected is not None
         elif space:
-            which = int(snapshot.places.at(np.array([index]))[0])
-            image = snapshot.image(int(snapshot.places.grafts["document"][which]))
+            which = int(snapshot.gallery.places.at(np.array([index]))[0])
+            image = snapshot.image(int(snapshot.gallery.places.grafts["document"][which]))
             expected = image.gists(0, np.arange(index, index + IMAGE.block))[0]
         else:
             expected = np.zeros(32, np.uint16)
