@@ -169,12 +169,9 @@ class Reading:
     def commit_numbers(self, table: Table = Table.COMMIT) -> list[int]:
         """The numbers of all commits of a table, ascending, without reading their records."""
         with self._txn.cursor() as cursor:
-            numbers = []
-            found = cursor.set_range(table)
-            while found and (key := bytes(cursor.key()))[:1] == table:
-                numbers.append(u64.unpack(_sound(key)[1:])[0])
-                found = cursor.next()
-            return numbers
+            # Without `buffers` a transaction gives copies.
+            found = cast("Iterator[bytes]", cursor.iternext(values=False) if cursor.set_range(table) else ())
+            return [u64.unpack(_sound(key)[1:])[0] for key in takewhile(lambda key: key[:1] == table, found)]
 
 
 class Writing(Reading):

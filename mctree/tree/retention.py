@@ -67,14 +67,13 @@ def collect(index: Writing, keep: int, held: set[int] | None) -> Freed:
     freed = Freed()
     if held is None:
         return freed
-    for number in index.commit_numbers(Table.CONDEMNED):
-        if number in held:
-            # Taken between the look at the leases and its condemnation: it may be opened again.
-            _move(index, number, Table.CONDEMNED, Table.COMMIT)
-    openable = index.commit_numbers()
     condemned = index.commit_numbers(Table.CONDEMNED)
     gone = [number for number in condemned if number not in held]
-    kept = sorted({*openable, *(number for number in condemned if number in held), index.number})
+    for number in held.intersection(condemned):
+        # Taken between the look at the leases and its condemnation: it may be opened again.
+        _move(index, number, Table.CONDEMNED, Table.COMMIT)
+    openable = index.commit_numbers()
+    kept = sorted({*openable, index.number})
     for before, first, after in _gaps(gone, kept):
         _free(index, before, first, after, freed)
     for number in gone:

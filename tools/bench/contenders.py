@@ -61,7 +61,6 @@ def appenders(sizes: Sizes) -> tuple[Appender, ...]:
     return (
         ByHand(sizes),
         MctreeAppend(sizes),
-        ByHand(sizes, files=2),
         SyncedFile(sizes),
         LmdbAppend(sizes),
         ArrowAppend(sizes),

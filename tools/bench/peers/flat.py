@@ -103,45 +103,34 @@ class SyncedFile:
 
 
 class ByHand:
-    """The limit of a durable append with an index: files written and synced, one LMDB transaction committed.
+    """The limit of a durable append with an index: a file written and synced, one LMDB transaction committed."""
 
-    Args:
-        sizes: of the run.
-        files: how many files each piece goes to.  One is the least there can be; a store that keeps tokens and what
-            belongs to them in separate arrays, as ours does, waits for two.
-    """
-
-    def __init__(self, sizes: Sizes, files: int = 1) -> None:
-        self._files = [SyncedFile(sizes) for _ in range(files)]
+    def __init__(self, sizes: Sizes) -> None:
+        self._file = SyncedFile(sizes)
         self._count = 0
-        name, kind = ("file", "the limit") if files == 1 else (f"{files} files", "by hand")
-        note = f"preallocated {name}, pwrite, fdatasync, then one LMDB put and commit"
-        self.about = About(f"by hand: {name} + LMDB", kind, note, requires=("lmdb",))
+        note = "preallocated file, pwrite, fdatasync, then one LMDB put and commit"
+        self.about = About("by hand: file + LMDB", "the limit", note, requires=("lmdb",))
 
     def create(self, folder: Path) -> None:
-        """Make the files and the environment."""
-        for number, file in enumerate(self._files):
-            (folder / str(number)).mkdir()
-            file.create(folder / str(number))
+        """Make the file and the environment."""
+        self._file.create(folder)
         self._env = library("lmdb").open(str(folder / "index"), map_size=1 << 30)
         self._count = 0
 
     def append(self, tokens: NDArray[np.uint16]) -> None:
         """Data first, then the record that makes them count."""
-        for file in self._files:
-            file.append(tokens)
+        self._file.append(tokens)
         self._count += len(tokens)
         with self._env.begin(write=True) as transaction:
             transaction.put(b"length", self._count.to_bytes(8, "little"))
 
     def close(self) -> None:
-        """Close all of it."""
-        for file in self._files:
-            file.close()
+        """Close both."""
+        self._file.close()
         self._env.close()
 
     def read(self, folder: Path) -> NDArray[np.uint16]:
-        """As much of the first file as the index says."""
+        """As much of the file as the index says."""
         with library("lmdb").open(str(folder / "index"), readonly=True) as env, env.begin() as transaction:
             count = int.from_bytes(transaction.get(b"length"), "little")
-        return self._files[0].read(folder / "0")[:count]
+        return self._file.read(folder)[:count]
