@@ -14,7 +14,6 @@ import argparse
 import hashlib
 import json
 import multiprocessing
-import os
 import sys
 import tempfile
 import time
@@ -27,6 +26,7 @@ import numpy as np
 import mctree
 from mctree import Snapshot
 from mctree.testing.toys import ToyEncoder
+from tools.endurance.disk import disk_usage
 
 DOCUMENTS = 64
 CHUNK_BYTES = 1 << 16
@@ -98,13 +98,6 @@ def read(path: str, pipe: Connection) -> None:
                 last = time.monotonic()
         pipe.send((checks, spawned))
         pipe.recv()
-
-
-def disk_usage(path: Path) -> int:
-    """Bytes that the files of a store take on disk."""
-    return sum(
-        os.lstat(os.path.join(folder, name)).st_blocks * 512 for folder, _, names in os.walk(path) for name in names
-    )
 
 
 def run(folder: Path, changes: int, *, quiet: bool = False) -> Result:
