@@ -1,7 +1,7 @@
 """Learn gists and a lens on the recall task, measure them beside all else, and write the page about it.
 
     python -m tools.train --out docs/recall.md --json results.json
-    python -m tools.train --blocks 4 --facts 4 --seeds 201 202 203 --out docs/recall-dense.md
+    python -m tools.train --blocks 4 --facts 4 --out docs/recall-dense.md
     python -m tools.train --smoke
 
 Seeds that were used while this was designed are refused, so that nothing that is reported was chosen by them.
@@ -23,7 +23,7 @@ from tools.train.recall import Recall
 from tools.train.report import page
 from tools.train.study import Line, study
 
-_SEEDS = (101, 102, 103)
+_SEEDS = (301, 302, 303)
 _DESIGNED_WITH = (0, 1)
 
 

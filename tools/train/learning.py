@@ -56,8 +56,8 @@ class Sizes:
     base_steps: int = 300
     rare_steps: int = 250
     gist_steps: int = 500
-    lens_rounds: int = 24
-    lens_epochs: int = 16
+    lens_rounds: int = 96
+    lens_epochs: int = 8
     histories: int = 512
     through_store: int = 32
 
