@@ -9,7 +9,7 @@ import pytest
 
 from mctree.storage.session import Session
 from mctree.testing.stores import scratch
-from tools.crash import kills, mutants, sweep
+from tools.crash import kills, mutants, pictures, sweep
 from tools.crash.scenario import ACTS, STEPS, judge, live
 from tools.crash.victims import MISFIT, in_judgement, killed_after, killed_at, strace
 
@@ -33,6 +33,21 @@ def test_a_kill_at_any_moment_of_an_ingest_loses_nothing(folder: Path) -> None:
     assert result.failures == []
     assert all(row.points for row in result.rows)
     assert result.points >= 40
+
+
+def test_a_kill_at_any_system_call_loses_nothing_of_images(folder: Path) -> None:
+    result = pictures.PART.run("quick", folder, print)
+    assert result.failures == []
+    assert all(row.points for row in result.rows)
+    assert result.points >= 60
+
+
+def test_a_life_with_images_that_nobody_disturbs_is_as_it_is_foreseen(folder: Path) -> None:
+    path, acknowledged = str(folder / "store"), list[str]()
+    for act in pictures.LIFE.acts:
+        pictures.live(path, acknowledged.append, [act])
+    assert pictures.judge(path, acknowledged) == []
+    assert "shows what none of them leads to" in pictures.judge(path, acknowledged[:-2])[0]
 
 
 def test_planted_faults_are_found(folder: Path) -> None:

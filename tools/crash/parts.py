@@ -22,7 +22,7 @@ Scale = Literal["quick", "long"]
 Say = Callable[[str], None]
 """Takes a line about how far things are."""
 
-NAMES = ("sweep", "kills", "replay", "mutants", "faults", "flips", "readers", "strangers", "moves")
+NAMES = ("sweep", "kills", "pictures", "replay", "mutants", "faults", "flips", "readers", "strangers", "moves")
 """The modules that are parts, in the order of the promises."""
 
 

@@ -32,8 +32,9 @@ from mctree.testing.edits import Edit, Scribe
 from mctree.testing.model import Model, ModelLink, ModelSet
 from mctree.testing.stores import scratch
 from mctree.testing.toys import ToyEncoder
+from tools.crash.life import Life
 
-__all__ = ["ACTS", "STEPS", "Moment", "Step", "judge", "live", "look_in", "reference", "settled"]
+__all__ = ["ACTS", "LIFE", "STEPS", "Moment", "Step", "judge", "live", "look_in", "reference", "settled"]
 
 CHUNK_BYTES = 1 << 16
 KEEP = 3
@@ -353,6 +354,9 @@ def _faults(doing: str, what: Callable[[], object]) -> list[str]:
     except (AssertionError, MctreeError, OSError) as error:
         return [f"{doing}: {type(error).__name__}: {error}"]
     return []
+
+
+LIFE = Life(ACTS, tuple((step.act, step.name) for step in STEPS), live, judge, look_in, reference, 8)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

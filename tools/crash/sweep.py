@@ -1,6 +1,6 @@
 """Does a store survive `kill -9` at every single system call?  An act is killed at its first, its second, its third …
 
-Every act of the scenario begins with a store as the acts before left it, and is swept from its first system call to its
+Every act of a life begins with a store as the acts before left it, and is swept from its first system call to its
 last.  The long form kills at all calls of any kind; and at those that change something once more, to let the process
 that comes next and finds what was left be killed as well, before somebody looks.  The quick form takes every few of
 the calls that change something.
@@ -18,14 +18,14 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
+from tools.crash.life import Life
 from tools.crash.parts import Part, Result, Row, Say, Scale, timed
-from tools.crash.scenario import ACTS, STEPS, judge, live, look_in
+from tools.crash.scenario import LIFE
 from tools.crash.victims import CHANGING, counted, in_judgement, killed_at, sound
 from tools.crash.workers import Workers
 
-__all__ = ["PART", "Call", "Outcome", "Point", "attempt", "calls_of", "failures", "prepare", "run"]
+__all__ = ["PART", "Call", "Outcome", "Point", "attempt", "calls_of", "failures", "prepare", "run", "sweep"]
 
-_QUICK_STEP = 8
 _NEXT_CALLS = 13
 """At which of the changing calls of a name the process that comes next is killed, at most."""
 
@@ -56,6 +56,7 @@ class Point:
         call: at which call.
         again: at which call the process that comes next is killed too, if it comes to it.
         plant: plants a fault, where it is to be seen whether it is found.
+        life: whose act it is.
     """
 
     scratch: str
@@ -63,6 +64,7 @@ class Point:
     call: Call
     again: Call | None = None
     plant: Callable[[], None] = sound
+    life: Life = LIFE
 
     def __str__(self) -> str:
         return f"{self.act}, killed at {self.call}" + ("" if self.again is None else f" and then at {self.again}")
@@ -78,22 +80,22 @@ class Outcome:
 
 def attempt(point: Point) -> Outcome:
     """Kill an act at a point, and judge the store."""
-    with _beginning(point.scratch, point.act) as path:
+    life = point.life
+    with _beginning(point.scratch, point.act, life) as path:
 
         def work(say: Callable[[str], None]) -> None:
             point.plant()
-            live(path, say, [point.act])
+            life.live(path, say, [point.act])
 
         def judgement() -> list[str]:
             point.plant()
-            return judge(path, acknowledged)
+            return life.judge(path, acknowledged)
 
         ending = killed_at(work, point.call.name, point.call.when)
-        acknowledged = [step.name for step in STEPS if step.act in ACTS[: ACTS.index(point.act)]]
-        acknowledged += ending.acknowledged
+        acknowledged = [*life.steps_of(life.acts[: life.acts.index(point.act)]), *ending.acknowledged]
         killed, problems = int(ending.killed), [ending.failure] if ending.failure else []
         if point.again is not None and ending.killed:
-            second = killed_at(lambda _: look_in(path), point.again.name, point.again.when)
+            second = killed_at(lambda _: life.look_in(path), point.again.name, point.again.when)
             killed += second.killed
             problems += [second.failure] if second.failure else []
         problems += in_judgement(judgement)
@@ -105,18 +107,18 @@ def failures(point: Point) -> tuple[str, ...]:
     return attempt(point).failures
 
 
-def prepare(scratch: Path) -> None:
+def prepare(scratch: Path, life: Life = LIFE) -> None:
     """Put the stores that acts begin with into a folder."""
     path = scratch / "growing"
-    for act, following in pairwise(ACTS):
-        live(str(path), lambda _: None, [act])
+    for act, following in pairwise(life.acts):
+        life.live(str(path), lambda _: None, [act])
         shutil.copytree(path, scratch / f"before {following}")
 
 
-def calls_of(scratch: str, act: str) -> tuple[list[Call], list[Call]]:
+def calls_of(scratch: str, act: str, life: Life = LIFE) -> tuple[list[Call], list[Call]]:
     """The system calls that an act makes when nothing disturbs it, in order: all, and those that change something."""
-    with _beginning(scratch, act) as path:
-        names = counted(lambda say: live(path, say, [act]), Path(scratch, f"calls of process {os.getpid()}"))
+    with _beginning(scratch, act, life) as path:
+        names = counted(lambda say: life.live(path, say, [act]), Path(scratch, f"calls of process {os.getpid()}"))
     so_far: Counter[str] = Counter()
     calls = []
     for name in names:
@@ -125,29 +127,28 @@ def calls_of(scratch: str, act: str) -> tuple[list[Call], list[Call]]:
     return calls, [call for call in calls if call.name in CHANGING]
 
 
-def points(scratch: str, act: str, scale: Scale) -> tuple[list[Point], list[Point]]:
+def points(scratch: str, act: str, life: Life, scale: Scale) -> tuple[list[Point], list[Point]]:
     """Where to kill an act once, and where to kill it and what comes next."""
-    every, changing = calls_of(scratch, act)
+    every, changing = calls_of(scratch, act, life)
     names = sorted({call.name for call in changing})
     twice = [
-        Point(scratch, act, call, Call(names[n % len(names)], 1 + n // len(names) % _NEXT_CALLS))
+        Point(scratch, act, call, Call(names[n % len(names)], 1 + n // len(names) % _NEXT_CALLS), life=life)
         for n, call in enumerate(changing)
     ]
     if scale == "long":
-        return [Point(scratch, act, call) for call in every], twice
-    offset = ACTS.index(act)
-    return [Point(scratch, act, call) for call in changing[offset % _QUICK_STEP :: _QUICK_STEP]], twice[
-        offset :: 5 * _QUICK_STEP
-    ]
+        return [Point(scratch, act, call, life=life) for call in every], twice
+    offset = life.acts.index(act)
+    once = [Point(scratch, act, call, life=life) for call in changing[offset % life.apart :: life.apart]]
+    return once, twice[offset :: 5 * life.apart]
 
 
-def run(scale: Scale, scratch: Path, say: Say) -> Result:
-    """Sweep all acts."""
-    prepare(scratch)
+def sweep(life: Life, scale: Scale, scratch: Path, say: Say) -> Result:
+    """Sweep all acts of a life."""
+    prepare(scratch, life)
     result, second = Result(), Row("killed again in what came next")
-    with Workers() as workers:
-        planned = workers.each(partial(points, str(scratch), scale=scale), ACTS)
-        for act, (once, twice) in zip(ACTS, planned, strict=True):
+    with Workers(life.foresee) as workers:
+        planned = workers.each(partial(points, str(scratch), life=life, scale=scale), life.acts)
+        for act, (once, twice) in zip(life.acts, planned, strict=True):
             first = Row(f"killed in {act}")
             for row, chosen in ((first, once), (second, twice)):
                 with timed(row):
@@ -160,14 +161,19 @@ def run(scale: Scale, scratch: Path, say: Say) -> Result:
     return Result([*result.rows, second])
 
 
+def run(scale: Scale, scratch: Path, say: Say) -> Result:
+    """Sweep the life of texts."""
+    return sweep(LIFE, scale, scratch, say)
+
+
 @contextmanager
-def _beginning(scratch: str, act: str) -> Iterator[str]:
+def _beginning(scratch: str, act: str, life: Life) -> Iterator[str]:
     """Where a copy stands, for the length of a block, of the store that an act begins with."""
     folder = os.path.join(scratch, f"process {os.getpid()}")
     path = os.path.join(folder, "store.mctree")
     os.makedirs(folder)
     try:
-        if act != ACTS[0]:
+        if act != life.acts[0]:
             shutil.copytree(os.path.join(scratch, f"before {act}"), path)
         yield path
     finally:

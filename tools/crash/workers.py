@@ -15,16 +15,20 @@ from tools.crash.scenario import reference
 __all__ = ["PROCESSES", "Workers"]
 
 PROCESSES = 2
-_KNOWN = ["tools.crash.faults", "tools.crash.kills", "tools.crash.replay", "tools.crash.sweep"]
+_KNOWN = ["tools.crash.faults", "tools.crash.kills", "tools.crash.pictures", "tools.crash.replay"]
 
 Point = TypeVar("Point")
 Found = TypeVar("Found")
 
 
 class Workers:
-    """Processes that know the scenario, for a `with` block."""
+    """Processes that know a life, for a `with` block.
 
-    def __init__(self) -> None:
+    Args:
+        foresee: works out in each of them what they will have to know.
+    """
+
+    def __init__(self, foresee: Callable[[], object] = reference) -> None:
         # One thread each: what is forked from a process that has more may inherit a lock that nobody gives back.
         limits = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "RAYON_NUM_THREADS"), "1")
         known = {name: os.environ.get(name) for name in limits}
@@ -32,7 +36,7 @@ class Workers:
         try:
             context = multiprocessing.get_context("forkserver")
             context.set_forkserver_preload(_KNOWN)
-            self._pool = context.Pool(PROCESSES, reference)
+            self._pool = context.Pool(PROCESSES, foresee)
         finally:
             for name, value in known.items():
                 if value is None:

@@ -1,0 +1,170 @@
+"""Does `kill -9` lose, or spoil, anything of images?  A life with images is killed as the one of texts is.
+
+An image of two blocks is ingested in two commits, another in none of its own; regions are changed, images replaced and
+removed, a gist set comes late, and the store is compacted.  What a store shows is told line by line by
+`mctree.testing.dump`, which says nothing of the commits and rows that led to it.  So whatever was killed must show what
+was acknowledged, or that and the whole of the step in flight; and, going on from there to the end of the life, what a
+life shows that nobody disturbed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cache, partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+import mctree
+from mctree.encoders import CosineEncoder
+from mctree.errors import MctreeError
+from mctree.sources.images import Box
+from mctree.testing.dump import dump
+from mctree.testing.stores import scratch
+from mctree.tree.writer import Writer
+from tools.crash.life import Life
+from tools.crash.parts import Part
+from tools.crash.sweep import sweep
+
+__all__ = ["LIFE", "PART"]
+
+_CHUNK_BYTES = 1 << 16
+_ENCODER = CosineEncoder(1, side=2)
+_LARGE = (20, 1100)
+"""Two blocks, of which the second is narrow."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What is done between two acknowledgements, with a writer of its own or with the tree."""
+
+    act: str
+    name: str
+    write: Callable[[Writer], object] | None = None
+    manage: Callable[[mctree.Tree], object] | None = None
+
+
+def _pixels(seed: int, height: int, width: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 1), np.uint8)
+
+
+def _add(writer: Writer, name: str, seed: int, size: tuple[int, int], replace: bool = False) -> None:
+    writer.add_image(name, _pixels(seed, *size), replace=replace, commit_every=1)
+
+
+def _change(writer: Writer, name: str, seed: int, box: Box) -> None:
+    writer.change_image(name, _pixels(seed, box.height, box.width), box)
+
+
+def _texts(writer: Writer) -> None:
+    writer.add("a text", b"words beside pictures " * 40)
+
+
+_STEPS = (
+    _Step("beginning", "begun"),
+    _Step("ingest", "a text", _texts),
+    _Step("ingest", "large", partial(_add, name="large", seed=1, size=_LARGE)),
+    _Step("ingest", "icon", partial(_add, name="icon", seed=2, size=(20, 33))),
+    _Step("set", "gists", manage=lambda tree: tree.build_gists(_ENCODER, "late")),
+    _Step("change", "changed", partial(_change, name="large", seed=3, box=Box(100, 3, 300, 18))),
+    _Step("change", "changed again", partial(_change, name="icon", seed=4, box=Box(0, 0, 16, 16))),
+    _Step("replacement", "replaced", partial(_add, name="large", seed=5, size=_LARGE, replace=True)),
+    _Step("replacement", "removed", lambda writer: writer.remove("icon")),
+    _Step("compaction", "compacted", manage=lambda tree: tree.compact()),
+    _Step("afterwards", "one more", partial(_add, name="one more", seed=6, size=(33, 20))),
+)
+_ACTS = tuple(dict.fromkeys(step.act for step in _STEPS))
+
+
+def live(path: str, acknowledge: Callable[[str], None], acts: Sequence[str] = _ACTS) -> None:
+    """Let the store at `path` live through some acts."""
+    for act in (act for act in _ACTS if act in acts):
+        steps = [step for step in _STEPS if step.act == act]
+        _do(path, steps, acknowledge)
+
+
+def _do(path: str, steps: Sequence[_Step], acknowledge: Callable[[str], None] = lambda _: None) -> None:
+    for step in steps:
+        if step is _STEPS[0]:
+            mctree.create(path, chunk_bytes=_CHUNK_BYTES, keep=3).close()
+        else:
+            with mctree.open(path, encoders=[_ENCODER]) as tree:
+                if step.manage is not None:
+                    step.manage(tree)
+                elif step.write is not None:
+                    with closing(tree.writer()) as writer:
+                        step.write(writer)
+                        writer.commit(gists=True)
+        acknowledge(step.name)
+
+
+def look_in(path: str) -> None:
+    """Come by as the next writer, if there is a store, and change nothing."""
+    if os.path.lexists(path):
+        with mctree.open(path, encoders=[_ENCODER]) as tree:
+            tree.writer().close()
+
+
+@cache
+def foresee() -> tuple[tuple[str, ...], ...]:
+    """What a store shows after each step, if nobody disturbs it."""
+    found: list[tuple[str, ...]] = []
+    with scratch() as folder:
+        path = os.path.join(folder, "undisturbed")
+        live(path, lambda _: found.append(_shown(path)))
+    return tuple(found)
+
+
+def _shown(path: str) -> tuple[str, ...]:
+    with mctree.open(path, writable=False, encoders=[_ENCODER]) as tree:
+        problems = [f"{problem.where} {problem.what}" for problem in tree.verify()]
+        assert not problems, f"verify finds {len(problems)} problems: {'; '.join(problems[:3])}"
+        with tree.snapshot() as snapshot:
+            return tuple(dump(snapshot))
+
+
+def judge(path: str, acknowledged: Sequence[str]) -> list[str]:
+    """What is wrong with the store at `path` after a life that was broken off; it lives on to the end."""
+    assert list(acknowledged) == [step.name for step in _STEPS[: len(acknowledged)]], "steps are acknowledged in order"
+    try:
+        _compare(path, len(acknowledged))
+    except (AssertionError, MctreeError, OSError) as error:
+        return [f"{type(error).__name__}: {error}"]
+    return []
+
+
+def _compare(path: str, done: int) -> None:
+    known = foresee()
+    if os.path.lexists(path):
+        shown = _shown(path)
+        stands = next((at for at in (done - 1, done) if 0 <= at < len(known) and known[at] == shown), None)
+        if stands is None:
+            raise AssertionError(
+                f"after {done} steps it shows what none of them leads to: {_other(known[done - 1], shown)}"
+            )
+    else:
+        assert not done, "the store is not there"
+        stands = -1
+    _do(path, _STEPS[stands + 1 :])
+    end = _shown(path)
+    assert end == known[-1], f"in the end it shows something else: {_other(known[-1], end)}"
+    halves = [name for _, _, names in os.walk(path) for name in names if name.endswith(".new")]
+    beside = [name for name in os.listdir(os.path.dirname(path)) if name.startswith(f".{os.path.basename(path)}.")]
+    assert not halves and not beside, f"{halves + beside} was left"
+
+
+def _other(wanted: Sequence[str], found: Sequence[str]) -> str:
+    lines = [f"{one!r:.200} for {two!r:.200}" for one, two in zip(found, wanted, strict=False) if one != two]
+    return lines[0] if lines else f"{len(found)} lines for {len(wanted)}"
+
+
+LIFE = Life(_ACTS, tuple((step.act, step.name) for step in _STEPS), live, judge, look_in, foresee, 40)
+
+PART = Part(
+    "pictures",
+    "a killed process loses nothing of images, and who goes on ends where it would have",
+    partial(sweep, LIFE),
+)
