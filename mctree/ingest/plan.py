@@ -25,7 +25,18 @@ from enum import Enum
 from mctree.format.facts import DocumentRecord, Stamp
 from mctree.sources import Stamp as Seen
 
-__all__ = ["Digest", "Known", "Verdict", "judge", "marker_name", "marker_stamp", "settled", "stamp_of"]
+__all__ = [
+    "Digest",
+    "Known",
+    "Sighting",
+    "Verdict",
+    "judge",
+    "marker_name",
+    "marker_stamp",
+    "settled",
+    "speaks_of",
+    "stamp_of",
+]
 
 RACY_NS = 2_000_000_000
 """Coarsest grain of time stamps in use (FAT): what changed this shortly before it was looked at may change unseen."""
@@ -104,6 +115,13 @@ def judge(known: Known | None, locator: Mapping[str, int | str], size: int, pref
     return Verdict.KEEP if dict(known.locator) == dict(locator) else Verdict.RELOCATE
 
 
+def speaks_of(stamp: Stamp | None, known: Known | None) -> bool:
+    """Whether a stamp was taken of the very bytes that the store has."""
+    if stamp is None or known is None or known.foreign or known.unfinished:
+        return False
+    return stamp.digest == known.digest
+
+
 def settled(known: Stamp | None, seen: Seen | None) -> bool:
     """Whether a stamp shows that an input is what it was, without a look at its bytes."""
     return known is not None and seen is not None and _same(known, seen) and not _racy(known)
@@ -125,6 +143,25 @@ def stamp_of(seen: Seen, seen_ns: int, digest: bytes, before: Stamp | None) -> S
     if before is not None and _same(before, seen) and before.digest == digest and (_racy(stamp) or not _racy(before)):
         return None
     return stamp
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What a `stat` told of an input.
+
+    Attributes:
+        seen: what it told.
+        seen_ns: when.
+        before: the stamp that the input had.
+    """
+
+    seen: Seen
+    seen_ns: int
+    before: Stamp | None
+
+    def stamp(self, digest: bytes) -> Stamp | None:
+        """The stamp to record, if another one than before; see `stamp_of`."""
+        return stamp_of(self.seen, self.seen_ns, digest, self.before)
 
 
 def marker_name(document: bytes) -> bytes:

@@ -11,24 +11,19 @@ It does not assume that a source ends: nothing follows from what did not come up
 
 from __future__ import annotations
 
-import codecs
-import re
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from itertools import chain
 
 from mctree.errors import SourceError
 from mctree.format.facts import Stamp
 from mctree.ingest.jobs import Job, Part
 from mctree.ingest.numbers import Numbers
-from mctree.ingest.plan import Digest, Known, Verdict, judge, marker_name, settled, stamp_of
-from mctree.ingest.report import TAKEN, Tally
+from mctree.ingest.plan import Digest, Known, Sighting, Verdict, judge, settled, speaks_of, stamp_of
+from mctree.ingest.recalling import Memory
+from mctree.ingest.report import TAKEN, Tally, failed
+from mctree.ingest.utf8 import Utf8
 from mctree.sources import Item, RawDocument, Skipped, Source, cut_pieces
-from mctree.sources import Stamp as Seen
-from mctree.sources.names import shown
-from mctree.tree import Snapshot
 
 __all__ = ["Reader"]
 
@@ -36,60 +31,42 @@ _PIECE = 1 << 18
 _JOB = 1 << 18
 _COUNT_BYTES = 8
 
-_CONTINUATION = re.compile(rb"\A[\x80-\xbf]{1,3}")
-
-
-@dataclass(frozen=True, slots=True)
-class _Sighting:
-    """What a `stat` told of a plain file: at what time, and the stamp that the file had before."""
-
-    seen: Seen
-    seen_ns: int
-    before: Stamp | None
-
-    def stamp(self, digest: bytes) -> Stamp | None:
-        return stamp_of(self.seen, self.seen_ns, digest, self.before)
-
 
 class Reader:
     """Turns a source into jobs; iterate `jobs` once.
 
     Args:
         source: where documents come from.
-        base: the store as it was before the run.
+        memory: the store as it was before the run.
         tally: counts what needs no job.
         advance: told of bytes of input that are dealt with without a job.
         passed: told of bytes of input that are passed over because they give no document.
-        held: a block that looks into the store runs in it.
         reading: 16 bytes that stand for how containers are read.
         hold: a document with more bytes than this is long.
 
     Attributes:
-        seen: the documents of `base` whose inputs came up.
+        seen: the documents of the store as it was whose inputs came up.
     """
 
     def __init__(
         self,
         source: Source,
-        base: Snapshot,
+        memory: Memory,
         tally: Tally,
         advance: Callable[[int], None],
         passed: Callable[[int], None],
-        held: AbstractContextManager[None],
         *,
         reading: bytes,
         hold: int,
     ) -> None:
         self.seen = Numbers()
         self._source = source
-        self._base = base
+        self._memory = memory
         self._tally = tally
         self._advance = advance
         self._pass = passed
-        self._held = held
         self._reading = reading
         self._hold = hold
-        self._empty = base.documents_count == 0
         self._job = Job()
         self._left: int | None = None
         self._passed: list[bytes] = []
@@ -109,25 +86,19 @@ class Reader:
         if self._job:
             yield self._taken()
 
-    def is_foreign(self, name: bytes) -> bool:
-        """Whether the document of this name is being written to by somebody else."""
-        known = self._recall(name)[1]
-        return known is not None and known.foreign
-
     # Items
 
     def _plain(self, item: Item) -> Generator[Job, None, bool]:
         """Read a file, if it must be read; whether it is a document of the store."""
-        before, known = self._recall(item.name)
+        before, known = self._memory.recall(item.name)
         if known is not None and known.locator and self._is_in_passed(item.name):
             self._tally.skip(Skipped(item.name, TAKEN))
             return False
-        if _is_document(before, known) and settled(before, item.stamp):
-            assert known is not None
+        if known is not None and speaks_of(before, known) and settled(before, item.stamp):
             if self.seen.add(known.number):
                 self._tally.unchanged += 1
             return True
-        sighting = None if item.stamp is None else _Sighting(item.stamp, time.time_ns(), before)
+        sighting = None if item.stamp is None else Sighting(item.stamp, time.time_ns(), before)
         fruitful = False
         try:
             for found in item.documents():
@@ -136,12 +107,12 @@ class Reader:
                 else:
                     fruitful = yield from self._document(found, known, sighting)
         except SourceError as error:
-            self._tally.skip(_failed(item.name, error))
+            self._tally.skip(failed(item.name, error))
         return fruitful
 
     def _container(self, item: Item) -> Generator[Job, None, bool]:
         """Read a container, if it must be read; whether documents of the store lie in it."""
-        before = self._recall(item.name)[0]
+        before = self._memory.recall(item.name)[0]
         if before is not None and before.digest[:-_COUNT_BYTES] == self._reading and settled(before, item.stamp):
             self._tally.unchanged += int.from_bytes(before.digest[-_COUNT_BYTES:], "big")
             self._passed.append(item.name)
@@ -154,10 +125,10 @@ class Reader:
                     self._tally.skip(found)
                     readable = readable and found.name != item.name
                 else:
-                    documents += yield from self._document(found, self._recall(found.name)[1], None)
+                    documents += yield from self._document(found, self._memory.recall(found.name)[1], None)
         except SourceError as error:
             # Each document was whole when it was read, so what came before stays; without a stamp it is read again.
-            self._tally.skip(_failed(item.name, error))
+            self._tally.skip(failed(item.name, error))
             return documents > 0
         if readable and item.stamp is not None:
             digest = self._reading + documents.to_bytes(_COUNT_BYTES, "big")
@@ -166,9 +137,7 @@ class Reader:
 
     # Documents
 
-    def _document(
-        self, raw: RawDocument, known: Known | None, sighting: _Sighting | None
-    ) -> Generator[Job, None, bool]:
+    def _document(self, raw: RawDocument, known: Known | None, sighting: Sighting | None) -> Generator[Job, None, bool]:
         """Read and judge a document; whether it lives in the store when its jobs are done."""
         if known is not None and not self.seen.add(known.number):
             self._tally.skip(Skipped(raw.name, TAKEN))
@@ -188,7 +157,7 @@ class Reader:
                 for piece in pieces:
                     digest.update(piece)
         except SourceError as error:
-            self._tally.skip(_failed(raw.name, error))
+            self._tally.skip(failed(raw.name, error))
             return False
         if long and known is not None and not again:
             verdict = Verdict.SUPERSEDE  # it comes only once, and cannot be held: there is nothing to compare
@@ -209,10 +178,10 @@ class Reader:
         return True
 
     def _parts(
-        self, part: Part, pieces: Iterable[bytes], written: Digest, whole: bytes | None, sighting: _Sighting | None
+        self, part: Part, pieces: Iterable[bytes], written: Digest, whole: bytes | None, sighting: Sighting | None
     ) -> Iterator[Job]:
         """Put what is new of a document into jobs; `whole` is its digest, if it is known by now."""
-        text = _Utf8(within=part.verdict is Verdict.EXTEND)
+        text = Utf8(within=part.verdict is Verdict.EXTEND)
         try:
             for piece in pieces:
                 text.update(piece)
@@ -228,7 +197,7 @@ class Reader:
                 if whole is None:
                     written.update(piece)
         except SourceError as error:
-            self._tally.skip(_failed(part.name, error))
+            self._tally.skip(failed(part.name, error))
             if part.first:
                 self._job.size -= sum(map(len, part.pieces))
                 return
@@ -259,18 +228,6 @@ class Reader:
 
     # What the store knows, and what is to be recorded
 
-    def _recall(self, name: bytes) -> tuple[Stamp | None, Known | None]:
-        if self._empty:
-            return None, None
-        with self._held:
-            stamp, number, record = self._base.recall(name)
-            if record is None:
-                return stamp, None
-            if not record.open:
-                return stamp, Known.closed(number, record)
-            size, marker = self._base.document(number).size, self._base.stamp(marker_name(name))
-            return stamp, Known.open(number, record, size, marker)
-
     def _is_in_passed(self, name: bytes) -> bool:
         """Whether a file is called like a document of a container that was passed over."""
         # Names come in order, so a container is not far before a file that is called like a document of it.
@@ -294,45 +251,6 @@ class Reader:
     def _taken(self) -> Job:
         job, self._job = self._job, Job()
         return job
-
-
-class _Utf8:
-    """Whether bytes that come in pieces are UTF-8.
-
-    Args:
-        within: they may begin within a character, the start of which came before.
-    """
-
-    def __init__(self, *, within: bool = False) -> None:
-        self._decoder: codecs.IncrementalDecoder | None = codecs.getincrementaldecoder("utf-8")()
-        self._within = within
-
-    def update(self, piece: bytes, *, last: bool = False) -> None:
-        """Take the next piece."""
-        if self._within and piece:
-            piece, self._within = _CONTINUATION.sub(b"", piece, count=1), False
-        if self._decoder is not None:
-            try:
-                self._decoder.decode(piece, last)
-            except UnicodeDecodeError:
-                self._decoder = None
-
-    def ended(self) -> bool:
-        """Whether all of it was, and no character is left unfinished."""
-        self.update(b"", last=True)
-        return self._decoder is not None
-
-
-def _failed(name: bytes, error: SourceError) -> Skipped:
-    """What could not be read, and why; the name, which most such errors begin with, is not said twice."""
-    return Skipped(name, str(error).removeprefix(shown(name)).lstrip(": "), certain=False)
-
-
-def _is_document(stamp: Stamp | None, known: Known | None) -> bool:
-    """Whether a stamp was taken of the very bytes that the store has."""
-    if stamp is None or known is None or known.foreign or known.unfinished:
-        return False
-    return stamp.digest == known.digest
 
 
 def _behind(pieces: Iterable[bytes], size: int, dropped: Digest) -> Iterator[bytes]:

@@ -7,9 +7,11 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mctree.errors import MctreeError
 from mctree.sources import Skipped
+from mctree.sources.names import shown
 
-__all__ = ["TAKEN", "Report", "Tally"]
+__all__ = ["TAKEN", "Report", "Tally", "failed"]
 
 TAKEN = "another document of this run has the same name"
 """Why the second of two documents is skipped."""
@@ -125,3 +127,8 @@ class Tally:
             commit_before=commit_before,
             commit_after=commit_after,
         )
+
+
+def failed(name: bytes, error: MctreeError) -> Skipped:
+    """What could not be read, and why; the name, which most such errors begin with, is not said twice."""
+    return Skipped(name, str(error).removeprefix(shown(name)).lstrip(": "), certain=False)

@@ -25,6 +25,7 @@ from mctree.ingest.pipeline import Tokenized
 from mctree.ingest.preparing import EncoderChoice, Prepared, TokenizerChoice, begin, is_new, prepare
 from mctree.ingest.progress import Progress, SizeScan, Tracker
 from mctree.ingest.reading import Reader
+from mctree.ingest.recalling import Memory
 from mctree.ingest.report import Report, Tally
 from mctree.ingest.sample import Sample, SpooledInput, draw
 from mctree.ingest.writing import Scribe
@@ -206,13 +207,13 @@ class _Run:
         assert tree.tokenizer is not None, "the store was prepared for text"
         with closing(tree.writer()) as writer, tree.snapshot() as base:
             scribe = Scribe(tree, writer, self.tally, self.batch)
+            memory = Memory(base, held)
             reader = Reader(
                 self.source,
-                base,
+                memory,
                 self.tally,
                 tracker.advance,
                 tracker.pass_over,
-                held,
                 reading=self.reading,
                 hold=self.batch,
             )
@@ -233,13 +234,13 @@ class _Run:
                     tracker.advance(job.handled)
             if not self.keep_vanished and len(reader.seen) < base.documents_count:
                 tracker.enter("removing")
-                self._remove_vanished(base, reader, scribe)
+                self._remove_vanished(base, memory, reader, scribe)
             tracker.enter("finishing")
             with held:
                 scribe.finish()
             return base.commit, writer.snapshot.commit
 
-    def _remove_vanished(self, base: Snapshot, reader: Reader, scribe: Scribe) -> None:
+    def _remove_vanished(self, base: Snapshot, memory: Memory, reader: Reader, scribe: Scribe) -> None:
         live = base.sources()
         while True:
             with self.interrupts.held:
@@ -247,12 +248,12 @@ class _Run:
                 if entry is None:
                     return
                 name, number, record = entry
-                if number not in reader.seen and self._is_gone(name, record, reader):
+                if number not in reader.seen and self._is_gone(name, record, memory):
                     scribe.remove(number, name)
 
-    def _is_gone(self, name: bytes, record: DocumentRecord, reader: Reader) -> bool:
+    def _is_gone(self, name: bytes, record: DocumentRecord, memory: Memory) -> bool:
         """Whether a document that no input stands for is this source's, so that its input has vanished."""
-        return self.source.covers(name) and not (record.open and reader.is_foreign(name))
+        return self.source.covers(name) and not (record.open and memory.is_foreign(name))
 
 
 def _kind(value: object) -> str:

@@ -12,12 +12,13 @@ from typing import BinaryIO, Literal, cast
 from mctree.errors import SourceError
 from mctree.sources.coverage import Coverage, Extent
 from mctree.sources.directory import Walk
-from mctree.sources.files import RegularFile, kind_of, plain_documents
+from mctree.sources.files import RegularFile, kind_of
 from mctree.sources.ignore import Filter
 from mctree.sources.jsonl import jsonl_documents, jsonl_file_documents
 from mctree.sources.locating import Located
 from mctree.sources.names import failure
 from mctree.sources.parquet import parquet_documents
+from mctree.sources.plain import plain_documents
 from mctree.sources.protocol import Item, RawDocument, Root, Skipped
 from mctree.sources.records import Fields
 from mctree.sources.stdin import Stream, stream_documents
