@@ -12,6 +12,11 @@ younger than a clock can tell (`settled`).  *What has become of the document?*  
 A document too long for one commit is open while it is ingested.  Should the run be broken off, a *marker* beside it
 (a stamp under a name that no input can have) says that it is ours and how far it got; going on with it is EXTEND.
 
+An image is compared as a whole: it is the one that is there if the bytes of its file are (`judge_image`).  What a store
+keeps of where an image came from is its fingerprint, which changes with the file's time, and its URI; so its stamp
+holds the digest of the bytes and that fingerprint, one behind the other: it speaks of this image, and of no other.
+RELOCATE says that the same image has another fingerprint or URI now.
+
 It does not assume that times are right: a `stat` that differs in anything only leads to a look at the bytes.
 """
 
@@ -23,6 +28,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from mctree.format.facts import DocumentRecord, Stamp
+from mctree.format.images import ImageRecord
 from mctree.sources import Stamp as Seen
 
 __all__ = [
@@ -30,7 +36,10 @@ __all__ = [
     "Known",
     "Sighting",
     "Verdict",
+    "content_of",
+    "image_digest",
     "judge",
+    "judge_image",
     "marker_name",
     "marker_stamp",
     "settled",
@@ -40,6 +49,8 @@ __all__ = [
 
 RACY_NS = 2_000_000_000
 """Coarsest grain of time stamps in use (FAT): what changed this shortly before it was looked at may change unseen."""
+
+_DIGEST_BYTES = 32
 
 
 class Verdict(Enum):
@@ -60,10 +71,11 @@ class Known:
     Attributes:
         number: in the store.
         size: bytes that it has.
-        digest: BLAKE2b-256 of them; empty where that is not known.
+        digest: BLAKE2b-256 of them; empty where that is not known.  Of an image: its fingerprint.
         locator: where inside a container it lay.
         unfinished: ours, from a run that was broken off.
         foreign: open, and not ours.
+        uri: where the pixels of an image came from; empty for a text.
     """
 
     number: int
@@ -72,6 +84,17 @@ class Known:
     locator: Mapping[str, int | str] = field(default_factory=dict)
     unfinished: bool = False
     foreign: bool = False
+    uri: str = ""
+
+    @property
+    def image(self) -> bool:
+        """Whether it is an image."""
+        return bool(self.uri)
+
+    @classmethod
+    def of_image(cls, number: int, record: ImageRecord) -> Known:
+        """An image."""
+        return cls(number, 0, record.fingerprint.encode(), uri=record.uri)
 
     @classmethod
     def closed(cls, number: int, record: DocumentRecord) -> Known:
@@ -115,11 +138,41 @@ def judge(known: Known | None, locator: Mapping[str, int | str], size: int, pref
     return Verdict.KEEP if dict(known.locator) == dict(locator) else Verdict.RELOCATE
 
 
+def judge_image(known: Known | None, before: Stamp | None, content: bytes) -> Verdict:
+    """What is to be done with an image that may not be what it was.
+
+    Args:
+        known: the live document of its name; not one that somebody is writing to.
+        before: the stamp of its input.
+        content: 32 bytes that stand for what its file or folder holds now.
+    """
+    if known is None:
+        return Verdict.ADD
+    return Verdict.RELOCATE if content and content_of(before, known) == content else Verdict.SUPERSEDE
+
+
+def image_digest(content: bytes, fingerprint: str) -> bytes:
+    """What the stamp of an image holds for a digest.
+
+    Args:
+        content: 32 bytes that stand for what its file or folder holds.
+        fingerprint: of the image in the store.
+    """
+    return content + fingerprint.encode()
+
+
+def content_of(stamp: Stamp | None, known: Known | None) -> bytes:
+    """What a known image's file or folder held when it was read, 32 bytes; empty if its stamp speaks of another."""
+    if stamp is None or known is None or not known.image or stamp.digest[_DIGEST_BYTES:] != known.digest:
+        return b""
+    return stamp.digest[:_DIGEST_BYTES]
+
+
 def speaks_of(stamp: Stamp | None, known: Known | None) -> bool:
-    """Whether a stamp was taken of the very bytes that the store has."""
+    """Whether a stamp was taken of the very document that the store has."""
     if stamp is None or known is None or known.foreign or known.unfinished:
         return False
-    return stamp.digest == known.digest
+    return bool(content_of(stamp, known)) if known.image else stamp.digest == known.digest
 
 
 def settled(known: Stamp | None, seen: Seen | None) -> bool:

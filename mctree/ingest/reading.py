@@ -2,9 +2,11 @@
 
 A document of at most `hold` bytes is read whole before anything is decided, so that one which cannot be read leaves no
 trace.  A longer one that the store knows in another form is read twice: to judge it, and to tokenize what is new of
-it.  So memory holds `hold` bytes of one document and one job, whatever is read.
+it.  So memory holds `hold` bytes of one document and one job, whatever is read.  Of an image at most the bytes of its
+file are looked at here; its pixels are read by whoever writes it.
 
-Of two documents of one name the first one counts; the other is reported.
+Of two documents of one name the first one counts; the other is reported.  Images and texts whose names make the one the
+caption of the other are named to the writer once both have come up, if either has changed.
 
 It does not assume that a source ends: nothing follows from what did not come up before `jobs` is exhausted.
 """
@@ -17,19 +19,34 @@ from itertools import chain
 
 from mctree.errors import SourceError
 from mctree.format.facts import Stamp
-from mctree.ingest.jobs import Job, Part
+from mctree.ingest.jobs import ImagePart, Job, Part
 from mctree.ingest.numbers import Numbers
-from mctree.ingest.plan import Digest, Known, Sighting, Verdict, judge, settled, speaks_of, stamp_of
+from mctree.ingest.plan import (
+    Digest,
+    Known,
+    Sighting,
+    Verdict,
+    content_of,
+    judge,
+    judge_image,
+    settled,
+    speaks_of,
+    stamp_of,
+)
 from mctree.ingest.recalling import Memory
 from mctree.ingest.report import TAKEN, Tally, failed
 from mctree.ingest.utf8 import Utf8
-from mctree.sources import Item, RawDocument, Skipped, Source, cut_pieces
+from mctree.sources import Item, RawDocument, RawImage, Skipped, Source, cut_pieces, path_of
+from mctree.sources.images.companions import Companions
+from mctree.sources.images.uris import file_uri
 
 __all__ = ["Reader"]
 
 _PIECE = 1 << 18
 _JOB = 1 << 18
 _COUNT_BYTES = 8
+_WRITTEN = frozenset((Verdict.ADD, Verdict.EXTEND, Verdict.SUPERSEDE))
+"""What leaves another document than before."""
 
 
 class Reader:
@@ -43,6 +60,8 @@ class Reader:
         passed: told of bytes of input that are passed over because they give no document.
         reading: 16 bytes that stand for how containers are read.
         hold: a document with more bytes than this is long.
+        images: whether the source hands over images; else those that are there are not what the source says.
+        captions: name all captions, those of what has not changed, too.
 
     Attributes:
         seen: the documents of the store as it was whose inputs came up.
@@ -58,6 +77,8 @@ class Reader:
         *,
         reading: bytes,
         hold: int,
+        images: bool = True,
+        captions: bool = False,
     ) -> None:
         self.seen = Numbers()
         self._source = source
@@ -67,6 +88,9 @@ class Reader:
         self._pass = passed
         self._reading = reading
         self._hold = hold
+        self._images = images
+        self._companions = Companions()
+        self._captions = captions
         self._job = Job()
         self._left: int | None = None
         self._passed: list[bytes] = []
@@ -94,21 +118,26 @@ class Reader:
         if known is not None and known.locator and self._is_in_passed(item.name):
             self._tally.skip(Skipped(item.name, TAKEN))
             return False
-        if known is not None and speaks_of(before, known) and settled(before, item.stamp):
+        as_before = speaks_of(before, known) and settled(before, item.stamp)
+        if known is not None and as_before and (not known.image or self._stays(item.name, known)):
             if self.seen.add(known.number):
                 self._tally.unchanged += 1
+            self._accompany(item.name, image=known.image, folder=item.folder)
             return True
         sighting = None if item.stamp is None else Sighting(item.stamp, time.time_ns(), before)
-        fruitful = False
+        done: Verdict | None = None
         try:
             for found in item.documents():
                 if isinstance(found, Skipped):
                     self._tally.skip(found)
-                else:
-                    fruitful = yield from self._document(found, known, sighting)
+                    continue
+                image = isinstance(found, RawImage)
+                done = yield from self._any(found, known, sighting)
+                if done is not None:
+                    self._accompany(item.name, image=image, folder=item.folder, changed=done in _WRITTEN)
         except SourceError as error:
             self._tally.skip(failed(item.name, error))
-        return fruitful
+        return done is not None
 
     def _container(self, item: Item) -> Generator[Job, None, bool]:
         """Read a container, if it must be read; whether documents of the store lie in it."""
@@ -125,7 +154,8 @@ class Reader:
                     self._tally.skip(found)
                     readable = readable and found.name != item.name
                 else:
-                    documents += yield from self._document(found, self._memory.recall(found.name)[1], None)
+                    done = yield from self._any(found, self._memory.recall(found.name)[1], None)
+                    documents += done is not None
         except SourceError as error:
             # Each document was whole when it was read, so what came before stays; without a stamp it is read again.
             self._tally.skip(failed(item.name, error))
@@ -137,15 +167,25 @@ class Reader:
 
     # Documents
 
-    def _document(self, raw: RawDocument, known: Known | None, sighting: Sighting | None) -> Generator[Job, None, bool]:
-        """Read and judge a document; whether it lives in the store when its jobs are done."""
+    def _any(
+        self, raw: RawDocument | RawImage, known: Known | None, sighting: Sighting | None
+    ) -> Generator[Job, None, Verdict | None]:
+        """Read and judge a document; what becomes of it, None if it is not in the store when its jobs are done."""
         if known is not None and not self.seen.add(known.number):
             self._tally.skip(Skipped(raw.name, TAKEN))
-            return False
+            return None
         if known is not None and known.foreign:
             reason = "an open document of this name is in the store: close it, or ingest under another name"
             self._tally.skip(Skipped(raw.name, reason))
-            return False
+            return None
+        if isinstance(raw, RawImage):
+            return (yield from self._image(raw, known, sighting))
+        return (yield from self._text(raw, known, sighting))
+
+    def _text(
+        self, raw: RawDocument, known: Known | None, sighting: Sighting | None
+    ) -> Generator[Job, None, Verdict | None]:
+        """Read and judge a text; see `_any`."""
         digest = Digest(None if known is None else known.size)
         pieces = self._read(raw)
         held: list[bytes] = []
@@ -158,7 +198,7 @@ class Reader:
                     digest.update(piece)
         except SourceError as error:
             self._tally.skip(failed(raw.name, error))
-            return False
+            return None
         if long and known is not None and not again:
             verdict = Verdict.SUPERSEDE  # it comes only once, and cannot be held: there is nothing to compare
         else:
@@ -166,7 +206,7 @@ class Reader:
         if verdict is Verdict.KEEP:
             self._tally.unchanged += 1
             self._restamp(raw.name, None if sighting is None else sighting.stamp(digest.value))
-            return True
+            return verdict
         part = Part(raw.name, raw.locator, verdict, known, first=True, long=long)
         written = Digest()
         rest = self._read(raw) if long and again else chain(held, pieces) if long else iter(held)
@@ -175,7 +215,25 @@ class Reader:
         elif verdict is Verdict.RELOCATE:
             rest, long = iter(()), False
         yield from self._parts(part, rest, written, None if long else digest.value, sighting)
-        return True
+        return verdict
+
+    def _image(
+        self, raw: RawImage, known: Known | None, sighting: Sighting | None
+    ) -> Generator[Job, None, Verdict | None]:
+        """Judge an image; see `_any`.  Whether it can be read shows when it is written."""
+        content, before = b"", None if sighting is None else sighting.before
+        if content_of(before, known):
+            try:
+                content = raw.digest()
+            except SourceError as error:
+                self._tally.skip(failed(raw.name, error, raw.path))
+                return None
+        verdict = judge_image(known, before, content)
+        if self._job:
+            yield self._taken()
+        size, self._left = self._left or 0, 0
+        yield Job(image=ImagePart(raw, verdict, known, sighting, content, size))
+        return verdict
 
     def _parts(
         self, part: Part, pieces: Iterable[bytes], written: Digest, whole: bytes | None, sighting: Sighting | None
@@ -227,6 +285,19 @@ class Reader:
         return True
 
     # What the store knows, and what is to be recorded
+
+    def _stays(self, name: bytes, known: Known) -> bool:
+        """Whether an image whose input did not change is wanted still, and lies where the store says."""
+        path = path_of(self._source, name)
+        return self._images and (path is None or known.uri.partition("#")[0] == file_uri(path, {}))
+
+    def _accompany(self, name: bytes, *, image: bool = False, folder: bool = False, changed: bool = False) -> None:
+        """Note what an input may be the caption of, or what may be its caption."""
+        changed = changed or self._captions
+        if image:
+            self._job.captions += self._companions.image(name, changed=changed, folder=folder)
+        else:
+            self._job.captions += self._companions.text(name, changed=changed)
 
     def _is_in_passed(self, name: bytes) -> bool:
         """Whether a file is called like a document of a container that was passed over."""

@@ -35,6 +35,8 @@ class Memory:
             stamp, number, record = self._base.recall(name)
             if record is None:
                 return stamp, None
+            if record.media == "image":
+                return stamp, Known.of_image(number, self._base.gallery.record(number))
             if not record.open:
                 return stamp, Known.closed(number, record)
             size, marker = self._base.document(number).size, self._base.stamp(marker_name(name))
