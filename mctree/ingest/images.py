@@ -77,7 +77,7 @@ class ImageScribe:
         """Write an image; what cannot be is reported.
 
         Returns:
-            How many bytes of text it counts as; None if it was not written.
+            How many bytes of text it counts as; None if the next commit has nothing to say of it.
         """
         watched: _Watched | None = None
         try:
@@ -104,14 +104,16 @@ class ImageScribe:
             self._writer.forget_image(name)
         return bool(vanished)
 
-    def _write(self, part: ImagePart, source: _Watched) -> int:
+    def _write(self, part: ImagePart, source: _Watched) -> int | None:
         name, known = part.raw.name, part.known
         if part.verdict is Verdict.RELOCATE:
             assert known is not None, "what is relocated is there"
-            self._writer.relocate_image(known.number, source)
+            as_before = (source.uri, source.fingerprint.encode()) == (known.uri, known.digest)
+            if not as_before:
+                self._writer.relocate_image(known.number, source)
             self._stamp(part, source, part.content)
             self._tally.unchanged += 1
-            return 0
+            return None if as_before else 0
         source.probe()
         self._begin_set(source.channels)
         one_pixel = source.channels * np.dtype(source.dtype).itemsize

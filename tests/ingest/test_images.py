@@ -101,6 +101,14 @@ def test_a_folder_of_texts_and_images_of_all_kinds_becomes_documents(root, store
     assert counts(again) == (0, 0, 0, 11) and not again.changed and not again.bytes_read
 
 
+def test_a_file_that_is_younger_than_a_clock_can_tell_is_looked_at_again_and_no_more(root, store, monkeypatch):
+    monkeypatch.setattr("mctree.ingest.plan.RACY_NS", 10**18)
+    write(root, {"a.png": png(), "b.txt": b"text"})
+    sync(root, store)
+    report = sync(root, store)
+    assert counts(report) == (0, 0, 0, 2) and not report.changed
+
+
 FILES = st.sampled_from(
     [b"", b"text", b"other text", png(), png(seed=1), png(33, 20, channels=1), png()[:100], b"\0binary"]
 )
