@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import os
 import shutil
@@ -218,6 +219,44 @@ def test_a_broken_or_hostile_image_is_one_skipped_input(root, store):
     # Told again with each run, and nothing grows of it.
     again = sync(root, store)
     assert again.skipped_count == report.skipped_count and not again.changed
+
+
+def tiff() -> bytes:
+    out = io.BytesIO()
+    tifffile.imwrite(out, pixels(), photometric="rgb", tile=(16, 16), compression="zlib")
+    return out.getvalue()
+
+
+HOSTILE = [png(), png(kind="JPEG"), png(kind="WEBP"), png(channels=1, kind="GIF"), png(kind="BMP"), tiff()]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(HOSTILE),
+            st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 255)), max_size=4),
+            st.integers(8, 5000),
+        ),
+        min_size=1,
+        max_size=4,
+    )
+)
+@settings(max_examples=40)
+def test_no_damage_ends_a_run(hostile):
+    """Whatever bytes of an image are others, and wherever it is cut: it is read, or skipped with a reason."""
+    files = {"z.txt": b"text"}
+    for number, (content, flips, size) in enumerate(hostile):
+        data = bytearray(content[:size])
+        for place, value in flips:
+            data[place % len(data)] = value
+        files[f"{number}"] = bytes(data)
+    with scratch() as above:
+        root, store = os.path.join(above, "t"), os.path.join(above, "s")
+        write(root, files)
+        report = sync(root, store, encoder="none")
+        assert report.added + report.skipped_count == len(files)
+        assert all(found.reason.isprintable() and found.reason for found in report.skipped)
+        assert held(store)["t/z.txt"] == b"text"
 
 
 def test_a_picture_that_is_too_large_can_be_allowed(root, store):
