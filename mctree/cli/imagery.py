@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mctree import Snapshot
+from mctree.cli.arguments import find_document
 from mctree.cli.escaping import one_line
 from mctree.cli.formatting import number, plural
 from mctree.cli.output import bold, dim, name
@@ -36,8 +37,7 @@ def find_image(snapshot: Snapshot, which: str) -> Image:
     Raises:
         NotFoundError: there is no such image.
     """
-    is_number = which.startswith("#") and which[1:].isascii() and which[1:].isdigit()
-    return snapshot.image(int(which[1:]) if is_number else which)
+    return snapshot.image(find_document(snapshot, which).id)
 
 
 def as_region(text: str) -> Box:

@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import takewhile
 
-from mctree import Node, Snapshot
+from mctree import Document, Node, Snapshot
 from mctree.cli.escaping import escape
 from mctree.cli.formatting import cells, clip
 from mctree.format.records import BLOCK
 from mctree.geometry import TEXT, Address, intervals
-from mctree.tree import Provenance
+from mctree.tree import Image, Provenance
 from mctree.tree.codecs import decoded
 
-__all__ = ["Ends", "beginning", "byte_range", "children", "clip_front", "ends", "origin"]
+__all__ = ["Ends", "beginning", "byte_range", "children", "clip_front", "ends", "image_of", "origin", "pixels"]
 
 _BLOCKS_AT_ONCE = 64
 
@@ -29,6 +29,20 @@ class Ends:
 
     first: Provenance
     last: Provenance
+
+
+def pixels(snapshot: Snapshot, document: Document) -> tuple[int, int] | None:
+    """Width and height of a document that is an image; None of any other."""
+    if document.record.media != "image" or (graft := snapshot.gallery.places.of_document(document.id)) is None:
+        return None
+    return int(graft["width"]), int(graft["height"])
+
+
+def image_of(snapshot: Snapshot, node: Node) -> Image | None:
+    """The image that a node of the timeline is; None if it is none, or holds more."""
+    if node.level != 1 or (graft := snapshot.gallery.places.at_block(node.index)) is None:
+        return None
+    return snapshot.image(int(graft["document"]))
 
 
 def ends(snapshot: Snapshot, node: Node) -> Ends:

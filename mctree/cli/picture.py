@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from mctree import Node, Snapshot
 from mctree.cli.escaping import escape
 from mctree.cli.formatting import cells, clip, compact, excerpt, number, plural, share, size, when
-from mctree.cli.nodes import beginning, children, ends, origin
+from mctree.cli.nodes import beginning, children, clip_front, ends, image_of, origin
 from mctree.cli.output import bold, dim, draw, fields, line, name, width
 from mctree.cli.summary import LevelCount, SetCount, Summary, summarise
 from mctree.geometry import Address
@@ -61,6 +61,7 @@ def draw_numbers(summary: Summary) -> None:
         ("store", bold(escape(summary.path.encode("utf-8", "surrogateescape")))),
         ("commit", f"{summary.commit} · {when(summary.time_ns)} · {_openable(summary)}"),
         ("documents", documents),
+        *([("images", f"{number(summary.images)} · {compact(summary.pixels)} pixels")] if summary.images else []),
         ("tokens", tokens),
         ("made by", made),
         *([("", bold(summary.tokenizer_fault))] if summary.tokenizer_fault is not None else []),
@@ -139,7 +140,7 @@ def _draw(snapshot: Snapshot, rows: Sequence[_Row]) -> None:
     counts = max(map(len, tokens.values()))
     room = width() - addresses - counts - 4
     widest = min(max(room // 2, 16), _WIDEST_ORIGIN)
-    origins = {i: origin(ends(snapshot, row.node), widest) for i, row in enumerate(rows) if row.node is not None}
+    origins = {i: _origin(snapshot, row.node, widest) for i, row in enumerate(rows) if row.node is not None}
     column = min(max(map(cells, origins.values())), room)
     for i, row in enumerate(rows):
         if row.node is None:
@@ -149,10 +150,19 @@ def _draw(snapshot: Snapshot, rows: Sequence[_Row]) -> None:
         where = clip(origins[i], room)
         drawn = f"{left}  {tokens[i]:>{counts}}  {where}"
         rest = room - column - 4
-        if rest >= _LEAST_EXCERPT:
+        if rest >= _LEAST_EXCERPT and image_of(snapshot, row.node) is None:
             text = excerpt(beginning(snapshot, row.node, 4 * rest)[0], rest)
             drawn += " " * (column - cells(where)) + f"  {dim('“')}{text}{dim('”')}"
         draw(drawn)
+
+
+def _origin(snapshot: Snapshot, node: Node, room: int) -> str:
+    """Where a node comes from, in so many cells."""
+    image = image_of(snapshot, node)
+    if image is None:
+        return origin(ends(snapshot, node), room)
+    said = f"{image.width} × {image.height} px"
+    return f"{clip_front(escape(image.document.source), max(room - len(said) - 1, 8))} {said}"
 
 
 def _level_rows(levels: list[LevelCount], written: Callable[[int], str]) -> list[str]:
@@ -180,7 +190,7 @@ def _set_rows(sets: list[SetCount]) -> list[tuple[str, str]]:
     rows = []
     for of in sets:
         encoder = "" if of.kind == of.name else f"{of.kind}, "
-        parts = [of.name, f"{encoder}{of.dim} × {of.dtype}", plural(sum(of.nodes), "gist")]
+        parts = [of.name, f"{encoder}{of.dim} × {of.dtype}", plural(of.gists, "gist")]
         parts += ["default set"] if of.default else []
         parts += [f"{number(of.stale)} stale"] if of.stale else []
         rows.append(("gist set", " · ".join(parts)))

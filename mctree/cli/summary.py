@@ -6,6 +6,7 @@ for any store; only the bytes of all sources are a sum over documents, and are l
 
 from __future__ import annotations
 
+import operator
 import os
 from dataclasses import dataclass
 from itertools import islice
@@ -18,6 +19,7 @@ from mctree.cli.formatting import when
 from mctree.errors import CorruptError
 from mctree.geometry import TEXT, intervals
 from mctree.tree import GistView
+from mctree.tree.images.slots import root_rows
 
 __all__ = ["LevelCount", "SetCount", "Summary", "disk_bytes", "stale_nodes", "summarise"]
 
@@ -36,7 +38,14 @@ class LevelCount:
 
 @dataclass(frozen=True, slots=True)
 class SetCount:
-    """A gist set: how many nodes of LOD1, LOD2 … have a gist, and how many gists are stale."""
+    """A gist set.
+
+    Attributes:
+        nodes: how many nodes of LOD1, LOD2 … of the timeline have a gist.
+        image_nodes: rows of gists of LOD0, LOD1 … of images, those of images that are gone included.
+        waiting: blocks, and images, that could have a gist and have none yet.
+        stale: how many gists of the timeline are stale.
+    """
 
     name: str
     kind: str
@@ -45,7 +54,14 @@ class SetCount:
     fingerprint: str
     default: bool
     nodes: list[int]
+    image_nodes: list[int]
+    waiting: int
     stale: int
+
+    @property
+    def gists(self) -> int:
+        """All of them."""
+        return sum(self.nodes) + sum(self.image_nodes)
 
     def json(self) -> dict[str, object]:
         """The same as JSON."""
@@ -57,6 +73,8 @@ class SetCount:
             "fingerprint": self.fingerprint,
             "default": self.default,
             "nodes": self.nodes,
+            "image_nodes": self.image_nodes,
+            "waiting": self.waiting,
             "stale": self.stale,
         }
 
@@ -67,6 +85,8 @@ class Summary:
 
     Attributes:
         source_bytes: None where they were not summed.
+        images: how many of the documents are images.
+        pixels: of all images, those that are not there included.
         placed_tokens: those that are not in tails.
         tokenizer: its kind; None for a store of bare tokens, and where there is a fault.
         tokenizer_fault: what is damaged of it, if anything.
@@ -80,6 +100,8 @@ class Summary:
     time_ns: int
     documents: int
     source_bytes: int | None
+    images: int
+    pixels: int
     tokens: int
     placed_tokens: int
     blocks: int
@@ -103,6 +125,8 @@ class Summary:
             "time": when(self.time_ns, utc=True),
             "documents": self.documents,
             "source_bytes": self.source_bytes,
+            "images": self.images,
+            "pixels": self.pixels,
             "tokens": self.tokens,
             "placed_tokens": self.placed_tokens,
             "blocks": self.blocks,
@@ -125,6 +149,7 @@ def summarise(snapshot: Snapshot) -> Summary:
     default = snapshot.default_gists
     levels = _levels(snapshot)
     tokenizer, fault, vocabulary = _tokenizer(tree)
+    grafts = snapshot.gallery.places.grafts
     return Summary(
         path=tree.path,
         store=meta.store.hex(),
@@ -133,6 +158,8 @@ def summarise(snapshot: Snapshot) -> Summary:
         time_ns=record.time_ns,
         documents=snapshot.documents_count,
         source_bytes=_source_bytes(snapshot),
+        images=len(grafts),
+        pixels=sum(map(operator.mul, grafts["width"].tolist(), grafts["height"].tolist())),
         tokens=snapshot.tokens_count,
         placed_tokens=levels[-1].nodes,
         blocks=snapshot.blocks,
@@ -206,8 +233,20 @@ def _set_count(snapshot: Snapshot, view: GistView, default: str | None) -> SetCo
         fingerprint=one_line(view.record.fingerprint),
         default=view.name == default,
         nodes=[view.rows(level) for level in range(1, view.levels + 1)],
+        image_nodes=[snapshot.state(array).rows for array in view.record.images],
+        waiting=_waiting(snapshot, view),
         stale=stale_nodes(snapshot, view),
     )
+
+
+def _waiting(snapshot: Snapshot, view: GistView) -> int:
+    waiting = max(snapshot.blocks - view.rows(1), 0) if "text" in view.record.modalities else 0
+    encoder = snapshot.tree.visual_encoder(view.record, snapshot.store)
+    if encoder is None:
+        return waiting
+    grafts = snapshot.gallery.places.grafts
+    grafts = grafts[grafts["channels"] == encoder.channels]
+    return waiting + int(np.count_nonzero(root_rows(view.record, grafts, snapshot.gallery.pages.find)[0] < 0))
 
 
 def _source_bytes(snapshot: Snapshot) -> int | None:

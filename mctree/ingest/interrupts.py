@@ -13,18 +13,19 @@ import threading
 from types import FrameType, TracebackType
 from typing import Self
 
-__all__ = ["Interrupts"]
+__all__ = ["Held", "Interrupts"]
 
 
 class Interrupts:
     """Takes charge of Ctrl-C for a `with` block.
 
     Attributes:
-        held: a `with` block within which an interrupt waits for the end of the block.
+        held: a `with` block within which an interrupt waits for the end of the block, or for a place in it where
+            `held.allow()` is called.
     """
 
     def __init__(self) -> None:
-        self.held = _Held()
+        self.held = Held()
         self._installed = False
 
     def __enter__(self) -> Self:
@@ -42,7 +43,9 @@ class Interrupts:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-class _Held:
+class Held:
+    """Blocks within which an interrupt waits; `Interrupts` makes one."""
+
     def __init__(self) -> None:
         self._depth = 0
         self._struck = False
@@ -52,6 +55,16 @@ class _Held:
         if self._depth and not self._struck:
             self._struck = True
         else:
+            self._struck = False
+            raise KeyboardInterrupt
+
+    def allow(self) -> None:
+        """Within a block, where it may as well be broken off: raise what waits.
+
+        Raises:
+            KeyboardInterrupt: somebody pressed Ctrl-C.
+        """
+        if self._struck:
             self._struck = False
             raise KeyboardInterrupt
 

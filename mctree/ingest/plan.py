@@ -12,6 +12,11 @@ younger than a clock can tell (`settled`).  *What has become of the document?*  
 A document too long for one commit is open while it is ingested.  Should the run be broken off, a *marker* beside it
 (a stamp under a name that no input can have) says that it is ours and how far it got; going on with it is EXTEND.
 
+An image is compared as a whole: it is the one that is there if the bytes of its file are (`judge_image`).  What a store
+keeps of where an image came from is its fingerprint, which changes with the file's time, and its URI; so its stamp
+holds the digest of the bytes and that fingerprint, one behind the other: it speaks of this image, and of no other.
+RELOCATE says that the same image has another fingerprint or URI now.
+
 It does not assume that times are right: a `stat` that differs in anything only leads to a look at the bytes.
 """
 
@@ -23,12 +28,29 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from mctree.format.facts import DocumentRecord, Stamp
+from mctree.format.images import ImageRecord
 from mctree.sources import Stamp as Seen
 
-__all__ = ["Digest", "Known", "Verdict", "judge", "marker_name", "marker_stamp", "settled", "stamp_of"]
+__all__ = [
+    "Digest",
+    "Known",
+    "Sighting",
+    "Verdict",
+    "content_of",
+    "image_digest",
+    "judge",
+    "judge_image",
+    "marker_name",
+    "marker_stamp",
+    "settled",
+    "speaks_of",
+    "stamp_of",
+]
 
 RACY_NS = 2_000_000_000
 """Coarsest grain of time stamps in use (FAT): what changed this shortly before it was looked at may change unseen."""
+
+_DIGEST_BYTES = 32
 
 
 class Verdict(Enum):
@@ -49,10 +71,11 @@ class Known:
     Attributes:
         number: in the store.
         size: bytes that it has.
-        digest: BLAKE2b-256 of them; empty where that is not known.
+        digest: BLAKE2b-256 of them; empty where that is not known.  Of an image: its fingerprint.
         locator: where inside a container it lay.
         unfinished: ours, from a run that was broken off.
         foreign: open, and not ours.
+        uri: where the pixels of an image came from; empty for a text.
     """
 
     number: int
@@ -61,6 +84,17 @@ class Known:
     locator: Mapping[str, int | str] = field(default_factory=dict)
     unfinished: bool = False
     foreign: bool = False
+    uri: str = ""
+
+    @property
+    def image(self) -> bool:
+        """Whether it is an image."""
+        return bool(self.uri)
+
+    @classmethod
+    def of_image(cls, number: int, record: ImageRecord) -> Known:
+        """An image."""
+        return cls(number, 0, record.fingerprint.encode(), uri=record.uri)
 
     @classmethod
     def closed(cls, number: int, record: DocumentRecord) -> Known:
@@ -104,6 +138,43 @@ def judge(known: Known | None, locator: Mapping[str, int | str], size: int, pref
     return Verdict.KEEP if dict(known.locator) == dict(locator) else Verdict.RELOCATE
 
 
+def judge_image(known: Known | None, before: Stamp | None, content: bytes) -> Verdict:
+    """What is to be done with an image that may not be what it was.
+
+    Args:
+        known: the live document of its name; not one that somebody is writing to.
+        before: the stamp of its input.
+        content: 32 bytes that stand for what its file or folder holds now.
+    """
+    if known is None:
+        return Verdict.ADD
+    return Verdict.RELOCATE if content and content_of(before, known) == content else Verdict.SUPERSEDE
+
+
+def image_digest(content: bytes, fingerprint: str) -> bytes:
+    """What the stamp of an image holds for a digest.
+
+    Args:
+        content: 32 bytes that stand for what its file or folder holds.
+        fingerprint: of the image in the store.
+    """
+    return content + fingerprint.encode()
+
+
+def content_of(stamp: Stamp | None, known: Known | None) -> bytes:
+    """What a known image's file or folder held when it was read, 32 bytes; empty if its stamp speaks of another."""
+    if stamp is None or known is None or not known.image or stamp.digest[_DIGEST_BYTES:] != known.digest:
+        return b""
+    return stamp.digest[:_DIGEST_BYTES]
+
+
+def speaks_of(stamp: Stamp | None, known: Known | None) -> bool:
+    """Whether a stamp was taken of the very document that the store has."""
+    if stamp is None or known is None or known.foreign or known.unfinished:
+        return False
+    return bool(content_of(stamp, known)) if known.image else stamp.digest == known.digest
+
+
 def settled(known: Stamp | None, seen: Seen | None) -> bool:
     """Whether a stamp shows that an input is what it was, without a look at its bytes."""
     return known is not None and seen is not None and _same(known, seen) and not _racy(known)
@@ -125,6 +196,25 @@ def stamp_of(seen: Seen, seen_ns: int, digest: bytes, before: Stamp | None) -> S
     if before is not None and _same(before, seen) and before.digest == digest and (_racy(stamp) or not _racy(before)):
         return None
     return stamp
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What a `stat` told of an input.
+
+    Attributes:
+        seen: what it told.
+        seen_ns: when.
+        before: the stamp that the input had.
+    """
+
+    seen: Seen
+    seen_ns: int
+    before: Stamp | None
+
+    def stamp(self, digest: bytes) -> Stamp | None:
+        """The stamp to record, if another one than before; see `stamp_of`."""
+        return stamp_of(self.seen, self.seen_ns, digest, self.before)
 
 
 def marker_name(document: bytes) -> bytes:

@@ -1,9 +1,10 @@
 """Into which store, with which tokenizer and which gists?  What the arguments say, held against what is there.
 
 A new store gets the tokenizer and encoder that are asked for; by default a byte-level tokenizer trained on a sample of
-the corpus, and lexical gists fitted to it.  Making the store is one step and making its gist set another, so that the
-encoder is fitted while the first inputs are tokenized: a store in which nothing was ever written is treated as new, so
-that a run which was broken off in between does no harm.
+the corpus, and lexical gists fitted to it.  Where there are images and no text at all, bytes are the tokens of what may
+come, and no word counts as rare.  Making the store is one step and making its gist set another, so that the encoder is
+fitted while the first inputs are tokenized: a store in which nothing was ever written is treated as new, so that a run
+which was broken off in between does no harm.
 
 A store that holds something keeps what it has; arguments that say otherwise are an error.
 """
@@ -84,7 +85,7 @@ def prepare(
 
     Raises:
         UsageError: an argument makes no sense, or contradicts the store.
-        SourceError: the tokenizer cannot be read, or there is no text to train one on.
+        SourceError: the tokenizer cannot be read, or there is neither text to train one on nor an image.
         NotAStoreError: something else is at the path.
     """
     if isinstance(encoder, str) and encoder not in ("lexical", "none"):
@@ -171,6 +172,8 @@ def fitting_bytes(total: int) -> int:
 
 
 def _trained(sample: Sample) -> Tokenizer:
+    if not sample.texts and sample.images:
+        return BytesTokenizer()
     if not sample.texts:
         raise SourceError("no text was found, so no store was made: check the paths, and what is left out of them")
     share = _TRAINING_MOST if sample.total is None else max(sample.total // _TRAINING_SHARE, _TRAINING_LEAST)

@@ -1,10 +1,10 @@
 """How far is a run, how fast, and how long will it take?  Told to whoever asks, at most ten times a second.
 
-What counts is bytes of text, ingested or found unchanged.  How many bytes there are in all is found by a walk of its
-own in the background, which looks at sizes only; whatever turns out to be no text is taken off that, so that a run ends
-with all of it.  The rate is that of the last seconds, so that it follows when a stretch of unchanged files ends, and of
-nothing but ingesting: while a tokenizer is trained there is none.  Until the walk ends, and with standard input for
-ever, the time left is not known.
+What counts is bytes of text and of the files of images, ingested or found unchanged; of an image that is being read, as
+large a part as of its pixels.  How many bytes there are in all is found by a walk of its own in the background, which
+looks at sizes only; whatever turns out to be neither is taken off that, so that a run ends with all of it.  The rate is
+that of the last seconds, so that it follows when a stretch of unchanged files ends, and of nothing but ingesting: while
+a tokenizer is trained there is none.  Until the walk ends, and with standard input for ever, the time left is unknown.
 """
 
 from __future__ import annotations
@@ -36,10 +36,12 @@ class Progress:
         phase: what it is doing.
         documents: how many were dealt with, unchanged ones included.
         tokens: how many were written.
-        bytes: of text that are dealt with, unchanged ones included.
-        total_bytes: of all input but for what was found to be no text; None if that is not known, or not yet.
+        bytes: of input that are dealt with, unchanged ones included.
+        total_bytes: of all input but for what was found to be neither text nor image; None if that is not known, or not
+            yet.
         rate: bytes per second over the last seconds; 0 unless the phase is `ingesting`.
         seconds_left: until all is ingested; None if that cannot be told.
+        images: how many were written.
     """
 
     phase: Phase
@@ -49,6 +51,7 @@ class Progress:
     total_bytes: int | None
     rate: float
     seconds_left: float | None
+    images: int = 0
 
 
 class SizeScan(threading.Thread):
@@ -123,12 +126,12 @@ class Tracker:
         self._say(now)
 
     def advance(self, size: int) -> None:
-        """So many more bytes of text are dealt with."""
+        """So many more bytes of text or of images are dealt with."""
         self._bytes += size
         self._tick()
 
     def pass_over(self, size: int) -> None:
-        """So many more bytes of input are no text."""
+        """So many more bytes of input are neither."""
         self._passed += size
         self._tick()
 
@@ -149,4 +152,5 @@ class Tracker:
             # What grew after it was counted is counted now.
             total = max(total - self._passed, self._bytes)
         left = (total - self._bytes) / rate if total is not None and rate > 0 else None
-        self._tell(Progress(self._phase, self._tally.documents, self._tally.tokens, self._bytes, total, rate, left))
+        tally = self._tally
+        self._tell(Progress(self._phase, tally.documents, tally.tokens, self._bytes, total, rate, left, tally.images))

@@ -2,53 +2,51 @@
 
 A document of at most `hold` bytes is read whole before anything is decided, so that one which cannot be read leaves no
 trace.  A longer one that the store knows in another form is read twice: to judge it, and to tokenize what is new of
-it.  So memory holds `hold` bytes of one document and one job, whatever is read.
+it.  So memory holds `hold` bytes of one document and one job, whatever is read.  Of an image at most the bytes of its
+file are looked at here; its pixels are read by whoever writes it.
 
-Of two documents of one name the first one counts; the other is reported.
+Of two documents of one name the first one counts; the other is reported.  Images and texts whose names make the one the
+caption of the other are named to the writer once both have come up, if either has changed.
 
 It does not assume that a source ends: nothing follows from what did not come up before `jobs` is exhausted.
 """
 
 from __future__ import annotations
 
-import codecs
-import re
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from itertools import chain
 
 from mctree.errors import SourceError
 from mctree.format.facts import Stamp
-from mctree.ingest.jobs import Job, Part
+from mctree.ingest.jobs import ImagePart, Job, Part
 from mctree.ingest.numbers import Numbers
-from mctree.ingest.plan import Digest, Known, Verdict, judge, marker_name, settled, stamp_of
-from mctree.ingest.report import TAKEN, Tally
-from mctree.sources import Item, RawDocument, Skipped, Source, cut_pieces
-from mctree.sources import Stamp as Seen
-from mctree.sources.names import shown
-from mctree.tree import Snapshot
+from mctree.ingest.plan import (
+    Digest,
+    Known,
+    Sighting,
+    Verdict,
+    content_of,
+    judge,
+    judge_image,
+    settled,
+    speaks_of,
+    stamp_of,
+)
+from mctree.ingest.recalling import Memory
+from mctree.ingest.report import TAKEN, Tally, failed
+from mctree.ingest.utf8 import Utf8
+from mctree.sources import Item, RawDocument, RawImage, Skipped, Source, cut_pieces, path_of
+from mctree.sources.images.companions import Companions
+from mctree.sources.images.uris import file_uri
 
 __all__ = ["Reader"]
 
 _PIECE = 1 << 18
 _JOB = 1 << 18
 _COUNT_BYTES = 8
-
-_CONTINUATION = re.compile(rb"\A[\x80-\xbf]{1,3}")
-
-
-@dataclass(frozen=True, slots=True)
-class _Sighting:
-    """What a `stat` told of a plain file: at what time, and the stamp that the file had before."""
-
-    seen: Seen
-    seen_ns: int
-    before: Stamp | None
-
-    def stamp(self, digest: bytes) -> Stamp | None:
-        return stamp_of(self.seen, self.seen_ns, digest, self.before)
+_WRITTEN = frozenset((Verdict.ADD, Verdict.EXTEND, Verdict.SUPERSEDE))
+"""What leaves another document than before."""
 
 
 class Reader:
@@ -56,40 +54,43 @@ class Reader:
 
     Args:
         source: where documents come from.
-        base: the store as it was before the run.
+        memory: the store as it was before the run.
         tally: counts what needs no job.
         advance: told of bytes of input that are dealt with without a job.
         passed: told of bytes of input that are passed over because they give no document.
-        held: a block that looks into the store runs in it.
         reading: 16 bytes that stand for how containers are read.
         hold: a document with more bytes than this is long.
+        images: whether the source hands over images; else those that are there are not what the source says.
+        captions: name all captions, those of what has not changed, too.
 
     Attributes:
-        seen: the documents of `base` whose inputs came up.
+        seen: the documents of the store as it was whose inputs came up.
     """
 
     def __init__(
         self,
         source: Source,
-        base: Snapshot,
+        memory: Memory,
         tally: Tally,
         advance: Callable[[int], None],
         passed: Callable[[int], None],
-        held: AbstractContextManager[None],
         *,
         reading: bytes,
         hold: int,
+        images: bool = True,
+        captions: bool = False,
     ) -> None:
         self.seen = Numbers()
         self._source = source
-        self._base = base
+        self._memory = memory
         self._tally = tally
         self._advance = advance
         self._pass = passed
-        self._held = held
         self._reading = reading
         self._hold = hold
-        self._empty = base.documents_count == 0
+        self._images = images
+        self._companions = Companions()
+        self._captions = captions
         self._job = Job()
         self._left: int | None = None
         self._passed: list[bytes] = []
@@ -109,39 +110,38 @@ class Reader:
         if self._job:
             yield self._taken()
 
-    def is_foreign(self, name: bytes) -> bool:
-        """Whether the document of this name is being written to by somebody else."""
-        known = self._recall(name)[1]
-        return known is not None and known.foreign
-
     # Items
 
     def _plain(self, item: Item) -> Generator[Job, None, bool]:
         """Read a file, if it must be read; whether it is a document of the store."""
-        before, known = self._recall(item.name)
+        before, known = self._memory.recall(item.name)
         if known is not None and known.locator and self._is_in_passed(item.name):
             self._tally.skip(Skipped(item.name, TAKEN))
             return False
-        if _is_document(before, known) and settled(before, item.stamp):
-            assert known is not None
+        as_before = speaks_of(before, known) and settled(before, item.stamp)
+        if known is not None and as_before and (not known.image or self._stays(item.name, known)):
             if self.seen.add(known.number):
                 self._tally.unchanged += 1
+            self._accompany(item.name, image=known.image, folder=item.folder)
             return True
-        sighting = None if item.stamp is None else _Sighting(item.stamp, time.time_ns(), before)
-        fruitful = False
+        sighting = None if item.stamp is None else Sighting(item.stamp, time.time_ns(), before)
+        done: Verdict | None = None
         try:
             for found in item.documents():
                 if isinstance(found, Skipped):
                     self._tally.skip(found)
-                else:
-                    fruitful = yield from self._document(found, known, sighting)
+                    continue
+                image = isinstance(found, RawImage)
+                done = yield from self._any(found, known, sighting)
+                if done is not None:
+                    self._accompany(item.name, image=image, folder=item.folder, changed=done in _WRITTEN)
         except SourceError as error:
-            self._tally.skip(_failed(item.name, error))
-        return fruitful
+            self._tally.skip(failed(item.name, error))
+        return done is not None
 
     def _container(self, item: Item) -> Generator[Job, None, bool]:
         """Read a container, if it must be read; whether documents of the store lie in it."""
-        before = self._recall(item.name)[0]
+        before = self._memory.recall(item.name)[0]
         if before is not None and before.digest[:-_COUNT_BYTES] == self._reading and settled(before, item.stamp):
             self._tally.unchanged += int.from_bytes(before.digest[-_COUNT_BYTES:], "big")
             self._passed.append(item.name)
@@ -154,10 +154,11 @@ class Reader:
                     self._tally.skip(found)
                     readable = readable and found.name != item.name
                 else:
-                    documents += yield from self._document(found, self._recall(found.name)[1], None)
+                    done = yield from self._any(found, self._memory.recall(found.name)[1], None)
+                    documents += done is not None
         except SourceError as error:
             # Each document was whole when it was read, so what came before stays; without a stamp it is read again.
-            self._tally.skip(_failed(item.name, error))
+            self._tally.skip(failed(item.name, error))
             return documents > 0
         if readable and item.stamp is not None:
             digest = self._reading + documents.to_bytes(_COUNT_BYTES, "big")
@@ -166,17 +167,25 @@ class Reader:
 
     # Documents
 
-    def _document(
-        self, raw: RawDocument, known: Known | None, sighting: _Sighting | None
-    ) -> Generator[Job, None, bool]:
-        """Read and judge a document; whether it lives in the store when its jobs are done."""
+    def _any(
+        self, raw: RawDocument | RawImage, known: Known | None, sighting: Sighting | None
+    ) -> Generator[Job, None, Verdict | None]:
+        """Read and judge a document; what becomes of it, None if it is not in the store when its jobs are done."""
         if known is not None and not self.seen.add(known.number):
             self._tally.skip(Skipped(raw.name, TAKEN))
-            return False
+            return None
         if known is not None and known.foreign:
             reason = "an open document of this name is in the store: close it, or ingest under another name"
             self._tally.skip(Skipped(raw.name, reason))
-            return False
+            return None
+        if isinstance(raw, RawImage):
+            return (yield from self._image(raw, known, sighting))
+        return (yield from self._text(raw, known, sighting))
+
+    def _text(
+        self, raw: RawDocument, known: Known | None, sighting: Sighting | None
+    ) -> Generator[Job, None, Verdict | None]:
+        """Read and judge a text; see `_any`."""
         digest = Digest(None if known is None else known.size)
         pieces = self._read(raw)
         held: list[bytes] = []
@@ -188,8 +197,8 @@ class Reader:
                 for piece in pieces:
                     digest.update(piece)
         except SourceError as error:
-            self._tally.skip(_failed(raw.name, error))
-            return False
+            self._tally.skip(failed(raw.name, error))
+            return None
         if long and known is not None and not again:
             verdict = Verdict.SUPERSEDE  # it comes only once, and cannot be held: there is nothing to compare
         else:
@@ -197,7 +206,7 @@ class Reader:
         if verdict is Verdict.KEEP:
             self._tally.unchanged += 1
             self._restamp(raw.name, None if sighting is None else sighting.stamp(digest.value))
-            return True
+            return verdict
         part = Part(raw.name, raw.locator, verdict, known, first=True, long=long)
         written = Digest()
         rest = self._read(raw) if long and again else chain(held, pieces) if long else iter(held)
@@ -206,13 +215,31 @@ class Reader:
         elif verdict is Verdict.RELOCATE:
             rest, long = iter(()), False
         yield from self._parts(part, rest, written, None if long else digest.value, sighting)
-        return True
+        return verdict
+
+    def _image(
+        self, raw: RawImage, known: Known | None, sighting: Sighting | None
+    ) -> Generator[Job, None, Verdict | None]:
+        """Judge an image; see `_any`.  Whether it can be read shows when it is written."""
+        content, before = b"", None if sighting is None else sighting.before
+        if content_of(before, known):
+            try:
+                content = raw.digest()
+            except SourceError as error:
+                self._tally.skip(failed(raw.name, error, raw.path))
+                return None
+        verdict = judge_image(known, before, content)
+        if self._job:
+            yield self._taken()
+        size, self._left = self._left or 0, 0
+        yield Job(image=ImagePart(raw, verdict, known, sighting, content, size))
+        return verdict
 
     def _parts(
-        self, part: Part, pieces: Iterable[bytes], written: Digest, whole: bytes | None, sighting: _Sighting | None
+        self, part: Part, pieces: Iterable[bytes], written: Digest, whole: bytes | None, sighting: Sighting | None
     ) -> Iterator[Job]:
         """Put what is new of a document into jobs; `whole` is its digest, if it is known by now."""
-        text = _Utf8(within=part.verdict is Verdict.EXTEND)
+        text = Utf8(within=part.verdict is Verdict.EXTEND)
         try:
             for piece in pieces:
                 text.update(piece)
@@ -228,7 +255,7 @@ class Reader:
                 if whole is None:
                     written.update(piece)
         except SourceError as error:
-            self._tally.skip(_failed(part.name, error))
+            self._tally.skip(failed(part.name, error))
             if part.first:
                 self._job.size -= sum(map(len, part.pieces))
                 return
@@ -259,17 +286,18 @@ class Reader:
 
     # What the store knows, and what is to be recorded
 
-    def _recall(self, name: bytes) -> tuple[Stamp | None, Known | None]:
-        if self._empty:
-            return None, None
-        with self._held:
-            stamp, number, record = self._base.recall(name)
-            if record is None:
-                return stamp, None
-            if not record.open:
-                return stamp, Known.closed(number, record)
-            size, marker = self._base.document(number).size, self._base.stamp(marker_name(name))
-            return stamp, Known.open(number, record, size, marker)
+    def _stays(self, name: bytes, known: Known) -> bool:
+        """Whether an image whose input did not change is wanted still, and lies where the store says."""
+        path = path_of(self._source, name)
+        return self._images and (path is None or known.uri.partition("#")[0] == file_uri(path, {}))
+
+    def _accompany(self, name: bytes, *, image: bool = False, folder: bool = False, changed: bool = False) -> None:
+        """Note what an input may be the caption of, or what may be its caption."""
+        changed = changed or self._captions
+        if image:
+            self._job.captions += self._companions.image(name, changed=changed, folder=folder)
+        else:
+            self._job.captions += self._companions.text(name, changed=changed)
 
     def _is_in_passed(self, name: bytes) -> bool:
         """Whether a file is called like a document of a container that was passed over."""
@@ -294,45 +322,6 @@ class Reader:
     def _taken(self) -> Job:
         job, self._job = self._job, Job()
         return job
-
-
-class _Utf8:
-    """Whether bytes that come in pieces are UTF-8.
-
-    Args:
-        within: they may begin within a character, the start of which came before.
-    """
-
-    def __init__(self, *, within: bool = False) -> None:
-        self._decoder: codecs.IncrementalDecoder | None = codecs.getincrementaldecoder("utf-8")()
-        self._within = within
-
-    def update(self, piece: bytes, *, last: bool = False) -> None:
-        """Take the next piece."""
-        if self._within and piece:
-            piece, self._within = _CONTINUATION.sub(b"", piece, count=1), False
-        if self._decoder is not None:
-            try:
-                self._decoder.decode(piece, last)
-            except UnicodeDecodeError:
-                self._decoder = None
-
-    def ended(self) -> bool:
-        """Whether all of it was, and no character is left unfinished."""
-        self.update(b"", last=True)
-        return self._decoder is not None
-
-
-def _failed(name: bytes, error: SourceError) -> Skipped:
-    """What could not be read, and why; the name, which most such errors begin with, is not said twice."""
-    return Skipped(name, str(error).removeprefix(shown(name)).lstrip(": "), certain=False)
-
-
-def _is_document(stamp: Stamp | None, known: Known | None) -> bool:
-    """Whether a stamp was taken of the very bytes that the store has."""
-    if stamp is None or known is None or known.foreign or known.unfinished:
-        return False
-    return stamp.digest == known.digest
 
 
 def _behind(pieces: Iterable[bytes], size: int, dropped: Digest) -> Iterator[bytes]:

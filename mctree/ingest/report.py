@@ -7,9 +7,12 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mctree.errors import MctreeError
 from mctree.sources import Skipped
+from mctree.sources.images.uris import file_uri
+from mctree.sources.names import shown
 
-__all__ = ["TAKEN", "Report", "Tally"]
+__all__ = ["TAKEN", "Report", "Tally", "failed"]
 
 TAKEN = "another document of this run has the same name"
 """Why the second of two documents is skipped."""
@@ -31,8 +34,10 @@ class Report:
         extended: documents that only grew: their blocks are kept, and new ones follow.
         removed: documents whose input is gone.
         unchanged: documents that were found to be what they were.
-        bytes_read: bytes of documents that were read, those only compared included.
+        bytes_read: bytes of texts that were read, and of the files of images, those only compared included.
         tokens: tokens written.
+        images: how many of the added and superseded documents are images.
+        pixels: that were read of images.
         skipped: the first 100 of the inputs that gave nothing, each with its reason.
         skipped_count: how many there were.
         skipped_reasons: how many of each kind, the most frequent first: reasons without line, row, column and size;
@@ -53,6 +58,8 @@ class Report:
     unchanged: int
     bytes_read: int
     tokens: int
+    images: int
+    pixels: int
     skipped: tuple[Skipped, ...]
     skipped_count: int
     skipped_reasons: Mapping[str, int]
@@ -80,6 +87,8 @@ class Tally:
         self.unchanged = 0
         self.bytes_read = 0
         self.tokens = 0
+        self.images = 0
+        self.pixels = 0
         self._skipped: list[Skipped] = []
         self._reasons: Counter[str] = Counter()
         self._raw: list[bytes] = []
@@ -115,6 +124,8 @@ class Tally:
             unchanged=self.unchanged,
             bytes_read=self.bytes_read,
             tokens=self.tokens,
+            images=self.images,
+            pixels=self.pixels,
             skipped=tuple(self._skipped),
             skipped_count=self._reasons.total(),
             skipped_reasons=dict(self._reasons.most_common()),
@@ -125,3 +136,11 @@ class Tally:
             commit_before=commit_before,
             commit_after=commit_after,
         )
+
+
+def failed(name: bytes, error: MctreeError, path: bytes = b"") -> Skipped:
+    """What could not be read, and why; the name or the path, with which most such errors begin, is not said twice."""
+    reason = str(error)
+    for known in (file_uri(path, {}), shown(path), shown(name)) if path else (shown(name),):
+        reason = reason.removeprefix(known).lstrip(": ")
+    return Skipped(name, reason, certain=False)

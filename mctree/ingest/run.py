@@ -20,16 +20,20 @@ from mctree.encoders import Encoder, Tokenizer
 from mctree.encoders.cores import cores
 from mctree.errors import UsageError
 from mctree.format.facts import DocumentRecord
+from mctree.ingest.captions import Captions
+from mctree.ingest.images import ImageScribe
 from mctree.ingest.interrupts import Interrupts
 from mctree.ingest.pipeline import Tokenized
 from mctree.ingest.preparing import EncoderChoice, Prepared, TokenizerChoice, begin, is_new, prepare
 from mctree.ingest.progress import Progress, SizeScan, Tracker
 from mctree.ingest.reading import Reader
+from mctree.ingest.recalling import Memory
 from mctree.ingest.report import Report, Tally
 from mctree.ingest.sample import Sample, SpooledInput, draw
 from mctree.ingest.writing import Scribe
 from mctree.sources import Format, Source, open_source
-from mctree.tree import Snapshot
+from mctree.sources.images.bounded import MOST_PIXELS
+from mctree.tree import Snapshot, Tree, Writer
 from mctree.tree.tree import CHUNK_BYTES
 
 __all__ = ["ingest"]
@@ -45,6 +49,7 @@ class _Input:
         open: opens it anew, for one walk.
         again: two walks do not disturb each other.
         reading: 16 bytes that stand for how containers are read.
+        images: whether it may give images.
         spooled: standard input, where it may be read.
         text_field: the field that holds the text of a record.
     """
@@ -52,6 +57,7 @@ class _Input:
     open: Callable[[], Source]
     again: bool
     reading: bytes
+    images: bool
     spooled: SpooledInput | None
     text_field: str
 
@@ -75,6 +81,8 @@ def ingest(
     text_field: str = "text",
     id_field: str | None = None,
     max_bytes: int | None = None,
+    images: bool = True,
+    max_pixels: int = MOST_PIXELS,
     stdin: BinaryIO | None = None,
     keep_vanished: bool = False,
     workers: int | None = None,
@@ -95,6 +103,7 @@ def ingest(
         tokenizer: of a new store: an object, "bytes", or the path of a `tokenizer.json`; None trains a byte-level one
             on a sample of the inputs.  An existing store keeps its own.
         encoder: of a new store: an object, "lexical", or "none"; None is "lexical".  An existing store keeps its own.
+            A store that has gists gets some of its images, too, by `CosineEncoder` if it has no encoder of its own.
         names: see `mctree.sources.open_source`, as for all up to `stdin`.
         include: what to read of folders.
         exclude: what not to read.
@@ -104,6 +113,8 @@ def ingest(
         text_field: the field that holds the text of a record.
         id_field: the field that names a record.
         max_bytes: skip documents that are larger.
+        images: read images as such; else they are skipped as binary.
+        max_pixels: of an image: the most that are decoded in one piece.
         stdin: read instead of standard input.
         keep_vanished: keep documents whose inputs are gone.
         workers: how many cores to use; None for all that this process may run on.
@@ -125,7 +136,7 @@ def ingest(
     if not (encoder is None or isinstance(encoder, str | Encoder)):
         raise UsageError(f"an encoder is an object with the members of Encoder, or a word, not {_kind(encoder)}")
     if isinstance(paths, Source):
-        given = _Input(lambda: paths, False, _reading("source"), None, text_field)
+        given = _Input(lambda: paths, False, _reading("source"), True, None, text_field)
     else:
         spooled = SpooledInput(_standard_input if stdin is None else lambda: stdin)
 
@@ -141,10 +152,13 @@ def ingest(
                 text_field=text_field,
                 id_field=id_field,
                 max_bytes=max_bytes,
+                images=images,
+                max_pixels=max_pixels,
                 stdin=cast(BinaryIO, spooled),
             )
 
-        given = _Input(opened, True, _reading(format, text_field, id_field, max_bytes), spooled, text_field)
+        reading = _reading(format, text_field, id_field, max_bytes)
+        given = _Input(opened, True, reading, images and format == "auto", spooled, text_field)
     source = given.open()
     tally = Tally()
     tracker = Tracker(tally, on_event)
@@ -170,7 +184,8 @@ def ingest(
             stack.callback(scan.stop)
             tracker.total = lambda: scan.total
         preparing_seconds = time.monotonic() - began
-        run = _Run(source, given.reading, workers or cores(), batch_bytes, keep_vanished, tally, tracker, interrupts)
+        workers = workers or cores()
+        run = _Run(source, given, workers, batch_bytes, keep_vanished, tally, tracker, interrupts)
         before, after = run.sync(prepared)
     seconds = time.monotonic() - began
     return tally.report(seconds, before if existed else None, after, preparing_seconds=preparing_seconds)
@@ -182,7 +197,7 @@ class _Run:
 
     Attributes:
         source: what to read.
-        reading: 16 bytes that stand for how containers are read.
+        given: how it is read.
         workers: how many cores to use.
         batch: bytes of input to a commit.
         keep_vanished: keep documents whose inputs are gone.
@@ -192,7 +207,7 @@ class _Run:
     """
 
     source: Source
-    reading: bytes
+    given: _Input
     workers: int
     batch: int
     keep_vanished: bool
@@ -205,16 +220,18 @@ class _Run:
         tree, held, tracker = prepared.tree, self.interrupts.held, self.tracker
         assert tree.tokenizer is not None, "the store was prepared for text"
         with closing(tree.writer()) as writer, tree.snapshot() as base:
-            scribe = Scribe(tree, writer, self.tally, self.batch)
+            memory, captions = Memory(base, held), Captions(writer, self.source.roots)
+            scribe = Scribe(tree, writer, self._image_scribe(tree, writer), captions, self.tally, self.batch)
             reader = Reader(
                 self.source,
-                base,
+                memory,
                 self.tally,
                 tracker.advance,
                 tracker.pass_over,
-                held,
-                reading=self.reading,
+                reading=self.given.reading,
                 hold=self.batch,
+                images=self.given.images,
+                captions=captions.in_doubt,
             )
             with (
                 closing(reader.jobs()) as jobs,
@@ -233,13 +250,28 @@ class _Run:
                     tracker.advance(job.handled)
             if not self.keep_vanished and len(reader.seen) < base.documents_count:
                 tracker.enter("removing")
-                self._remove_vanished(base, reader, scribe)
+                self._remove_vanished(base, memory, reader, scribe)
+            if not self.keep_vanished:
+                with held:
+                    scribe.forget_vanished(self.source.covers)
             tracker.enter("finishing")
             with held:
                 scribe.finish()
             return base.commit, writer.snapshot.commit
 
-    def _remove_vanished(self, base: Snapshot, reader: Reader, scribe: Scribe) -> None:
+    def _image_scribe(self, tree: Tree, writer: Writer) -> ImageScribe:
+        return ImageScribe(
+            tree,
+            writer,
+            self.tally,
+            batch=self.batch,
+            workers=self.workers,
+            held=self.interrupts.held,
+            advance=self.tracker.advance,
+            passed=self.tracker.pass_over,
+        )
+
+    def _remove_vanished(self, base: Snapshot, memory: Memory, reader: Reader, scribe: Scribe) -> None:
         live = base.sources()
         while True:
             with self.interrupts.held:
@@ -247,12 +279,12 @@ class _Run:
                 if entry is None:
                     return
                 name, number, record = entry
-                if number not in reader.seen and self._is_gone(name, record, reader):
+                if number not in reader.seen and self._is_gone(name, record, memory):
                     scribe.remove(number, name)
 
-    def _is_gone(self, name: bytes, record: DocumentRecord, reader: Reader) -> bool:
+    def _is_gone(self, name: bytes, record: DocumentRecord, memory: Memory) -> bool:
         """Whether a document that no input stands for is this source's, so that its input has vanished."""
-        return self.source.covers(name) and not (record.open and reader.is_foreign(name))
+        return self.source.covers(name) and not (record.open and memory.is_foreign(name))
 
 
 def _kind(value: object) -> str:

@@ -6,7 +6,8 @@ what is left depends on names and sizes alone.  Each mark stands for an equal sh
 longer than its marks' shares is taken whole.  Of a longer one a stretch is read at each mark: of JSONL, the record
 that follows it.  An input that only opens at its start (Parquet, compressed JSONL) gives all shares from there.
 Where most bytes are no text, most marks miss it; then the inputs give their starts instead, each as much as any other.
-Standard input is sampled at its beginning, and handed on whole.
+Images give nothing, but it is noted that there are some.  Standard input is sampled at its beginning, and handed on
+whole.
 
 A sample is only a sample: what cannot be read is passed over, and reported by the run itself when it comes to it.
 """
@@ -24,7 +25,7 @@ from itertools import groupby
 from typing import BinaryIO
 
 from mctree.errors import SourceError
-from mctree.sources import Item, Skipped, Source, cut_pieces
+from mctree.sources import Item, RawDocument, RawImage, Skipped, Source, cut_pieces, path_of
 
 __all__ = ["Sample", "SpooledInput", "draw"]
 
@@ -45,10 +46,12 @@ class Sample:
     Attributes:
         texts: stretches of text, none of them empty.
         total: bytes of all inputs; None if that cannot be told.
+        images: whether an image was met; where there is text enough, not all are looked for.
     """
 
     texts: Sequence[bytes]
     total: int | None
+    images: bool = False
 
     def thinned(self, size: int) -> list[bytes]:
         """About `size` bytes of it, spread over all of it."""
@@ -100,6 +103,13 @@ class _Mark:
     offset: int
 
 
+@dataclass(slots=True)
+class _Met:
+    """What was met beside text."""
+
+    images: bool
+
+
 def draw(source: Source, spooled: SpooledInput | None, *, size: int, text_field: str) -> Sample:
     """Draw a sample.
 
@@ -112,25 +122,29 @@ def draw(source: Source, spooled: SpooledInput | None, *, size: int, text_field:
     Returns:
         The same for the same corpus.
     """
-    marks, total, streamed = _marked(source)
+    marks, total, folders, streamed = _marked(source)
+    met = _Met(images=folders > 0)
     wanted = size // 2 if marks and streamed else size
-    texts = list(_grouped(_texts(source, marks, max(wanted // max(len(marks), 1), 1), wanted, text_field)))
+    texts = list(_grouped(_texts(source, marks, max(wanted // max(len(marks), 1), 1), wanted, text_field, met)))
     if sum(map(len, texts)) < min(wanted, total) // _MISSED:
-        texts = list(_grouped(_starts(source, wanted)))
+        texts = list(_grouped(_starts(source, wanted, met)))
     if streamed and spooled is not None:
         texts += _grouped(_of_stream(spooled.peek(wanted), text_field))
-    return Sample(texts, None if streamed else total)
+    return Sample(texts, None if streamed else total + folders, met.images)
 
 
-def _marked(source: Source) -> tuple[list[_Mark], int, bool]:
-    """Places at equal distances, bytes of all inputs, and whether some input has no size."""
+def _marked(source: Source) -> tuple[list[_Mark], int, int, bool]:
+    """Places at equal distances, bytes of all files, of folders that are images, and whether some input has no size."""
     marks: list[_Mark] = []
-    stride, place, total, streamed = 1, 0, 0, False
+    stride, place, total, folders, streamed = 1, 0, 0, 0, False
     for found in source:
         if isinstance(found, Skipped):
             continue
         if found.stamp is None:
             streamed = True
+            continue
+        if found.folder:
+            folders += found.stamp.size
             continue
         stop = total + found.stamp.size
         while place < stop:
@@ -141,7 +155,7 @@ def _marked(source: Source) -> tuple[list[_Mark], int, bool]:
                 marks = [mark for mark in marks if mark.place % stride == 0]
                 place = -(-place // stride) * stride
         total = stop
-    return marks, total, streamed
+    return marks, total, folders, streamed
 
 
 def _grouped(texts: Iterable[bytes]) -> Iterator[bytes]:
@@ -158,37 +172,42 @@ def _grouped(texts: Iterable[bytes]) -> Iterator[bytes]:
         yield b"\n".join(group)
 
 
-def _texts(source: Source, marks: list[_Mark], share: int, most: int, text_field: str) -> Iterator[bytes]:
+def _texts(source: Source, marks: list[_Mark], share: int, most: int, text_field: str, met: _Met) -> Iterator[bytes]:
     """The texts that the marks stand for, `share` bytes each, together at most `most`."""
     left = most
     for _, group in groupby(marks, lambda mark: mark.item.name):
-        for text in _of_item(source, list(group), share, text_field):
+        for text in _of_item(source, list(group), share, text_field, met):
             yield text[:left]
             left -= len(text)
             if left <= 0:
                 return
 
 
-def _starts(source: Source, most: int) -> Iterator[bytes]:
+def _starts(source: Source, most: int, met: _Met) -> Iterator[bytes]:
     """The starts of all inputs that have a size, together at most `most` bytes."""
-    items = sum(not isinstance(found, Skipped) and found.stamp is not None for found in source)
+    items = sum(_may_be_text(found) for found in source)
     share, left = max(most // max(items, 1), _SHORTEST_START), most
     for found in source:
-        if isinstance(found, Skipped) or found.stamp is None:
+        if isinstance(found, Skipped) or not _may_be_text(found):
             continue
-        for text in _from_start(found, min(share, left)):
+        for text in _from_start(found, min(share, left), met):
             yield text
             left -= len(text)
         if left <= 0:
             return
 
 
-def _of_item(source: Source, marks: list[_Mark], share: int, text_field: str) -> Iterator[bytes]:
+def _may_be_text(found: Item | Skipped) -> bool:
+    """Whether it is an input that can be read more than once, and that might be text."""
+    return not isinstance(found, Skipped) and found.stamp is not None and not found.folder
+
+
+def _of_item(source: Source, marks: list[_Mark], share: int, text_field: str, met: _Met) -> Iterator[bytes]:
     """The texts that the marks of one input stand for."""
-    item, path = marks[0].item, _path(source, marks[0].item.name)
+    item, path = marks[0].item, path_of(source, marks[0].item.name)
     assert item.stamp is not None, "marks lie in inputs that have a size"
     if path is None or item.stamp.size <= share * len(marks) or _is_closed(path, item):
-        yield from _from_start(item, share * len(marks))
+        yield from _from_start(item, share * len(marks), met)
         return
     with suppress(OSError), _opened(path) as file:
         if not _is_seen(file, item):
@@ -221,14 +240,6 @@ def _window(file: io.FileIO, mark: _Mark, size: int) -> bytes:
     return b"" if b"\0" in text else text
 
 
-def _path(source: Source, name: bytes) -> bytes | None:
-    """Where an input lies, if its name says so."""
-    for root in source.roots:
-        if root.path is not None and (name == root.name or name.startswith(root.name + b"/")):
-            return root.path + name[len(root.name) :]
-    return None
-
-
 def _record(file: io.FileIO, mark: _Mark, size: int, text_field: str) -> bytes:
     """The start of the text of the next record of a JSONL file."""
     file.seek(mark.offset)
@@ -250,11 +261,12 @@ def _text_of(line: bytes, text_field: str) -> bytes:
     return b""
 
 
-def _from_start(item: Item, size: int) -> Iterator[bytes]:
+def _from_start(item: Item, size: int, met: _Met) -> Iterator[bytes]:
     left = size
     with suppress(SourceError):
         for found in item.documents():
-            if isinstance(found, Skipped):
+            met.images = met.images or isinstance(found, RawImage)
+            if not isinstance(found, RawDocument):
                 continue
             for piece in found.read():
                 yield piece[:left]

@@ -4,18 +4,21 @@ A batch is so many bytes of input, where each document and each stamp counts for
 end of a document if the document is not long; so no commit holds a part of a document, but for the last one of a long
 document, which is open and marked as ours (see `plan`).  Where a batch ends follows from the jobs alone.
 
-Stamps are recorded with the documents that they speak of.  If nothing but stamps is new, no commit is made.
+Stamps are recorded with the documents that they speak of.  If nothing but stamps is new, no commit is made.  What is
+asked for of captions is seen to after each commit.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from mctree.encoders import Encoded
 from mctree.errors import UsageError
-from mctree.ingest.jobs import Job, Part
-from mctree.ingest.plan import Verdict, marker_name, marker_stamp
+from mctree.ingest.captions import Captions
+from mctree.ingest.images import ImageScribe
+from mctree.ingest.jobs import ImagePart, Job, Part
+from mctree.ingest.plan import Known, Verdict, marker_name, marker_stamp
 from mctree.ingest.report import TAKEN, Tally
 from mctree.sources import Skipped
 from mctree.tree import OpenDocument, Tree, Writer
@@ -34,13 +37,19 @@ class Scribe:
     Args:
         tree: what is written to.
         writer: its writer.
+        images: writes images.
+        captions: links them to their captions.
         tally: counts what is written.
         batch: bytes to a commit.
     """
 
-    def __init__(self, tree: Tree, writer: Writer, tally: Tally, batch: int) -> None:
+    def __init__(
+        self, tree: Tree, writer: Writer, images: ImageScribe, captions: Captions, tally: Tally, batch: int
+    ) -> None:
         self._tree = tree
         self._writer = writer
+        self._images = images
+        self._captions = captions
         self._tally = tally
         self._batch = batch
         self._weight = 0
@@ -64,8 +73,13 @@ class Scribe:
         for part in job.parts:
             self._write(part, tokens)
             self._weigh(_ENTRY_BYTES + sum(map(len, part.pieces)))
+        if job.image is not None:
+            self._write_image(job.image)
         for name, stamp in job.stamps:
             self._writer.stamp(name, stamp)
+            self._weigh(_ENTRY_BYTES)
+        for image, text in job.captions:
+            self._captions.ask(image, text)
             self._weigh(_ENTRY_BYTES)
         if self._writer.pending_blocks >= self._gists_from:
             self._writer.make_gists()
@@ -73,6 +87,7 @@ class Scribe:
 
     def remove(self, number: int, name: bytes) -> None:
         """Remove a document whose input is gone, and forget the input's stamps."""
+        self._captions.end(number)
         self._writer.remove(number)
         self._writer.stamp(name, None)
         self._writer.stamp(marker_name(name), None)
@@ -88,6 +103,10 @@ class Scribe:
         self._changed = True
         self._weigh(_REMOVAL_BYTES)
 
+    def forget_vanished(self, gone: Callable[[bytes], bool]) -> None:
+        """Forget images that an earlier run has begun and that have no input any more; see `ImageScribe`."""
+        self._changed = self._images.forget_vanished(gone) or self._changed
+
     def commit(self) -> None:
         """End the batch."""
         if self._changed:
@@ -96,14 +115,17 @@ class Scribe:
         else:
             self._writer.keep_stamps()
         self._weight = 0
-        self._changed = False
+        self._changed = self._captions.settle()
         self._gists_from = _GIST_BLOCKS
 
     def finish(self) -> None:
         """End the last batch, and make the gists that wait, those that a broken-off run has left, too."""
         self.commit()
-        if self._committed or self._gists_wait():
+        self._captions.finish()
+        if self._committed or self._changed or self._gists_wait():
             self._writer.commit(gists=True)
+        else:
+            self._writer.keep_stamps()
 
     def _gists_wait(self) -> bool:
         snapshot = self._writer.snapshot
@@ -114,6 +136,23 @@ class Scribe:
         self._weight += size
         if self._weight >= self._batch and (self._document is None or self._resumable):
             self.commit()
+
+    def _write_image(self, part: ImagePart) -> None:
+        assert self._document is None, "an image comes between two documents"
+        if part.verdict is not Verdict.RELOCATE:
+            # Taken note of before: a large image is committed on the way.
+            self._captions.written(part.raw.name, image=True)
+        dying = part.known if part.verdict is Verdict.SUPERSEDE else None
+        weight = self._images.write(part)
+        if weight is not None:
+            self._supersede(dying)
+            self._changed = True
+            self._weigh(_ENTRY_BYTES + weight)
+
+    def _supersede(self, known: Known | None) -> None:
+        """A document dies with the next commit; the writer knows that already."""
+        if known is not None:
+            self._captions.end(known.number)
 
     def _write(self, part: Part, tokens: Iterator[Encoded]) -> None:
         if part.first:
@@ -138,6 +177,7 @@ class Scribe:
             return
         if part.verdict is Verdict.SUPERSEDE:
             self._document = self._writer.begin(part.name, locator=part.locator, replace=True)
+            self._supersede(part.known)
             return
         try:
             self._document = self._writer.begin(part.name, locator=part.locator)
@@ -158,6 +198,7 @@ class Scribe:
         self._document.close(part.digest)
         self._document = None
         self._changed = True
+        self._captions.written(part.name, image=False)
         if part.stamp is not None:
             self._writer.stamp(part.name, part.stamp)
         if self._marked:

@@ -6,6 +6,8 @@ handed over.  A folder is opened relative to the one above it, which stays open:
 its place, while the walk is in it leads nobody out of the tree.
 
 Never entered: version control (`.git` …), mctree stores, and what the filter ignores; none of these is reported.
+Where images are wanted, a folder that is one (it holds Zarr's metadata) is handed over whole and not entered; `include`
+patterns speak of it as of a folder.
 Symbolic links are reported and not followed unless `follow` says so.  Then a link to a file gives that file under the
 link's name, and a link to a folder is entered, except where that folder is above it, is a root, or was entered by way
 of a link before.  So the walk ends, and enters a folder at most twice: by its own name and by way of links.
@@ -21,11 +23,12 @@ from dataclasses import dataclass
 from mctree.sources.coverage import Coverage
 from mctree.sources.files import RegularFile, kind_of
 from mctree.sources.ignore import IGNORE_FILES, VERSION_CONTROL, Filter, read_ignore_file
+from mctree.sources.images.folder_names import ZARR_NAMES
 from mctree.sources.names import failure, joined
 from mctree.sources.patterns import Rules
 from mctree.sources.protocol import Skipped
 
-__all__ = ["DEEPEST", "Identity", "Walk", "holds_store"]
+__all__ = ["DEEPEST", "Identity", "ImageFolder", "Walk", "holds_store"]
 
 DEEPEST = 256
 _LISTINGS = 3
@@ -38,6 +41,19 @@ Identity = tuple[int, int]
 def holds_store(path: bytes) -> bool:
     """Whether the folder at `path` is an mctree store."""
     return all(os.path.lexists(joined(path, name)) for name in _STORE_FILES)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFolder:
+    """A folder that is one image.
+
+    Attributes:
+        name: within the store.
+        path: absolute.
+    """
+
+    name: bytes
+    path: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +116,7 @@ class Walk:
         coverage: where doubts are noted.
         ignore_files: whether ignore files count.
         follow: whether symbolic links are followed.
+        images: whether folders that are images are wanted.
     """
 
     def __init__(
@@ -112,6 +129,7 @@ class Walk:
         *,
         ignore_files: bool,
         follow: bool,
+        images: bool,
     ) -> None:
         self._name = name
         self._path = path
@@ -120,10 +138,11 @@ class Walk:
         self._coverage = coverage
         self._ignore_files = ignore_files
         self._follow = follow
+        self._images = images
         self._by_links: set[Identity] = set()
         self._stack: list[_Folder] = []
 
-    def __iter__(self) -> Iterator[RegularFile | Skipped]:
+    def __iter__(self) -> Iterator[RegularFile | ImageFolder | Skipped]:
         """Find the files; what cannot be entered or examined is reported, and noted as a doubt."""
         try:
             yield from self._enter(None, _Entry(b"", folder=True, link=False))
@@ -186,7 +205,7 @@ class Walk:
             return f"a symbolic link to {kind_of(target)} {where} the tree, not followed"
         return f"a symbolic link to {kind_of(target)}"
 
-    def _enter(self, above: _Folder | None, entry: _Entry) -> Iterator[Skipped]:
+    def _enter(self, above: _Folder | None, entry: _Entry) -> Iterator[ImageFolder | Skipped]:
         """Open a folder and put it on the stack, unless it is not to be walked."""
         relative = joined(above.relative, entry.name) if above else b""
         if len(self._stack) > DEEPEST:
@@ -217,8 +236,8 @@ class Walk:
 
     def _opened(
         self, above: _Folder | None, entry: _Entry, relative: bytes, descriptor: int
-    ) -> _Folder | Skipped | None:
-        """The open folder ready to be walked, or why it is not, or None where nobody needs to know."""
+    ) -> _Folder | ImageFolder | Skipped | None:
+        """The open folder ready to be walked, or the image that it is, or why not, or None where none need know."""
         status = os.fstat(descriptor)
         identity = (status.st_dev, status.st_ino)
         linked = above is not None and (above.linked or entry.link)
@@ -234,10 +253,14 @@ class Walk:
         names = {found.name for found in listed.entries}
         if names >= _STORE_FILES:
             return None
+        if self._images and not names.isdisjoint(ZARR_NAMES):
+            wanted = above is None or above.filter.includes(relative, folder=True)
+            path = joined(self._path, relative) if relative else self._path
+            return ImageFolder(self._full(relative), path) if wanted else None
         rules: list[Rules] = []
         for name in IGNORE_FILES:
-            wanted = self._ignore_files and name in names
-            read = read_ignore_file(descriptor, name, self._follow) if wanted else Rules(())
+            heeded = self._ignore_files and name in names
+            read = read_ignore_file(descriptor, name, self._follow) if heeded else Rules(())
             if isinstance(read, str):
                 return self._doubt(relative, read)
             rules.append(read)

@@ -26,7 +26,19 @@ from mctree.errors import SourceError
 from mctree.sources.names import failure, shown
 from mctree.sources.protocol import RawDocument, Skipped, Stamp
 
-__all__ = ["CHUNK", "HEAD", "OpenFile", "RegularFile", "is_binary", "kind_of", "plain_documents", "stamp_of"]
+__all__ = [
+    "CHUNK",
+    "HEAD",
+    "Head",
+    "OpenFile",
+    "RegularFile",
+    "is_binary",
+    "kind_of",
+    "read_head",
+    "reopen",
+    "stamp_of",
+    "text_document",
+]
 
 CHUNK = 1 << 20
 HEAD = 1 << 16
@@ -204,37 +216,57 @@ class OpenFile:
             raise SourceError(f"{shown(self.file.name)} {_CHANGED}: run again when it is at rest")
 
 
-def plain_documents(file: RegularFile) -> Iterator[RawDocument | Skipped]:
-    """The file as one document, unless it is binary.
+@dataclass(frozen=True, slots=True)
+class Head:
+    """How a file begins.
 
-    A file of at most `HEAD` bytes is read here and kept, so that it is opened once; a larger one is opened anew each
-    time it is read.
+    Attributes:
+        data: its first `HEAD` bytes, or all of them.
+        hole: it is longer, and a stretch of it was never written.
     """
+
+    data: bytes
+    hole: bool
+
+
+def read_head(file: RegularFile) -> Head | Skipped:
+    """Read the beginning of a file, as it was when it was listed."""
     opened = file.open()
     if isinstance(opened, Skipped):
-        yield opened
-        return
+        return opened
     with opened:
         try:
-            head = opened.read(HEAD)
+            data = opened.read(HEAD)
             unchanged = opened.unchanged()
         except SourceError as error:
-            yield Skipped(file.name, f"cannot be read: {_cause(error)}", certain=False)
-            return
+            return Skipped(file.name, f"cannot be read: {_cause(error)}", certain=False)
         hole = file.stamp.size > HEAD and opened.has_hole()
-    if not unchanged or len(head) != min(file.stamp.size, HEAD):
-        yield Skipped(file.name, _CHANGED, certain=False)
-    elif is_binary(head):
-        yield Skipped(file.name, "binary")
-    elif hole:
-        yield Skipped(file.name, "binary: sparse, with a hole of zero bytes")
-    elif file.stamp.size <= HEAD:
-        yield RawDocument(file.name, {}, lambda: iter((head,) if head else ()))
-    else:
-        yield RawDocument(file.name, {}, lambda: _reread(file))
+    if not unchanged or len(data) != min(file.stamp.size, HEAD):
+        return Skipped(file.name, _CHANGED, certain=False)
+    return Head(data, hole)
 
 
-def _reread(file: RegularFile) -> Iterator[bytes]:
+def text_document(file: RegularFile, head: Head) -> RawDocument | Skipped:
+    """The file as one text, unless it is binary.
+
+    One of at most `HEAD` bytes is kept as it was read, so that it is opened once; a larger one is opened anew each time
+    it is read.
+    """
+    if is_binary(head.data):
+        return Skipped(file.name, "binary")
+    if head.hole:
+        return Skipped(file.name, "binary: sparse, with a hole of zero bytes")
+    if file.stamp.size <= HEAD:
+        return RawDocument(file.name, {}, lambda: iter((head.data,) if head.data else ()))
+    return RawDocument(file.name, {}, lambda: reopen(file))
+
+
+def reopen(file: RegularFile) -> Iterator[bytes]:
+    """All bytes of a file, as it was when it was listed.
+
+    Raises:
+        SourceError: it changed, or cannot be read.
+    """
     opened = file.open()
     if isinstance(opened, Skipped):
         raise SourceError(f"{shown(file.name)} {opened.reason}: run again when it is at rest")

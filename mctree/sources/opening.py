@@ -8,9 +8,11 @@ from typing import BinaryIO, get_args
 
 from mctree.errors import UsageError
 from mctree.sources.ignore import Filter, parse_option
+from mctree.sources.images.bounded import MOST_PIXELS
 from mctree.sources.jsonl import LONGEST_LINE
 from mctree.sources.locating import locate, reject_clashes
 from mctree.sources.path_source import Format, PathSource, Reading
+from mctree.sources.plain import Images
 from mctree.sources.protocol import Source
 from mctree.sources.records import Fields
 
@@ -30,6 +32,8 @@ def open_source(
     id_field: str | None = None,
     max_bytes: int | None = None,
     max_line: int = LONGEST_LINE,
+    images: bool = False,
+    max_pixels: int = MOST_PIXELS,
     stdin: BinaryIO | None = None,
 ) -> Source:
     """Open files, folders and standard input as one source.
@@ -48,6 +52,9 @@ def open_source(
         id_field: the one that names it; by default it is named by its line or row.
         max_bytes: skip documents that are larger.
         max_line: skip lines of JSONL that have more bytes.
+        images: hand over images as such; else they are skipped as binary.  They are told by their content, and only
+            where the format is `auto`.
+        max_pixels: of an image: the most that are decoded in one piece.
         stdin: read instead of the process's own standard input; it is not closed.
 
     Raises:
@@ -66,11 +73,14 @@ def open_source(
         raise UsageError(f"format {format!r} is unknown: choose one of {', '.join(get_args(Format))}")
     if max_line < 1 or (max_bytes is not None and max_bytes < 0):
         raise UsageError("max_line and max_bytes are limits in bytes: give positive numbers")
+    if max_pixels < 1:
+        raise UsageError(f"max_pixels is a number of pixels, 1 or more, and not {max_pixels}")
     chosen = [None] * len(paths) if names is None else [os.fsencode(name) for name in names]
     roots = [locate(os.fsencode(path), name) for path, name in zip(paths, chosen, strict=True)]
     reject_clashes(roots)
     if format == "parquet" and any(root.path is None for root in roots):
         raise UsageError("Parquet cannot be read from standard input: put it in a file")
     wanted = Filter(parse_option("exclude", exclude), parse_option("include", include) if include else None)
-    reading = Reading(format, Fields(text_field, id_field, max_bytes), max_line)
+    wanted_images = Images(max_pixels) if images and format == "auto" else None
+    reading = Reading(format, Fields(text_field, id_field, max_bytes), max_line, wanted_images)
     return PathSource(roots, wanted, reading, ignore_files=ignore_files, follow=follow_symlinks, stdin=stdin)

@@ -11,14 +11,15 @@ from typing import BinaryIO, Literal, cast
 
 from mctree.errors import SourceError
 from mctree.sources.coverage import Coverage, Extent
-from mctree.sources.directory import Walk
-from mctree.sources.files import RegularFile, kind_of, plain_documents
+from mctree.sources.directory import ImageFolder, Walk
+from mctree.sources.files import RegularFile, kind_of
 from mctree.sources.ignore import Filter
 from mctree.sources.jsonl import jsonl_documents, jsonl_file_documents
 from mctree.sources.locating import Located
-from mctree.sources.names import failure
+from mctree.sources.names import failure, shown
 from mctree.sources.parquet import parquet_documents
-from mctree.sources.protocol import Item, RawDocument, Root, Skipped
+from mctree.sources.plain import Images, folder_image, folder_stamp, plain_documents
+from mctree.sources.protocol import Item, RawDocument, RawImage, Root, Skipped
 from mctree.sources.records import Fields
 from mctree.sources.stdin import Stream, stream_documents
 
@@ -34,7 +35,7 @@ _ENDINGS: dict[bytes, Format] = {
     b".parquet": "parquet",
 }
 
-_Documents = Iterator[RawDocument | Skipped]
+_Documents = Iterator[RawDocument | RawImage | Skipped]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +46,13 @@ class Reading:
         format: of every file; `auto` goes by the ending of its name.
         fields: what is read of each record.
         max_line: the longest line of JSONL, in bytes.
+        images: how images are read; None: they are not.
     """
 
     format: Format
     fields: Fields
     max_line: int
+    images: Images | None
 
     def chosen(self, name: bytes) -> Format:
         """The format of what bears this name; never `auto`."""
@@ -63,7 +66,7 @@ class Reading:
         kind = self.chosen(file.path)
         if kind == "jsonl":
             return jsonl_file_documents(file, self.fields, self.max_line)
-        return parquet_documents(file, self.fields) if kind == "parquet" else plain_documents(file)
+        return parquet_documents(file, self.fields) if kind == "parquet" else plain_documents(file, self.images)
 
     def stream_documents(self, stream: Stream) -> _Documents:
         """The documents of standard input."""
@@ -116,7 +119,9 @@ class PathSource:
                 extent = Extent.CONTAINER if item.container else Extent.FILE
             elif root.folder:
                 for found in self._walk(root.name, root.path, coverage):
-                    yield self._file_item(found, coverage) if isinstance(found, RegularFile) else found
+                    yield found if isinstance(found, Skipped) else self._item(found, coverage)
+                # A folder that is an image, or was one, bears its name itself.
+                coverage.walked(root.name, Extent.FILE)
                 extent = Extent.FOLDER
             else:
                 yield self._single(root.name, root.path, coverage)
@@ -125,7 +130,32 @@ class PathSource:
 
     def _walk(self, name: bytes, path: bytes, coverage: Coverage) -> Walk:
         folders = frozenset(root.identity for root in self._located if root.folder and root.identity)
-        return Walk(name, path, self._wanted, folders, coverage, ignore_files=self._ignore_files, follow=self._follow)
+        return Walk(
+            name,
+            path,
+            self._wanted,
+            folders,
+            coverage,
+            ignore_files=self._ignore_files,
+            follow=self._follow,
+            images=self._reading.images is not None,
+        )
+
+    def _item(self, found: RegularFile | ImageFolder, coverage: Coverage) -> Item | Skipped:
+        return self._file_item(found, coverage) if isinstance(found, RegularFile) else self._folder(found, coverage)
+
+    def _folder(self, folder: ImageFolder, coverage: Coverage) -> Item | Skipped:
+        images = self._reading.images
+        assert images is not None, "no folder is an image where images are not wanted"
+        try:
+            stamp = folder_stamp(folder)
+        except SourceError as error:
+            coverage.doubt(folder.name)
+            return Skipped(folder.name, str(error).removeprefix(shown(folder.path)).lstrip("/ "), certain=False)
+        limit = self._reading.fields.max_bytes
+        if limit is not None and stamp.size > limit:
+            return Skipped(folder.name, f"larger than {limit} bytes ({stamp.size})")
+        return Item(folder.name, stamp, False, lambda: iter((folder_image(folder, stamp, images),)), folder=True)
 
     def _single(self, name: bytes, path: bytes, coverage: Coverage) -> Item | Skipped:
         try:

@@ -1,8 +1,9 @@
 """What does a source hand over?  Items, their documents, and what was skipped and why.
 
-A *source* is iterated for *items* (a file, standard input); an item is asked for its *documents*: one if it is plain
-text, many if it is a *container* (JSONL, Parquet); a document is read as bytes.  Each step is lazy and does no more
-than it must, so that an item whose `stamp` is known to the caller costs one `stat` and is never opened.
+A *source* is iterated for *items* (a file, a folder that is an image, standard input); an item is asked for its
+*documents*: one if it is plain text or an image, many if it is a *container* (JSONL, Parquet); a text is read as bytes,
+an image opened as an `ImageSource`.  Each step is lazy and does no more than it must, so that an item whose `stamp` is
+known to the caller costs one `stat` and is never opened.
 
 What a caller may rely on:
 
@@ -19,11 +20,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from mctree.sources.pieces import PIECE, cut_pieces
 
-__all__ = ["Item", "RawDocument", "Root", "Skipped", "Source", "Stamp"]
+if TYPE_CHECKING:
+    from mctree.sources.images.protocol import ImageSource
+
+__all__ = ["Item", "RawDocument", "RawImage", "Root", "Skipped", "Source", "Stamp", "path_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,21 +91,56 @@ class RawDocument:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Item:
-    """A file, or standard input.
+class RawImage:
+    """One image, not yet opened.
 
     Attributes:
         name: within the store.
-        stamp: what a `stat` told, or None where there is none (standard input).
+        path: where it lies, absolute; errors of what reads it begin with this.
+    """
+
+    name: bytes
+    path: bytes
+    _open: Callable[[], ImageSource] = field(repr=False)
+    _digest: Callable[[], bytes] = field(repr=False)
+
+    def open(self) -> ImageSource:
+        """Open it; the caller closes it.
+
+        Raises:
+            SourceError: it is damaged, too large, of a kind that cannot be read, or no longer what was found.
+            UsageError: what reads it is not installed, or it does not say what of it is meant.
+        """
+        return self._open()
+
+    def digest(self) -> bytes:
+        """32 bytes that stand for what it consists of: the bytes of a file; names, sizes and times in a folder.
+
+        Raises:
+            SourceError: it cannot be read, or is no longer what was found.
+        """
+        return self._digest()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Item:
+    """A file, a folder that is one image, or standard input.
+
+    Attributes:
+        name: within the store.
+        stamp: what a `stat` told, or None where there is none (standard input).  Of a folder: the bytes of all its
+            files, and the latest times of anything in it.
         container: False: at most one document, which is named as the item; True: any number of them.
+        folder: it is a folder, so that it can be told to be an image without a look into it.
     """
 
     name: bytes
     stamp: Stamp | None
     container: bool
-    _documents: Callable[[], Iterator[RawDocument | Skipped]] = field(repr=False)
+    _documents: Callable[[], Iterator[RawDocument | RawImage | Skipped]] = field(repr=False)
+    folder: bool = False
 
-    def documents(self) -> Iterator[RawDocument | Skipped]:
+    def documents(self) -> Iterator[RawDocument | RawImage | Skipped]:
         """The documents in the item's order, lazily.
 
         Raises:
@@ -144,3 +183,11 @@ class Source(Protocol):
         the documents of the containers in question came to their end.
         """
         ...
+
+
+def path_of(source: Source, name: bytes) -> bytes | None:
+    """Where an input of a source lies, absolute, if its name says so."""
+    for root in source.roots:
+        if root.path is not None and (name == root.name or name.startswith(root.name + b"/")):
+            return root.path + name[len(root.name) :]
+    return None

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any
 
 from mctree.encoders import BytesTokenizer, Encoder, Tokenizer
-from mctree.sources.protocol import Skipped, Source
+from mctree.sources.protocol import RawDocument, Skipped, Source
 from mctree.testing.machine import TreeMachine
 
 __all__ = ["tree_machine"]
@@ -63,5 +63,5 @@ def tree_machine(
 def _inputs(source: Source) -> Iterator[tuple[bytes, tuple[bytes, ...], dict[str, int | str]]]:
     for item in source:
         for document in () if isinstance(item, Skipped) else item.documents():
-            if not isinstance(document, Skipped):
+            if isinstance(document, RawDocument):
                 yield document.name, tuple(document.read()), document.locator

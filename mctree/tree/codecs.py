@@ -95,13 +95,15 @@ class Codecs:
             UsageError: it is one that mctree cannot make by itself, and it was not passed to `mctree.open`.
             CorruptError: its dump is missing or damaged.
         """
+        if "text" not in record.modalities:
+            raise UsageError(f"gist set {record.name!r} covers images only: it has no encoder of text")
         known = self.encoders.get(record.fingerprint)
         if known is None:
             made = load_encoder(record.kind, self._encoder_dump(record, store), self.tokenizer)
             check_encoder(record, made)
             self.encoders[record.fingerprint] = known = made
         if not isinstance(known, Encoder):
-            raise UsageError(f"gist set {record.name!r} covers images only: it has no encoder of text")
+            raise UsageError(f"the encoder of gist set {record.name!r}, as it was passed, encodes no text")
         return known
 
     def _encoder_dump(self, record: GistSetRecord, store: Store | None) -> bytes:

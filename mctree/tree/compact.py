@@ -151,11 +151,16 @@ def _copy_links(snapshot: Snapshot, writer: Writer, moved: _Moved) -> None:
     for link in snapshot.all_links():
         spans = []
         for space, start, stop in (link.source, link.target):
-            span = (start, stop) if space else moved.span(start, stop)
+            span = _in_image(snapshot, start, stop) if space else moved.span(start, stop)
             if span is not None:
                 spans.append((space, *span))
         if len(spans) == 2:
             writer.next.put_link(link.id, LinkRecord(spans[0], spans[1], link.kind, link.score))
+
+
+def _in_image(snapshot: Snapshot, start: int, stop: int) -> tuple[int, int] | None:
+    """A span of the arena, which stays where it is, or None if it begins in no image that lives."""
+    return (start, stop) if snapshot.gallery.places.at(np.array([start]))[0] >= 0 else None
 
 
 def _copy_stamps(snapshot: Snapshot, writer: Writer) -> None:

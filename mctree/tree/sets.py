@@ -129,8 +129,14 @@ def build_gists(
             return made
 
 
-def begin_gists(writer: Writer, encoder: Encoder, name: str) -> None:
-    """Commit a new gist set of a tree that has none, and that it is the default; later commits make its gists.
+def begin_gists(writer: Writer, encoder: Encoder | VisualEncoder, name: str, *, default: bool = True) -> None:
+    """Commit a new gist set with nothing in it; later commits make the gists of what comes with them.
+
+    Args:
+        writer: its commit holds what else waits for one, too.
+        encoder: what encodes.
+        name: of the set.
+        default: whether it is the default set.
 
     Raises:
         UsageError: the encoder is none, or the name cannot be one.
@@ -138,7 +144,8 @@ def begin_gists(writer: Writer, encoder: Encoder, name: str) -> None:
     checked_set_name(name)
     writer.tree.add_encoder(encoder)
     number = _find_or_begin(writer, encoder, name, "float16")
-    writer.next.put_setting(DEFAULT_SET, u32.pack(number))
+    if default:
+        writer.next.put_setting(DEFAULT_SET, u32.pack(number))
     writer.commit(gists=False)
 
 

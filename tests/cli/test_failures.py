@@ -76,9 +76,10 @@ def test_what_is_no_address_is_wrong_usage(store, address):
 
 @pytest.mark.parametrize("address", ["-1:0", "-12:-3"])
 def test_an_address_below_zero_is_no_option(store, address):
-    for given in ([store, address], [address, store], [store, "--chars", "5", address], [store, "--", address]):
+    for given in ([store, address], [store, "--chars", "5", address], [store, "--", address]):
         said = bad("show", *given, code=2)
         assert "option" not in said
+    assert "does not exist" in bad("show", address, store)
     assert f"'{address}' is no address" in bad("show", store, address, code=2)
     assert "No such option '--nope'" in bad("show", store, "--nope", code=2)
 

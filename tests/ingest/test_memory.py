@@ -10,7 +10,11 @@ import subprocess
 import sys
 import sysconfig
 
+import numpy as np
 import pytest
+import tifffile
+
+from tests.ingest.pictures import pixels
 
 DEFAULTS = """
 import resource, sys
@@ -54,6 +58,24 @@ def test_eight_times_the_input_takes_no_more_memory(folder, kind, workers):
                 for _ in range(size // (100 * len(record))):
                     file.write(record * 100)
         peaks.append(peak(root, os.path.join(folder, f"{name}.mctree"), workers))
+    small, large = peaks
+    assert large < small + 16 * MB + small // 4
+
+
+@pytest.mark.skipif(not hasattr(resource, "RUSAGE_SELF"), reason="the system does not tell")
+@pytest.mark.parametrize("kind", ["pictures", "one image"])
+def test_eight_times_the_pixels_take_no_more_memory(folder, kind):
+    peaks = []
+    for name, count in (("small", 4), ("large", 32)):
+        root = os.path.join(folder, name)
+        os.mkdir(root)
+        if kind == "pictures":
+            for i in range(count):
+                tifffile.imwrite(f"{root}/{i}.tif", pixels(500, 700, seed=i), photometric="rgb")
+        else:
+            values = np.tile(pixels(512, 512), (1, count, 1))
+            tifffile.imwrite(f"{root}/a.tif", values, photometric="rgb", tile=(256, 256), compression="zlib")
+        peaks.append(peak(root, os.path.join(folder, f"{name}.mctree"), 2))
     small, large = peaks
     assert large < small + 16 * MB + small // 4
 

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import click
 
 from mctree.cli.arguments import at_commit, find_document, reading, store_argument
+from mctree.cli.escaping import one_line
 from mctree.cli.output import raw
-from mctree.errors import CorruptError
+from mctree.errors import CorruptError, UsageError
 
 __all__ = ["command"]
 
@@ -26,6 +27,8 @@ def command(store: str, source: str, commit: int | None) -> None:
     """
     with reading(store, commit) as snapshot:
         document = find_document(snapshot, source)
+        if document.record.media == "image":
+            raise UsageError(f"{one_line(source)} is an image, and has no bytes: `mctree show --png` draws it")
         digest = hashlib.blake2b(digest_size=32)
         raw(_digested(document.stream(), digest))
         if document.digest and digest.digest() != document.digest:

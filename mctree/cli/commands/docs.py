@@ -10,6 +10,7 @@ from mctree import Document, Snapshot
 from mctree.cli.arguments import at_commit, in_json, reading, store_argument
 from mctree.cli.escaping import escape, one_line
 from mctree.cli.formatting import number
+from mctree.cli.nodes import pixels
 from mctree.cli.output import json_line, name, table
 
 __all__ = ["command"]
@@ -22,12 +23,12 @@ __all__ = ["command"]
 def command(store: str, commit: int | None, as_json: bool) -> None:
     """List the documents of a store: id, bytes, tokens, blocks, source.
 
-    A document that may still grow is marked as open.
+    A document that may still grow is marked as open.  Of an image the pixels are said, its width and its height.
     """
     with reading(store, commit) as snapshot:
         if as_json:
             for document in snapshot.documents():
-                json_line(_json(document))
+                json_line(_json(snapshot, document))
         else:
             table(["id", "bytes", "tokens", "blocks", "", "source"], _rows(snapshot), align=">>>><")
 
@@ -36,7 +37,7 @@ def _rows(snapshot: Snapshot) -> Iterator[list[str]]:
     for document in snapshot.documents():
         yield [
             str(document.id),
-            number(document.size),
+            _size(snapshot, document),
             number(document.tokens),
             number(document.blocks),
             "open" if document.open else "",
@@ -44,11 +45,18 @@ def _rows(snapshot: Snapshot) -> Iterator[list[str]]:
         ]
 
 
-def _json(document: Document) -> dict[str, object]:
+def _size(snapshot: Snapshot, document: Document) -> str:
+    found = pixels(snapshot, document)
+    return number(document.size) if found is None else f"{number(found[0])} × {number(found[1])} px"
+
+
+def _json(snapshot: Snapshot, document: Document) -> dict[str, object]:
     return {
         "id": document.id,
         "source": escape(document.source),
+        "media": one_line(document.record.media),
         "bytes": document.size,
+        "pixels": pixels(snapshot, document),
         "tokens": document.tokens,
         "blocks": document.blocks,
         "open": document.open,

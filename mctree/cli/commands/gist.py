@@ -140,7 +140,7 @@ def drop(store: str, name: str) -> None:
 @at_commit
 @in_json
 def list_sets(store: str, commit: int | None, as_json: bool) -> None:
-    """List the gist sets: dimension, gists, how many blocks wait for theirs, stale ones, encoder, name."""
+    """List the gist sets: dimension, gists, how many blocks and images wait for theirs, stale ones, encoder, name."""
     with reading(store, commit) as snapshot:
         summary = summarise(snapshot)
     if as_json:
@@ -151,8 +151,8 @@ def list_sets(store: str, commit: int | None, as_json: bool) -> None:
         [
             number(each.dim),
             each.dtype,
-            number(sum(each.nodes)),
-            number(summary.blocks - sum(each.nodes[:1])),
+            number(each.gists),
+            number(each.waiting),
             number(each.stale),
             each.kind,
             "default" if each.default else "",
@@ -169,7 +169,7 @@ def list_sets(store: str, commit: int | None, as_json: bool) -> None:
 def _words(row: Sequence[str]) -> str:
     """A set where a table has no room."""
     length, dtype, gists, waiting, stale, encoder, default, _ = row
-    parts = [f"{encoder}, {length} × {dtype}", f"{gists} gists", f"{waiting} blocks waiting", f"{stale} stale"]
+    parts = [f"{encoder}, {length} × {dtype}", f"{gists} gists", f"{waiting} waiting", f"{stale} stale"]
     return " · ".join(parts + ["default set"] * bool(default))
 
 

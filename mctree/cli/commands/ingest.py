@@ -11,13 +11,14 @@ import click
 import mctree
 from mctree.cli.arguments import in_json
 from mctree.cli.escaping import escape, one_line
-from mctree.cli.formatting import duration, number, plural, size
+from mctree.cli.formatting import compact, duration, number, plural, size
 from mctree.cli.output import dim, fields, json_line, line, name, prose
 from mctree.cli.picture import draw_tree
 from mctree.cli.progress import Meter, meter
 from mctree.errors import MctreeError, UsageError
 from mctree.ingest import Progress, Report, ingest
 from mctree.sources import Format
+from mctree.sources.images.bounded import MOST_PIXELS
 
 __all__ = ["command", "default_store"]
 
@@ -39,13 +40,21 @@ _WORDS = {
 @click.option("--no-ignore", is_flag=True, help="Do not honour .gitignore and .mctreeignore.")
 @click.option("--follow-symlinks", is_flag=True, help="Read what symbolic links lead to.")
 @click.option("--max-bytes", type=click.IntRange(min=0), metavar="N", help="Skip documents of more than N bytes.")
+@click.option("--no-images", is_flag=True, help="Read no images, which then count as binary.")
+@click.option(
+    "--max-pixels",
+    type=click.IntRange(min=1),
+    default=MOST_PIXELS,
+    metavar="N",
+    help=f"Skip pictures of more than N pixels, which have to be decoded at once; {number(MOST_PIXELS)} by default.",
+)
 @click.option(
     "--format",
     "format_",
     type=click.Choice(get_args(Format)),
     default="auto",
     show_default=True,
-    help="How files are read; auto goes by their names.",
+    help="How files are read; auto goes by their names, and by their content if they may be images.",
 )
 @click.option(
     "--text-field", default="text", show_default=True, metavar="FIELD", help="What holds the text of a record."
@@ -59,7 +68,7 @@ _WORDS = {
 @click.option(
     "--encoder",
     type=click.Choice(["lexical", "none"]),
-    help="What makes the gists of a new store; lexical by default.",
+    help="What makes the gists of a new store's text; lexical by default.  With none, images have none, too.",
 )
 @click.option("--keep-vanished", is_flag=True, help="Keep documents whose files are gone.")
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Cores to use; by default all.")
@@ -74,6 +83,8 @@ def command(
     no_ignore: bool,
     follow_symlinks: bool,
     max_bytes: int | None,
+    no_images: bool,
+    max_pixels: int,
     format_: Format,
     text_field: str,
     id_field: str | None,
@@ -87,9 +98,12 @@ def command(
 ) -> None:
     """Turn files and folders into a tree, or bring a tree up to date.
 
-    PATH is a file, a folder, or - for standard input.  Run again, what did not change is not read, what grew is
-    extended, what changed is superseded, and what is gone is removed.  Interrupted, at most the current batch is lost,
-    and the same command goes on.  A bad record is reported when its file is read, so not again until that changes.
+    PATH is a file, a folder, or - for standard input.  Images become documents, too, and a text that is called as an
+    image in its folder is, NAME.txt beside NAME.png, is linked to it as its caption.
+
+    Run again, what did not change is not read, what grew is extended, what changed is superseded, and what is gone is
+    removed.  Interrupted, at most the current batch is lost, and the same command goes on.  A bad record is reported
+    when its file is read, so not again until that changes.
     """
     chosen = default_store(paths) if store is None else store
     with meter("looking", "bytes", quiet=quiet) as shown:
@@ -104,6 +118,8 @@ def command(
                 ignore_files=not no_ignore,
                 follow_symlinks=follow_symlinks,
                 max_bytes=max_bytes,
+                images=not no_images,
+                max_pixels=max_pixels,
                 format=format_,
                 text_field=text_field,
                 id_field=id_field,
@@ -153,6 +169,8 @@ def _show(shown: Meter, event: Progress) -> None:
         shown.at(0, None, what=event.phase, note=_WORDS[event.phase])
         return
     note = f"{plural(event.documents, 'document')}" if event.documents else ""
+    if event.images:
+        note += f", {plural(event.images, 'image')} written"
     shown.at(event.bytes, event.total_bytes, what=event.phase, rate=event.rate, note=note)
 
 
@@ -172,6 +190,8 @@ def _print(report: Report, verbose: bool) -> None:
     if report.tokens:
         read.append(f"· {plural(report.tokens, 'token')} written")
     rows = [("changes", said or "nothing was found"), ("read", " ".join(read))]
+    if report.images:
+        rows.append(("images", f"{number(report.images)} written, {compact(report.pixels)} pixels read"))
     if report.commit_before is None and report.preparing_seconds >= 1:
         rows.insert(1, ("trained", f"in {duration(report.preparing_seconds)}, before that"))
     if not report.changed:
@@ -205,6 +225,8 @@ def _json(report: Report, store: str) -> dict[str, object]:
         "unchanged": report.unchanged,
         "bytes_read": report.bytes_read,
         "tokens": report.tokens,
+        "images": report.images,
+        "pixels": report.pixels,
         "seconds": round(report.seconds, 3),
         "preparing_seconds": round(report.preparing_seconds, 3),
         "commit_before": report.commit_before,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import click
 import numpy as np
@@ -12,11 +13,11 @@ from mctree.cli.arguments import NumbersBelowZero, at_commit, in_json, reading, 
 from mctree.cli.escaping import escape, one_line, visible
 from mctree.cli.formatting import number, plural
 from mctree.cli.imagery import as_region, draw_image, find_image, node_json, node_rows
-from mctree.cli.nodes import beginning, byte_range, children
+from mctree.cli.nodes import beginning, byte_range, children, image_of
 from mctree.cli.output import bold, dim, fields, json_line, line, name, prose
 from mctree.cli.picture import draw_children, draw_tree
 from mctree.cli.summary import summarise
-from mctree.errors import UsageError
+from mctree.errors import NotFoundError, UsageError
 from mctree.geometry import Address
 from mctree.tree import GistView, Provenance
 from mctree.tree.images.image import ImageNode
@@ -58,7 +59,8 @@ def command(
     """Show a node with all there is to know about it, or the whole tree.
 
     ADDRESS is LEVEL:INDEX, such as 2:17: level 0 are tokens, level 1 blocks of 32 tokens, and each level above has 32
-    children to a node.  Nodes of images are a1/LEVEL:INDEX.  With --png, ADDRESS is an image, which is drawn.
+    children to a node.  Nodes of images are a1/LEVEL:INDEX; an image, by its source or by # and its number, is its
+    topmost node.  With --png, ADDRESS is an image, which is drawn.
     """
     if png is not None:
         if address is None:
@@ -71,15 +73,14 @@ def command(
         return
     if level is not None or region is not None:
         raise UsageError("--level and --region say what to draw: give --png FILE, too")
-    parsed = None if address is None else Address.parse(address)
     with reading(store, commit) as snapshot:
-        if parsed is None:
+        if address is None:
             if as_json:
                 json_line(summarise(snapshot).json())
             else:
                 draw_tree(snapshot)
             return
-        node = snapshot.node(parsed)
+        node = snapshot.node(_address(snapshot, address))
         if isinstance(node, ImageNode):
             if as_json:
                 json_line(node_json(snapshot, node))
@@ -93,10 +94,25 @@ def command(
             _print(snapshot, node, views, chars, sources)
 
 
+def _address(snapshot: Snapshot, text: str) -> Address:
+    """An address, or that of the topmost node of an image that is named.
+
+    Raises:
+        UsageError: it is no address, and no image is called so.
+    """
+    try:
+        return Address.parse(text)
+    except UsageError:
+        with suppress(NotFoundError):
+            image = find_image(snapshot, text)
+            return Address(image.space, image.root, image.first(image.root))
+        raise
+
+
 def _print(snapshot: Snapshot, node: Node, views: Sequence[GistView], chars: int, sources: int) -> None:
     start, stop = node.span
     below = children(node, snapshot)
-    parent = node.parent
+    parent, image = node.parent, image_of(snapshot, node)
     rows = [
         ("node", bold(str(node.address)) + dim(f" at commit {snapshot.commit}")),
         ("span", f"positions {byte_range(start, stop)} · {plural(node.tokens, 'token')}"),
@@ -105,11 +121,17 @@ def _print(snapshot: Snapshot, node: Node, views: Sequence[GistView], chars: int
     if node.level == 0:
         text = "" if snapshot.tree.tokenizer is None else f" “{visible(beginning(snapshot, node, chars)[0])}”"
         rows.append(("token", f"{int(snapshot.tokens(start, stop)[0])}{text}"))
+    elif image is not None:
+        root = name(str(Address(image.space, image.root, image.first(image.root))))
+        size = f"{number(image.width)} × {number(image.height)} pixels"
+        source = f"{name(escape(image.document.source))} {dim(f'#{image.id}')}"
+        rows.append(("image", f"{source} · {size} · opens as {root}"))
     elif node.level == 1:
         rows.append(("children", _token_range(node)))
     else:
         rows.append(("children", _range(below)))
-    rows += [("source" if i == 0 else "", text) for i, text in enumerate(_sources(node, sources))]
+    if image is None:
+        rows += [("source" if i == 0 else "", text) for i, text in enumerate(_sources(node, sources))]
     rows += [("gist" if i == 0 else "", _gist(snapshot, node, view)) for i, view in enumerate(views)]
     rows += [
         ("link", f"{one_line(link.kind)} {_span(link.source)} → {_span(link.target)} · {link.score:.2f}")

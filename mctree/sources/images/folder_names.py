@@ -7,14 +7,15 @@ import os
 from mctree.errors import SourceError
 from mctree.sources.names import failure, shown
 
-__all__ = ["holds_tiles", "holds_zarr", "number", "numbered_folders"]
+__all__ = ["ZARR_NAMES", "holds_tiles", "holds_zarr", "number", "numbered_folders"]
 
-_ZARR = (b"zarr.json", b".zarray", b".zgroup")
+ZARR_NAMES = (b"zarr.json", b".zarray", b".zgroup")
+"""Files of which a Zarr array or group has one."""
 
 
 def holds_zarr(path: bytes) -> bool:
     """Whether a folder is a Zarr array or group."""
-    return any(os.path.lexists(os.path.join(path, name)) for name in _ZARR)
+    return any(os.path.lexists(os.path.join(path, name)) for name in ZARR_NAMES)
 
 
 def holds_tiles(path: bytes) -> bool:

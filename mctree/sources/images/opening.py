@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import Any
 
 from mctree.errors import SourceError, UsageError
-from mctree.sources.files import OpenFile
+from mctree.sources.files import OpenFile, RegularFile
 from mctree.sources.images.bounded import MOST_PIXELS
 from mctree.sources.images.folder_names import holds_tiles, holds_zarr
 from mctree.sources.images.local import open_local
@@ -21,8 +21,9 @@ from mctree.sources.images.protocol import ImageSource
 from mctree.sources.images.sniffing import SNIFFED, kind_of_bytes
 from mctree.sources.images.uris import parsed
 from mctree.sources.names import failure, shown
+from mctree.sources.protocol import Skipped
 
-__all__ = ["open_image"]
+__all__ = ["open_file", "open_image"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,29 @@ def open_image(
         reader = _folder_reader(path)
         _check_options(path, reader, options)
         return reader.get(path)(path, **options, max_pixels=max_pixels)
-    opened = open_local(path)
+    return _of_file(open_local(path), options, max_pixels)
+
+
+def open_file(file: RegularFile, *, max_pixels: int = MOST_PIXELS) -> ImageSource:
+    """Open a file that was found as an image, if it still is what was seen.
+
+    Args:
+        file: as it was when it was listed.
+        max_pixels: see `open_image`.
+
+    Raises:
+        SourceError: it changed, is damaged, or is of a kind that cannot be read.
+        UsageError: a library is needed, which the message names.
+    """
+    opened = file.open()
+    if isinstance(opened, Skipped):
+        raise SourceError(f"{shown(file.path)} {opened.reason}: run again when it is at rest")
+    return _of_file(opened, {}, max_pixels)
+
+
+def _of_file(opened: OpenFile, options: Mapping[str, Any], max_pixels: int) -> ImageSource:
+    """The image in an open file, which is closed with it."""
+    path = opened.file.path
     try:
         reader = _file_reader(opened)
         _check_options(path, reader, options)

@@ -1,10 +1,15 @@
-"""What kind of image do bytes hold?  Their beginning says it; names of files are not looked at."""
+"""What kind of image do bytes hold?  Their beginning says it.
+
+Among other files one has to look more closely: text may begin with what marks some kinds, and SQLite files may hold
+anything.  An MBTiles file says so in its header (its application's number), or else in its name, which counts for
+nothing otherwise.
+"""
 
 from __future__ import annotations
 
 from typing import Literal
 
-__all__ = ["SNIFFED", "Kind", "kind_of_bytes"]
+__all__ = ["SNIFFED", "Kind", "kind_among_files", "kind_of_bytes"]
 
 Kind = Literal["png", "jpeg", "webp", "gif", "bmp", "tiff", "pmtiles", "sqlite"]
 
@@ -24,6 +29,11 @@ _MARKS: tuple[tuple[bytes, Kind], ...] = (
     (b"SQLite format 3\0", "sqlite"),
 )
 _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
+_MAY_BE_TEXT = frozenset(("gif", "webp", "bmp", "pmtiles"))
+"""Kinds whose marks are letters; what follows them always holds a zero byte, which text does not."""
+_MBTILES_NUMBER = slice(68, 72), b"MPBX"
+"""Where SQLite keeps the number of the application that a file belongs to, and that of MBTiles (version 1.3)."""
+_MBTILES_ENDING = b".mbtiles"
 
 
 def kind_of_bytes(head: bytes) -> Kind | None:
@@ -41,3 +51,17 @@ def kind_of_bytes(head: bytes) -> Kind | None:
     if head.startswith(b"BM") and int.from_bytes(head[14:18], "little") in _BMP_HEADERS:
         return "bmp"
     return None
+
+
+def kind_among_files(name: bytes, head: bytes) -> Kind | None:
+    """The kind that a file is to be taken for where it might hold anything else, None if it is to be taken for none.
+
+    Args:
+        name: of the file.
+        head: its first bytes, some thousands if it has so many.
+    """
+    kind = kind_of_bytes(head)
+    if kind == "sqlite":
+        place, number = _MBTILES_NUMBER
+        return kind if head[place] == number or name.lower().endswith(_MBTILES_ENDING) else None
+    return None if kind in _MAY_BE_TEXT and b"\0" not in head else kind

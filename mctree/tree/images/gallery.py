@@ -11,8 +11,10 @@ from functools import cached_property
 
 import numpy as np
 
+from mctree.errors import CorruptError
 from mctree.format.facts import Commit
-from mctree.format.keys import Table
+from mctree.format.images import ImageRecord
+from mctree.format.keys import Table, u64
 from mctree.format.records import BLOCK
 from mctree.format.values import unpack
 from mctree.geometry import intervals
@@ -63,6 +65,18 @@ class Gallery:
         """The arrays of statistics of images with so many channels, from LOD0 on."""
         with self._reading() as index:
             return read_statistics(index, self._record.number, channels)
+
+    def record(self, number: int) -> ImageRecord:
+        """What the index says of a live image, by its document's number.
+
+        Raises:
+            CorruptError: it says nothing, or what cannot be.
+        """
+        with self._reading() as index:
+            payload = index.version(Table.IMAGE, u64.pack(number), self._record.number)
+        if payload is None:
+            raise CorruptError(f"the record of image {number} is missing; run `mctree verify`")
+        return ImageRecord.decode(payload)
 
     def unfinished(self) -> dict[bytes, int]:
         """Images whose ingest was begun and is not finished: their numbers, by name."""

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from mctree.errors import CorruptError, NotFoundError, UsageError
 from mctree.format.images import ImageRecord
-from mctree.format.keys import Table, u64
 from mctree.geometry import IMAGE, Address, Raster, intervals, morton
 from mctree.sources.images import Box, Pixels
 from mctree.tree.arguments import as_path
@@ -70,11 +69,7 @@ class Image:
     @cached_property
     def record(self) -> ImageRecord:
         """What the index says of it."""
-        with self._snapshot.reading() as index:
-            payload = index.version(Table.IMAGE, u64.pack(self.id), self._snapshot.commit)
-        if payload is None:
-            raise CorruptError(f"the record of image {self.id} is missing; run `mctree verify`")
-        return ImageRecord.decode(payload)
+        return self._snapshot.gallery.record(self.id)
 
     @property
     def document(self) -> Document:

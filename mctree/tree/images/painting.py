@@ -207,6 +207,20 @@ class Painter:
             self.book.take_back()
             raise
 
+    def relocate(self, which: int | bytes | str, source: ImageSource) -> None:
+        """Let an image come from elsewhere; see `Writer.relocate_image`.
+
+        Raises:
+            NotFoundError: there is no such image.
+            UsageError: the source has another size or type, or the image is not as it was committed.
+        """
+        number = self._opened.number(which)
+        if self._snapshot.gallery.places.of_document(number) is None or number in self.book.records:
+            raise UsageError(f"document {number} is no image, or not as it was committed; commit before moving it")
+        record = self._known(number)
+        _same_pixels(record, source)
+        self.book.records[number] = replace(record, uri=source.uri, fingerprint=source.fingerprint)
+
     def forget(self, name: bytes) -> None:
         """Let an image that was begun and is not finished be gone."""
         begun = self._begun()

@@ -108,6 +108,13 @@ class Places:
         widths = np.array(IMAGE.widths, np.int64)[grafts["level"][order]]
         return order, starts, starts + widths
 
+    @cached_property
+    def _by_document(self) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+        """Those that live, in the order of their documents: which, and the documents' numbers."""
+        documents = self.grafts["document"].astype(np.int64)
+        order = np.argsort(documents, kind="stable")
+        return order, documents[order]
+
     def at(self, position: NDArray[np.int64]) -> NDArray[np.int64]:
         """Which of `grafts` has each of the positions of the arena, -1 where none has: `int64 [n]`."""
         order, starts, stops = self._by_base
@@ -125,6 +132,7 @@ class Places:
 
     def of_document(self, number: int) -> np.void | None:
         """The graft of a live image, by its document's number."""
-        found = np.flatnonzero(self.grafts["document"] == number)
-        graft: np.void | None = self.grafts[found[0]] if len(found) else None
+        order, documents = self._by_document
+        at = int(np.searchsorted(documents, number))
+        graft: np.void | None = self.grafts[order[at]] if at < len(order) and documents[at] == number else None
         return graft

@@ -19,7 +19,7 @@ from mctree.format.records import BLOCK
 from mctree.geometry import IMAGE, World
 from mctree.tree.images.pages import Located
 
-__all__ = ["Slots", "slots"]
+__all__ = ["Slots", "root_rows", "slots"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +71,26 @@ def slots(record: GistSetRecord, grafts: NDArray[np.void], find: Callable[[int, 
         grafts: images that live, `GRAFT_DTYPE [n]`, in the order of their blocks.
         find: says where nodes of an array's level lie.
     """
-    array, row = np.full(len(grafts), -1, np.int64), np.zeros(len(grafts), np.int64)
     if "text" in record.modalities:
-        for level in sorted(set(grafts["level"].tolist())):
-            some = np.flatnonzero(grafts["level"] == level)
-            if level < len(record.images):
-                found = find(record.images[level], grafts["base"][some].astype(np.int64) // IMAGE.width(level))
-                array[some] = np.where(found.present, record.images[level], -1)
-                row[some] = found.row
+        array, row = root_rows(record, grafts, find)
+    else:
+        array, row = np.full(len(grafts), -1, np.int64), np.zeros(len(grafts), np.int64)
     return Slots(grafts["block"].astype(np.int64), array, row)
+
+
+def root_rows(
+    record: GistSetRecord, grafts: NDArray[np.void], find: Callable[[int, NDArray[np.int64]], Located]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where a gist set has the gists of the roots of images; the arguments are those of `slots`.
+
+    Returns:
+        For each the array, -1 where there is none, and the row there: `int64 [n]` each.
+    """
+    array, row = np.full(len(grafts), -1, np.int64), np.zeros(len(grafts), np.int64)
+    for level in sorted(set(grafts["level"].tolist())):
+        some = np.flatnonzero(grafts["level"] == level)
+        if level < len(record.images):
+            found = find(record.images[level], grafts["base"][some].astype(np.int64) // IMAGE.width(level))
+            array[some] = np.where(found.present, record.images[level], -1)
+            row[some] = found.row
+    return array, row

@@ -1,0 +1,214 @@
+"""How does an image become a document?  Opened, looked at, painted block by block, and stamped.
+
+An image is refused before anything is written of it, where that can be: its header says no, or its first pixels cannot
+be read.  A large one is committed on the way, at a batch of pixels each, and whoever is broken off goes on from there
+with the next run, which finds it begun.  Between two blocks Ctrl-C may strike: what is not committed is taken back.
+
+A store that has gists gets some of its images, too.  An encoder takes pixels of so many channels, so images of each
+number of channels have a set of their own, which is begun with the first such image.  Who drops it is not overruled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+import numpy as np
+
+from mctree.encoders import CosineEncoder
+from mctree.errors import SourceError, UsageError
+from mctree.ingest.interrupts import Held
+from mctree.ingest.jobs import ImagePart
+from mctree.ingest.plan import Verdict, image_digest, marker_name
+from mctree.ingest.report import Tally, failed
+from mctree.sources.images import Access, Box, ImageSource, Pixels
+from mctree.tree import Snapshot, Tree, Writer
+from mctree.tree.sets import begin_gists
+
+__all__ = ["SET_NAME", "ImageScribe"]
+
+SET_NAME = "images-{channels}"
+"""Of the gist set of images with so many channels."""
+
+_IMAGES_SINCE = 2
+"""The format of stores from which on they hold images."""
+_BLOCK_PIXELS = 1 << 20
+_BYTES_A_BYTE = 8
+"""So many bytes of pixels count as one of text: they cost about as much to read, and to hold until a commit."""
+
+
+class ImageScribe:
+    """Writes images.
+
+    Args:
+        tree: what is written to.
+        writer: its writer.
+        tally: counts what is written.
+        batch: bytes of input to a commit.
+        workers: threads that make rows of blocks.
+        held: the block that all of this runs in.
+        advance: told of bytes of input that are dealt with.
+        passed: told of bytes of input that are passed over.
+    """
+
+    def __init__(
+        self,
+        tree: Tree,
+        writer: Writer,
+        tally: Tally,
+        *,
+        batch: int,
+        workers: int,
+        held: Held,
+        advance: Callable[[int], None],
+        passed: Callable[[int], None],
+    ) -> None:
+        self._tree = tree
+        self._writer = writer
+        self._tally = tally
+        self._batch = batch
+        self._workers = workers
+        self._held = held
+        self._advance = advance
+        self._pass = passed
+        self._failed: set[bytes] = set()
+
+    def write(self, part: ImagePart) -> int | None:
+        """Write an image; what cannot be is reported.
+
+        Returns:
+            How many bytes of text it counts as; None if the next commit has nothing to say of it.
+        """
+        watched: _Watched | None = None
+        try:
+            with closing(part.raw.open()) as source:
+                watched = _Watched(source, part.size, self._advance, self._held)
+                weight = self._write(part, watched)
+        except (SourceError, UsageError) as error:
+            self._tally.skip(failed(part.raw.name, error, part.raw.path))
+            self._failed.add(part.raw.name)
+            self._pass(part.size - (watched.advanced if watched is not None else 0))
+            return None
+        self._advance(part.size - watched.advanced)
+        return weight
+
+    def forget_vanished(self, gone: Callable[[bytes], bool]) -> bool:
+        """Let images be gone that were begun by an earlier run and have no input any more; whether there were any.
+
+        Args:
+            gone: whether what did not come up has vanished.
+        """
+        unfinished = self._writer.snapshot.gallery.unfinished() if self._writer.snapshot.record.arena else {}
+        vanished = [name for name in unfinished if name not in self._failed and gone(name)]
+        for name in vanished:
+            self._writer.forget_image(name)
+        return bool(vanished)
+
+    def _write(self, part: ImagePart, source: _Watched) -> int | None:
+        name, known = part.raw.name, part.known
+        if part.verdict is Verdict.RELOCATE:
+            assert known is not None, "what is relocated is there"
+            as_before = (source.uri, source.fingerprint.encode()) == (known.uri, known.digest)
+            if not as_before:
+                self._writer.relocate_image(known.number, source)
+            self._stamp(part, source, part.content)
+            self._tally.unchanged += 1
+            return None if as_before else 0
+        source.probe()
+        self._begin_set(source.channels)
+        one_pixel = source.channels * np.dtype(source.dtype).itemsize
+        self._writer.add_image(
+            name,
+            source,
+            replace=part.verdict is Verdict.SUPERSEDE,
+            commit_every=max(self._batch * _BYTES_A_BYTE // (_BLOCK_PIXELS * one_pixel), 1),
+            workers=self._workers if source.height * source.width > _BLOCK_PIXELS else 1,
+        )
+        self._stamp(part, source, part.content)
+        if known is not None and known.unfinished:
+            self._writer.stamp(marker_name(name), None)
+        self._tally.images += 1
+        self._tally.pixels += source.pixels
+        self._tally.bytes_read += part.size
+        if part.verdict is Verdict.SUPERSEDE:
+            self._tally.superseded += 1
+        else:
+            self._tally.added += 1
+        return source.pixels * one_pixel // _BYTES_A_BYTE
+
+    def _stamp(self, part: ImagePart, source: ImageSource, content: bytes) -> None:
+        """Record what was seen of an image's input; where that has changed meanwhile, the next run will see it."""
+        if part.sighting is None:
+            return
+        try:
+            content = content or part.raw.digest()
+        except SourceError:
+            return
+        stamp = part.sighting.stamp(image_digest(content, source.fingerprint))
+        if stamp is not None:
+            self._writer.stamp(part.raw.name, stamp)
+
+    def _begin_set(self, channels: int) -> None:
+        snapshot = self._writer.snapshot
+        if snapshot.store.meta.format < _IMAGES_SINCE or not (views := snapshot.gist_sets()):
+            return
+        if (snapshot.gallery.places.grafts["channels"] == channels).any():
+            return
+        for view in views:
+            encoder = self._tree.visual_encoder(view.record)
+            if encoder is not None and encoder.channels == channels:
+                return
+        begin_gists(self._writer, CosineEncoder(channels), _free_name(snapshot, channels), default=False)
+
+
+def _free_name(snapshot: Snapshot, channels: int) -> str:
+    taken = {view.name for view in snapshot.gist_sets()}
+    name = SET_NAME.format(channels=channels)
+    return name if name not in taken else next(n for i in range(2, len(taken) + 3) if (n := f"{name}-{i}") not in taken)
+
+
+class _Watched:
+    """An image that tells how far it was read, and lets Ctrl-C strike between two reads.
+
+    Attributes:
+        advanced: bytes of input that were told of.
+        pixels: that were read.
+    """
+
+    def __init__(self, source: ImageSource, size: int, advance: Callable[[int], None], held: Held) -> None:
+        self.uri, self.height, self.width = source.uri, source.height, source.width
+        self.channels, self.dtype, self.levels = source.channels, source.dtype, source.levels
+        self.access: Access = source.access
+        self.fingerprint = source.fingerprint
+        self.advanced = self.pixels = 0
+        self._source = source
+        self._size = size
+        self._advance = advance
+        self._held = held
+
+    def probe(self) -> None:
+        """Read a pixel of it, if there are any: of a picture that is decoded in one piece, that takes all of it.
+
+        Raises:
+            SourceError: it cannot be read.
+        """
+        found = next(self._source.covered(Box(0, 0, self.width, self.height)), None)
+        if found is not None:
+            self._source.read(Box(found.x0, found.y0, found.x0 + 1, found.y0 + 1))
+
+    def read(self, box: Box, level: int = 0) -> Pixels:
+        """The pixels of a box."""
+        self._held.allow()
+        pixels = self._source.read(box, level)
+        self.pixels += box.area
+        share = self._size * self.pixels // (self.height * self.width) - self.advanced
+        self.advanced += share
+        self._advance(share)
+        return pixels
+
+    def covered(self, box: Box, level: int = 0) -> Iterator[Box]:
+        """Where in a box there may be pixels."""
+        return self._source.covered(box, level)
+
+    def close(self) -> None:
+        """Whoever opened the source closes it."""

@@ -1,0 +1,116 @@
+"""Images whose pixels are not kept are followed where they go, and those that were begun in vain are let go of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import mctree
+from mctree.encoders import CosineEncoder
+from mctree.errors import NotFoundError, UsageError
+from mctree.sources.images import ArraySource, Box, open_image
+from mctree.testing import assert_whole
+from mctree.testing.dump import dump
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8)
+
+
+def test_an_image_comes_from_elsewhere(tmp_path: Path) -> None:
+    Image.fromarray(PIXELS).save(tmp_path / "a.png")
+    with mctree.create(tmp_path / "t.mctree", chunk_bytes=1 << 16) as tree:
+        with tree.writer() as writer, open_image(tmp_path / "a.png") as image:
+            writer.add_image("a", image, keep_pixels=0)
+        with tree.snapshot() as held:
+            (tmp_path / "a.png").rename(tmp_path / "b.png")
+            with pytest.raises(NotFoundError, match="cannot be opened"):
+                tree.build_gists(CosineEncoder(3), "eyes")
+            with tree.writer() as writer, open_image(tmp_path / "b.png") as image:
+                writer.relocate_image("a", image)
+                with pytest.raises(UsageError, match="commit before"):
+                    writer.relocate_image("a", image)
+                with pytest.raises(UsageError, match="commit before"):
+                    writer.change_image("a", image, Box(0, 0, 9, 9))
+            tree.build_gists(CosineEncoder(3), "eyes")
+            with tree.snapshot() as snapshot:
+                image = snapshot.image("a")
+                assert image.uri.endswith("b.png") and len(image.record.sets) == 1
+            assert held.image("a").uri.endswith("a.png"), "older commits say what was so then"
+        assert_whole(tree)
+        with tree.writer() as writer:
+            with pytest.raises(UsageError, match="replace it instead"):
+                writer.relocate_image("a", ArraySource(PIXELS[:-1]))
+            with pytest.raises(NotFoundError):
+                writer.relocate_image("b", ArraySource(PIXELS))
+            writer.add("text", b"text")
+            writer.commit()
+            with pytest.raises(UsageError, match="no image"):
+                writer.relocate_image("text", ArraySource(PIXELS))
+
+
+class Ending(ArraySource):
+    """Pixels of which the third read is broken off."""
+
+    reads = 0
+
+    def read(self, box: Box, level: int = 0) -> Any:
+        self.reads += 1
+        if self.reads == 3:
+            raise KeyboardInterrupt
+        return super().read(box, level)
+
+
+def test_an_image_that_was_broken_off_is_forgotten(tmp_path: Path) -> None:
+    values = np.zeros((3000, 1000), np.uint8)
+    with mctree.create(tmp_path / "t.mctree", chunk_bytes=1 << 16) as tree:
+        before = list(dump(tree.snapshot()))
+        for again in (False, True):
+            with tree.writer() as writer:
+                with pytest.raises(KeyboardInterrupt):
+                    writer.add_image("a", Ending(values), commit_every=1)
+                assert list(writer.snapshot.gallery.unfinished()) == [b"a"]
+                if again:
+                    writer.add_image("a", ArraySource(values[:10]))
+                else:
+                    writer.forget_image("a")
+                    writer.forget_image("never")
+            with tree.snapshot() as snapshot:
+                assert not snapshot.gallery.unfinished()
+                assert list(dump(snapshot)) == before or again
+        assert tree.snapshot().image("a").height == 10
+        assert_whole(tree)
+
+
+def test_images_are_found_by_their_documents(tmp_path: Path) -> None:
+    with mctree.create(tmp_path / "t.mctree", chunk_bytes=1 << 16) as tree, tree.writer() as writer:
+        numbers = [writer.add_image(f"{i}", PIXELS[: i + 1]) for i in range(5)]
+        writer.commit()
+        numbers[1] = writer.add_image("1", PIXELS[:2], replace=True)
+        writer.remove(numbers[3])
+        writer.commit()
+        places = writer.snapshot.gallery.places
+        found = {number: places.of_document(number) for number in range(10)}
+        alive = {numbers[i]: i + 1 for i in (0, 1, 2, 4)}
+        assert {number: int(graft["height"]) for number, graft in found.items() if graft is not None} == alive
+        assert writer.snapshot.gallery.record(numbers[4]).height == 5
+
+
+def test_a_compaction_drops_links_of_images_that_are_gone(tmp_path: Path) -> None:
+    with mctree.create(tmp_path / "t.mctree", chunk_bytes=1 << 16) as tree:
+        with tree.writer() as writer:
+            writer.add("text", b"text")
+            for name in "ab":
+                writer.add_image(name, PIXELS)
+            writer.commit()
+            for name in "ab":
+                base = writer.snapshot.image(name).base
+                writer.link((base, base + 64), (0, 4), kind="caption", spaces=(1, 0))
+            writer.commit()
+            writer.remove("a")
+        assert len(tree.snapshot().all_links()) == 2
+        tree.compact()
+        (link,) = tree.snapshot().all_links()
+        assert link.source[1] == tree.snapshot().image("b").base
