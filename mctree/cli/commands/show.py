@@ -19,7 +19,7 @@ from mctree.cli.summary import summarise
 from mctree.errors import UsageError
 from mctree.geometry import Address
 from mctree.tree import GistView, Provenance
-from mctree.tree.images.image import ImageNode
+from mctree.tree.images.nodes import ImageNode
 
 __all__ = ["command"]
 
