@@ -27,6 +27,7 @@ from mctree.tree.images.nodes import ImageNode
 
 __all__ = ["as_region", "draw_image", "find_image", "node_json", "node_rows"]
 
+_CLOSED = "; nothing below it is in the tree"
 _MOST_NODES = 1 << 22
 _MOST_PIXELS = 1 << 26
 
@@ -91,7 +92,7 @@ def node_rows(snapshot: Snapshot, node: ImageNode) -> list[tuple[str, str]]:
         ("node", bold(str(node.address)) + dim(f" at commit {snapshot.commit}")),
         ("image", f"{name(one_line(image.name))} {dim(f'#{image.id}')} · {image.width} × {image.height} pixels"),
         ("box", f"x {box.x0}..{box.x1}, y {box.y0}..{box.y1} · {plural(int(found.pixels[0]), 'pixel')} of it real"),
-        ("state", f"{node.state}, made from {node.made_from}"),
+        ("state", f"{node.state}, made from {node.made_from}" + _CLOSED * node.closed),
         ("colour", f"mean {_numbers(node.mean)} · deviation {_numbers(node.deviation)}"),
         ("parent", name(str(parent.address)) if parent else dim("none yet: the node above is not complete")),
     ]
@@ -123,6 +124,7 @@ def node_json(snapshot: Snapshot, node: ImageNode) -> dict[str, object]:
         "pixels": int(node.statistics.pixels[0]),
         "state": node.state,
         "made_from": node.made_from,
+        "closed": node.closed,
         "mean": node.mean.tolist(),
         "deviation": node.deviation.tolist(),
         "parent": None if parent is None else str(parent.address),
