@@ -1,8 +1,9 @@
 """How does a person see an image of a tree?  Its nodes in words, and any region of it as a picture.
 
 A picture is made of nodes of one level, by default of the coarsest whose nodes are no larger than a pixel of it, so
-that it costs the same for an icon and for a map of a thousand million pixels a side.  Where a pixel of the picture is
-finer than a patch, it shows the image's own pixels, if they are kept.
+that it costs the same for an icon and for a map of a thousand million pixels a side.  Where the image is coarser than
+that, it shows the nodes that there are.  Where a pixel of the picture is finer than a patch, it shows the image's own
+pixels, if they are kept.  What does not exist is paper.
 """
 
 from __future__ import annotations
@@ -17,16 +18,17 @@ from mctree.cli.arguments import find_document
 from mctree.cli.escaping import one_line
 from mctree.cli.formatting import number, plural
 from mctree.cli.output import bold, dim, name
-from mctree.cli.painting import fitting, paint, save, suitable_level
+from mctree.cli.painting import PAPER, fitting, paint, save, suitable_level
 from mctree.cli.pillow import pillow
 from mctree.errors import UsageError
-from mctree.geometry import PATCH, morton
+from mctree.geometry import IMAGE, PATCH, morton
 from mctree.sources.images import Box
 from mctree.tree import Image
-from mctree.tree.images.image import ImageNode
+from mctree.tree.images.nodes import ImageNode
 
 __all__ = ["as_region", "draw_image", "find_image", "node_json", "node_rows"]
 
+_CLOSED = "; nothing below it is in the tree"
 _MOST_NODES = 1 << 22
 _MOST_PIXELS = 1 << 26
 
@@ -70,13 +72,15 @@ def draw_image(image: Image, path: str, *, level: int | None, region: Box | None
     if not whole.holds(part):
         raise UsageError(f"{one_line(image.name)} is {image.width} × {image.height} pixels: {part} reaches beyond it")
     size = fitting(part, longest)
-    if level is None and part.height < PATCH * size[0] and image.keeps_pixels and part.area <= _MOST_PIXELS:
+    coarse = len(image.coarse(part)[0]) > 0
+    fine = level is None and part.height < PATCH * size[0] and part.area <= _MOST_PIXELS
+    if fine and image.keeps_pixels and not coarse:
         save(_of_pixels(image, part, size), path)
         return f"{size[1]} × {size[0]} pixels, of its own pixels"
     chosen = suitable_level(image.raster, part, size) if level is None else level
     picture = _of_nodes(image, chosen, part, size)
     save(picture, path)
-    return f"{size[1]} × {size[0]} pixels, of nodes of level {chosen}"
+    return f"{size[1]} × {size[0]} pixels, of nodes of level {chosen}" + (", and coarser ones" if coarse else "")
 
 
 def node_rows(snapshot: Snapshot, node: ImageNode) -> list[tuple[str, str]]:
@@ -88,7 +92,7 @@ def node_rows(snapshot: Snapshot, node: ImageNode) -> list[tuple[str, str]]:
         ("node", bold(str(node.address)) + dim(f" at commit {snapshot.commit}")),
         ("image", f"{name(one_line(image.name))} {dim(f'#{image.id}')} · {image.width} × {image.height} pixels"),
         ("box", f"x {box.x0}..{box.x1}, y {box.y0}..{box.y1} · {plural(int(found.pixels[0]), 'pixel')} of it real"),
-        ("state", f"{node.state}, made from {node.made_from}"),
+        ("state", f"{node.state}, made from {node.made_from}" + _CLOSED * node.closed),
         ("colour", f"mean {_numbers(node.mean)} · deviation {_numbers(node.deviation)}"),
         ("parent", name(str(parent.address)) if parent else dim("none yet: the node above is not complete")),
     ]
@@ -120,6 +124,7 @@ def node_json(snapshot: Snapshot, node: ImageNode) -> dict[str, object]:
         "pixels": int(node.statistics.pixels[0]),
         "state": node.state,
         "made_from": node.made_from,
+        "closed": node.closed,
         "mean": node.mean.tolist(),
         "deviation": node.deviation.tolist(),
         "parent": None if parent is None else str(parent.address),
@@ -144,18 +149,28 @@ def _of_nodes(image: Image, level: int, part: Box, size: tuple[int, int]) -> NDA
     colours = image.colour(level, grid)
     x, y = np.meshgrid(np.arange(grid.x0, grid.x1), np.arange(grid.y0, grid.y1))
     there = colours.mask.ravel()
-    index = np.asarray(morton.encode(x.ravel()[there], y.ravel()[there]))
-    order = np.argsort(index)
-    shown = colours.mean.reshape(-1, image.channels)[there][order] / np.iinfo(image.dtype).max
-    levels = np.full(len(order), level)
-    return paint(image.raster, levels, index[order], shown, part, size)
+    levels = [np.full(int(there.sum()), level)]
+    index = [np.asarray(morton.encode(x.ravel()[there], y.ravel()[there]))]
+    shown = [colours.mean.reshape(-1, image.channels)[there]]
+    # Closed nodes above the level stand for what is not there.
+    above, nodes = image.coarse(part)
+    for one in sorted(set(above[above > level].tolist())):
+        some = nodes[above == one]
+        levels.append(np.full(len(some), one))
+        index.append(some - image.first(one))
+        shown.append(image.statistics(one, some).mean)
+    level_of, place, mean = np.concatenate(levels), np.concatenate(index), np.concatenate(shown)
+    order = np.argsort(IMAGE.span(level_of, place)[0])
+    return paint(image.raster, level_of[order], place[order], mean[order] / np.iinfo(image.dtype).max, part, size)
 
 
 def _of_pixels(image: Image, part: Box, size: tuple[int, int]) -> NDArray[np.uint8]:
-    values = image.pixels(part).values
+    pixels = image.pixels(part)
+    values = pixels.values
     if image.dtype != np.uint8:
         values = (values.astype(np.uint32) * 255 // np.iinfo(image.dtype).max).astype(np.uint8)
     shown = values[..., [0, 0, 0] if image.channels < 3 else [0, 1, 2]]
+    shown = np.where(pixels.real()[..., None], shown, np.array(PAPER, np.uint8))
     draw = pillow()
     way = draw.Resampling.BOX if size[0] < part.height else draw.Resampling.NEAREST
     resized = draw.fromarray(np.ascontiguousarray(shown)).resize((size[1], size[0]), way)

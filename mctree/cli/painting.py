@@ -17,9 +17,10 @@ from mctree.errors import UsageError
 from mctree.geometry import IMAGE, PATCH, Raster, morton
 from mctree.sources.images import Box
 
-__all__ = ["fitting", "paint", "save", "suitable_level"]
+__all__ = ["PAPER", "fitting", "paint", "save", "suitable_level"]
 
-_PAPER = (236, 235, 230)
+PAPER = (236, 235, 230)
+"""The colour of what does not exist."""
 _LINE = 0.55
 """How bright an outline is, as a part of what lies under it."""
 _LARGEST = 1 << 26
@@ -70,7 +71,7 @@ def paint(
     position = morton.encode(zero, y // PATCH)[:, None] | morton.encode(x // PATCH, zero)
     node = np.searchsorted(starts, position, side="right") - 1
     found = (node >= 0) & (position < np.append(stops, 0)[node])
-    seen = np.broadcast_to(np.array(_PAPER, np.float32), (*position.shape, 3)).copy()
+    seen = np.broadcast_to(np.array(PAPER, np.float32), (*position.shape, 3)).copy()
     seen[found] = _shown(raster, level, index, colours, node, found, x, y)
     if outlines:
         node = np.where(found, node, -1)

@@ -40,7 +40,7 @@ class Blocked:
         cooldown: edits that would have undone one made a moment ago.
         protected: collapses within the protected end of the timeline.
         limit: edits beyond the most that a step makes.
-        waiting: expands of what has children that are not there yet.
+        waiting: expands of what has children that are not there yet: not at hand, or not in the tree.
     """
 
     budget: int = 0
@@ -112,7 +112,7 @@ class Allocator:
                 raise UsageError(f"{name} of an allocator must be at least {least}, not {getattr(self, name)}")
 
     def wanted(self, entries: Entries, history: History) -> NDArray[np.bool_]:
-        """Which entries the scores want expanded: `bool [n]`."""
+        """Which entries the scores want expanded: `bool [n]`; leaves among them, which cannot be."""
         return (history.heat > self.threshold) & (entries.level > 0)
 
     def plan(
@@ -135,10 +135,9 @@ class Allocator:
             ready: which entries may be expanded, since all that comes in their place is at hand; all, if not given.
         """
         hot, cooling = self._wanted(entries, history, step)
-        waiting = 0
-        if ready is not None:
-            waiting = int(np.count_nonzero(hot & ~ready))
-            hot &= ready
+        able = ~entries.leaves if ready is None else ready & ~entries.leaves
+        waiting = int(np.count_nonzero(hot & ~able))
+        hot &= able
         cold, gains, held = self._unwanted(entries, history, step, end)
         free = budget - int(entries.cost.sum())
         # What could not be afforded even with all that may be collapsed for it need not be looked at.

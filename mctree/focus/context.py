@@ -210,6 +210,25 @@ class WorkingContext:
                 missing[some] = gists.lacking(space, level, entries.index[some])
         return missing
 
+    def lacking(self) -> list[Address]:
+        """The leaves that the last scores wanted expanded, the most wanted first: nodes of images, roots for slots.
+
+        What is below them has to be brought into the tree before they can be (`Writer.deepen_image`).
+        """
+        entries, heat = self._entries, self._history.heat
+        # What came in the last step was not scored itself yet.
+        scored = self._history.born < self._step
+        wanted = np.flatnonzero(self.allocator.wanted(entries, self._history) & entries.leaves & scored)
+        found = []
+        for i in wanted[np.argsort(-heat[wanted], kind="stable")].tolist():
+            address = entries.address(i)
+            if not address.space:
+                at = int(self._ground.grafts.at(np.array([address.index]))[0])
+                space, level, index = self._ground.grafts.integers[1:, at].tolist()
+                address = Address(space, level, index)
+            found.append(address)
+        return found
+
     def check(self) -> Breach | None:
         """The first invariant that is broken, with where and how; None, as always, if none is."""
         return first_breach(self._ground, self._entries.nodes, self._entries, self.budget)
@@ -255,13 +274,18 @@ class WorkingContext:
         """Put all existing children of an entry in its place; the inverse of `collapse`.
 
         Raises:
-            UsageError: it is no entry, or one at LOD0.
+            UsageError: it is no entry, one at LOD0, or one of which nothing finer is in the tree.
             BudgetTooSmall: there is no room for them.
         """
         i = self._row(as_address(node))
         entries = self._entries
         if entries.level[i] == 0:
             raise UsageError(f"entry {node} is at LOD0: there is no more detail")
+        if entries.leaves[i]:
+            raise UsageError(
+                f"entry {node} lies where its image is coarse, and nothing below it is in the tree: let a writer "
+                "deepen the image there, then refocus"
+            )
         needed = self.cost + int(entries.growth[i])
         if needed > self.budget:
             raise BudgetTooSmall(
@@ -335,7 +359,7 @@ class WorkingContext:
 
     def _ready(self, draft: Draft, resident: Resident) -> NDArray[np.bool_]:
         """Which entries may be expanded: `bool [n]`."""
-        wanted = np.flatnonzero(self.allocator.wanted(draft.entries, draft.history))
+        wanted = np.flatnonzero(self.allocator.wanted(draft.entries, draft.history) & ~draft.entries.leaves)
         ready = np.zeros(len(draft.entries), np.bool_)
         if len(wanted):
             ready[wanted] = resident(draft.entries.take(wanted), draft.history.heat[wanted])

@@ -77,7 +77,7 @@ class Entries(Rows):
         start: the first LOD0 position of its space that it spans.
         stop: the LOD0 position behind its span.
         cost: 1 for a gist; the real tokens of a block, the real patches of a tile.
-        growth: by how much expanding it would raise the cost; 0 at level 0.
+        growth: by how much expanding it would raise the cost; 0 at level 0; -1 for a leaf, which has no children.
         document: the number of the document that it lies in, or `SEVERAL`.
         modality: `TEXT_MODALITY` or `IMAGE_MODALITY`.
         position: on the timeline: the mean over the real tokens that it stands for; for what lies in an image, that of
@@ -127,6 +127,14 @@ class Entries(Rows):
     def nodes(self) -> Nodes:
         """Their nodes."""
         return Nodes(self.integers[: len(Nodes.INTEGERS)], self.reals[:0])
+
+    @property
+    def leaves(self) -> NDArray[np.bool_]:
+        """Which entries above level 0 have no children that could come in their place: `bool [n]`.
+
+        They lie in an image that is coarse there: what is below them is in its source and not in the tree.
+        """
+        return self.growth < 0
 
     def address(self, i: int) -> Address:
         """The address of one entry."""

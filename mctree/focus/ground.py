@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from mctree.focus.entries import Facts, Nodes
 from mctree.focus.rows import Integer, Rows
-from mctree.geometry import IMAGE, TEXT, World, intervals
+from mctree.geometry import IMAGE, TEXT, Leaves, World, intervals
 
 __all__ = ["BLOCK", "TILE", "Children", "Grafts", "Ground", "Tails", "parents", "widths"]
 
@@ -134,6 +134,10 @@ class Ground(ABC):
     def arena(self, space: int) -> World:
         """What exists of an arena; `NotFoundError` if there is none of that number."""
 
+    def leaves(self, space: int) -> Leaves | None:
+        """Nodes of an arena below which nothing is there, for it was not fetched yet; None if there are none."""
+        return None
+
     @abstractmethod
     def facts(self, nodes: Nodes, document: NDArray[np.int64]) -> Facts:
         """What is known of nodes that exist.
@@ -170,22 +174,27 @@ class Ground(ABC):
             some = np.flatnonzero((nodes.space == space) & aligned & (level <= shape.max_level) & (index >= 0))
             some = some[index[some] < shape.capacity(level[some])]
             found[some] = world.exists(shape, level[some], index[some])
+            if space and (leaves := self.leaves(space)) is not None:
+                found[some] &= ~leaves.below(nodes.level[some], nodes.index[some])
         if len(self.tails):
             late = (nodes.space == 0) & (nodes.level == 0) & aligned
             found |= late & (nodes.index >= self.end) & (nodes.index < self.end + BLOCK * len(self.tails))
         return found
 
     def _living(self, nodes: Nodes) -> NDArray[np.bool_] | None:
-        """Which nodes are not wholly dead, where whatever is above them exists: `bool [n]`; None if all are."""
+        """Which nodes are there, where whatever is above them exists: `bool [n]`; None if all are."""
         spaces = set(nodes.space.tolist()) if len(self.grafts) else {0}
         worlds = [(space, self.arena(space) if space else self.world) for space in spaces]
-        if not any(len(world.dead) for _, world in worlds):
+        leaves = {space: closed for space in spaces if space and (closed := self.leaves(space)) is not None}
+        if not leaves and not any(len(world.dead) for _, world in worlds):
             return None
         spans = np.column_stack(self.spans(nodes))
         found = np.ones(len(nodes), np.bool_)
         for space, world in worlds:
             some = nodes.space == space
             found[some] = ~intervals.covers(world.dead, spans[some])
+            if space in leaves:
+                found[some] &= ~leaves[space].below(nodes.level[some], nodes.index[some])
         return found
 
     def tail_nodes(self) -> Nodes:
@@ -196,7 +205,7 @@ class Ground(ABC):
     def children(self, nodes: Nodes) -> Children:
         """What entries above level 0 are expanded into: all children that exist, in order.
 
-        A block or a tile for one of level 1, and the children of an image's root for its slot.
+        A block or a tile for one of level 1, and the children of an image's root for its slot.  A leaf has none.
         """
         space, level, index, slot = nodes.space, nodes.level, nodes.index, nodes.slot
         if len(self.grafts):

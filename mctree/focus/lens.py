@@ -71,7 +71,7 @@ class Look:
             entries.level,
             np.log2(entries.stop - entries.start),
             np.log2(1 + entries.cost),
-            np.log2(1 + entries.growth),
+            np.log2(1 + np.maximum(entries.growth, 0)),
             np.log2(1 + np.maximum(self.end - entries.position, 0)),
             np.log2(1 + entries.sigma),
             np.arange(n) / max(n - 1, 1),

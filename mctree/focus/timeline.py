@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mctree.errors import NotFoundError, UsageError
 from mctree.focus.entries import IMAGE_MODALITY, SEVERAL, TEXT_MODALITY, UNKNOWN, Facts, Nodes
 from mctree.focus.ground import BLOCK, TILE, Grafts, Ground, Tails, widths
-from mctree.geometry import TEXT, World, intervals
+from mctree.geometry import TEXT, Leaves, World, intervals
 
 if TYPE_CHECKING:
     from mctree.tree import Snapshot
@@ -74,6 +74,11 @@ class SnapshotGround(Ground):
         if not len(self.grafts) or space != int(self.grafts.space[0]):
             raise NotFoundError(f"space {space} is not in this store at commit {self.commit}")
         return self.snapshot.arena.world
+
+    def leaves(self, space: int) -> Leaves | None:
+        """The closed nodes of images: those that were made from an overview and have nothing below them."""
+        closed = self.snapshot.arena.closed if space and len(self.grafts) else None
+        return closed if closed is not None and len(closed) else None
 
     def tokens(self, first: int, stop: int) -> int:
         """See `Ground.tokens`."""

@@ -113,6 +113,7 @@ class ImageRecord:
         region: which pixels were looked at when it was added, x0, y0, x1, y1: what of them is not there is empty.
         done: how far an ingest has come that is not finished (see `order`).
         order: `z`: blocks along the Z-curve, of which those below `done` are done; `rows`: in rows of blocks.
+        finest: down to which level an ingest goes that is not finished.
     """
 
     uri: str
@@ -129,6 +130,7 @@ class ImageRecord:
     sets: tuple[int, ...] = ()
     done: int = 0
     order: str = "z"
+    finest: int = 0
 
     def at(self, done: int) -> ImageRecord:
         """The record of an ingest that has come so far."""
@@ -168,6 +170,7 @@ class ImageRecord:
             tuple(sets),
             f.count("done"),
             f.get("order", str),
+            f.count("finest") if "finest" in f.map else 0,
         )
         if not (1 <= found.height <= LARGEST_SIDE and 1 <= found.width <= LARGEST_SIDE):
             raise CorruptError("an image's record: its size cannot be")

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mctree.geometry import IMAGE
+from mctree.sources.images import Box
 from mctree.tree import Snapshot
 from mctree.tree.images.image import Image
 from mctree.tree.images.pages import set_bits
@@ -58,6 +59,7 @@ def _image(snapshot: Snapshot, image: Image) -> Iterator[str]:
     )
     names = [view.name for view in snapshot.gist_sets()]
     arrays = snapshot.gallery.statistics_arrays(image.channels)
+    whole: list[int] = []
     for level in range(image.root + 1):
         first = image.first(level)
         stop = first + IMAGE.width(image.root) // IMAGE.width(level)
@@ -69,6 +71,7 @@ def _image(snapshot: Snapshot, image: Image) -> Iterator[str]:
             index = index[(index >= first) & (index < stop)]
             found = image.find(level, index)
             nodes += len(index)
+            whole += index[~found.overview].tolist() if level == 1 else []
             parts[0].append(index.tobytes())
             parts[1].append(snapshot.rows(arrays[level]).gather(found.row).tobytes())
             parts[2].append(np.stack([found.stale, found.overview]).tobytes())
@@ -78,8 +81,14 @@ def _image(snapshot: Snapshot, image: Image) -> Iterator[str]:
         digests = [hashlib.blake2b(b"".join(part), digest_size=8).hexdigest() for part in parts]
         yield f"  level {level}: {nodes} nodes {' '.join(digests)}"
     if record.kept:
-        pixels = image.pixels()
-        yield f"  pixels {_digest(pixels.values)} {_digest(pixels.real())}"
+        if image.complete:
+            pixels = image.pixels()
+            yield f"  pixels {_digest(pixels.values)} {_digest(pixels.real())}"
+            return
+        for tile in whole:
+            box = Box(*image.raster.boxes(1, np.array([tile - image.first(1)]))[0].tolist())
+            pixels = image.pixels(box)
+            yield f"  pixels of tile {tile} {_digest(pixels.values)} {_digest(pixels.real())}"
 
 
 def _digest(values: NDArray[Any]) -> str:

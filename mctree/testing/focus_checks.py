@@ -7,7 +7,7 @@ and knows nothing of how they were made.  Numbers are compared with exact fracti
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -31,6 +31,7 @@ class Truth:
         tails: (document, tokens) of the unfinished blocks.
         images: for the block of each image, its patches: (x, y) by position in the arena.
         roots: for the block of each image, the first position of its root and the one behind it.
+        closed: nodes of images, by level and first position, below which nothing is there.
     """
 
     counts: Sequence[int]
@@ -39,6 +40,7 @@ class Truth:
     tails: Sequence[tuple[int, int]] = ()
     images: Mapping[int, Mapping[int, tuple[int, int]]] = field(default_factory=dict)
     roots: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    closed: Collection[tuple[int, int]] = ()
 
 
 def check_context(context: WorkingContext, truth: Truth) -> None:
@@ -66,6 +68,8 @@ def check_context(context: WorkingContext, truth: Truth) -> None:
             first, behind = truth.roots[block]
             assert start % width == 0 and first <= start and stop <= behind
             assert IMAGE.width(level) < behind - first, f"entry {i} is the root of an image, whose slot it should be"
+            above = [one for one in truth.closed if one[0] > level and one[1] <= start < one[1] + IMAGE.width(one[0])]
+            assert not above, f"entry {i} lies below {above}, where nothing is"
             found = [code for code in truth.images[block] if start <= code < stop]
             seen_patches.setdefault(block, []).extend(found)
             _check_patches(entries, i, truth, found)
@@ -104,7 +108,8 @@ def _check_text(entries: Entries, i: int, blocks: list[tuple[int, int, int]], tr
     below = count if level == 1 else len({first // step for first, _, _ in blocks})
     block = blocks[0][0] // BLOCK
     if truth is not None and level == 1 and block in truth.images:
-        _check_image(entries, i, list(truth.images[block]), truth, IMAGE.widths.index(_extent(truth, block)))
+        root = IMAGE.widths.index(_extent(truth, block))
+        _check_image(entries, i, list(truth.images[block]), truth, root, truth.roots[block][0])
         return
     assert entries.growth[i] == (below - 1 if level else 0), f"entry {i} would grow by {entries.growth[i]}"
     assert entries.modality[i] == TEXT_MODALITY
@@ -123,12 +128,14 @@ def _check_patches(entries: Entries, i: int, truth: Truth, codes: list[int]) -> 
     assert entries.cost[i] == (1 if level else len(codes))
     assert entries.document[i] == truth.documents[block]
     assert (entries.position[i], entries.sigma[i]) == (entries.slot[i], 0)
-    _check_image(entries, i, codes, truth, level)
+    _check_image(entries, i, codes, truth, level, int(entries.start[i]))
 
 
-def _check_image(entries: Entries, i: int, codes: list[int], truth: Truth, level: int) -> None:
+def _check_image(entries: Entries, i: int, codes: list[int], truth: Truth, level: int, start: int) -> None:
     places = [truth.images[int(entries.slot[i]) // BLOCK][code] for code in codes]
     below = len(codes) if level == 1 else len({code // IMAGE.width(max(level - 1, 0)) for code in codes})
+    if (level, start) in truth.closed:
+        below = 0
     assert entries.growth[i] == (below - 1 if level else 0)
     assert entries.modality[i] == IMAGE_MODALITY
     for axis, mean, spread in ((0, entries.x, entries.sigma_x), (1, entries.y, entries.sigma_y)):

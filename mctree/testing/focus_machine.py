@@ -19,7 +19,7 @@ from mctree.errors import BudgetTooSmall, UsageError
 from mctree.focus import Allocator, Change, Entries, Lens, RecencyLens, SpansLens, WorkingContext, converge
 from mctree.focus.covers import least_cost
 from mctree.focus.ground import BLOCK, TILE
-from mctree.geometry import Address
+from mctree.geometry import IMAGE, Address
 from mctree.testing import strategies
 from mctree.testing.focus_checks import Truth, check_context
 from mctree.testing.paper import PaperGround, PaperImage, PaperWorld
@@ -44,7 +44,7 @@ def truth_of(ground: PaperGround) -> Truth:
             code: place for code, place in ground.patches.items() if roots[block][0] <= code < roots[block][1]
         }
     tails = [(int(document), int(tokens)) for document, tokens in ground.tails.integers.T]
-    return Truth(ground.counts, ground.documents, frozenset(ground.dead), tails, images, roots)
+    return Truth(ground.counts, ground.documents, frozenset(ground.dead), tails, images, roots, ground.closed)
 
 
 class FocusMachine(RuleBasedStateMachine):
@@ -146,7 +146,7 @@ class FocusMachine(RuleBasedStateMachine):
         i = data.draw(st.integers(0, len(self.context) - 1))
         before, address = self.context.entries, self.context.entries.address(i)
         growth = int(before.growth[i])
-        if address.level == 0:
+        if address.level == 0 or before.leaves[i]:
             self._refused(lambda: self.context.expand(address), UsageError)
             return
         if self.context.cost + growth > self.context.budget:
@@ -176,7 +176,7 @@ class FocusMachine(RuleBasedStateMachine):
     def move_on(self, data: st.DataObject, changes: int) -> None:
         """Let blocks and images come, documents go, tails grow; then move to what there is now."""
         for _ in range(changes):
-            what = data.draw(st.sampled_from(["place", "place", "graft", "remove", "tails", "write"]))
+            what = data.draw(st.sampled_from(["place", "place", "graft", "remove", "tails", "write", "open"]))
             if what == "place" and len(self.world.counts) < _MOST_BLOCKS:
                 self._place(data.draw(st.sampled_from([1, 2, 31, 33, 200, 1024])), data.draw(st.integers(1, 32)))
             elif what == "graft":
@@ -188,6 +188,8 @@ class FocusMachine(RuleBasedStateMachine):
                 self.world.tails = [(900 + i, tokens) for i, tokens in enumerate(sizes)]
             elif what == "write":
                 self._write(data)
+            elif what == "open":
+                self._open(data)
         ground = self.world.ground()
         needed = least_cost(ground)
         if needed > self.context.budget:
@@ -263,6 +265,18 @@ class FocusMachine(RuleBasedStateMachine):
         missing = [(block, tile) for block, image in self.world.images.items() for tile in sorted(image.missing)]
         if missing:
             self.world.write(*data.draw(st.sampled_from(missing)))
+
+    def _open(self, data: st.DataObject) -> None:
+        """Let what is below a closed node come, and now and then what is below that, and so on."""
+        closed = [(block, node) for block, image in self.world.images.items() for node in sorted(image.closed)]
+        if closed:
+            block, (level, code) = data.draw(st.sampled_from(closed))
+            self.world.open(block, (level, code))
+            for _ in range(data.draw(st.integers(0, 4))):
+                under = IMAGE.width(level) * code, IMAGE.width(level) * (code + 1)
+                for one in sorted(self.world.images[block].closed):
+                    if under[0] <= one[1] * IMAGE.width(one[0]) < under[1]:
+                        self.world.open(block, one)
 
     def _changed(self, call: Callable[[], Change]) -> None:
         before = self.context.entries

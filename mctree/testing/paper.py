@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from mctree.errors import NotFoundError
 from mctree.focus.entries import IMAGE_MODALITY, SEVERAL, TEXT_MODALITY, Facts, Nodes
 from mctree.focus.ground import BLOCK, TILE, Grafts, Ground, Tails
-from mctree.geometry import IMAGE, TEXT, World, intervals, morton
+from mctree.geometry import IMAGE, TEXT, Leaves, World, intervals, morton
 
 __all__ = ["PaperGround", "PaperImage", "PaperWorld"]
 
@@ -32,11 +32,14 @@ class PaperImage:
         height: rows of patches.
         width: columns of patches.
         missing: tiles (column, row) that were not written.
+        closed: nodes (level, number in Z-order) that hold patches and below which nothing is there yet: known from an
+            overview alone, and none below another.
     """
 
     height: int
     width: int
     missing: frozenset[tuple[int, int]] = frozenset()
+    closed: frozenset[tuple[int, int]] = frozenset()
 
     @property
     def extent(self) -> int:
@@ -48,6 +51,15 @@ class PaperImage:
         side = morton.TILE
         every = ((x, y) for y in range(self.height) for x in range(self.width))
         return [(x, y) for x, y in every if (x // side, y // side) not in self.missing]
+
+    def nodes(self, level: int) -> list[int]:
+        """The nodes of a level, by their numbers in Z-order, that hold patches."""
+        return sorted({int(morton.encode(x, y)) // IMAGE.width(level) for x, y in self.patches()})
+
+    def opened(self, level: int, code: int) -> PaperImage:
+        """With the children of a closed node, which are closed themselves if they are above patches."""
+        below = [node for node in self.nodes(level - 1) if node // IMAGE.fanout(level - 1) == code] if level > 1 else []
+        return replace(self, closed=self.closed - {(level, code)} | {(level - 1, node) for node in below})
 
 
 @dataclass
@@ -92,6 +104,10 @@ class PaperWorld:
         image = self.images[block]
         self.images[block] = replace(image, missing=image.missing - {tile})
 
+    def open(self, block: int, node: tuple[int, int]) -> None:
+        """Let the children of a closed node of an image come."""
+        self.images[block] = self.images[block].opened(*node)
+
     def remove(self, document: int) -> None:
         """Let a document be gone."""
         self.dead |= {block for block, owner in enumerate(self.documents) if owner == document}
@@ -110,6 +126,7 @@ class PaperGround(Ground):
     Attributes:
         bases: for the block of each image, the first position of its root.
         patches: (x, y) of each patch, by its position in the arena.
+        closed: the closed nodes, by level and first position in the arena.
         fails_after: after so many questions about facts it raises `RuntimeError`; None: never.
     """
 
@@ -134,6 +151,13 @@ class PaperGround(Ground):
             base + morton.encode(x, y): (x, y) for at, base in bases.items() for x, y in self.images[at].patches()
         }
         self._codes = np.array(sorted(self.patches), np.int64)
+        self.closed = {
+            (level, base + code * IMAGE.width(level))
+            for at, base in bases.items()
+            for level, code in self.images[at].closed
+        }
+        found = np.array(sorted((start, level) for level, start in self.closed), np.int64).reshape(-1, 2)
+        self._leaves = Leaves(IMAGE, found[:, 0], found[:, 1])
         last = max((base + self.images[at].extent for at, base in bases.items()), default=0)
         codes = intervals.normalise(np.column_stack((self._codes, self._codes + 1)))
         self._arena = World(last, intervals.complement(codes, 0, last))
@@ -147,6 +171,10 @@ class PaperGround(Ground):
         if space != 1:
             raise NotFoundError(f"there is no space {space}")
         return self._arena
+
+    def leaves(self, space: int) -> Leaves | None:
+        """The closed nodes of all images."""
+        return self._leaves if space and self.closed else None
 
     def tokens(self, first: int, stop: int) -> int:
         """See `Ground.tokens`."""
@@ -173,6 +201,7 @@ class PaperGround(Ground):
         stop = first + max(TEXT.width(level) // BLOCK, 1)
         alive = [block for block in range(first, stop) if block not in self.dead]
         count, total = self.tokens(first, stop), self._sums[stop] - self._sums[first]
+        assert alive, f"facts are asked of {level}:{index}, which does not exist"
         position = float(Fraction(total, count))
         owners = {self.documents[block] for block in alive}
         owner = owners.pop() if len(owners) == 1 else SEVERAL
@@ -190,6 +219,7 @@ class PaperGround(Ground):
         width = IMAGE.width(level)
         first, stop = index * width, index * width + max(width, TILE)
         codes = self._codes[np.searchsorted(self._codes, first) : np.searchsorted(self._codes, stop)].tolist()
+        assert codes, f"facts are asked of a1/{level}:{index}, which does not exist"
         block = slot // BLOCK
         position, owner = float(slot), self.documents[block]
         places = [self.patches[code] for code in codes]
@@ -198,5 +228,7 @@ class PaperGround(Ground):
         if level == 0:
             return len(places), 0, position, 0.0, owner, IMAGE_MODALITY, *means, 0.0, 0.0
         below = len(places) if level == 1 else len({code // IMAGE.width(level - 1) for code in codes})
+        if (level, first) in self.closed:
+            below = 0
         spread = [side / math.sqrt(12) for side in sides]
         return 1, below - 1, position, 0.0, owner, IMAGE_MODALITY, *means, *spread

@@ -21,13 +21,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mctree.focus import Allocator, Look
-from mctree.geometry import TEXT, Cut, Shape, World, collapse, cover, expand
+from mctree.geometry import IMAGE, TEXT, Cut, Shape, World, collapse, cover, expand
 from mctree.testing.edits import Action, Edit
 from mctree.testing.paper import PaperImage
 from mctree.testing.stores import Plan, Sample, made
@@ -254,13 +255,20 @@ def allocators() -> st.SearchStrategy[Allocator]:
 
 
 def paper_images() -> st.SearchStrategy[PaperImage]:
-    """Images of one tile or some, of any proportions, with tiles missing but not all of them."""
+    """Images of one tile or some, of any proportions, with tiles missing but not all of them; some are coarse."""
     sizes = st.sampled_from([(1, 1), (8, 8), (9, 8), (20, 33), (1, 40), (64, 64), (70, 3)])
 
-    def with_holes(size: tuple[int, int], seed: int, share: float) -> PaperImage:
+    def with_holes(size: tuple[int, int], seed: int, share: float, level: int, coarse: float) -> PaperImage:
         tiles = [(x, y) for y in range(-(-size[0] // 8)) for x in range(-(-size[1] // 8))]
         gone = np.random.default_rng(seed).random(len(tiles)) < share
         gone[seed % len(tiles)] = False
-        return PaperImage(*size, frozenset(tile for tile, hole in zip(tiles, gone, strict=True) if hole))
+        image = PaperImage(*size, frozenset(tile for tile, hole in zip(tiles, gone, strict=True) if hole))
+        nodes = image.nodes(min(level, IMAGE.widths.index(image.extent)))
+        closed = np.random.default_rng(seed).random(len(nodes)) < coarse
+        found = {(min(level, IMAGE.widths.index(image.extent)), node) for node in np.array(nodes)[closed].tolist()}
+        return replace(image, closed=frozenset(found))
 
-    return st.builds(with_holes, sizes, st.integers(0, 9), st.sampled_from([0.0, 0.0, 0.3, 0.8]))
+    shares = st.sampled_from([0.0, 0.0, 0.3, 0.8])
+    return st.builds(
+        with_holes, sizes, st.integers(0, 9), shares, st.integers(1, 4), st.sampled_from([0.0, 0.0, 0.0, 0.0, 0.5, 1.0])
+    )

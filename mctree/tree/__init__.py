@@ -5,7 +5,8 @@ from __future__ import annotations
 from mctree.tree.documents import Document
 from mctree.tree.gists import GistView
 from mctree.tree.images.colours import Colours, Statistics
-from mctree.tree.images.image import Image, ImageNode
+from mctree.tree.images.image import Image
+from mctree.tree.images.nodes import ImageNode
 from mctree.tree.links import Link
 from mctree.tree.node import Node
 from mctree.tree.packing import Packed

@@ -32,7 +32,8 @@ from mctree.tree.documents import Document
 from mctree.tree.gists import GistView, default_set, gist_set_named, gist_sets
 from mctree.tree.images.arena import Arena
 from mctree.tree.images.gallery import Gallery
-from mctree.tree.images.image import Image, ImageNode, image_node_exists
+from mctree.tree.images.image import Image
+from mctree.tree.images.nodes import ImageNode, image_node_exists
 from mctree.tree.links import Link, all_links, links_in
 from mctree.tree.moments import Moments
 from mctree.tree.node import Node

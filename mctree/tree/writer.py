@@ -169,6 +169,7 @@ class Writer:
         region: Box | None = None,
         sets: Sequence[str] | None = None,
         keep_pixels: int = KEPT_PIXELS,
+        finest: int = 0,
         commit_every: int | None = COMMIT_BLOCKS,
         workers: int = 1,
     ) -> int:
@@ -186,6 +187,10 @@ class Writer:
             region: read only this part, in pixels, widened to whole tiles; what lies outside is not known of.
             sets: names of the gist sets that are to have gists of it; all that can if None.
             keep_pixels: keep the pixels, compressed without loss, if they take no more bytes than this.
+            finest: begin with a coarse view: make the nodes of this level, of 64·2^finest pixels a side, and those
+                above, from the smaller version of the image that its source has for them.  What is below can come
+                later, wherever it is wanted: see `deepen_image`.  Where the source has no version as small, the next
+                larger one is taken, and its levels come too.  With 0, all is there at once.
             commit_every: blocks from one commit to the next; None: all of it in the writer's next commit.
             workers: threads that make rows of blocks; the result is the same whatever their number.
 
@@ -201,13 +206,58 @@ class Writer:
         wishes = Wishes(
             sets,
             as_integer(keep_pixels, "the bytes of pixels to keep"),
-            None if commit_every is None else max(as_integer(commit_every, "blocks between commits"), 1),
+            _as_blocks(commit_every),
             max(as_integer(workers, "the number of workers"), 1),
             region,
+            as_integer(finest, "the finest level of an image"),
         )
         with self._turn(f"adding {source_shown(source)!r:.80}"):
             self.next.session.check()
             return self.next.painter.add(name, given, wishes, locator=locator, replacing=replace)
+
+    def deepen_image(
+        self,
+        which: int | bytes | str,
+        image: ImageSource | NDArray[Any] | None = None,
+        *,
+        region: Box | None = None,
+        finest: int = 0,
+        commit_every: int | None = COMMIT_BLOCKS,
+        workers: int = 1,
+    ) -> int:
+        """Make an image finer where it is coarse: below nodes that were made from overviews, the next ones come.
+
+        All children of a node come at once, and what is above them is made of them.  An image that was deepened
+        everywhere is the same as one that was added at once.  Long work is committed on the way, with whatever else
+        waits for a commit; if it is broken off, the same call goes on from there.
+
+        Args:
+            which: the image, by its document's number or by its source.
+            image: its source, which must not have changed; None opens again what was recorded.
+            region: only there, in pixels; what is around it comes as coarse as it may be.
+            finest: the level down to which: nodes of this level may stay as they are.
+            commit_every: blocks from one commit to the next; None: all of it in the writer's next commit.
+            workers: threads that make rows of blocks; the result is the same whatever their number.
+
+        Returns:
+            How many nodes were coarse and are not any more; 0: there was nothing to do.
+
+        Raises:
+            NotFoundError: there is no such image, or its source is gone.
+            SourceError: the source cannot be read, or has changed.
+            UsageError: the image is not committed, the source has another size or type, the region lies outside, or
+                there is no such level.
+        """
+        with self._turn("deepening an image"):
+            self.next.session.check()
+            return self.next.painter.deepen(
+                which,
+                image,
+                region,
+                finest=as_integer(finest, "the finest level of an image"),
+                commit_every=_as_blocks(commit_every),
+                workers=max(as_integer(workers, "the number of workers"), 1),
+            )
 
     def change_image(self, which: int | bytes | str, image: ImageSource | NDArray[Any], region: Box) -> None:
         """Let a region of an image be other pixels; what is above them is made anew, and nothing else.
@@ -365,3 +415,7 @@ class Writer:
     def snapshot(self) -> Snapshot:
         """The newest commit, wherever it goes."""
         return self.next.snapshot
+
+
+def _as_blocks(commit_every: int | None) -> int | None:
+    return None if commit_every is None else max(as_integer(commit_every, "blocks between commits"), 1)

@@ -9,7 +9,10 @@ import pytest
 from PIL import Image
 
 import mctree
+from mctree.cli.painting import PAPER
 from mctree.encoders import CosineEncoder
+from mctree.sources.images import ArraySource, Box
+from mctree.testing import ProceduralSource
 from tests.cli.command_lines import bad, good, objects
 
 
@@ -67,3 +70,39 @@ def test_what_cannot_be_drawn_is_refused_by_one_line(album: Path, tmp_path: Path
         ("no image format", 2, ("half.png", "--png", file + ".nothing")),
     ):
         assert words in bad("show", album, *arguments, code=code)
+
+
+def test_what_does_not_exist_is_drawn_as_paper(tmp_path: Path) -> None:
+    """Also where a picture is made of the image's own pixels, which are 0 there."""
+    mask = np.zeros((120, 160), np.bool_)
+    mask[:, :80] = True
+    with mctree.create(tmp_path / "t.mctree") as tree, tree.writer() as writer:
+        writer.add_image("half", ArraySource(np.full((120, 160, 1), 9, np.uint8), mask))
+    for name, options in (("pixels.png", ()), ("nodes.png", ("--level", "0"))):
+        said = good("show", tmp_path / "t.mctree", "half", "--png", str(tmp_path / name), "--size", "320", *options)
+        assert ("its own pixels" in said) == (name == "pixels.png")
+        found = np.asarray(Image.open(tmp_path / name))
+        middle = found.shape[1] // 2
+        assert (found[:, : middle - 1] == 9).all() and (found[:, middle + 1 :] == PAPER).all()
+
+
+def test_an_image_that_is_coarse_is_drawn_by_what_there_is(tmp_path: Path) -> None:
+    source = ProceduralSource(1000, 1500, levels=(1, 2, 4, 8, 16))
+    drawn = tmp_path / "drawn.png"
+    with mctree.create(tmp_path / "t.mctree") as tree, tree.writer() as writer:
+        writer.add_image("map", source, finest=3)
+        writer.commit()
+        writer.deepen_image("map", source, region=Box(0, 0, 100, 100))
+    said = good("show", tmp_path / "t.mctree", "map", "--png", str(drawn), "--size", "300")
+    assert "coarser" in said
+    found = np.asarray(Image.open(drawn)).astype(int)
+    assert not (found == PAPER).all(axis=2).any(), "all of it is there, in one detail or another"
+    box = Box(1024, 512, 1500, 1000)
+    seen = found[512 // 5 + 2 :, 1024 // 5 + 2 :].reshape(-1, 3)
+    assert np.abs(seen - source.mean(box)).max() < 2, "one colour, of a closed node"
+    with mctree.open(tmp_path / "t.mctree") as tree, tree.snapshot() as snapshot:
+        image = snapshot.image("map")
+        address = str(image.node(3, 2, 1).address)
+    assert "made from overview; nothing below it is in the tree" in good("show", tmp_path / "t.mctree", address)
+    (told,) = objects(good("show", tmp_path / "t.mctree", address, "--json"))
+    assert told["closed"] is True and told["children"] == []

@@ -13,6 +13,7 @@ import numpy as np
 from mctree.geometry import Address
 from mctree.tree import Snapshot as Theirs
 from mctree.tree import Tree
+from mctree.tree.images.image import STATES
 from tests.format.description import told_of_graft, told_of_image
 from tests.format.reader import BLOCK, FAN, IMAGE_FAN, TILE, Snapshot, Store
 
@@ -130,6 +131,13 @@ def _assert_same_images(ours: Snapshot, theirs: Theirs) -> None:
     assert [graft.document for graft in ours.grafts] == [image.id for image in images]
     for graft, image in zip(ours.grafts, images, strict=True):
         assert told_of_graft(ours, graft) == told_of_image(theirs, image)
+        for level in range(image.root + 1):
+            rows, columns = image.raster.grid(level)
+            some = range(0, columns, columns // 9 + 1)
+            index = np.array([image.index_at(level, x, y) for y in range(0, rows, rows // 9 + 1) for x in some])
+            states = np.array(STATES)[image.states(level, index)]
+            known = [ours.known_of(graft, level, node) for node in index.tolist()]
+            assert known == np.where(states == "stale", "present", states).tolist()
 
 
 def _assert_same_links(ours: Snapshot, theirs: Theirs) -> None:

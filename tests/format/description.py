@@ -107,7 +107,7 @@ def told_of_graft(snapshot: reader.Snapshot, graft: reader.Graft) -> dict[str, A
     levels = []
     for level, array in enumerate(snapshot.statistics(graft.channels)[: graft.level + 1]):
         nodes = snapshot.nodes(graft, level, array)
-        rows = np.array(list(nodes.values()))
+        rows = np.array(list(nodes.values())).reshape(-1, (8 if level else 1) + 2 * graft.channels)
         gists = {}
         for gist_set in snapshot.gist_sets().values():
             if level < len(gist_set.get("images", [])):

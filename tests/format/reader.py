@@ -379,6 +379,29 @@ class Snapshot:
             found |= {node: row + n for n, node in enumerate(nodes)}
         return found
 
+    def known_of(self, graft: Graft, level: int, node: int) -> str:
+        """What is known of a node of an image: that it is `present`, or `empty`; or nothing, as it is `unknown`."""
+        region = self.image(graft.document)["region"]
+        width = 1 if level == 0 else 16 * 4**level
+        code, side = node - graft.base // width, 16 if level == 0 else 64 << level
+        x, y = (sum((code >> 2 * k + axis & 1) << k for k in range(31)) * side for axis in (0, 1))
+        box = x, y, min(x + side, graft.width), min(y + side, graft.height)
+        within = region[0] <= box[0] and region[1] <= box[1] and box[2] <= region[2] and box[3] <= region[3]
+        arrays, above, at = self.statistics(graft.channels), level, node
+        while above <= graft.level:
+            _, present, empty, _, overview = self.all_pages[arrays[above]].get(at // 64, (0,) * 5)
+            bit = 1 << at % 64
+            if empty & bit:
+                return "empty"
+            if present & bit:
+                return "present" if above == level else "unknown" if overview & bit or not within else "empty"
+            at, above = at // (4 if above else 64), above + 1
+        raise DamagedError(f"node {level}:{node} lies below no root")
+
+    @cached_property
+    def all_pages(self) -> dict[int, dict[int, tuple[int, ...]]]:
+        return {array: self.pages(array) for array in self.image_arrays()}
+
     def nodes(self, graft: Graft, level: int, array: int) -> dict[int, NDArray[Any]]:
         """The rows of an image's nodes in an array of a level, by the nodes."""
         width = 1 if level == 0 else 16 * 4**level

@@ -17,8 +17,10 @@ from hypothesis.stateful import rule
 
 import mctree
 from mctree.encoders import HFTokenizer
+from mctree.sources.images import Box
 from mctree.storage import session
-from mctree.testing import Sample, TreeMachine, strategies
+from mctree.testing import ProceduralSource, Sample, TreeMachine, strategies
+from mctree.testing.toys import ToySight
 from tests.format import reader
 from tests.format.agreement import assert_agreement, copied
 from tests.format.reader import BEFORE, COUNT, LOD0, DamagedError, Store, hugging_face_pieces
@@ -217,3 +219,22 @@ def test_tokens_of_other_tokenizers_have_no_bytes_of_their_own(folder: Path) -> 
             writer.add("text", text)
         assert_agreement(tree)
     assert Store(folder / "words.mctree").snapshot().read(1) == text
+
+
+def test_images_that_are_coarse_read_the_same(tmp_path: Path) -> None:
+    there = [Box(0, 0, 1024, 512), Box(2048, 1024, 2560, 1536)]
+    source = ProceduralSource(3000, 3300, 2, covered=there, levels=(1, 2, 4, 8, 16))
+    with mctree.create(tmp_path / "coarse.mctree", chunk_bytes=1 << 16, encoders=ENCODERS) as tree:
+        tree.build_gists(ToySight(4, channels=2), "sight")
+        with tree.writer() as writer:
+            writer.add_image("map", source, finest=4, keep_pixels=0)
+            writer.add_image("part", source, finest=2, keep_pixels=0, region=Box(500, 300, 2100, 1100))
+            writer.commit()
+            writer.deepen_image("map", source, region=Box(100, 100, 300, 200))
+            writer.commit()
+            writer.deepen_image("map", source, region=Box(0, 0, 3300, 600), finest=1)
+            writer.commit()
+            writer.deepen_image("part", source, finest=0)
+        assert_agreement(tree)
+        tree.compact()
+        assert_agreement(tree)

@@ -162,6 +162,8 @@ def test_the_command_writes_a_page_and_json_without_names_of_places(
     assert [line["state"] for line in lines] == ["measured"] * 4
     heads = tables["streaming"]["extra_heads"]
     assert lines[0]["extra"][heads.index("stood in for")] == lines[0]["extra"][heads.index("stalls")] == 0
+    for name in ("pixels", "coarse"):
+        assert [line["state"] for line in tables[f"vast/{name}"]["lines"]] == ["measured"] * 3
     for name in ("step", "build"):
         lines = tables[f"refocus/{name}"]["lines"]
         assert [line["state"] for line in lines] == ["measured"] * 4

@@ -53,6 +53,7 @@ def main(argument: str) -> None:
         "refocus": _refocus,
         "fill": _fill,
         "stream": _stream,
+        "vast": _vast,
     }
     answer = tasks[task.pop("task")](**task)
     print(json.dumps(answer))
@@ -188,6 +189,13 @@ def _stream(sizes: dict[str, Any], folder: str) -> dict[str, float]:
     from tools.bench.streamed import measure  # noqa: PLC0415
 
     return measure(_sizes(sizes), Path(folder))
+
+
+def _vast(side: int, square: int, coarse: bool, folder: str) -> dict[str, float]:
+    """Add an image of which little is there, look at it and change it."""
+    from tools.bench.ours_images import measure  # noqa: PLC0415
+
+    return {**measure(side, square, coarse, Path(folder)), "peak": _memory()["peak"]}
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tools.bench import contenders, reading
 from tools.bench.bench import Bench
-from tools.bench.cases import append, growth, ingest, opening, placement, pyramid, refocus, streaming, training
+from tools.bench.cases import append, growth, ingest, opening, placement, pyramid, refocus, streaming, training, vast
 from tools.bench.errors import CallError
 from tools.bench.machine import describe
 from tools.bench.results import Report, Table
@@ -27,6 +27,7 @@ NAMES = (
     refocus.NAME,
     streaming.NAME,
     pyramid.NAME,
+    vast.NAME,
     training.NAME,
 )
 """The cases, in the order in which they run."""
@@ -95,6 +96,8 @@ def run(
         tables += streaming.run(bench)
     if pyramid.NAME in wanted:
         tables.append(pyramid.run(bench, contenders.pyramid_makers(sizes)))
+    if vast.NAME in wanted:
+        tables += vast.run(bench)
     if training.NAME in wanted:
         tables.append(training.run(bench, contenders.loops(sizes)))
     return Report(describe(scratch), sizes, tuple(tables), verdicts(tables), time.monotonic() - began)

@@ -186,4 +186,6 @@ _TARGETS = (
     _Target("A refocus step independent of the tree's size, within 1.5×", "refocus/step", _independent_of_tree(1.5)),
     _Target("A streamed step faster than any plain one, from a slow store", "streaming", _faster_than_plain(1.0)),
     _Target("The smallest cover independent of size, within 2×", "growth/cover", _independent(2.0)),
+    _Target("An image from its pixels up independent of its size, within 1.5×", "vast/pixels", _independent(1.5)),
+    _Target("An image coarse levels first independent of its size, within 1.5×", "vast/coarse", _independent(1.5)),
 )

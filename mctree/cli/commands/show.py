@@ -20,7 +20,7 @@ from mctree.cli.summary import summarise
 from mctree.errors import NotFoundError, UsageError
 from mctree.geometry import Address
 from mctree.tree import GistView, Provenance
-from mctree.tree.images.image import ImageNode
+from mctree.tree.images.nodes import ImageNode
 
 __all__ = ["command"]
 

@@ -7,15 +7,23 @@ kept        kept pixels of a tile
 blocks      in which order an image is read
 given       where its pixels come from
 patches     what a block of pixels becomes: rows of patches and of tiles
+overviews   what nodes look like in the smaller versions that a source has
+threads     how several threads make rows
 merging     what stands above tiles: rows of parents, made of those of their children
-book        what one writer is about to say
-painting    what a writer does to add an image, and to change a part of one
+noted, book what one writer is about to say
+canvas      where the rows of one image go while it is worked on
+deepening   how an image becomes finer where it is coarse
+roster      which images a writer works on, and in which gist sets
+painting    what a writer does to add an image, to change a part of one, and to deepen it
 covering    how a gist set comes to cover images that were there before it
 slots       images on the timeline, as a gist set sees them
 arena       what exists of the arena, for whole arrays of nodes
 gallery     what one commit knows of images
 colours     what nodes look like
-image       what a user holds: an image, its nodes and pixels
+closed      where an image ends before its patches
+image       what a user holds: an image, its levels and pixels
+nodes       and its nodes
+following   an image as its source shows it, for readers
 view        an image as other tools can show it
 check       whether images are what was committed
 moving      images in a compaction

@@ -3,6 +3,9 @@
 A tile exists if one of its patches does: whoever shows an image in parts shows whole tiles.  So what exists is one run
 of positions for each stretch of tiles along the Z-curve, read from the pages of level 1: a record for every 64 × 64
 tiles in which something is, once for a snapshot, when it is first asked for.
+
+A closed node, which was made from an overview and has nothing below it, stands for all positions under it: these exist,
+and no node below it does.
 """
 
 from __future__ import annotations
@@ -16,7 +19,8 @@ from numpy.typing import NDArray
 
 from mctree.errors import NotFoundError
 from mctree.format.images import ARENA
-from mctree.geometry import IMAGE, Address, World, intervals, morton
+from mctree.geometry import IMAGE, Address, Leaves, World, intervals, morton
+from mctree.tree.images.closed import closed_nodes
 from mctree.tree.images.pages import Located, PageReader, set_bits
 from mctree.tree.images.places import Places
 from mctree.tree.rows import Rows
@@ -34,7 +38,7 @@ class ArenaExtents:
         y: their mean row, `float64 [n]`.
         width: columns that they reach over, `int64 [n]`.
         height: rows, `int64 [n]`.
-        children: nodes below that exist, `int64 [n]`; of a tile, its patches.
+        children: nodes below that exist, `int64 [n]`; of a tile, its patches; of a closed node, none.
         document: the documents of their images, `int64 [n]`.
     """
 
@@ -73,15 +77,44 @@ class Arena:
         self._rows = rows
 
     @cached_property
+    def closed(self) -> Leaves:
+        """The closed nodes of all images."""
+        found = [(np.empty(0, np.int64), np.empty(0, np.int64))]
+        for root, arrays, bases in self._coarse():
+
+            def find(level: int, index: NDArray[np.int64], arrays: tuple[int, ...] = arrays) -> Located:
+                return self._pages.find(arrays[level], index)
+
+            for base in bases:
+                for level, index in closed_nodes(find, base, root):
+                    found.append((index * IMAGE.width(level), np.full(len(index), level)))
+        start, level_of = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        order = np.argsort(start)
+        return Leaves(IMAGE, start[order], level_of[order])
+
+    def _coarse(self) -> Iterator[tuple[int, tuple[int, ...], list[int]]]:
+        """Images of which something was made from overviews: the level of the root, their arrays, and their bases."""
+        grafts = self._places.grafts
+        for channels, root in sorted(set(zip(grafts["channels"].tolist(), grafts["level"].tolist(), strict=True))):
+            arrays = self._statistics[channels]
+            if root < len(arrays):
+                some = grafts[(grafts["channels"] == channels) & (grafts["level"] == root)]
+                bases = some["base"].astype(np.int64)
+                coarse = self._pages.find(arrays[root], bases // IMAGE.width(root)).overview
+                yield root, arrays, bases[coarse].tolist()
+
+    @cached_property
     def world(self) -> World:
-        """What exists, in whole tiles."""
+        """What exists, in whole tiles and closed nodes."""
         parts = [np.empty(0, np.int64)]
         for arrays in self._statistics.values():
             for pages in self._pages.pages(arrays[1], 0, -(-self._positions // IMAGE.block)):
                 tiles = set_bits(pages["page"].astype(np.int64), np.ascontiguousarray(pages["present"]))
                 parts.append(tiles[self._places.at(tiles * IMAGE.block) >= 0])
         tiles = np.sort(np.concatenate(parts))
-        there = intervals.normalise(np.column_stack([tiles, tiles + 1]) * IMAGE.block)
+        there = intervals.normalise(
+            np.concatenate([np.column_stack([tiles, tiles + 1]) * IMAGE.block, self.closed.spans])
+        )
         return World(self._positions, intervals.complement(there, 0, self._positions))
 
     def extents(self, level: NDArray[np.int64], index: NDArray[np.int64]) -> ArenaExtents:
@@ -102,6 +135,8 @@ class Arena:
                 raise NotFoundError(f"node {Address(ARENA, depth, int(index[missing[0]]))} does not exist")
             made[:, mine] = self._rows[arrays[depth]].gather(found.row)[:, 1:8].T
             children[mine] = made[0, mine] if depth == 1 else self._children(arrays, depth, index[mine])
+            if depth == 1 and found.overview.any():
+                children[mine] = np.where(found.overview, 0, children[mine])  # a tile with patches is complete
         patches = made[0].astype(np.int64)
         reach = made[3:7].astype(np.int64)
         return ArenaExtents(

@@ -49,8 +49,10 @@ def blocks_from(source: Extent, within: Box, order: str, done: int) -> Iterator[
     """
     columns, rows = -(-source.width // BLOCK_PIXELS), -(-source.height // BLOCK_PIXELS)
     if order == "z":
-        top = (max(columns, rows) - 1).bit_length()
-        yield from _descend(source, within, top, 0, done)
+        x, y = within.x0 // BLOCK_PIXELS, within.y0 // BLOCK_PIXELS
+        last = (within.x1 - 1) // BLOCK_PIXELS, (within.y1 - 1) // BLOCK_PIXELS
+        top = max((x ^ last[0]).bit_length(), (y ^ last[1]).bit_length())  # of the least square that holds the part
+        yield from _descend(source, within, top, int(morton.encode(x >> top, y >> top)), done)
         return
     for number in range(done, columns * rows):
         box = _box(number % columns, number // columns, 0).common(within)

@@ -9,7 +9,7 @@ Whatever was noted since the last commit can be taken back, for an image that co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -28,12 +28,10 @@ from mctree.format.images import (
     ImageRecord,
 )
 from mctree.format.keys import Table, graft_page_key, group_key, u32, u64
-from mctree.format.values import crc32c, pack
-from mctree.storage.chunks import row_sums
+from mctree.format.values import crc32c
 from mctree.storage.index import Writing
 from mctree.storage.rows import distinct
 from mctree.storage.session import Session
-from mctree.storage.sums import committed_sums
 from mctree.tree.images.families import (
     PIXELS,
     Family,
@@ -45,23 +43,15 @@ from mctree.tree.images.families import (
     statistics_setting,
 )
 from mctree.tree.images.kept import read_pieces
-from mctree.tree.images.pages import (
-    MOST_GROUPS,
-    Located,
-    PageReader,
-    bits_of,
-    popcount,
-    set_bits,
-)
+from mctree.tree.images.noted import UNFINISHED, Noted, intact_rows, unfinished_setting
+from mctree.tree.images.pages import Located, bits_of, popcount, set_bits
 from mctree.tree.images.slots import Slots, slots
 
 if TYPE_CHECKING:
     from mctree.tree.snapshot import Snapshot
 
-__all__ = ["UNFINISHED", "Book"]
+__all__ = ["Book"]
 
-UNFINISHED = b"unfinished-images"
-"""The setting that names images whose ingest was begun: their numbers and names."""
 _NONE = np.empty(0, np.int64)
 
 
@@ -86,7 +76,7 @@ class Book:
         self._pieces: dict[tuple[int, int], NDArray[np.void]] = {}
         self._undo: list[Callable[[], object]] = []
         self._recent: dict[int, list[tuple[int, NDArray[Any]]]] = {}
-        self._noted: _Noted | None = None
+        self._noted: Noted | None = None
         self.records: dict[int, ImageRecord | None] = {}
         self.grafts: list[tuple[int, ...]] = []
         self.unfinished: dict[bytes, int] | None = None
@@ -222,6 +212,13 @@ class Book:
         end = int(pages["row"][0]) + int(kept[0]).bit_count()
         return bool(end == self._session.array(array).rows and index[0] % NODES_PER_PAGE > last)
 
+    def mark_empty(self, array: int, index: NDArray[np.int64]) -> None:
+        """Let some nodes of a level, ascending, which have no rows, be known to have nothing."""
+        touched = distinct(index // NODES_PER_PAGE)
+        pages = self._of(array, touched)
+        pages["empty"] |= _masks(touched, index) & ~pages["present"]
+        self._put_pages(array, pages)
+
     def mark_stale(self, array: int, index: NDArray[np.int64]) -> None:
         """Let those of some nodes of a level that have rows be stale."""
         touched = distinct(index // NODES_PER_PAGE)
@@ -308,8 +305,7 @@ class Book:
         for document, record in self.records.items():
             index.put_version(Table.IMAGE, u64.pack(document), b"" if record is None else record.encode())
         if self.unfinished is not None:
-            payload = pack({"images": [[number, name] for name, number in sorted(self.unfinished.items())]})
-            index.put_version(Table.SETTING, UNFINISHED, payload if self.unfinished else b"")
+            index.put_version(Table.SETTING, UNFINISHED, unfinished_setting(self.unfinished))
         self._put_grafts(index)
         return {number: tuple(family.numbers) for number, family in self._gists.items() if family.added}
 
@@ -361,9 +357,9 @@ class Book:
         self._noted = None  # the snapshot is about to go on
 
     @property
-    def _pages(self) -> _Noted:
+    def _pages(self) -> Noted:
         if self._noted is None:
-            self._noted = _Noted(self._snapshot, self._groups)
+            self._noted = Noted(self._snapshot, self._groups)
         return self._noted
 
     def _families(self) -> list[Family]:
@@ -379,50 +375,6 @@ class Book:
         else:
             self._undo.append(lambda: noted.__setitem__(key, before))
         noted[key] = records
-
-
-class _Noted(PageReader):
-    """Pages as the next commit will see them.
-
-    Args:
-        snapshot: the newest commit.
-        noted: the pages of groups that are about to change, by (array, group).
-    """
-
-    def __init__(self, snapshot: Snapshot, noted: Mapping[tuple[int, int], NDArray[np.void]]) -> None:
-        super().__init__(snapshot.reading, snapshot.commit)
-        self._noted = noted
-
-    def group(self, array: int, group: int) -> NDArray[np.void]:
-        """The pages of one group of an array's level, ascending."""
-        found = self._noted.get((array, group))
-        return super().group(array, group) if found is None else found
-
-    def _written(self, array: int, first: int, stop: int) -> list[int]:
-        numbers = super()._written(array, first, stop)
-        if len(numbers) == MOST_GROUPS:
-            stop = numbers[-1]  # there may be more of them between
-        noted = (group for own, group in self._noted if own == array and first <= group < stop)
-        return sorted({*numbers, *noted})
-
-
-def intact_rows(snapshot: Snapshot, array: int, rows: NDArray[np.int64]) -> NDArray[Any]:
-    """Committed rows of an array of images, compared with their checksums.
-
-    Raises:
-        CorruptError: one is not what was committed.
-    """
-    level = snapshot.rows(array)
-    values = level.gather(rows)
-    with snapshot.reading() as index:
-        sums = committed_sums(index, array, level.layout, rows, snapshot.commit)
-    wrong = rows[row_sums(values) != sums]
-    if len(wrong):
-        raise CorruptError(
-            f"row {wrong[0]} of {level.layout.path} is not the one that was committed; restore the store from a copy, "
-            "or remove or replace the image that `mctree verify` names"
-        )
-    return values
 
 
 def _replaced(
@@ -441,18 +393,3 @@ def _masks(pages: NDArray[np.int64], index: NDArray[np.int64]) -> NDArray[np.uin
     if len(index):
         np.bitwise_or.at(masks, np.searchsorted(pages, index // NODES_PER_PAGE), bits_of(index))
     return masks
-
-
-def unfinished(settings: Mapping[str, Any]) -> dict[bytes, int]:
-    """Names and numbers of images whose ingest was begun, from the setting that names them.
-
-    Raises:
-        CorruptError: it is damaged.
-    """
-    images = settings.get("images")
-    if not isinstance(images, list) or any(
-        not isinstance(one, list) or len(one) != 2 or type(one[0]) is not int or type(one[1]) is not bytes
-        for one in images
-    ):
-        raise CorruptError("the setting of unfinished images is damaged; run `mctree verify`")
-    return {name: number for number, name in images}

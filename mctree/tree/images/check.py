@@ -206,24 +206,40 @@ def _pieces(snapshot: Snapshot) -> Iterator[Problem]:
 
 
 def _structure(snapshot: Snapshot, image: Image) -> Iterator[Problem]:
-    """Each level of a live image against the one below: a node exists if a child does, and counts their pixels."""
+    """Each level of a live image against its neighbours.
+
+    Every node but the root has one above it.  A node counts the pixels of those below it and was made from overviews if
+    one of them was; only one that was made from an overview has none below it.
+    """
     arrays = snapshot.gallery.statistics_arrays(image.channels)
     if len(arrays) <= image.root or not image.find(image.root, np.array([image.first(image.root)])).present[0]:
         yield Problem(f"image {image.id}", "has no root", "image", source=_name(snapshot, image.id))
         return
-    for level in range(1, image.root + 1):
-        fanout = IMAGE.fanout(level - 1)
+    for level in range(image.root + 1):
         first, stop = image.first(level), image.first(level) + IMAGE.width(image.root) // IMAGE.width(level)
         for pages in snapshot.gallery.pages.pages(arrays[level], first, stop):
             nodes = set_bits(pages["page"].astype(np.int64), np.ascontiguousarray(pages["present"]))
             nodes = nodes[(nodes >= first) & (nodes < stop)]
-            below = image.find(level - 1, (nodes[:, None] * fanout + np.arange(fanout)).reshape(-1))
-            found = image.find(level, nodes)
-            pixels = np.zeros(len(below.row))
-            pixels[below.present] = snapshot.rows(arrays[level - 1]).gather(below.row[below.present])[:, 0]
-            summed = np.add.reduce(pixels.reshape(-1, fanout), axis=1)
-            mine = snapshot.rows(arrays[level]).gather(found.row)[:, 0]
-            # What an overview says of a node need not agree with what its children turn out to be.
-            for node in nodes[(np.abs(summed - mine) > _ROUNDED * mine) & ~found.overview].tolist():
-                what = "does not have as many pixels as the nodes below it"
-                yield at_image_node(snapshot, level, node, what, "image")
+            if level < image.root:
+                above = image.find(level + 1, nodes // IMAGE.fanout(level)).present
+                for node in nodes[~above].tolist():
+                    yield at_image_node(snapshot, level, node, "has no node above it", "image")
+            if level:
+                yield from _families(snapshot, image, level, nodes)
+
+
+def _families(snapshot: Snapshot, image: Image, level: int, nodes: NDArray[np.int64]) -> Iterator[Problem]:
+    """Nodes of a level that exist against those below them."""
+    fanout = IMAGE.fanout(level - 1)
+    children = (nodes[:, None] * fanout + np.arange(fanout)).reshape(-1)
+    below, rows = image.find(level - 1, children), image.rows(level - 1, children)[1]
+    found, mine = image.find(level, nodes), image.rows(level, nodes)[1][:, 0]
+    summed = np.add.reduce(rows[:, 0].reshape(-1, fanout), axis=1)
+    some, coarse = (part.reshape(-1, fanout).any(axis=1) for part in (below.present, below.overview))
+    for wrong, what in (
+        (~some & ~found.overview, "has no nodes below it, though it was not made from an overview"),
+        (some & (np.abs(summed - mine) > _ROUNDED * mine), "does not have as many pixels as the nodes below it"),
+        (some & (coarse != found.overview), "does not say of overviews what the nodes below it say"),
+    ):
+        for node in nodes[wrong].tolist():
+            yield at_image_node(snapshot, level, node, what, "image")

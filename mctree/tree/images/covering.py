@@ -1,12 +1,15 @@
 """How does a gist set come to cover images that were there before it?  Block by block, from their pixels.
 
-What is done is seen from the store alone: a tile that has a gist in the set which is not stale is done, and so is an
+Where an image ends in nodes that were made from overviews, these are read again.  What is done is seen from the store
+alone: a tile that has a gist in the set which is not stale is done, and so is an
 image whose root has one.  So it can be broken off at any block, and what a change has made stale is made again by the
 same means.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,10 +20,13 @@ from mctree.format.images import NODES_PER_PAGE, ImageRecord
 from mctree.geometry import IMAGE
 from mctree.sources.images import Box, ImageSource
 from mctree.tree.images.book import Book
+from mctree.tree.images.closed import closed_nodes
 from mctree.tree.images.families import Family
 from mctree.tree.images.given import source_of
 from mctree.tree.images.image import Image
 from mctree.tree.images.merging import raise_levels
+from mctree.tree.images.overviews import Views
+from mctree.tree.images.pages import Located
 from mctree.tree.images.patches import Block, Coder, paint
 
 if TYPE_CHECKING:
@@ -72,32 +78,57 @@ def _cover(book: Book, image: Image, number: int, coder: Coder, family: Family, 
     """Make gists of a set for one image; what is left of the budget."""
     record: ImageRecord = book.records.get(image.id) or image.record
     statistics = book.statistics(record.channels)
-    first, stop = image.first(1), image.first(1) + IMAGE.width(image.root) // IMAGE.block
-    source: ImageSource | None = None
-    try:
-        for pages in book.pages(book.array(statistics, 1), first, stop):
-            for page in pages["page"].tolist():
-                index = np.arange(page * NODES_PER_PAGE, (page + 1) * NODES_PER_PAGE)
-                index = index[(index >= first) & (index < stop)]
-                wanted = index[book.find(statistics.numbers[1], index).present]
-                there = book.find(book.array(family, 1), wanted)
-                if (there.present & ~there.stale).all():
-                    continue
+    with ExitStack() as stack:
+
+        def source() -> ImageSource:
+            if not opened:
+                opened.append(source_of(image))
+                stack.callback(opened[0].close)
+            return opened[0]
+
+        opened: list[ImageSource] = []
+        for wanted in _tiles(book, image, statistics):
+            there = book.find(book.array(family, 1), wanted)
+            if (there.present & ~there.stale).all():
+                continue
+            if budget <= 0:
+                return budget
+            boxes = image.raster.boxes(1, wanted - image.first(1))
+            box = Box(*boxes[:, :2].min(axis=0).tolist(), *boxes[:, 2:].max(axis=0).tolist())
+            _put(book, record.base, paint(box, source().read(box), [coder], keep=False), family, wanted)
+            budget -= 1
+        done = 0
+        for level, nodes in closed_nodes(_finder(book, statistics), record.base, record.level):
+            there = book.find(book.array(family, level), nodes)
+            for node in nodes[~(there.present & ~there.stale)].tolist():
                 if budget <= 0:
                     return budget
-                source = source or source_of(image)
-                boxes = image.raster.boxes(1, wanted - first)
-                box = Box(*boxes[:, :2].min(axis=0).tolist(), *boxes[:, 2:].max(axis=0).tolist())
-                _put(book, record.base, paint(box, source.read(box), [coder], keep=False), family, wanted)
-                budget -= 1
-    finally:
-        if source is not None:
-            source.close()
-    raise_levels(book, record.base, record.level, statistics, [(coder, family)], None, lambda: None, gists_only=True)
+                part = Views(source(), [coder], keep=False).leaf(level, node - image.first(level))
+                gists, overview = part.block.tiles.gists[0], np.ones(1, np.bool_)
+                book.put(book.array(family, level), np.array([node]), gists, overview=overview)
+                done += 1
+                budget -= done % NODES_PER_PAGE == 0
+    raise_levels(book, record, statistics, [(coder, family)], lambda: None, gists_only=True)
     book.records[image.id] = replace(record, sets=tuple(sorted({*record.sets, number})))
     if "text" in coder.record.modalities:
         book.slots_changed.add(image.block)
     return budget - 1
+
+
+def _tiles(book: Book, image: Image, statistics: Family) -> Iterator[NDArray[np.int64]]:
+    """The tiles that an image has down to their patches, those of a page at a time."""
+    first, stop = image.first(1), image.first(1) + IMAGE.width(image.root) // IMAGE.block
+    for pages in book.pages(book.array(statistics, 1), first, stop):
+        for page in pages["page"].tolist():
+            index = np.arange(page * NODES_PER_PAGE, (page + 1) * NODES_PER_PAGE)
+            index = index[(index >= first) & (index < stop)]
+            found = book.find(statistics.numbers[1], index)
+            if (found.present & ~found.overview).any():
+                yield index[found.present & ~found.overview]
+
+
+def _finder(book: Book, family: Family) -> Callable[[int, NDArray[np.int64]], Located]:
+    return lambda level, index: book.find(book.array(family, level), index)
 
 
 def _put(book: Book, base: int, block: Block, family: Family, tiles: NDArray[np.int64]) -> None:

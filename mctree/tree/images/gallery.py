@@ -21,8 +21,8 @@ from mctree.geometry import intervals
 from mctree.storage.index import Reading
 from mctree.storage.store import Store
 from mctree.tree.images.arena import Arena
-from mctree.tree.images.book import UNFINISHED, unfinished
 from mctree.tree.images.families import pixels_array, read_statistics
+from mctree.tree.images.noted import UNFINISHED, unfinished
 from mctree.tree.images.pages import PageReader
 from mctree.tree.images.places import GraftLog, Places
 from mctree.tree.rows import Rows

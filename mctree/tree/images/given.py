@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mctree.errors import NotFoundError, SourceError, UsageError
+from mctree.format.images import LARGEST_SIDE, ImageRecord
 from mctree.sources.images import Access, ArraySource, Box, ImageSource, Pixels, open_image
 from mctree.tree.images.blocks import Extent
 from mctree.tree.images.image import Image
 from mctree.tree.images.patches import TILE_PIXELS
 
-__all__ = ["Overlaid", "as_image", "source_of", "widened"]
+__all__ = [
+    "Everywhere",
+    "Overlaid",
+    "as_image",
+    "followed",
+    "reopened",
+    "require_same_pixels",
+    "require_storable",
+    "source_of",
+    "widened",
+]
+
+_MOST_CHANNELS = 64
 
 
 def as_image(image: object) -> ImageSource:
@@ -29,6 +43,45 @@ def as_image(image: object) -> ImageSource:
     if isinstance(image, ImageSource):
         return image
     raise UsageError(f"an image is an array of pixels or an ImageSource, not {type(image).__name__}")
+
+
+def require_storable(source: ImageSource) -> None:
+    """Refuse an image that a store cannot hold.
+
+    Raises:
+        UsageError: it is too large, or its pixels are of another kind.
+    """
+    if not 1 <= source.height <= LARGEST_SIDE or not 1 <= source.width <= LARGEST_SIDE:
+        raise UsageError(f"an image is 1 to {LARGEST_SIDE} pixels high and wide, not {source.height} × {source.width}")
+    if not 1 <= source.channels <= _MOST_CHANNELS:
+        raise UsageError(f"an image has 1 to {_MOST_CHANNELS} channels, not {source.channels}")
+    if np.dtype(source.dtype).name not in ("uint8", "uint16"):
+        raise UsageError(f"pixels are uint8 or uint16, not {np.dtype(source.dtype).name}")
+
+
+def require_same_pixels(record: ImageRecord, source: ImageSource) -> None:
+    """Make sure that a source has an image of the same size and type.
+
+    Raises:
+        UsageError: it has not.
+    """
+    found = source.height, source.width, source.channels, np.dtype(source.dtype).name
+    if found != (record.height, record.width, record.channels, record.dtype):
+        raise UsageError(
+            f"the image is {record.height} × {record.width} × {record.channels} of {record.dtype}, and what is given "
+            f"for it {found[0]} × {found[1]} × {found[2]} of {found[3]}: replace it instead"
+        )
+
+
+class Everywhere:
+    """A source of which every block is looked at: where it has no pixels, what was there is gone."""
+
+    def __init__(self, source: ImageSource) -> None:
+        self.width, self.height = source.width, source.height
+
+    def covered(self, box: Box, level: int = 0) -> Iterator[Box]:
+        """All of a box."""
+        yield box
 
 
 class Overlaid:
@@ -92,8 +145,8 @@ class Overlaid:
         return Box(box.x0 - x, box.y0 - y, box.x1 - x, box.y1 - y)
 
 
-def widened(region: Box | None, source: Extent) -> Box:
-    """A region of an image, widened to whole tiles; all of it if None.
+def widened(region: Box | None, source: Extent, side: int = TILE_PIXELS) -> Box:
+    """A region of an image, widened to whole squares of a side (tiles); all of it if None.
 
     Raises:
         UsageError: nothing of it lies in the image.
@@ -103,7 +156,6 @@ def widened(region: Box | None, source: Extent) -> Box:
         return whole
     if not whole.holds(region):
         raise UsageError(f"region {region} reaches beyond the image, which is {source.width} × {source.height} pixels")
-    side = TILE_PIXELS
     wide = Box(
         region.x0 // side * side, region.y0 // side * side, -(-region.x1 // side) * side, -(-region.y1 // side) * side
     )
@@ -119,18 +171,55 @@ def source_of(image: Image) -> ImageSource:
         NotFoundError: they are neither kept nor where they came from.
         SourceError: what is there is no longer what was ingested.
     """
-    if image.keeps_pixels:
-        return _Kept(image)
+    return _Kept(image) if image.keeps_pixels and image.complete else reopened(image, image.record)
+
+
+def reopened(image: Image, record: ImageRecord) -> ImageSource:
+    """The source that an image came from, opened again.
+
+    Raises:
+        NotFoundError: it is gone, or cannot be opened by its URI.
+        SourceError: what is there is no longer what was ingested.
+    """
     try:
-        source = open_image(image.uri)
+        source = open_image(record.uri)
     except (SourceError, UsageError) as error:
         raise NotFoundError(
-            f"the pixels of image {image.id} are not kept, and {image.uri!r:.200} cannot be opened: {error}"
+            f"the pixels of image {image.id} are not kept, and {record.uri!r:.200} cannot be opened: {error}"
         ) from error
-    if source.fingerprint != image.record.fingerprint:
+    try:
+        _require_unchanged(image, record, source)
+    except SourceError:
         source.close()
-        raise SourceError(f"{image.uri!r:.200} has changed since image {image.id} was ingested: replace the image")
+        raise
     return source
+
+
+@contextmanager
+def followed(image: Image, record: ImageRecord, given: object) -> Iterator[ImageSource]:
+    """The source of an image: what is given, which must be the same as ever; or what its record names, opened again.
+
+    Raises:
+        NotFoundError: none is given, and the one it came from cannot be opened.
+        UsageError: what is given is no image, or one of another size or type.
+        SourceError: it has changed.
+    """
+    if given is None:
+        source = reopened(image, record)
+        try:
+            yield source
+        finally:
+            source.close()
+        return
+    source = as_image(given)
+    require_same_pixels(record, source)
+    _require_unchanged(image, record, source)
+    yield source
+
+
+def _require_unchanged(image: Image, record: ImageRecord, source: ImageSource) -> None:
+    if source.fingerprint != record.fingerprint:
+        raise SourceError(f"{source.uri!r:.200} has changed since image {image.id} was ingested: replace the image")
 
 
 class _Kept:

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mctree.errors import CorruptError, NotFoundError, UsageError
-from mctree.format.images import ImageRecord
+from mctree.format.images import ImageRecord, statistics_columns
 from mctree.geometry import IMAGE, Address, Raster, intervals, morton
-from mctree.sources.images import Box, Pixels
+from mctree.sources.images import Box, ImageSource, Pixels
 from mctree.tree.arguments import as_path
+from mctree.tree.images.closed import closed_nodes
 from mctree.tree.images.colours import Colours, Statistics
 from mctree.tree.images.kept import read_piece
 from mctree.tree.images.pages import Located
@@ -23,10 +24,10 @@ from mctree.tree.node import Node
 if TYPE_CHECKING:
     from mctree.tree.documents import Document
     from mctree.tree.gists import GistView
-    from mctree.tree.provenance import Provenance
+    from mctree.tree.images.following import FollowedImage
     from mctree.tree.snapshot import Snapshot
 
-__all__ = ["STATES", "Image", "ImageNode", "State", "image_node_exists"]
+__all__ = ["STATES", "Image", "State"]
 
 State = Literal["unknown", "empty", "present", "stale"]
 STATES: tuple[State, ...] = ("unknown", "empty", "present", "stale")
@@ -57,6 +58,7 @@ class Image:
         self.channels = int(graft["channels"])
         self.raster = Raster(int(graft["height"]), int(graft["width"]))
         self._snapshot = snapshot
+        self._graft = graft
         self._views: dict[str | None, GistView] = {}
         if self.raster.root != self.root:
             raise CorruptError(f"image {self.id} has a root of another level than its size wants; run `mctree verify`")
@@ -108,8 +110,13 @@ class Image:
 
     @property
     def keeps_pixels(self) -> bool:
-        """Whether its pixels are kept."""
+        """Whether its pixels are kept, as far as they were read."""
         return self.record.kept
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of it is there down to its patches, and nothing was made from an overview."""
+        return not self.find(self.root, np.array([self.first(self.root)])).overview[0]
 
     # Its nodes
 
@@ -160,17 +167,57 @@ class Image:
         """What each of some nodes of a level is, as a place in `STATES`: `uint8 [n]`."""
         found = self.find(level, index)
         state = np.full(len(index), STATES.index("unknown"), np.uint8)
+        state[found.present] = STATES.index("present")
+        state[found.stale] = STATES.index("stale")
         inside = (index >= self.first(level)) & (
             index < self.first(level) + IMAGE.width(self.root) // IMAGE.width(level)
         )
-        x0, y0, x1, y1 = self.record.region
-        boxes = self.raster.boxes(level, index[inside] - self.first(level))
-        seen = (boxes[:, 0] >= x0) & (boxes[:, 1] >= y0) & (boxes[:, 2] <= x1) & (boxes[:, 3] <= y1)
-        state[np.flatnonzero(inside)[seen]] = STATES.index("empty")
-        state[found.empty] = STATES.index("empty")
-        state[found.present] = STATES.index("present")
-        state[found.stale] = STATES.index("stale")
+        away = np.flatnonzero(inside & ~found.present)
+        state[away[self._known_empty(level, index[away])]] = STATES.index("empty")
         return state
+
+    def _known_empty(self, level: int, index: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of some nodes that do not exist are known to have no pixels: `bool [n]`.
+
+        Those that are marked as empty, or are below such; and those within what was looked at, but for what is below a
+        node made from an overview: there nobody looked yet.
+        """
+        x0, y0, x1, y1 = self.record.region
+        boxes = self.raster.boxes(level, index - self.first(level))
+        known = (boxes[:, 0] >= x0) & (boxes[:, 1] >= y0) & (boxes[:, 2] <= x1) & (boxes[:, 3] <= y1)
+        left = np.arange(len(index))  # of these nothing is known yet, and the node of a level above each is looked at
+        for above in range(level, self.root + 1):
+            if not len(left):
+                break
+            found = self.find(above, index // (IMAGE.width(above) // IMAGE.width(level))) if above > level else None
+            found = self.find(level, index) if found is None else found
+            known[left[found.empty[left]]] = True
+            known[left[found.overview[left]]] = False
+            left = left[~(found.empty | found.present)[left]]
+        return known
+
+    def closed(self, level: int, index: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of some nodes of a level were made from an overview and have nothing below them: `bool [n]`.
+
+        They can be looked at, and stand for what lies below them; what that is, is in the image's source alone.
+        """
+        closed = self.find(level, index).overview
+        if level and closed.any():
+            fanout = IMAGE.fanout(level - 1)
+            below = (index[closed, None] * fanout + np.arange(fanout)).reshape(-1)
+            closed[closed] = ~self.find(level - 1, below).present.reshape(-1, fanout).any(axis=1)
+        return closed
+
+    def coarse(self, region: Box | None = None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The closed nodes that meet a region of pixels, or all: levels and indices, in Z-order, `int64 [n]` each."""
+        box = Box(0, 0, self.width, self.height) if region is None else region
+        none = np.empty(0, np.int64)
+        parts = [(none, none)]
+        for level, index in closed_nodes(self.find, self.base, self.root, (self.raster, box)):
+            parts.append((np.full(len(index), level), index))
+        levels, nodes = (np.concatenate(column) for column in zip(*parts, strict=True))
+        order = np.argsort(nodes * np.array(IMAGE.widths, np.int64)[levels])
+        return levels[order], nodes[order]
 
     def statistics(self, level: int, index: NDArray[np.int64]) -> Statistics:
         """Of nodes of a level that exist, in any order.
@@ -178,11 +225,25 @@ class Image:
         Raises:
             NotFoundError: one does not exist.
         """
-        found = self.find(level, index)
-        if not found.present.all():
-            address = Address(self.space, level, int(index[~found.present][0]))
+        there, rows = self.rows(level, index)
+        if not there.all():
+            address = Address(self.space, level, int(index[~there][0]))
             raise NotFoundError(f"node {address} does not exist at commit {self._snapshot.commit}")
-        rows = self._snapshot.rows(self._statistics[level]).gather(found.row)
+        return self._said(level, index, rows)
+
+    def rows(self, level: int, index: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+        """Which nodes of a level exist, in any order, and the rows of their statistics, 0 for others.
+
+        Returns:
+            `bool [n]` and `float64 [n, columns]`, laid out as docs/format.md says.
+        """
+        found = self.find(level, index)
+        rows = np.zeros((len(index), statistics_columns(self.channels, level)), np.float64)
+        if found.present.any():
+            rows[found.present] = self._snapshot.rows(self._statistics[level]).gather(found.row[found.present])
+        return found.present, rows
+
+    def _said(self, level: int, index: NDArray[np.int64], rows: NDArray[np.float64]) -> Statistics:
         if level:
             patches = rows[:, 1]
             centre, reach = rows[:, 2:4] / patches[:, None], rows[:, 4:8].astype(np.int64)
@@ -213,13 +274,10 @@ class Image:
             raise UsageError(f"{region.area} nodes are too many to be read at once: ask for at most {_MOST_NODES}")
         x, y = np.meshgrid(np.arange(region.x0, region.x1), np.arange(region.y0, region.y1))
         index = self.first(level) + morton.encode(x.ravel(), y.ravel())
-        there = np.flatnonzero(self.find(level, index).present)
-        sums, pixels = np.zeros((len(index), self.channels)), np.zeros(len(index))
-        if len(there):
-            found = self.statistics(level, index[there])
-            sums[there], pixels[there] = found.sums, found.pixels
-        shape = region.height, region.width
-        return Colours(sums.reshape(*shape, -1), pixels.reshape(shape))
+        found = self.rows(level, index)[1]
+        first = 8 if level else 1
+        sums, shape = found[:, first : first + self.channels], (region.height, region.width)
+        return Colours(sums.reshape(*shape, -1), found[:, 0].reshape(shape))
 
     def spans(self, region: Box, limit: int | None = None) -> list[tuple[int, int]]:
         """The positions of the arena that the tiles under a region of pixels stand for, as spans [start, stop).
@@ -238,7 +296,7 @@ class Image:
         """The kept pixels of a region, or of all of it.
 
         Raises:
-            NotFoundError: its pixels are not kept; read them from its source.
+            NotFoundError: its pixels are not kept, or were not read there yet; read them from its source.
             UsageError: the region reaches beyond the image, or is too large to be read at once.
         """
         region = Box(0, 0, self.width, self.height) if region is None else region
@@ -248,6 +306,8 @@ class Image:
             raise UsageError(f"{region.area} pixels are too many to be read at once: ask for at most {_MOST_PIXELS}")
         if not self.record.kept:
             raise NotFoundError(f"the pixels of image {self.id} are not kept; they came from {self.uri!r:.200}")
+        if next(closed_nodes(self.find, self.base, self.root, (self.raster, region)), None) is not None:
+            raise NotFoundError(f"not all pixels of image {self.id} in {region} were read: deepen it there first")
         values = np.zeros((region.height, region.width, self.channels), self.dtype)
         mask = np.zeros(values.shape[:2], np.bool_)
         for tile in intervals.points(self.raster.nodes(1, (region.x0, region.y0, region.x1, region.y1))).tolist():
@@ -288,6 +348,22 @@ class Image:
         found[mine], there[mine] = view.find(*same, index[mine])
         return found, there
 
+    def follow(self, source: ImageSource | NDArray[Any] | None = None, *, remember: int = 1 << 16) -> FollowedImage:
+        """The same image, whose nodes are fetched from its source where the tree lacks them, and not stored.
+
+        Args:
+            source: the source, which must not have changed; None opens again what was recorded, until it is closed.
+            remember: rows of nodes that are kept in memory.
+
+        Raises:
+            NotFoundError: no source is given, and the one that it came from is gone.
+            SourceError: the source has changed.
+            UsageError: the source has an image of another size or type.
+        """
+        from mctree.tree.images.following import FollowedImage  # noqa: PLC0415  # it is an image itself
+
+        return FollowedImage(self._snapshot, self._graft, source, remember)
+
     def export(self, path: str | os.PathLike[str]) -> list[int]:
         """Write its colours as an OME-NGFF 0.5 image, for other tools to show; see `mctree.tree.images.view`."""
         return write_view(self._snapshot, self, as_path(path))
@@ -295,116 +371,3 @@ class Image:
     @cached_property
     def _statistics(self) -> tuple[int, ...]:
         return self._snapshot.gallery.statistics_arrays(self.channels)
-
-
-def _image_at(snapshot: Snapshot, address: Address) -> Image | None:
-    """The live image that a node of the arena would belong to."""
-    if address.level > IMAGE.max_level:
-        return None
-    start = address.index * IMAGE.width(address.level)
-    which = int(snapshot.gallery.places.at(np.array([start]))[0])
-    if which < 0:
-        return None
-    image = Image(snapshot, snapshot.gallery.places.grafts[which])
-    return image if address.level <= image.root else None
-
-
-def image_node_exists(snapshot: Snapshot, address: Address) -> bool:
-    """Whether a node of the arena exists: some pixel under it is real, of an image that lives."""
-    image = _image_at(snapshot, address)
-    return image is not None and bool(image.find(address.level, np.array([address.index])).present[0])
-
-
-class ImageNode(Node):
-    """A node of an image that exists in a snapshot; level 0 are patches of 16 × 16 pixels, level 1 tiles of 8 × 8."""
-
-    @cached_property
-    def image(self) -> Image:
-        """The image that it is a node of."""
-        found = _image_at(self._snapshot, self.address)
-        if found is None:
-            raise NotFoundError(f"node {self.address} does not exist at commit {self._snapshot.commit}")
-        return found
-
-    @property
-    def span(self) -> tuple[int, int]:
-        """The positions of the arena [start, stop) below it, those without pixels included."""
-        start, stop = IMAGE.span(self.level, self.index)
-        return int(start), int(stop)
-
-    @property
-    def tokens(self) -> int:
-        """None: it holds pixels."""
-        return 0
-
-    @property
-    def box(self) -> Box:
-        """The pixels of the image that it stands for."""
-        index = np.array([self.index - self.image.first(self.level)])
-        return Box(*self.image.raster.boxes(self.level, index)[0].tolist())
-
-    @property
-    def state(self) -> State:
-        """What it is: `present`, or `stale`."""
-        return STATES[int(self.image.states(self.level, np.array([self.index]))[0])]
-
-    @property
-    def made_from(self) -> Literal["pixels", "overview"]:
-        """What its statistics were made from: its pixels, or an overview that the source has."""
-        found = self.image.find(self.level, np.array([self.index]))
-        return "overview" if found.overview[0] else "pixels"
-
-    @property
-    def statistics(self) -> Statistics:
-        """What its real pixels add up to; arrays of one."""
-        return self.image.statistics(self.level, np.array([self.index]))
-
-    @property
-    def mean(self) -> NDArray[np.float64]:
-        """Its mean colour: `float64 [c]`."""
-        colour: NDArray[np.float64] = self.statistics.mean[0]
-        return colour
-
-    @property
-    def deviation(self) -> NDArray[np.float64]:
-        """The standard deviation of each channel: `float64 [c]`."""
-        deviation: NDArray[np.float64] = self.statistics.deviation[0]
-        return deviation
-
-    @property
-    def parent(self) -> Node | None:
-        """The node above it; of the image's root, which is its block of the timeline, the one above that."""
-        if self.level == self.image.root:
-            return self._snapshot.node((1, self.image.block)).parent
-        above = IMAGE.parent(self.level, self.index)
-        return ImageNode(self._snapshot, Address(self.address.space, self.level + 1, int(above)))
-
-    @property
-    def children(self) -> list[Node]:
-        """The nodes below it that exist, in Z-order."""
-        if self.level == 0:
-            return []
-        first, stop = IMAGE.children(self.level, self.index)
-        index = np.arange(first, stop)
-        there = index[self.image.find(self.level - 1, index).present]
-        space, level = self.address.space, self.level - 1
-        return [ImageNode(self._snapshot, Address(space, level, child)) for child in there.tolist()]
-
-    @property
-    def document(self) -> Document | None:
-        """The image's document."""
-        return self.image.document
-
-    def provenance(self, limit: int | None = None) -> list[Provenance]:
-        """No bytes of a text: where its pixels came from is said by `image.uri`, `box` and `made_from`."""
-        return []
-
-    def gist(self, gist_set: str | None = None) -> NDArray[np.generic] | None:
-        """Its gist, or None if it has none in the set (the default set if none is named)."""
-        found, there = self.image.gists(self.level, np.array([self.index]), gist_set)
-        row: NDArray[np.generic] = found[0]
-        return row if there[0] else None
-
-    def text(self) -> str:
-        """Nothing: it holds pixels."""
-        return ""

@@ -19,10 +19,11 @@ from mctree.format.keys import Table, u32, u64
 from mctree.format.values import crc32c
 from mctree.geometry import IMAGE
 from mctree.tree.gists import gist_sets
-from mctree.tree.images.book import Book, intact_rows
+from mctree.tree.images.book import Book
 from mctree.tree.images.families import Family
 from mctree.tree.images.image import Image
 from mctree.tree.images.kept import read_pieces
+from mctree.tree.images.noted import intact_rows
 from mctree.tree.images.pages import set_bits
 
 if TYPE_CHECKING:

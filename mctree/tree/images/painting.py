@@ -10,33 +10,38 @@ it is begun anew.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mctree.errors import NotFoundError, SourceError, UsageError
+from mctree.errors import UsageError
 from mctree.format.facts import DocumentRecord, GistSetRecord
-from mctree.format.images import ARENA, ARENA_LIMIT, LARGEST_SIDE, ImageRecord
-from mctree.format.keys import Table, u64
-from mctree.geometry import IMAGE, PATCH, Raster, morton
-from mctree.sources.images import Box, ImageSource
-from mctree.storage.rows import distinct
+from mctree.format.images import ARENA, ARENA_LIMIT, ImageRecord
+from mctree.geometry import Raster
+from mctree.sources.images import Box, ImageSource, Pixels
 from mctree.storage.session import Session
 from mctree.tree.arguments import source_shown
-from mctree.tree.gists import gist_sets
 from mctree.tree.images.blocks import blocks_from
-from mctree.tree.images.book import Book
+from mctree.tree.images.canvas import Canvas, Changed
 from mctree.tree.images.covering import cover
-from mctree.tree.images.families import Family
-from mctree.tree.images.given import Overlaid, as_image, widened
+from mctree.tree.images.deepening import Deepening
+from mctree.tree.images.given import (
+    Everywhere,
+    Overlaid,
+    as_image,
+    followed,
+    require_same_pixels,
+    require_storable,
+    widened,
+)
 from mctree.tree.images.image import Image
-from mctree.tree.images.merging import raise_levels
-from mctree.tree.images.patches import TILE_PIXELS, Block, Coder, paint
+from mctree.tree.images.overviews import Part, Version, Views, own_level, version_for
+from mctree.tree.images.patches import paint
+from mctree.tree.images.roster import Roster
+from mctree.tree.images.threads import made
 from mctree.tree.opened import OpenedDocuments
 from mctree.tree.placing import new_record
 
@@ -48,7 +53,6 @@ __all__ = ["Painter", "Wishes"]
 
 _RAISED_BETWEEN = 1 << 6
 """Batches of nodes above the tiles from one commit to the next."""
-_MOST_CHANNELS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,7 @@ class Wishes:
         commit_every: blocks from one commit to the next; None: all in the next commit.
         workers: threads that make rows of blocks.
         region: the part that is read; None: all of it.
+        finest: the level down to which nodes are made; 0: down to patches.
     """
 
     sets: Sequence[str] | None
@@ -68,19 +73,7 @@ class Wishes:
     commit_every: int | None
     workers: int
     region: Box | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Canvas:
-    """One image that is worked on: its record, and the arrays that its rows go to."""
-
-    record: ImageRecord
-    statistics: Family
-    coders: tuple[tuple[Coder, Family], ...]
-
-    @property
-    def first_tile(self) -> int:
-        return self.record.base // IMAGE.block
+    finest: int = 0
 
 
 class Painter:
@@ -108,9 +101,9 @@ class Painter:
         self._session = session
         self._snapshot = snapshot
         self._opened = opened
-        self._numbers = numbers
         self._commit = commit
-        self.book = Book(session, snapshot, lambda: self._take("array"))
+        self._roster = Roster(tree, session, snapshot, opened, numbers)
+        self.book = self._roster.book
 
     def add(
         self,
@@ -132,15 +125,15 @@ class Painter:
         if previous and not replacing:
             raise UsageError(f"source {source_shown(name)!r} has a live document already; replace it")
         document = new_record(name, locator, "image", previous)
-        sets = self._sets(wishes, source.channels)
+        sets = self._roster.wished(wishes.sets, source.channels)
         if previous:
             self._opened.require_removable(previous)
         number, record = self._begin(name, source, wishes, tuple(sets))
-        canvas = self._canvas(record, sets)
+        canvas = self._roster.canvas(record, sets)
         self.book.mark()
         try:
-            self._paint(name, number, canvas, source, wishes)
-            return self._finish(name, number, canvas, document, wishes, previous)
+            lowest = self._paint(name, number, canvas, source, wishes)
+            return self._finish(name, number, canvas, document, wishes, previous, lowest)
         except BaseException:
             self.book.take_back()
             raise
@@ -157,39 +150,80 @@ class Painter:
             NotFoundError: there is no such image.
             UsageError: the source has another size or type, or the region lies outside.
         """
-        number = self._opened.number(which)
-        graft = self._snapshot.gallery.places.of_document(number)
-        if graft is None or number in self.book.records:
-            raise UsageError(f"document {number} is no image, or not as it was committed; commit before changing it")
-        record = self._known(number)
+        number, graft, record = self._roster.committed(which)
+        if number in self.book.records:
+            raise UsageError(f"image {number} has changed since the last commit; commit before changing it")
         image = Image(self._snapshot, graft)
         part = isinstance(given, np.ndarray) and given.shape[:2] != (image.height, image.width)
         source = Overlaid(image, region, given) if isinstance(given, np.ndarray) and part else as_image(given)
-        _same_pixels(record, source)
+        require_same_pixels(record, source)
         within = widened(region, source)
-        sets = self._all_sets()
-        mine = {one: sets[one] for one in record.sets if one in sets}
-        known = {one: coder for one, coder in self._coders(mine).items() if coder is not None}
-        canvas = self._canvas(record, {one: (mine[one], coder) for one, coder in known.items()})
+        canvas = self._roster.canvas_of(record, image.block)
         self.book.mark()
         try:
-            tiles = [np.empty(0, np.int64)]
-            for _, box in blocks_from(_Everywhere(source), within, "z", 0):
+            if next(canvas.closed(within), None) is not None:
+                if part:
+                    raise UsageError(
+                        f"image {number} is not there down to its pixels in {region}: deepen it there first, or give "
+                        "the whole image as a source"
+                    )
+                views = Views(source, [coder for coder, _ in canvas.coders], keep=record.kept)
+                Deepening(canvas, views, within, 1).run(None, 1, self._commit)
+            changed: Changed = {1: [np.empty(0, np.int64)]}
+            for _, box in blocks_from(Everywhere(source), within, "z", 0):
                 block = paint(box, source.read(box), [coder for coder, _ in canvas.coders], keep=record.kept)
-                tiles.append(self._put(canvas, box, block))
-            changed = np.sort(np.concatenate(tiles))
-            raise_levels(self.book, record.base, record.level, canvas.statistics, canvas.coders, changed, lambda: None)
-            self._require_root(record, canvas)
-            for one, found in mine.items():
-                if one not in known:
-                    self._stale(record, self.book.gists(one, found), changed)
-            if any("text" in coder.record.modalities for coder, _ in canvas.coders):
-                self.book.slots_changed.add(image.block)
+                changed[1].append(canvas.put(box, block))
+            canvas.raise_changed(changed)
+            canvas.require_root()
         except BaseException:
             self.book.take_back()
             raise
-        current = tuple(one for one in record.sets if one in known)
-        self.book.records[number] = replace(record, fingerprint=source.fingerprint, sets=current)
+        self.book.records[number] = replace(canvas.record, fingerprint=source.fingerprint)
+
+    def deepen(
+        self,
+        which: int | bytes | str,
+        given: ImageSource | NDArray[Any] | None,
+        region: Box | None,
+        *,
+        finest: int,
+        commit_every: int | None,
+        workers: int,
+    ) -> int:
+        """Make a region of an image finer where it is coarse; how many nodes were opened for it.
+
+        Args:
+            which: the image's number or name; it must be committed.
+            given: where its pixels come from; None: what its record names.
+            region: in pixels; None: all of it.
+            finest: the level down to which.
+            commit_every: blocks from one commit to the next; None: all in the next commit.
+            workers: threads that make rows of blocks.
+
+        Raises:
+            NotFoundError: there is no such image, or its source is gone.
+            SourceError: the source cannot be read, or has changed.
+            UsageError: the source has another size or type, the region lies outside, or there is no such level.
+        """
+        number, graft, record = self._roster.committed(which)
+        whole = Box(0, 0, record.width, record.height)
+        if region is not None and not whole.holds(region):
+            raise UsageError(f"region {region} reaches beyond an image of {whole.width} × {whole.height} pixels")
+        if not 0 <= finest <= record.level:
+            raise UsageError(f"image {number} has levels 0..{record.level}, not {finest}")
+        with followed(Image(self._snapshot, graft), record, given) as source:
+            canvas = self._roster.canvas_of(record, int(graft["block"]))
+            views = Views(source, [coder for coder, _ in canvas.coders], keep=record.kept)
+            deepening = Deepening(canvas, views, whole if region is None else region, finest)
+            self.book.mark()
+            try:
+                deepening.run(commit_every, workers, self._commit)
+            except BaseException:
+                self.book.take_back()
+                raise
+        if deepening.opened:
+            self.book.records[number] = canvas.record
+        return deepening.opened
 
     def cover(self, number: int, record: GistSetRecord, budget: int) -> bool:
         """Make gists of a set for images that lack some, of so many blocks at most: see `covering.cover`.
@@ -197,7 +231,7 @@ class Painter:
         Raises:
             UsageError: the set's encoder is not known here.
         """
-        coder = self._coders({number: record})[number]
+        coder = self._roster.coders({number: record})[number]
         if coder is None:
             raise UsageError(f"the encoder of gist set {record.name!r} is not known here; pass it to `mctree.open(…)`")
         self.book.mark()
@@ -214,16 +248,15 @@ class Painter:
             NotFoundError: there is no such image.
             UsageError: the source has another size or type, or the image is not as it was committed.
         """
-        number = self._opened.number(which)
-        if self._snapshot.gallery.places.of_document(number) is None or number in self.book.records:
-            raise UsageError(f"document {number} is no image, or not as it was committed; commit before moving it")
-        record = self._known(number)
-        _same_pixels(record, source)
+        number, _, record = self._roster.committed(which)
+        if number in self.book.records:
+            raise UsageError(f"image {number} was changed since the last commit; commit before moving it")
+        require_same_pixels(record, source)
         self.book.records[number] = replace(record, uri=source.uri, fingerprint=source.fingerprint)
 
     def forget(self, name: bytes) -> None:
         """Let an image that was begun and is not finished be gone."""
-        begun = self._begun()
+        begun = self._roster.begun()
         if name in begun:
             self.book.records[begun.pop(name)] = None
             self.book.unfinished = begun
@@ -236,7 +269,7 @@ class Painter:
         number, size = int(graft["document"]), (record.height, record.width)
         self.book.records[number] = record
         self.book.grafts.append((block, number, record.base, *size, record.space, record.level, record.channels))
-        self._take("graft")
+        self._roster.take("graft")
 
     # Beginning
 
@@ -244,10 +277,13 @@ class Painter:
         self, name: bytes, source: ImageSource, wishes: Wishes, sets: tuple[int, ...]
     ) -> tuple[int, ImageRecord]:
         """The number and the record of an image that is to be ingested, or gone on with."""
-        _check(source)
-        within = widened(wishes.region, source)
+        require_storable(source)
         raw = source.height * source.width * source.channels * source.dtype.itemsize
         raster = Raster(source.height, source.width)
+        if not 0 <= wishes.finest <= raster.root:
+            raise UsageError(f"an image of this size has levels 0..{raster.root}, not {wishes.finest}")
+        factor = source.levels[version_for(source, wishes.finest)] if wishes.finest else 1
+        within = widened(wishes.region, source, raster.side(own_level(factor)))
         record = ImageRecord(
             uri=source.uri,
             fingerprint=source.fingerprint,
@@ -262,79 +298,22 @@ class Painter:
             region=(within.x0, within.y0, within.x1, within.y1),
             sets=sets,
             order="z" if source.access == "random" else "rows",
+            finest=wishes.finest,
         )
-        begun = self._begun()
+        begun = self._roster.begun()
         if name in begun:
             number = begun[name]
-            found = self._known(number)
+            found = self._roster.record(number)
             if replace(found, base=0, done=0) == record:
                 return number, found
             self.forget(name)
-        base = -(-self._numbers["arena"] // raster.extent) * raster.extent
+        base = -(-self._roster.numbers["arena"] // raster.extent) * raster.extent
         if base + raster.extent > ARENA_LIMIT:
             raise UsageError(
                 "no room is left in the arena for an image of this size; compact the tree, or begin another"
             )
-        self._numbers["arena"] = base + raster.extent
-        return self._take("document"), replace(record, base=base)
-
-    def _canvas(self, record: ImageRecord, sets: Mapping[int, tuple[GistSetRecord, Coder]]) -> _Canvas:
-        coders = tuple((coder, self.book.gists(number, found)) for number, (found, coder) in sets.items())
-        return _Canvas(record, self.book.statistics(record.channels), coders)
-
-    def _sets(self, wishes: Wishes, channels: int) -> dict[int, tuple[GistSetRecord, Coder]]:
-        """The gist sets that are to have gists of an image, and what encodes them."""
-        every = self._all_sets()
-        if wishes.sets is None:
-            coders = self._coders(every)
-            return {
-                number: (every[number], coder)
-                for number, coder in coders.items()
-                if coder is not None and coder.encoder.channels == channels
-            }
-        found = {}
-        for name in wishes.sets:
-            number = next((number for number, record in every.items() if record.name == name), None)
-            if number is None:
-                raise NotFoundError(f"there is no gist set {name!r:.80}")
-            coder = self._coders({number: every[number]})[number]
-            if coder is None or coder.encoder.channels != channels:
-                raise UsageError(f"gist set {name!r} has no encoder here for images of {channels} channels")
-            found[number] = (every[number], coder)
-        return found
-
-    def _all_sets(self) -> dict[int, GistSetRecord]:
-        with self._snapshot.reading() as index:
-            return gist_sets(index, self._snapshot.commit)
-
-    def _coders(self, sets: Mapping[int, GistSetRecord]) -> dict[int, Coder | None]:
-        coders: dict[int, Coder | None] = {}
-        for number, record in sets.items():
-            encoder = self._tree.visual_encoder(record)
-            coders[number] = None if encoder is None else Coder(record, encoder)
-        return coders
-
-    def _begun(self) -> dict[bytes, int]:
-        """Images whose ingest was begun, by name."""
-        if self.book.unfinished is not None:
-            return self.book.unfinished
-        return self._snapshot.gallery.unfinished()
-
-    def _known(self, number: int) -> ImageRecord:
-        """The record of an image, committed or about to be.
-
-        Raises:
-            NotFoundError: there is none.
-        """
-        if number in self.book.records:
-            record = self.book.records[number]
-        else:
-            with self._snapshot.reading() as index:
-                payload = index.version(Table.IMAGE, u64.pack(number), self._snapshot.commit)
-            record = None if payload is None else ImageRecord.decode(payload)
-        if record is None:
-            raise NotFoundError(f"document {number} is no image")
-        return record
+        self._roster.numbers["arena"] = base + raster.extent
+        return self._roster.take("document"), replace(record, base=base)
 
     def _require_images(self) -> None:
         meta = self._session.store.meta
@@ -346,46 +325,33 @@ class Painter:
 
     # Blocks
 
-    def _paint(self, name: bytes, number: int, canvas: _Canvas, source: ImageSource, wishes: Wishes) -> None:
-        record, since = canvas.record, 0
-        within = Box(*record.region)
-        coders = [coder for coder, _ in canvas.coders]
-        blocks = blocks_from(source, within, record.order, record.done)
-        for at, box, block in _painted(source, blocks, coders, keep=record.kept, workers=wishes.workers):
-            self._put(canvas, box, block)
-            since += 1
-            if since == wishes.commit_every:
-                self.book.records[number] = record.at(at + 1)
-                self.book.unfinished = {**self._begun(), name: number}
-                self._commit()
-                since = 0
+    def _paint(self, name: bytes, number: int, canvas: Canvas, source: ImageSource, wishes: Wishes) -> int:
+        """Put down all blocks of an image, or of a smaller version of it; the level of the nodes that its tiles are."""
+        record = canvas.record
+        k = version_for(source, record.finest) if record.finest else 0
+        views = Views(source, [coder for coder, _ in canvas.coders], keep=record.kept)
+        version = Version(source, k)
+        within = version.inside(Box(*record.region))
 
-    def _put(self, canvas: _Canvas, box: Box, block: Block) -> NDArray[np.int64]:
-        """Put down the rows of a block; its tiles, in the arena."""
-        record, book = canvas.record, self.book
-        every = _codes(box, TILE_PIXELS)
-        gone = np.setdiff1d(every, block.tiles.index, assume_unique=True)
-        patches = _codes(box, PATCH)
-        patches = patches[np.isin(patches // IMAGE.block, block.tiles.index)]
-        missing = np.setdiff1d(patches, block.patches.index, assume_unique=True)
-        tile, patch = canvas.first_tile, record.base
-        for family, lower, upper in (
-            (canvas.statistics, block.patches.statistics, block.tiles.statistics),
-            *((family, block.patches.gists[i], block.tiles.gists[i]) for i, (_, family) in enumerate(canvas.coders)),
-        ):
-            arrays = book.array(family, 0), book.array(family, 1)
-            left = self._left(arrays[0], gone + tile)
-            absent = np.sort(np.concatenate([missing + patch, left]))
-            book.put(arrays[0], block.patches.index + patch, lower, absent)
-            book.put(arrays[1], block.tiles.index + tile, upper, gone + tile)
-        if record.kept:
-            book.keep(block.tiles.index + tile, block.pieces, gone + tile)
-        return every + tile
+        def make(box: Box, pixels: Pixels) -> Part:
+            return views.made(k, box, pixels, whole=not record.finest)
 
-    def _left(self, array: int, tiles: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The patches of tiles that had some, and have none any more."""
-        below = (tiles[:, None] * IMAGE.block + np.arange(IMAGE.block)).reshape(-1)
-        return below[self.book.find(array, below).present] if len(below) else below
+        blocks = blocks_from(version, within, record.order, record.done)
+        for since, (at, part) in enumerate(made(blocks, version.read, make, wishes.workers), 1):
+            finer: Changed = {}
+            canvas.put_part(part, {})
+            for more in views.rest(k, part):
+                canvas.put_part(more, finer)
+            if finer:
+                canvas.raise_changed(finer, top=part.level)
+            if wishes.commit_every is not None and since % wishes.commit_every == 0:
+                self._checkpoint(name, number, record.at(at + 1))
+        return own_level(version.factor)
+
+    def _checkpoint(self, name: bytes, number: int, record: ImageRecord) -> None:
+        self.book.records[number] = record
+        self.book.unfinished = {**self._roster.begun(), name: number}
+        self._commit()
 
     # Finishing
 
@@ -393,10 +359,11 @@ class Painter:
         self,
         name: bytes,
         number: int,
-        canvas: _Canvas,
+        canvas: Canvas,
         document: DocumentRecord,
         wishes: Wishes,
         previous: int,
+        lowest: int,
     ) -> int:
         record, batches = canvas.record, 0
 
@@ -404,102 +371,17 @@ class Painter:
             nonlocal batches
             batches += 1
             if wishes.commit_every is not None and batches % _RAISED_BETWEEN == 0:
-                self.book.records[number] = record.at(ARENA_LIMIT)
-                self.book.unfinished = {**self._begun(), name: number}
-                self._commit()
+                self._checkpoint(name, number, record.at(ARENA_LIMIT))
 
-        raise_levels(self.book, record.base, record.level, canvas.statistics, canvas.coders, None, checkpoint)
-        self._require_root(record, canvas)
+        canvas.raise_levels(lowest, checkpoint)
+        canvas.require_root()
         if previous:
             self._opened.remove(previous)
-        if name in (begun := self._begun()):
+        if name in (begun := self._roster.begun()):
             self.book.unfinished = {other: one for other, one in begun.items() if other != name}
         graft = self._opened.begin(number, document).graft()
-        self.book.records[number] = replace(record, done=0)
+        self.book.records[number] = replace(record, done=0, finest=0)
         size = record.height, record.width
         self.book.grafts.append((graft, number, record.base, *size, record.space, record.level, record.channels))
-        self._take("graft")
+        self._roster.take("graft")
         return number
-
-    def _require_root(self, record: ImageRecord, canvas: _Canvas) -> None:
-        root = np.array([record.base // IMAGE.width(record.level)])
-        levels = canvas.statistics.numbers
-        if len(levels) <= record.level or not self.book.find(levels[record.level], root).present[0]:
-            raise SourceError("the image has no pixels: there is nothing to show")
-
-    def _stale(self, record: ImageRecord, family: Family, tiles: NDArray[np.int64]) -> None:
-        """Let the gists above tiles that changed be stale in a set whose encoder is not known here."""
-        nodes = tiles
-        below = (tiles[:, None] * IMAGE.block + np.arange(IMAGE.block)).reshape(-1)
-        for level in range(min(record.level + 1, len(family.numbers))):
-            self.book.mark_stale(family.numbers[level], nodes if level else below)
-            nodes = distinct(nodes // IMAGE.fanout(level)) if level else nodes
-
-    def _take(self, kind: str) -> int:
-        number = self._numbers.get(kind, 0)
-        self._numbers[kind] = number + 1
-        return number
-
-
-def _painted(
-    source: ImageSource, blocks: Iterator[tuple[int, Box]], coders: Sequence[Coder], *, keep: bool, workers: int
-) -> Iterator[tuple[int, Box, Block]]:
-    """The rows of blocks, in their order; pixels are read by one thread, and made into rows by so many."""
-    if workers == 1:
-        for at, box in blocks:
-            yield at, box, paint(box, source.read(box), coders, keep=keep)
-        return
-    with ThreadPoolExecutor(workers, thread_name_prefix="mctree-paint") as pool:
-        waiting: deque[tuple[int, Box, Future[Block]]] = deque()
-        try:
-            for at, box in blocks:
-                waiting.append((at, box, pool.submit(paint, box, source.read(box), coders, keep=keep)))
-                if len(waiting) > workers:
-                    number, part, made = waiting.popleft()
-                    yield number, part, made.result()
-            while waiting:
-                number, part, made = waiting.popleft()
-                yield number, part, made.result()
-        finally:
-            for _, _, made in waiting:
-                made.cancel()
-
-
-def _codes(box: Box, side: int) -> NDArray[np.int64]:
-    """The Z-order codes, ascending, of the squares of a side that meet a box, counted from the image's first."""
-    x, y = np.meshgrid(np.arange(box.x0 // side, -(-box.x1 // side)), np.arange(box.y0 // side, -(-box.y1 // side)))
-    return np.sort(morton.encode(x.ravel(), y.ravel()))
-
-
-def _check(source: ImageSource) -> None:
-    """Refuse an image that a store cannot hold.
-
-    Raises:
-        UsageError: it is too large, or its pixels are of another kind.
-    """
-    if not 1 <= source.height <= LARGEST_SIDE or not 1 <= source.width <= LARGEST_SIDE:
-        raise UsageError(f"an image is 1 to {LARGEST_SIDE} pixels high and wide, not {source.height} × {source.width}")
-    if not 1 <= source.channels <= _MOST_CHANNELS:
-        raise UsageError(f"an image has 1 to {_MOST_CHANNELS} channels, not {source.channels}")
-    if np.dtype(source.dtype).name not in ("uint8", "uint16"):
-        raise UsageError(f"pixels are uint8 or uint16, not {np.dtype(source.dtype).name}")
-
-
-def _same_pixels(record: ImageRecord, source: ImageSource) -> None:
-    found = source.height, source.width, source.channels, np.dtype(source.dtype).name
-    if found != (record.height, record.width, record.channels, record.dtype):
-        raise UsageError(
-            f"the image is {record.height} × {record.width} × {record.channels} of {record.dtype}, and what is to "
-            f"change it {found[0]} × {found[1]} × {found[2]} of {found[3]}: replace it instead"
-        )
-
-
-class _Everywhere:
-    """A source of which every block is looked at: where it has no pixels, what was there is gone."""
-
-    def __init__(self, source: ImageSource) -> None:
-        self.width, self.height = source.width, source.height
-
-    def covered(self, box: Box, level: int = 0) -> Iterator[Box]:
-        """All of a box."""
-        yield box

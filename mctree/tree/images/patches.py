@@ -27,10 +27,12 @@ from mctree.geometry import IMAGE, PATCH, morton
 from mctree.sources.images import Box, Pixels
 from mctree.tree.building import single, stored
 
-__all__ = ["BLOCK_PIXELS", "TILE_PIXELS", "Block", "Coder", "Nodes", "merged", "paint"]
+__all__ = ["BLOCK_LEVEL", "BLOCK_PIXELS", "TILE_PIXELS", "Block", "Coder", "Nodes", "merged", "paint"]
 
 TILE_PIXELS = PATCH * morton.TILE
 BLOCK_PIXELS = 8 * TILE_PIXELS
+BLOCK_LEVEL = 4
+"""The level of the node that a block is."""
 _PATCHES_AT_ONCE = 1 << 10
 """Patches that are encoded in one call: the same number wherever they come from, and few enough for the caches."""
 _COORDINATES = slice(1, 8)

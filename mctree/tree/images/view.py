@@ -2,7 +2,8 @@
 
 The image is shown a sixteenth as large: the finest samples are mean colours of patches.  Every level is half as large
 as the one before, as such tools expect; between patches and tiles there are two that a tree does not have, made of the
-patches' sums.  All means are those of the real pixels, each counted once, rounded to the image's own type.
+patches' sums.  All means are those of the real pixels, each counted once, rounded to the image's own type.  Where an
+image is coarse, its finer levels have no samples: chunks without any are not written, and read as 0.
 
 It is a copy, made when somebody asks for it and of one commit: so it costs a store nothing, and is not kept up with.
 """
@@ -64,12 +65,14 @@ def write_view(snapshot: Snapshot, image: Image, path: str) -> list[int]:
             make_directory(str(number), at)
             replace_file(f"{number}/zarr.json", view_array(dtype, shape, chunk), at, sync=False)
             for row, column in _there(snapshot, image, level, step):
+                data = _samples(image, level, step, row, column)
+                if data is None:
+                    continue  # the image is coarser here
                 name = f"{number}/{chunk_name(row, column)}"
                 folder = os.path.dirname(name)
                 parts = folder.split("/")
                 for i in range(2, len(parts) + 1):
                     make_directory("/".join(parts[:i]), at)
-                data = _samples(image, level, step, row, column)
                 replace_file(name, gzip.compress(data.tobytes(), 5, mtime=0), at, sync=False)
     return factors
 
@@ -103,12 +106,14 @@ def _there(snapshot: Snapshot, image: Image, level: int, step: int) -> Iterator[
         yield from zip(y.tolist(), x.tolist(), strict=True)
 
 
-def _samples(image: Image, level: int, step: int, row: int, column: int) -> NDArray[Any]:
-    """The samples of one chunk, `[c, 256, 256]`; 0 where there are none."""
+def _samples(image: Image, level: int, step: int, row: int, column: int) -> NDArray[Any] | None:
+    """The samples of one chunk, `[c, 256, 256]`, 0 where there are none; None if there are none at all."""
     rows, columns = image.raster.grid(level)
     side = _SIDE * step
     region = Box(column * side, row * side, min((column + 1) * side, columns), min((row + 1) * side, rows))
     found = image.colour(level, region)
+    if not found.mask.any():
+        return None
     if step > 1:
         sums, pixels = found.sums, found.pixels
         edges = [range(0, size, step) for size in pixels.shape]
