@@ -40,6 +40,7 @@ class Job:
         rows: where they go, `[n, *row]`: a view of the buffer.
         soon: rows that will be read afterwards.
         errors: why rows could not be read, by their number.
+        runs: how many stretches of neighbouring rows they were read in.
         copied: how many of them were given to the device so far.
     """
 
@@ -48,6 +49,7 @@ class Job:
     rows: NDArray[Any]
     soon: list[Wanted]
     errors: dict[int, Exception] = field(default_factory=dict)
+    runs: int = 0
     copied: int = 0
 
     def read(self) -> None:
@@ -56,6 +58,7 @@ class Job:
             with suppress(Exception):  # advice is not needed, and whoever reads these rows finds what is wrong
                 fetch.advise(space, level, index)
         for part in self.batch.segments():
+            self.runs += part.runs
             try:
                 self._read(part, 0, len(part.index))
             except Exception:
@@ -178,6 +181,17 @@ class Desk:
             self.changed.notify_all()
         return left
 
+    def abandon(self) -> None:
+        """Let nobody read any more, without a word to whoever waits; may be called at any moment, by any thread.
+
+        Garbage is collected wherever memory is asked for, also while the lock is held: so nobody waits for it here.  If
+        somebody has it, that is one who reads, and wakes the others when there is nothing more to read.
+        """
+        self.closed = True
+        if self.changed.acquire(blocking=False):
+            self.changed.notify_all()
+            self.changed.release()
+
     # For those who read
 
     def take(self, *, wait: bool) -> Job | None:
@@ -197,6 +211,8 @@ class Desk:
                 if not wait:
                     break
                 self.changed.wait()
+            else:
+                self.changed.notify_all()
         return None
 
     def give(self, job: Job) -> None:

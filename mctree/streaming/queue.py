@@ -24,6 +24,9 @@ from mctree.streaming.requests import Request
 
 __all__ = ["Batch", "Queue", "Rank", "Segment", "Wanted"]
 
+_SLACK = 64
+"""So many more than twice the rows that wait stand in a heap before it is made anew."""
+
 Rank = tuple[bool, int, float, int]
 """What is smaller is more urgent: not pinned, minus the level, minus the score, the order of asking."""
 
@@ -80,6 +83,12 @@ class Segment:
     index: NDArray[np.int64]
     first: int
 
+    @property
+    def runs(self) -> int:
+        """How many stretches of neighbouring rows they are."""
+        step = STEPS[plane_of(self.space, self.level)]
+        return 1 + int(np.count_nonzero(np.diff(self.index) != step))
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Batch:
@@ -111,8 +120,7 @@ class Batch:
 
     def runs(self) -> int:
         """How many stretches of neighbouring rows it is made of."""
-        step = STEPS[self.plane]
-        return sum(1 + int(np.count_nonzero(np.diff(part.index) != step)) for part in self.segments())
+        return sum(part.runs for part in self.segments())
 
 
 class Queue:
@@ -144,7 +152,7 @@ class Queue:
         assert wanted.key not in self._waiting
         self._waiting[wanted.key] = wanted
         self._counts[wanted.plane] += 1
-        heapq.heappush(self._heaps[wanted.plane], (wanted.rank, wanted.key))
+        self._push(wanted)
 
     def hurry(self, key: Key, rank: Rank, *, needed: bool) -> None:
         """Let a waiting row be at least this urgent."""
@@ -152,7 +160,7 @@ class Queue:
         wanted.needed |= needed
         if rank[:3] < wanted.rank[:3]:
             wanted.rank = rank
-            heapq.heappush(self._heaps[wanted.plane], (rank, key))
+            self._push(wanted)
 
     def waiting(self, key: Key) -> Wanted | None:
         """A row that waits; None if it does not."""
@@ -207,6 +215,15 @@ class Queue:
             rows += self._neighbours(key, most[plane] - len(rows))
         rows.sort(key=lambda wanted: (id(wanted.fetch), wanted.key))
         return Batch(plane, rows, rank)
+
+    def _push(self, wanted: Wanted) -> None:
+        plane = wanted.plane
+        heap = self._heaps[plane]
+        heapq.heappush(heap, (wanted.rank, wanted.key))
+        if len(heap) > 2 * self._counts[plane] + _SLACK:
+            # What does not count any more may lie far below the top, and would stay there as long as others are read.
+            heap[:] = {one for one in heap if (row := self._waiting.get(one[1])) is not None and row.rank == one[0]}
+            heapq.heapify(heap)
 
     def _trimmed(self, plane: int) -> list[tuple[Rank, Key]]:
         """The heap of a plane, with what does not count any more taken off its top."""

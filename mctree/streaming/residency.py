@@ -79,7 +79,9 @@ class Residency:
         return int(np.count_nonzero(self._slots == MISSING))
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Let go of everything, and want nothing any more."""
+        for node in list(self._requests):
+            self._no_longer(node)
         self._families.forget()
         self._show(Nodes.none(), np.arange(len(self)), np.empty(0, np.int64))
         self.stream.unpin(self._roots)
@@ -172,9 +174,13 @@ class Residency:
         Waits for the coarsest view there, unless it was foreseen and has arrived.
 
         Raises:
-            UsageError: it is one of another tree.
+            UsageError: it is one of another tree, or another one was foreseen.
             BusyError, CorruptError: as when it was made.  Nothing has changed.
         """
+        if foreseen is not None and foreseen.nodes.addresses() != roots(ground).addresses():
+            raise UsageError(
+                "what was foreseen is the coarsest view of another snapshot: give what `foresee` gave for this"
+            )
         coming = self._settled(self.foresee(ground, fetch) if foreseen is None else foreseen)
         self._families.forget()
         self._show(Nodes.none(), np.arange(len(self)), np.empty(0, np.int64))
