@@ -145,7 +145,7 @@ class ResidentContext:
         self.close()
 
     def close(self) -> None:
-        """Let go of the device's memory, once nobody uses what was gathered as a view."""
+        """Read no more; the device's memory goes back when this object does.  What was gathered is not touched."""
         self.stream.close()
 
     @property
