@@ -1,4 +1,6 @@
-"""How is streaming measured?  The same wandering attention over one slow store, once for each way to get the rows.
+"""How is streaming measured?  The same wandering attention over one store, once for each way to get the rows.
+
+Once the store is slow, as one over a network is, and once it is what it is, all in memory.
 
 A step is what a model would wait for before it can read on: the context's own step, getting the rows, and putting
 them in order, `[entries, dim]`.  Finding scores is the same for all and not counted; between two steps the model is
@@ -18,18 +20,21 @@ from numpy.typing import NDArray
 
 import mctree
 from mctree.focus import Allocator, Change, Entries, SnapshotGround, WorkingContext
-from mctree.streaming import GISTS, TOKENS, Delay, HostDevice, Residency, SlowRows, StoredRows, Stream
+from mctree.streaming import GISTS, TOKENS, Delay, Fetch, HostDevice, Residency, SlowRows, StoredRows, Stream
 from mctree.tree import Snapshot
 from tools.bench.errors import WrongValuesError
 from tools.bench.sizes import Sizes
 from tools.bench.wandering import Wandering
 
-__all__ = ["CHUNKS", "DELAY", "WAYS", "make", "measure"]
+__all__ = ["CHUNKS", "DELAY", "STORES", "WAYS", "make", "measure"]
 
 CHUNKS = 20
 """Steps are told as the medians of so many stretches of them."""
 
 DELAY = Delay(latency=0.001, bandwidth=1e9, depth=32)
+STORES = {"slow": DELAY, "resident": None}
+"""How the store is slowed."""
+
 _BUSY_S = 0.005
 _DIM = 128
 _TABLE = 4096
@@ -106,8 +111,9 @@ class Way(ABC):
 
     gated = False
 
-    def __init__(self, snapshot: Snapshot, budget: int) -> None:
-        self.rows = SlowRows(StoredRows(snapshot), DELAY)
+    def __init__(self, snapshot: Snapshot, budget: int, delay: Delay | None) -> None:
+        rows = StoredRows(snapshot)
+        self.rows: Fetch = rows if delay is None else SlowRows(rows, delay)
         self.context = WorkingContext.smallest(snapshot, budget, Allocator(max_edits=64))
         self.replaced = self.fallbacks = self.bytes = 0
 
@@ -149,8 +155,8 @@ class Anew(Way):
 class Synchronous(Way):
     """What entered is read when it has entered, by whoever takes the step."""
 
-    def __init__(self, snapshot: Snapshot, budget: int) -> None:
-        super().__init__(snapshot, budget)
+    def __init__(self, snapshot: Snapshot, budget: int, delay: Delay | None) -> None:
+        super().__init__(snapshot, budget, delay)
         self._vectors = self._read(self.context.entries)
 
     def step(self, scores: NDArray[np.float64]) -> NDArray[np.float16]:
@@ -170,8 +176,8 @@ class Streamed(Way):
 
     gated = True
 
-    def __init__(self, snapshot: Snapshot, budget: int) -> None:
-        super().__init__(snapshot, budget)
+    def __init__(self, snapshot: Snapshot, budget: int, delay: Delay | None) -> None:
+        super().__init__(snapshot, budget, delay)
         self.device = HostDevice(self.rows.planes, 4 * budget)
         self.stream = Stream(self.rows, self.device)
         self.residency = Residency(self.stream, SnapshotGround(snapshot))
@@ -210,7 +216,7 @@ class AtOnce(Streamed):
         return self.context.step(scores)
 
 
-WAYS: dict[str, Callable[[Snapshot, int], Way]] = {
+WAYS: dict[str, Callable[[Snapshot, int, Delay | None], Way]] = {
     "mctree": Streamed,
     "mctree, expanding at once": AtOnce,
     "what entered, read synchronously": Synchronous,
@@ -219,21 +225,25 @@ WAYS: dict[str, Callable[[Snapshot, int], Way]] = {
 
 
 def measure(sizes: Sizes, folder: Path) -> dict[str, float]:
-    """Milliseconds of a step of each way, stretch by stretch, and what else there is to say.
+    """Milliseconds of a step of each way over each store, stretch by stretch, and what else there is to say.
 
     Raises:
         WrongValuesError: a way gives other vectors than the snapshot, or ours misses anything, or stalls.
     """
     found: dict[str, float] = {}
     with mctree.open(folder / "store", writable=False, encoders=[Coded()]) as tree, tree.snapshot() as snapshot:
-        for name, way in WAYS.items():
-            found.update((f"{name}/{key}", value) for key, value in _measured(sizes, snapshot, way).items())
+        for store, delay in STORES.items():
+            for name, way in WAYS.items():
+                told = _measured(sizes, snapshot, way, delay)
+                found.update((f"{store}/{name}/{key}", value) for key, value in told.items())
     return found
 
 
-def _measured(sizes: Sizes, snapshot: Snapshot, make: Callable[[Snapshot, int], Way]) -> dict[str, float]:
+def _measured(
+    sizes: Sizes, snapshot: Snapshot, make: Callable[[Snapshot, int, Delay | None], Way], delay: Delay | None
+) -> dict[str, float]:
     attention = Wandering(max(sizes.entries // _PLACES, 1), snapshot.positions)
-    way = make(snapshot, 4 * sizes.entries)
+    way = make(snapshot, 4 * sizes.entries, delay)
     try:
         for _ in range(_WARM_UP):
             tally = way.context.tally
