@@ -7,8 +7,7 @@ became of it: its snapshot may have been closed.  A row of a commit that is only
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -49,14 +48,14 @@ class Asking:
         self._before = 0  # what was asked for before this commit was followed has a lower number, or this one
         self._quiet = False
 
-    @contextmanager
-    def together(self) -> Iterator[None]:
-        """Ask for several things before anybody begins to read."""
-        before, self._quiet = self._quiet, True
-        try:
-            yield
-        finally:
-            self._quiet = before
+    def hush(self) -> None:
+        """Wake nobody who reads, until `wake`."""
+        self._quiet = True
+
+    def wake(self) -> None:
+        """Let them begin to read what was asked for meanwhile."""
+        if self._quiet:
+            self._quiet = False
             with self._desk.changed:
                 self._desk.changed.notify_all()
 
@@ -68,21 +67,21 @@ class Asking:
         Raises:
             UsageError: more pinned rows wait than may.
         """
-        asked = [(key, score) for key, score in zip(keys, scores, strict=True) if key not in self._pool(key)]
+        asked = []
+        for key, score in zip(keys, scores, strict=True):
+            if key not in self._pool(key):
+                self._asked += 1
+                asked.append(Wanted(key, fetch, (not request.pinned, -key[1], -score, self._asked), needed))
         if not asked:
             return
         with self._desk.changed:
-            for key, score in asked:
-                self._asked += 1
-                rank = (not request.pinned, -key[1], -score, self._asked)
-                if self._desk.ask(Wanted(key, fetch, rank, needed), request):
-                    self._counters.of(key[0] > 0).requested += 1
+            fresh = self._desk.ask(asked, request)
             shed = self._desk.queue.shed()
             if not self._quiet:
                 self._desk.changed.notify_all()
+        self._counters.count("requested", fresh)
+        self._counters.count("shed", shed)
         self._refuse(shed, "too many rows wait to be read: ask for fewer at a time")
-        for wanted in shed:
-            self._counters.of(wanted.image).shed += 1
 
     def withdraw(self, request: Request) -> None:
         """A request was cancelled, perhaps by another thread: what nobody else wants is not read."""
@@ -197,5 +196,4 @@ class Asking:
     def _cancelled(self, rows: Sequence[Wanted]) -> None:
         """Count rows that nobody wanted any more: the only count that other threads change too."""
         with self._counting:
-            for wanted in rows:
-                self._counters.of(wanted.image).cancelled += 1
+            self._counters.count("cancelled", rows)

@@ -103,21 +103,25 @@ class Desk:
 
     # For the one who asks
 
-    def ask(self, wanted: Wanted, request: Request) -> bool:
-        """Let a row be read, unless it is on its way; whether it was not.  With the lock held."""
-        key = wanted.key
-        there = self.moving.get(key)
-        if there is None and key in self.queue:
-            self.queue.hurry(key, wanted.rank, needed=wanted.needed)
-            there = self.queue.waiting(key)
-        fresh = there is None
-        if there is None:
-            there = wanted
-            self.queue.add(wanted)
-            self._told.append(key)
-        there.needed |= wanted.needed
-        there.requests.append(request)
-        request.left += 1
+    def ask(self, rows: Sequence[Wanted], request: Request) -> list[Wanted]:
+        """Let rows be read, but for those that are on their way; those that are not.  With the lock held."""
+        moving, queue, told = self.moving, self.queue, self._told
+        fresh = []
+        for wanted in rows:
+            key = wanted.key
+            there = moving.get(key)
+            if there is None:
+                there = queue.waiting(key)
+                if there is None:
+                    there = wanted
+                    queue.add(wanted)
+                    told.append(key)
+                    fresh.append(wanted)
+                else:
+                    queue.hurry(key, wanted.rank, needed=wanted.needed)
+            there.needed |= wanted.needed
+            there.requests.append(request)
+        request.left += len(rows)
         return fresh
 
     def put_back(self, wanted: Wanted, fetch: Fetch) -> bool:

@@ -140,11 +140,10 @@ def plane_of(space: int, level: int) -> int:
 
 def by_plane(nodes: Nodes) -> list[tuple[int, NDArray[np.int64]]]:
     """The planes in which rows of nodes lie, and which of the nodes are in each, ascending."""
-    blocks = nodes.level == 0
-    if not blocks.any():
+    if nodes.level.all():
         return [(GISTS, np.arange(len(nodes)))]
-    planes = np.where(blocks, np.where(nodes.space > 0, PATCHES, TOKENS), GISTS)
-    return [(plane, some) for plane in range(PLANES) if len(some := np.flatnonzero(planes == plane))]
+    planes = np.where(nodes.level > 0, GISTS, np.where(nodes.space > 0, PATCHES, TOKENS))
+    return [(plane, some) for plane in range(PLANES) if len(some := (planes == plane).nonzero()[0])]
 
 
 def keys_of(nodes: Nodes, versions: NDArray[np.int64]) -> list[Key]:

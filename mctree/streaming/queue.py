@@ -41,6 +41,8 @@ class Wanted:
         rank: how urgent it is.
         needed: a working context shows it, or something below it: other rows may have to make room at once.
         requests: who has asked for it.
+        plane: the plane that it lies in.
+        image: whether it is of an image.
     """
 
     key: Key
@@ -48,16 +50,12 @@ class Wanted:
     rank: Rank
     needed: bool
     requests: list[Request] = field(default_factory=list)
+    plane: int = field(init=False)
+    image: bool = field(init=False)
 
-    @property
-    def plane(self) -> int:
-        """The plane that it lies in."""
-        return plane_of(self.key[0], self.key[1])
-
-    @property
-    def image(self) -> bool:
-        """Whether it is of an image."""
-        return self.key[0] > 0
+    def __post_init__(self) -> None:
+        space, level = self.key[0], self.key[1]
+        self.plane, self.image = plane_of(space, level), space > 0
 
     @property
     def pinned(self) -> bool:

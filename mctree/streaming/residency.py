@@ -136,8 +136,7 @@ class Residency:
 
     def resident(self, entries: Columns, scores: NDArray[np.float64]) -> NDArray[np.bool_]:
         """`want` and `ready` in one: what `WorkingContext.step` asks of entries that a lens wants expanded."""
-        self.want(entries, scores)
-        return self.ready(entries)
+        return self._families.want(entries, scores, self._ground)
 
     def seen(self) -> Seen:
         """What can be looked at now; does not wait.

@@ -16,8 +16,8 @@ import os
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
@@ -35,10 +35,25 @@ from mctree.streaming.pool import Pool
 from mctree.streaming.requests import Request
 from mctree.streaming.uploads import Uploads
 
-__all__ = ["Stream"]
+__all__ = ["Looked", "Stream"]
 
 _NO_LIMIT = 1 << 62
 _A_MOMENT, _LONGER = 0.0002, 0.05
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Looked:
+    """Nodes that were looked up; good until the next turn.
+
+    Attributes:
+        nodes: which.
+        keys: what their rows are known by.
+        slots: where these are: `int64 [n]`; see `Stream.find`.
+    """
+
+    nodes: Nodes
+    keys: list[Key]
+    slots: NDArray[np.int64]
 
 
 class Stream:
@@ -155,7 +170,33 @@ class Stream:
         there = versions != NO_ROW
         keys = keys_of(asked.take(there), versions[there])
         scores = np.broadcast_to(np.asarray(score, np.float64), len(asked))[there].tolist()
-        request = Request(asked, keys, self._on_cancel, pinned=pinned)
+        return self._request(asked, keys, scores, source, pinned=pinned, needed=needed)
+
+    def request_parts(self, looked: Looked, parts: Sequence[Sequence[int]], scores: Sequence[float]) -> list[Request]:
+        """Let rows come that were looked up in this turn, a request for each part of them.
+
+        Args:
+            looked: what `look_up` gave.
+            parts: which of its nodes, for each request; they have rows.
+            scores: one for each request.
+        """
+        self._check()
+        return [
+            self._request(
+                looked.nodes.take(np.array(part, np.int64)),
+                [looked.keys[i] for i in part],
+                [score] * len(part),
+                self.fetch,
+                pinned=False,
+                needed=False,
+            )
+            for part, score in zip(parts, scores, strict=True)
+        ]
+
+    def _request(
+        self, nodes: Nodes, keys: list[Key], scores: list[float], source: Fetch, *, pinned: bool, needed: bool
+    ) -> Request:
+        request = Request(nodes, keys, self._on_cancel, pinned=pinned)
         request.left = 1  # until all have been asked for
         if pinned:
             self._pinned[request] = None
@@ -170,9 +211,17 @@ class Stream:
         request.arrived()
         return request
 
-    def together(self) -> AbstractContextManager[None]:
-        """Ask for several things before anybody begins to read: whoever is woken takes time from who asks."""
-        return self._asking.together()
+    def hush(self) -> None:
+        """Let nobody who sleeps begin to read before `wake`, or the next turn.
+
+        Reading takes turns with Python code of this thread.  What is asked for within a step of the model cannot arrive
+        before the next one, so it is best read while the model is busy.
+        """
+        self._asking.hush()
+
+    def wake(self) -> None:
+        """Let what was asked for since `hush` be read."""
+        self._asking.wake()
 
     def unpin(self, request: Request) -> None:
         """Let what a request has pinned be evicted again, whether it has arrived or not."""
@@ -190,6 +239,7 @@ class Stream:
             CancelledError: it was cancelled.
         """
         self._check()
+        self._asking.wake()
         began = self._clock()
         stalled = False
         while not request.done():
@@ -212,13 +262,25 @@ class Stream:
 
         `MISSING` where a row is not resident; the device's row of zeros, `device.slots[plane]`, where there is none.
         """
+        return self.look_up(nodes).slots
+
+    def look_up(self, nodes: Columns) -> Looked:
+        """What nodes' rows are known by, and their slots; see `find`."""
         asked = Nodes.of(nodes)
         versions = self.fetch.versions(asked)
-        found = np.empty(len(asked), np.int64)
-        for plane, some in by_plane(asked):
-            found[some] = self._pools[plane].find(keys_of(asked.take(some), versions[some]))
-            found[some[versions[some] == NO_ROW]] = self.device.slots[plane]
-        return found
+        keys = keys_of(asked, versions)
+        parts = by_plane(asked)
+        if len(parts) == 1:
+            found = self._pools[parts[0][0]].find(keys)
+        else:
+            found = np.empty(len(asked), np.int64)
+            for plane, some in parts:
+                found[some] = self._pools[plane].find([keys[i] for i in some.tolist()])
+        none = (versions == NO_ROW).nonzero()[0]
+        if len(none):
+            for plane, some in parts:
+                found[np.intersect1d(some, none, assume_unique=True)] = self.device.slots[plane]
+        return Looked(asked, keys, found)
 
     def hold(self, nodes: Nodes, slots: NDArray[np.int64]) -> None:
         """Let rows stay that `find` has found; as often as this is done, it has to be undone."""
@@ -263,6 +325,7 @@ class Stream:
             How many bytes were copied.
         """
         self._check()
+        self._asking.wake()
         self.step += 1
         copied = self._settle(self._upload_bytes)
         for pool in self._pools:

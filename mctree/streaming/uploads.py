@@ -105,9 +105,7 @@ class Uploads:
         fresh = self._desk.finished()
         if fresh:
             for job in fresh:
-                images = sum(wanted.image for wanted in job.batch.rows)
-                self._counters.image.read += images
-                self._counters.text.read += len(job.batch.rows) - images
+                self._counters.count("read", job.batch.rows)
                 self._counters.of(job.batch.rows[0].image).runs += job.runs
             self._staged += fresh
             self._staged.sort(key=lambda job: job.batch.rank)
@@ -136,9 +134,7 @@ class Uploads:
         self._copying.append(_Copy(job, first, slots, frozenset(good)))
         # The others go along, to where nobody looks: one copy of neighbours is cheaper than several.
         self._device.copy(job.buffer, plane, first, np.where(slots == MISSING, self._device.slots[plane] + 1, slots))
-        images = sum(wanted.image for wanted in rows)
-        self._counters.image.bytes += size * images
-        self._counters.text.bytes += size * (len(rows) - images)
+        self._counters.count("bytes", rows, size)
         return len(rows) * size
 
     def _published(self, step: int) -> list[Landed]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from tools.bench.wandering import Wandering
 __all__ = ["CHUNKS", "DELAY", "STORES", "WAYS", "make", "measure"]
 
 CHUNKS = 20
-"""Steps are told as the medians of so many stretches of them."""
+"""Steps are told as the means of so many stretches of them: not every step has something to wait for."""
 
 DELAY = Delay(latency=0.001, bandwidth=1e9, depth=32)
 STORES = {"slow": DELAY, "resident": None}
@@ -186,13 +187,16 @@ class Streamed(Way):
     def step(self, scores: NDArray[np.float64]) -> NDArray[np.float16]:
         """A turn of the stream, a step, and one gather from what is resident."""
         self.bytes += self.stream.turn()
+        self.stream.hush()
         change = self._stepped(scores)
         self.residency.update(self.context.entries, change.diff.left_at, change.diff.entered_at)
         seen = self.residency.seen()
         self.replaced = seen.replaced
         self.fallbacks += seen.replaced
         zeros = self.device.slots[GISTS]
-        return self.device.take(GISTS, np.where(seen.nodes.level > 0, seen.slots, zeros))
+        vectors = self.device.take(GISTS, np.where(seen.nodes.level > 0, seen.slots, zeros))
+        self.stream.wake()
+        return vectors
 
     def counts(self) -> dict[str, float]:
         """Its own counters."""
@@ -227,71 +231,99 @@ WAYS: dict[str, Callable[[Snapshot, int, Delay | None], Way]] = {
 def measure(sizes: Sizes, folder: Path) -> dict[str, float]:
     """Milliseconds of a step of each way over each store, stretch by stretch, and what else there is to say.
 
+    The ways take turns, a stretch of steps each.
+
     Raises:
         WrongValuesError: a way gives other vectors than the snapshot, or ours misses anything, or stalls.
     """
     found: dict[str, float] = {}
+    bounds = np.linspace(0, sizes.steps, min(CHUNKS, sizes.steps) + 1).astype(np.int64).tolist()
     with mctree.open(folder / "store", writable=False, encoders=[Coded()]) as tree, tree.snapshot() as snapshot:
         for store, delay in STORES.items():
-            for name, way in WAYS.items():
-                told = _measured(sizes, snapshot, way, delay)
-                found.update((f"{store}/{name}/{key}", value) for key, value in told.items())
+            runs = {
+                name: _Run(sizes, snapshot, make(snapshot, 4 * sizes.entries, delay)) for name, make in WAYS.items()
+            }
+            try:
+                for first, stop in pairwise(bounds):
+                    for run in runs.values():
+                        run.take(stop - first)
+                for name, run in runs.items():
+                    found.update((f"{store}/{name}/{key}", value) for key, value in run.told().items())
+            finally:
+                for run in runs.values():
+                    run.way.close()
     return found
 
 
-def _measured(
-    sizes: Sizes, snapshot: Snapshot, make: Callable[[Snapshot, int, Delay | None], Way], delay: Delay | None
-) -> dict[str, float]:
-    attention = Wandering(max(sizes.entries // _PLACES, 1), snapshot.positions)
-    way = make(snapshot, 4 * sizes.entries, delay)
-    try:
+class _Run:
+    """One way over one store: begun, and ready to take the steps that count.
+
+    Args:
+        sizes: of the run.
+        snapshot: what it reads.
+        way: how.
+    """
+
+    def __init__(self, sizes: Sizes, snapshot: Snapshot, way: Way) -> None:
+        self.way = way
+        self._snapshot = snapshot
+        self._attention = attention = Wandering(max(sizes.entries // _PLACES, 1), snapshot.positions)
+        self._stretches: list[list[float]] = []
+        self._cpu: list[float] = []
+        self._entries = 0
         for _ in range(_WARM_UP):
-            tally = way.context.tally
-            before = tally.expanded + tally.collapsed, tally.blocked.waiting
+            before = self._tally()
             way.step(attention.scores(way.context.entries))
-            if before == (tally.expanded + tally.collapsed, tally.blocked.waiting):
+            if before == self._tally():
                 break
             if way.gated:
                 time.sleep(_BUSY_S / 10)
         way.context.allocator = Allocator(max_edits=_EDITS)
         way.context.budget = way.context.cost + _SPARE
-        counted, way.bytes, way.fallbacks = way.counts(), 0, 0
-        seconds, cpu, entries, edits, waiting = [], [], 0, 0, 0
-        for step in range(sizes.steps):
-            attention.move()
-            scores = attention.scores(way.context.entries)
-            tally = way.context.tally
-            edited, held = tally.expanded + tally.collapsed, tally.blocked.waiting
+        self._began, self._counted = self._tally(), way.counts()
+        way.bytes = way.fallbacks = 0
+
+    def take(self, steps: int) -> None:
+        """Take a stretch of steps."""
+        way, seconds = self.way, []
+        for _ in range(steps):
+            self._attention.move()
+            scores = self._attention.scores(way.context.entries)
             began, used = time.perf_counter(), time.thread_time()
             vectors = way.step(scores)
             seconds.append(time.perf_counter() - began)
-            cpu.append(time.thread_time() - used)
-            entries += len(way.context)
-            edits += tally.expanded + tally.collapsed - edited
-            waiting += tally.blocked.waiting - held
-            if step % _COMPARED == 0 and not way.replaced:
-                _compare(snapshot, way.context.entries, vectors)
+            self._cpu.append(time.thread_time() - used)
+            self._entries += len(way.context)
+            if len(self._cpu) % _COMPARED == 1 and not way.replaced:
+                _compare(self._snapshot, way.context.entries, vectors)
             time.sleep(_BUSY_S)
-        after = way.counts()
-    finally:
-        way.close()
-    stalls = after["stalls"] - counted["stalls"]
-    if way.gated and (way.fallbacks or stalls):
-        raise WrongValuesError(f"{way.fallbacks} entries were missing, and {stalls:.0f} steps stalled")
-    hits, misses = (after.get(key, 0) - counted.get(key, 0) for key in ("hits", "misses"))
-    stretches = np.array_split(np.array(seconds) * 1e3, min(CHUNKS, len(seconds)))
-    return {
-        **{f"ms/{i}": float(np.median(stretch)) for i, stretch in enumerate(stretches)},
-        "cpu": float(np.median(cpu)) * 1e3,
-        "p99": float(np.percentile(seconds, 99)) * 1e3,
-        "kib": way.bytes / sizes.steps / 1024,
-        "hit_rate": hits / (hits + misses) if hits + misses else 0.0,
-        "fallbacks": way.fallbacks / sizes.steps,
-        "stalls": stalls,
-        "entries": entries / sizes.steps,
-        "edits": edits / sizes.steps,
-        "waiting": waiting / sizes.steps,
-    }
+        self._stretches.append(seconds)
+
+    def told(self) -> dict[str, float]:
+        """What was measured."""
+        way, steps, after = self.way, len(self._cpu), self.way.counts()
+        stalls = after["stalls"] - self._counted["stalls"]
+        if way.gated and (way.fallbacks or stalls):
+            raise WrongValuesError(f"{way.fallbacks} entries were missing, and {stalls:.0f} steps stalled")
+        hits, misses = (after.get(key, 0) - self._counted.get(key, 0) for key in ("hits", "misses"))
+        edits, waiting = (now - before for now, before in zip(self._tally(), self._began, strict=True))
+        return {
+            **{f"ms/{i}": float(np.mean(seconds)) * 1e3 for i, seconds in enumerate(self._stretches)},
+            "cpu": float(np.mean(self._cpu)) * 1e3,
+            "p99": float(np.percentile(np.concatenate(self._stretches), 99)) * 1e3,
+            "kib": way.bytes / steps / 1024,
+            "hit_rate": hits / (hits + misses) if hits + misses else 0.0,
+            "fallbacks": way.fallbacks / steps,
+            "stalls": stalls,
+            "entries": self._entries / steps,
+            "edits": edits / steps,
+            "waiting": waiting / steps,
+        }
+
+    def _tally(self) -> tuple[int, int]:
+        """Edits so far, and expands that had to wait."""
+        tally = self.way.context.tally
+        return tally.expanded + tally.collapsed, tally.blocked.waiting
 
 
 def _compare(snapshot: Snapshot, entries: Entries, vectors: NDArray[np.float16]) -> None:
