@@ -144,7 +144,7 @@ class Residency:
         Raises:
             UsageError: the entries are of another commit.
         """
-        missing = np.flatnonzero(self._slots == MISSING)
+        missing = (self._slots == MISSING).nonzero()[0]
         if not len(missing):
             return Seen(self._nodes, self._slots, np.arange(len(self)), 0)
         some = self._nodes.take(missing)
@@ -216,13 +216,15 @@ class Residency:
         slots[kept] = np.delete(self._slots, left_at)
         slots[entered_at] = found
         self._nodes, self._slots = nodes, slots
-        for image in (False, True):
-            here = (entered.space > 0) == image
+        missed, absent = found == MISSING, found == self._zeros(entered)
+        images = entered.space > 0
+        for image in (False, True) if images.any() else (False,):
+            here = images == image
             count = stream.counters.of(image)
-            absent = (found >= 0) & (found == self._zeros(entered))
-            count.misses += int(np.count_nonzero(here & (found == MISSING)))
-            count.absent += int(np.count_nonzero(here & absent))
-            count.hits += int(np.count_nonzero(here & (found != MISSING) & ~absent))
+            misses, none = int(np.count_nonzero(here & missed)), int(np.count_nonzero(here & absent))
+            count.misses += misses
+            count.absent += none
+            count.hits += int(np.count_nonzero(here)) - misses - none
 
     def _zeros(self, nodes: Nodes) -> NDArray[np.int64]:
         slots = self.stream.device.slots
@@ -243,7 +245,7 @@ class Residency:
 
     def _look(self) -> None:
         """See what has arrived of what is missing, and ask for the rest."""
-        rows = np.flatnonzero(self._slots == MISSING)
+        rows = (self._slots == MISSING).nonzero()[0]
         if not len(rows) and not self._above_missing and not self._requests:
             return
         some = self._nodes.take(rows)

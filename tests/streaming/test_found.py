@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import signal
 import threading
+import time
 import weakref
 from concurrent.futures import CancelledError
 from itertools import count
@@ -216,3 +217,23 @@ def test_a_fork_neither_waits_for_a_lock_nor_for_threads_of_its_parent() -> None
         assert in_child(end) == 0, "the child waits for ever, or fails"
     stream.wait(request)
     stream.close()
+
+
+def test_who_sleeps_is_not_woken_within_a_step_and_is_after_it() -> None:
+    rows = rows_of(placed())
+    with Stream(rows, HostDevice(rows.planes, 200)) as stream:
+
+        def asleep() -> None:
+            while len(stream._desk.changed._waiters) < 2:  # type: ignore[attr-defined]
+                time.sleep(0.001)
+
+        for number in range(3):
+            asleep()
+            stream.hush()
+            request = stream.request(level_one(4 * number, 4 * number + 4))
+            asleep()
+            assert len(rows.reads) == 4 * number
+            if number < 2:  # otherwise, waiting does
+                (stream.wake, stream.turn)[number]()
+            stream.wait(request)
+            assert len(rows.reads) == 4 * number + 4

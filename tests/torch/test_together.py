@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from mctree.focus import Allocator, Look, WorkingContext
 from mctree.geometry import IMAGE, Address
 from mctree.testing.toys import ToySight
 from mctree.tree import Snapshot, Tree
-from mctree_torch import Loader, MixedDetailDataset
+from mctree_torch import Loader, MixedDetailDataset, TokenDataset
 from mctree_torch.base import Moment, Reader, Rows, SnapshotRows, Speaker
 from mctree_torch.networks import (
     GistConfig,
@@ -52,11 +53,12 @@ def encoder() -> JointEncoder:
     return JointEncoder(GistEncoder(text, device="cpu"), VisualGistEncoder(image, PATCHES, "cpu"))
 
 
-@pytest.fixture
-def tree(tmp_path: Path, encoder: JointEncoder) -> Iterator[Tree]:
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory, encoder: JointEncoder) -> Path:
     """Some documents, with images between them; one of them wide enough for three levels above its tiles."""
     random = np.random.default_rng(0)
-    with mctree.create(tmp_path / "t.mctree", vocabulary=VOCABULARY, chunk_bytes=65536, encoders=[encoder]) as made:
+    path = tmp_path_factory.mktemp("together") / "t.mctree"
+    with mctree.create(path, vocabulary=VOCABULARY, chunk_bytes=65536, encoders=[encoder]) as made:
         made.build_gists(encoder, default=True)
         with made.writer() as writer:
             for number in range(6):
@@ -65,7 +67,15 @@ def tree(tmp_path: Path, encoder: JointEncoder) -> Iterator[Tree]:
                 document.close()
                 height, width = ((500, 300), (20, 20), (130, 40))[number % 3]
                 writer.add_image(f"pictures/{number}", picture(height, width, number))
-        yield made
+    return path
+
+
+@pytest.fixture
+def tree(store: Path, tmp_path: Path, encoder: JointEncoder) -> Iterator[Tree]:
+    """A copy of the store, to be written to."""
+    shutil.copytree(store, tmp_path / "t.mctree")
+    with mctree.open(tmp_path / "t.mctree", encoders=[encoder]) as opened:
+        yield opened
 
 
 def test_one_set_has_the_gists_of_both(tree: Tree, encoder: JointEncoder) -> None:
@@ -301,8 +311,8 @@ def test_samples_show_images_and_text_before_a_place(tree: Tree) -> None:
     with tree.snapshot() as snapshot:
         dataset = MixedDetailDataset(snapshot, 400, 60, seed=1)
         assert len(dataset) == 30, "images are shown, and not to be said"
-        found = np.array([check_sample(dataset, snapshot, i) for i in range(len(dataset))])
-        assert (found > 0).all(axis=1).sum() > 10, "most see some patches"
+        found = np.array([check_sample(dataset, snapshot, i) for i in range(0, len(dataset), 2)])
+        assert (found > 0).all(axis=1).sum() > 5, "most see some patches"
         batch = next(iter(Loader(dataset, 3)))
         places = MixedDetailDataset.places(batch)
         assert places.position.shape == (3, dataset.rows) and torch.equal(places.sigma_y, batch["sigma_y"])
@@ -349,24 +359,24 @@ def test_weights_say_how_often_documents_are_asked_for(tree: Tree) -> None:
             )
             for name in ("a/", "b/")
         }
-        plain = MixedDetailDataset(snapshot, 400, 60, seed=1)
+        plain = MixedDetailDataset(snapshot, 150, 60, steps=1, seed=1)
         assert said(plain, 0) == sorted(of["a/"] + of["b/"])[1:], "all but the first of all"
-        weighted = MixedDetailDataset(snapshot, 400, 60, seed=1, weights={"a": 2, "b": 0})
+        weighted = MixedDetailDataset(snapshot, 150, 60, steps=1, seed=1, weights={"a": 2, "b": 0})
         assert len(weighted) == 2 * 15 and [part.samples for part in weighted.parts] == [0, 30]
         assert said(weighted, 0) == sorted(2 * of["a/"][1:])
-        halves = MixedDetailDataset(snapshot, 400, 60, seed=1, weights={"b": 0.4})
+        halves = MixedDetailDataset(snapshot, 150, 60, steps=1, seed=1, weights={"b": 0.4})
         twice = said(halves, 0) + said(halves, 1)
         assert [part.name for part in halves.parts] == ["weight 0.4", "weight 1"]
         assert sorted(p for p in twice if p in set(of["a/"])) == sorted(2 * of["a/"][1:])
         assert len({p for p in twice if p in set(of["b/"])}) == 12 * 60
-        shares = MixedDetailDataset(snapshot, 400, 60, seed=1, shares={"a": 0.75, "b": 0.25}, samples=20)
+        shares = MixedDetailDataset(snapshot, 150, 60, steps=1, seed=1, shares={"a": 0.75, "b": 0.25}, samples=20)
         assert [part.samples for part in shares.parts] == [15, 5] and len(shares) == 20
         with pytest.raises(UsageError, match="mixture"):
             weighted.load_state_dict(plain.state_dict())
-        again = MixedDetailDataset(snapshot, 400, 60, seed=1, weights={"a": 2.0, "b": 0})
+        again = MixedDetailDataset(snapshot, 150, 60, steps=1, seed=1, weights={"a": 2.0, "b": 0})
         again.load_state_dict(weighted.state_dict())
         with pytest.raises(UsageError, match="share"):
-            MixedDetailDataset(snapshot, 400, 60, weights={"a": 1}, shares={"a": 1})
+            MixedDetailDataset(snapshot, 150, 60, weights={"a": 1}, shares={"a": 1})
 
 
 def test_a_gist_that_is_read_last_does_not_pull_what_is_said_back(tree: Tree) -> None:
@@ -420,3 +430,14 @@ def test_attention_that_takes_no_mask_of_numbers_is_refused() -> None:
         Reader(model)
     model.config._attn_implementation = "eager"
     Reader(model).close()
+
+
+def test_windows_of_tokens_leave_images_out(tree: Tree) -> None:
+    with tree.snapshot() as snapshot:
+        dataset = TokenDataset(snapshot, 100, fields=("input_ids", "document_ids"))
+        batch = dataset.read(np.arange(len(dataset)))
+        numbers = batch["document_ids"].flatten().numpy()
+        for document in snapshot.documents():
+            found = batch["input_ids"].flatten().numpy()[numbers == document.id].tolist()
+            image = document.source.startswith(b"pictures")
+            assert sorted(found) == ([] if image else sorted(document.read_tokens().tolist()))

@@ -1,6 +1,7 @@
 """How is streaming measured?  The same wandering attention over one store, once for each way to get the rows.
 
-Once the store is slow, as one over a network is, and once it is what it is, all in memory.
+The store is slowed to a disk's pace, and to that of one far away over a network; and once it is what it is, all in
+memory.
 
 A step is what a model would wait for before it can read on: the context's own step, getting the rows, and putting
 them in order, `[entries, dim]`.  Finding scores is the same for all and not counted; between two steps the model is
@@ -33,7 +34,7 @@ CHUNKS = 20
 """Steps are told as the means of so many stretches of them: not every step has something to wait for."""
 
 DELAY = Delay(latency=0.001, bandwidth=1e9, depth=32)
-STORES = {"slow": DELAY, "resident": None}
+STORES = {"slow": DELAY, "far": Delay(latency=0.01, bandwidth=2.5e8, depth=32), "resident": None}
 """How the store is slowed."""
 
 _BUSY_S = 0.005
@@ -123,8 +124,8 @@ class Way(ABC):
         """Take a step, and give the vectors of its entries in order."""
 
     def counts(self) -> dict[str, float]:
-        """What it has to say besides."""
-        return {"hit_rate": 0.0, "stalls": 0.0}
+        """What it has to say besides: how often steps stalled, and for how many seconds they have waited for rows."""
+        return {"stalls": 0.0, "waited": self.rows.slept if isinstance(self.rows, SlowRows) else 0.0}
 
     def close(self) -> None:  # noqa: B027  # most have nothing to stop
         """Stop."""
@@ -201,7 +202,7 @@ class Streamed(Way):
     def counts(self) -> dict[str, float]:
         """Its own counters."""
         total = self.stream.counters.total
-        return {"hits": total.hits, "misses": total.misses, "stalls": total.stalls}
+        return {"hits": total.hits, "misses": total.misses, "stalls": total.stalls, "waited": total.stall_s}
 
     def close(self) -> None:
         """Let the threads end."""
@@ -310,6 +311,7 @@ class _Run:
         return {
             **{f"ms/{i}": float(np.mean(seconds)) * 1e3 for i, seconds in enumerate(self._stretches)},
             "cpu": float(np.mean(self._cpu)) * 1e3,
+            "waited": (after["waited"] - self._counted["waited"]) / steps * 1e3,
             "p99": float(np.percentile(np.concatenate(self._stretches), 99)) * 1e3,
             "kib": way.bytes / steps / 1024,
             "hit_rate": hits / (hits + misses) if hits + misses else 0.0,

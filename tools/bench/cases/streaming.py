@@ -24,14 +24,16 @@ _WAYS = {OURS: KIND, f"{OURS}, expanding at once": KIND, "what entered, read syn
          "everything, gathered anew": _PLAIN}  # fmt: skip
 _TABLES = {
     "slow": (NAME, "slow store", "; the store is slowed to 1 ms for up to 32 stretches of rows, and 1 GB/s"),
+    "far": (f"{NAME}/far", "store far away", "; the store is slowed to 10 ms for up to 32 stretches, and 250 MB/s"),
     "resident": (
         f"{NAME}/resident",
         "store that is all in memory",
-        ", all of which is in memory: nothing is to be hidden",
+        ", all in memory: there is nothing to be hidden",
     ),
 }
 _HEADS = {
     "cpu": "of it computing, ms",
+    "waited": "waiting for rows, ms",
     "p99": "99th percentile, ms",
     "kib": "KiB a step",
     "hit_rate": "hit rate",
