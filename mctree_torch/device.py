@@ -2,15 +2,18 @@
 
 On a GPU the ring is pinned memory, which reading fills directly.  A copy is a transfer of neighbours to a staging
 tensor and a scatter from there to their slots, both on a side stream; an event per buffer says when it is done, and
-nobody waits for that.  The side stream in turn waits for the last gather, so that no slot is overwritten that is being
-read.  All of this memory is made once; nothing is pinned or allocated later, and the tensors are held, so that no
-caching allocator has to be told about streams.
+nobody waits for that.  The side stream in turn waits for the last gather of each stream that gathers, so that no slot
+is overwritten that is being read.  All of this memory is made once; nothing is pinned or allocated later, and the
+tensors are held until the side stream has come to rest, so that no caching allocator has to be told about streams.
 
 On a CPU the same copies are done when they were begun, with the same results bit for bit.
 """
 
 from __future__ import annotations
 
+import os
+import weakref
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -24,8 +27,9 @@ from mctree.streaming.device import BUFFER_BYTES, BUFFERS, EXTRA, ring_bytes
 
 __all__ = ["Sender", "TorchDevice", "element_type"]
 
-_ALIGNED, _SENT_BYTES = 64, 2 << 20
-"""Of what goes through a pinned buffer beside rows: where each array begins, and how large a buffer is at least."""
+_ALIGNED, _SENT_BYTES, _MOST_SENT = 64, 2 << 20, 8
+"""Of what goes through pinned buffers beside rows: where each array begins, how large a buffer is at least, and how
+many of them there are at most."""
 
 _STORED = {
     np.dtype(np.float16): torch.float16,
@@ -56,7 +60,7 @@ class TorchDevice:
     Args:
         planes: the shapes of rows, as `Fetch.planes` gives them.
         slots: how many slots each plane has, or one number for all.
-        device: where; a CPU or a CUDA device.
+        device: where; a CPU or a CUDA device, the current one if it is not said which.
         buffers: how many buffers the ring has, each of them pinned where the device is a GPU.
         buffer_bytes: how large each of them is; 0.5 to 2 MB make use of the bus.
 
@@ -76,9 +80,7 @@ class TorchDevice:
         buffers: int = BUFFERS,
         buffer_bytes: int = BUFFER_BYTES,
     ) -> None:
-        self.device = torch.device(device)
-        if self.device.type not in ("cpu", "cuda"):
-            raise UsageError(f"rows are kept on a CPU or a CUDA device, not on {self.device}")
+        self.device = _this_device(torch.device(device))
         self._planes = tuple(planes)
         self.slots, size = ring_bytes(planes, slots, buffers, buffer_bytes)
         cuda = self.device.type == "cuda"
@@ -91,6 +93,9 @@ class TorchDevice:
             for plane, count in zip(planes, self.slots, strict=True)
         ]
         self._beside = _Beside(self.device, planes, self._ring) if cuda else None
+        if self._beside is not None:
+            # Before any tensor goes back to its allocator, which knows nothing of the side stream.
+            weakref.finalize(self, self._beside.rest, os.getpid()).atexit = False
 
     def __repr__(self) -> str:
         held = sum(memory.nbytes for memory in self._memory if memory is not None)
@@ -137,6 +142,19 @@ class TorchDevice:
         return found
 
 
+def _this_device(device: torch.device) -> torch.device:
+    """The device that is meant, with its number: "cuda" means the current one now, and another one later.
+
+    Raises:
+        UsageError: it is of a kind that nothing is known about here.
+    """
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"rows are kept on a CPU or a CUDA device, not on {device}")
+    if str(device) == "cuda":
+        return torch.device("cuda", torch.cuda.current_device())
+    return device
+
+
 def _event(device: torch.device) -> torch.cuda.Event:
     """A new event, on which nothing was recorded: done."""
     with torch.cuda.device(device):
@@ -147,6 +165,11 @@ def _event(device: torch.device) -> torch.cuda.Event:
 def _happened(event: torch.cuda.Event) -> bool:
     """Whether what was recorded is done; does not wait."""
     return bool(event.query())  # type: ignore[no-untyped-call]
+
+
+def _waited(event: torch.cuda.Event) -> None:
+    """Wait until what was recorded is done."""
+    event.synchronize()
 
 
 class _Beside:
@@ -162,9 +185,9 @@ class _Beside:
         self._slots = [torch.empty(rows, dtype=torch.int64, pin_memory=True) for _ in ring]
         self._there = [torch.empty(rows, dtype=torch.int64, device=device) for _ in ring]
         self._done = [_event(device) for _ in ring]
-        self._last_read: torch.cuda.Event | None = None
-        # The zeros that the tensors begin with are written on the stream that made them.
-        self._stream.wait_stream(torch.cuda.current_stream(device))
+        self._last_reads: dict[int, torch.cuda.Event] = {}
+        # The zeros that the tensors begin with are written on the stream that made them; others may read them first.
+        torch.cuda.current_stream(device).synchronize()
 
     def copy(self, buffer: int, part: slice, rows: slice, slots: NDArray[np.int64], memory: torch.Tensor) -> None:
         """Begin to copy bytes `part` of a buffer, which are its rows `rows`, to slots."""
@@ -173,9 +196,9 @@ class _Beside:
         with torch.cuda.stream(self._stream):
             staging.copy_(self._ring[buffer][part], non_blocking=True)
             there.copy_(self._slots[buffer][rows], non_blocking=True)
-            # The bus need not wait, only what overwrites slots that the last gather may still be reading.
-            if self._last_read is not None:
-                self._stream.wait_event(self._last_read)
+            # The bus need not wait, only what overwrites slots that the last gathers may still be reading.
+            for event in self._last_reads.values():
+                self._stream.wait_event(event)
             memory.index_copy_(0, there, staging.view(memory.dtype).view(len(slots), *memory.shape[1:]))
             self._done[buffer].record(self._stream)
 
@@ -185,9 +208,16 @@ class _Beside:
 
     def read(self) -> None:
         """Slots are being read by what was queued on the current stream so far."""
-        if self._last_read is None:
-            self._last_read = _event(self._device)
-        self._last_read.record(torch.cuda.current_stream(self._device))
+        stream = torch.cuda.current_stream(self._device)
+        event = self._last_reads.get(stream.cuda_stream)
+        if event is None:
+            event = self._last_reads[stream.cuda_stream] = _event(self._device)
+        event.record(stream)
+
+    def rest(self, pid: int) -> None:
+        """Wait until nothing is being copied any more; but not in a fork of the process of that number."""
+        if os.getpid() == pid:
+            self._stream.synchronize()
 
 
 class _Sending(NamedTuple):
@@ -200,13 +230,15 @@ class _Sending(NamedTuple):
 class Sender:
     """Sends a few numbers for each row to a device, through pinned buffers that go round.
 
+    Whoever is so many gathers ahead of the device that all buffers are on their way waits for the oldest one.
+
     Args:
         device: where to.
     """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._resting: list[_Sending] = []
+        self._resting: deque[_Sending] = deque()
         self._now: _Sending | None = None
         self._used = 0
 
@@ -226,19 +258,23 @@ class Sender:
         if self._now is None or self._used + size > len(self._now.buffer):
             self.done()
             self._now = self._rested(size)
-        host = self._now.buffer[self._used : self._used + size].view(torch.from_numpy(array[:0]).dtype)
+        place = self._now.buffer[self._used : self._used + size]
         self._used += -(-size // _ALIGNED) * _ALIGNED
-        host.copy_(torch.from_numpy(np.array(array, copy=True)).view(-1))
-        return host.view(array.shape).to(self._device, non_blocking=True)
+        host = place.view(torch.from_numpy(np.empty(0, array.dtype)).dtype).view(array.shape)
+        np.copyto(host.numpy(), array)  # row by row, however the array lies in memory
+        return host.to(self._device, non_blocking=True)
 
     def _rested(self, size: int) -> _Sending:
-        """A buffer that the device has read and that is large enough; a new one rather than waiting."""
-        for i, one in enumerate(self._resting):
-            if len(one.buffer) >= size and _happened(one.read):
-                return self._resting.pop(i)
+        """A buffer that the device has read and that is large enough."""
+        oldest = self._resting[0] if self._resting else None
+        if oldest is not None and (len(self._resting) >= _MOST_SENT or _happened(oldest.read)):
+            self._resting.popleft()
+            _waited(oldest.read)
+            if len(oldest.buffer) >= size:
+                return oldest
         buffer = torch.empty(max(size, _SENT_BYTES), dtype=torch.uint8, pin_memory=True)
         return _Sending(buffer, _event(self._device))
 
 
 def _copied(array: NDArray[Any]) -> torch.Tensor:
-    return torch.from_numpy(np.array(array, copy=True))
+    return torch.from_numpy(np.array(array, copy=True, order="C"))

@@ -1,8 +1,8 @@
 """How does a model learn to read mixed detail?  From what came before a place, within a budget, and what came next.
 
-A sample is a place on the timeline.  What lies before it is shown as a working context, in which gists stand for most
-of it; the tokens behind it are the *tail*, which the model has to say.  Nothing behind the place is shown in any form:
-the context stands on a ground that ends there.
+A sample is a place on the timeline.  What lies before it, text and images, is shown as a working context, in which
+gists stand for most of it; the tokens behind it are the *tail*, which the model has to say.  Nothing behind the place
+is shown in any form: the context stands on a ground that ends there.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ import torch
 from numpy.typing import NDArray
 
 from mctree.errors import UsageError
-from mctree.focus import Allocator, Entries, Lens, Look, SnapshotGround, WorkingContext, converge
+from mctree.focus import IMAGE_MODALITY, Allocator, Lens, Look, SnapshotGround, WorkingContext, converge
 from mctree.geometry import TEXT
 from mctree.tree import GistView, Snapshot, Stretches, Tree, stretches
 from mctree.tree.arguments import as_integer
 from mctree.tree.snapshot import LOD0
-from mctree_torch.mixture import Order, Part
+from mctree_torch.mixture import Names, Order, Part, Wish, divide, parts
 from mctree_torch.permutation import hashed
+from mctree_torch.positions import Places
+from mctree_torch.rows import SnapshotRows
 from mctree_torch.samples import Sample, SampleDataset
 from mctree_torch.windows import IGNORED, Streams, streams
 
@@ -31,6 +33,15 @@ __all__ = ["Cursor", "MixedDetailDataset", "RandomLens"]
 BLOCK = TEXT.block
 
 _TOKENLESS = -1
+_PLACES = {
+    "positions": "position",
+    "sigmas": "sigma",
+    "x": "x",
+    "y": "y",
+    "sigma_x": "sigma_x",
+    "sigma_y": "sigma_y",
+}
+"""What the columns of `Places` are called in a sample."""
 _MOST_LENGTH = 1 << 24
 
 
@@ -48,9 +59,8 @@ class RandomLens:
         """See `Lens.score`: uniform in [-1, 1)."""
         entries = look.entries
         key = np.array([self.seed, look.step], np.uint64)
-        found = hashed(
-            hashed(entries.start.astype(np.uint64) ^ key[0]) ^ hashed(entries.level.astype(np.uint64) ^ key[1])
-        )
+        level = entries.level.astype(np.uint64) | entries.space.astype(np.uint64) << np.uint64(8)
+        found = hashed(hashed(entries.start.astype(np.uint64) ^ key[0]) ^ hashed(level ^ key[1]))
         return (found >> np.uint64(11)).astype(np.float64) / 2**52 - 1
 
 
@@ -74,25 +84,34 @@ class Cursor:
 @dataclass(frozen=True, eq=False, slots=True)
 class _Plan:
     held: Streams
+    parts: list[Part]
     order: Order
     gists: GistView
+    rows: SnapshotRows
 
 
 class MixedDetailDataset(SampleDataset):
     """All that came before a place, in mixed detail, and the tokens behind it as labels.
 
-    The tokens of all documents, in the order in which they were placed on the timeline, are cut into tails; in an
-    epoch, each is that of one sample.  So every token is a label exactly once an epoch, but for the first of all.
+    The tokens of documents of a weight, in the order in which they were placed on the timeline, are cut into tails; in
+    an epoch, each is that of as many samples as the weight says.  So every token of a document of weight 1 is a label
+    exactly once an epoch, but for the first of all.  Images, and documents of any weight, are shown to whatever comes
+    behind them.
 
-    A sample has one row for each gist and for each token: first those of the working context, at most `budget`; then up
+    A sample has one row for each gist, token and patch: first those of the working context, at most `budget`; then up
     to 31 tokens that lead from the end of a block to the tail; then the tail.  Unused rows are last.  With
     `rows = budget + 31 + tail`, a sample holds
 
-    - `input_ids`: `int64 [rows]`: the token, -1 for a gist and for an unused row.
-    - `gists`: `[budget, dim]`, of the gist set's element type: the gists, each in its own row; zero elsewhere.
-    - `levels`: `int64 [rows]`: level of detail, 0 for tokens.
-    - `positions`: `float64 [rows]`: mean LOD0 position of what the row stands for.
-    - `sigmas`: `float64 [rows]`: its width as a standard deviation, 0 for tokens.
+    - `input_ids`: `int64 [rows]`: the token, -1 for a gist or a patch, and for an unused row.
+    - `gists`: `[budget, dim]`, of the gist set's element type: the vectors of gists and patches, each in its own row;
+      zero elsewhere.
+    - `levels`: `int64 [rows]`: level of detail, 0 for tokens and patches.
+    - `modalities`: `int64 [rows]`: 1 for what stands for an image or for part of one, 0 elsewhere.
+    - `positions`: `float64 [rows]`: mean LOD0 position of what the row stands for; for what lies in an image, that of
+      the image.
+    - `sigmas`: `float64 [rows]`: its width as a standard deviation, 0 for tokens and patches.
+    - `x`, `y`: `float64 [rows]`: mean column and row within an image, 0 for text.
+    - `sigma_x`, `sigma_y`: `float64 [rows]`: widths of these, 0 for text and patches.
     - `mask`: `bool [rows]`: whether the row says anything: false for unused ones, and for gists that were not made yet.
     - `labels`: `int64 [rows]`: the token of the tail that stands in the next row; or, if not `shifted`, in this one;
       -100 elsewhere.
@@ -103,6 +122,9 @@ class MixedDetailDataset(SampleDataset):
             level is always enough, unless many documents were removed.
         tail: tokens that the model has to say in a sample.
         seed: what orders and random cuts follow from.
+        weights: how often documents are asked for in an epoch; see `TokenDataset`.
+        shares: instead of weights, how much of an epoch they give; see there.
+        samples: how many samples an epoch of shares has; as many as there are tails if None.
         lens: what chooses the cut; or makes such a lens for each sample.  By default, chance does.  A state knows it by
             its name only, so see to it that it is the same when a run is resumed.
         allocator: the rules by which a cut is reached, from the coarsest one on.
@@ -126,6 +148,9 @@ class MixedDetailDataset(SampleDataset):
         tail: int,
         *,
         seed: int = 0,
+        weights: Names | None = None,
+        shares: Names | None = None,
+        samples: int | None = None,
         lens: Lens | Callable[[Cursor], Lens] | None = None,
         allocator: Allocator | None = None,
         steps: int = 8,
@@ -140,6 +165,7 @@ class MixedDetailDataset(SampleDataset):
         self.budget, self.tail, self.steps = budget, tail, steps
         self.lens = lens
         self.allocator = Allocator(max_edits=budget, cooldown=0) if allocator is None else allocator
+        self._wish = Wish.of(weights, shares, samples)
         self._gist_set, self._shift = gist_set, int(shifted)
         self._found: _Plan | None = None
 
@@ -153,6 +179,16 @@ class MixedDetailDataset(SampleDataset):
     def rows(self) -> int:
         """Rows of a sample."""
         return self.budget + BLOCK - 1 + self.tail
+
+    @property
+    def parts(self) -> list[Part]:
+        """What the documents were divided into, and how much of an epoch each part gives."""
+        return list(self._plan.parts)
+
+    @staticmethod
+    def places(batch: Sample) -> Places:
+        """Where the rows of a sample, or of a batch of them, stand: `[..., rows]`."""
+        return Places(*(batch[name] for name in _PLACES))
 
     def context(self, index: int, epoch: int | None = None) -> WorkingContext:
         """The working context of a sample, of the current epoch if none is named.
@@ -168,18 +204,21 @@ class MixedDetailDataset(SampleDataset):
     @property
     def _plan(self) -> _Plan:
         if self._found is None:
-            found = stretches(self.snapshot)
-            order = np.argsort(found.position)
-            sorted_ = Stretches(found.position[order], found.tokens[order], found.document[order])
-            held = streams(sorted_, np.zeros(len(order), np.int64), 1, end=False)
-            tokens = int(held.bounds[-1])
-            samples = -(-tokens // self.tail)
-            if not samples:
-                raise UsageError("there is nothing to read: ingest documents")
-            part = Part("all", tokens, samples, samples)
-            plan = Order(self.seed, [part], held.bounds[:1], self.tail)
-            self._found = _Plan(held, plan, self.snapshot.gists(self._gist_set))
+            self._found = self._planned()
         return self._found
+
+    def _planned(self) -> _Plan:
+        snapshot = self.snapshot
+        found = stretches(snapshot)
+        order = np.argsort(found.position)
+        found = Stretches(found.position[order], found.tokens[order], found.document[order])
+        count = len(self._wish.groups()[2])
+        held = streams(found, divide(snapshot, self._wish, found.document), count, end=False)
+        tokens = np.diff(held.bounds)
+        divided = parts(self._wish, tokens, -(-tokens // self.tail))
+        gists = snapshot.gists(self._gist_set)
+        rows = SnapshotRows(snapshot, gists, gists.dim)
+        return _Plan(held, divided, Order(self.seed, divided, held.bounds[:-1], self.tail), gists, rows)
 
     def _read(self, epoch: int, index: NDArray[np.int64]) -> Sample:
         samples = [self._sample(*self._cursor(epoch, i)) for i in index.tolist()]
@@ -190,7 +229,8 @@ class MixedDetailDataset(SampleDataset):
         plan = self._plan
         held = plan.held
         start = int(plan.order.starts(epoch, np.array([i]))[0])
-        stop = min(start + self.tail, int(held.bounds[-1]))
+        end = held.bounds[np.searchsorted(held.bounds, start, side="right")]
+        stop = min(start + self.tail, int(end))
         first, last = np.searchsorted(held.offset, [start, stop - 1], side="right") - 1
         piece = np.arange(first, last + 1)
         low = np.maximum(held.offset[piece], start)
@@ -217,26 +257,23 @@ class MixedDetailDataset(SampleDataset):
     def _sample(self, cursor: Cursor, positions: NDArray[np.int64]) -> dict[str, NDArray[np.generic]]:
         entries = self._context(cursor).entries
         gists = self._plan.gists
-        rows, budget = self.rows, self.budget
-        shown = _Rows.of(entries)
-        used = len(shown.position)
+        shown, bounds = self._plan.rows.rows(entries)
+        used, rows = len(shown), self.rows
         behind = slice(used, used + len(positions))
         input_ids = np.full(rows, _TOKENLESS, np.int64)
-        where, sigmas, levels = np.zeros(rows), np.zeros(rows), np.zeros(rows, np.int64)
-        where[:used], sigmas[:used], levels[:used] = shown.position, shown.sigma, shown.level
-        where[behind] = positions
+        input_ids[:used] = shown.token
+        input_ids[behind] = self.snapshot.rows(LOD0).gather(positions)
+        vectors = np.zeros((self.budget, gists.dim), np.dtype(gists.record.dtype))
+        vectors[:used][input_ids[:used] < 0] = shown.vector.numpy()
         mask = np.zeros(rows, np.bool_)
-        mask[: behind.stop] = True
-        vectors = np.zeros((budget, gists.dim), np.dtype(gists.record.dtype))
-        for level in set(shown.level.tolist()) - {0}:
-            some = np.flatnonzero(shown.level == level)
-            made = shown.index[some] < gists.rows(level)
-            mask[some[~made]] = False
-            some = some[made]
-            if len(some):
-                vectors[some] = gists.gather(level, shown.index[some])
-        fine = np.flatnonzero(levels[: behind.stop] == 0)
-        input_ids[fine] = self.snapshot.rows(LOD0).gather(where[fine].astype(np.int64))
+        mask[:used], mask[behind] = shown.known, True
+        of = np.repeat(np.arange(len(entries)), np.diff(bounds))
+        levels, modalities = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
+        levels[:used], modalities[:used] = entries.level[of], entries.modality[of] == IMAGE_MODALITY
+        places = {name: np.zeros(rows) for name in _PLACES}
+        for name, column in places.items():
+            column[:used] = getattr(shown.places, _PLACES[name])
+        places["positions"][behind] = positions
         labels = np.full(rows, IGNORED, np.int64)
         first = behind.stop - len(cursor.tail) - self._shift
         said = cursor.tail[max(-first, 0) :]
@@ -245,8 +282,8 @@ class MixedDetailDataset(SampleDataset):
             "input_ids": input_ids,
             "gists": vectors,
             "levels": levels,
-            "positions": where,
-            "sigmas": sigmas,
+            "modalities": modalities,
+            **places,
             "mask": mask,
             "labels": labels,
         }
@@ -258,29 +295,10 @@ class MixedDetailDataset(SampleDataset):
         return {
             "budget": self.budget,
             "tail": self.tail,
+            "mixture": self._wish.digest,
             "cut": rules,
             "gists": f"{gists.name} {gists.record.fingerprint}",
         }
 
     def _moved(self) -> None:
         self._found = None
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class _Rows:
-    """One row for each gist and for each token of some entries: `[r]` each."""
-
-    level: NDArray[np.int64]
-    index: NDArray[np.int64]
-    position: NDArray[np.float64]
-    sigma: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, entries: Entries) -> _Rows:
-        """The rows of entries of text; a block has as many as it costs, of which each is a token."""
-        cost = np.where(entries.level > 0, 1, entries.cost)
-        of = np.repeat(np.arange(len(entries)), cost)
-        within = np.arange(len(of)) - np.repeat(np.cumsum(cost) - cost, cost)
-        level = entries.level[of]
-        position = np.where(level > 0, entries.position[of], entries.start[of] + within)
-        return cls(level, entries.index[of], position, entries.sigma[of])

@@ -15,6 +15,7 @@ was read more than once more often than another.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,7 +31,10 @@ from mctree.tree import Snapshot
 from mctree.tree.arguments import as_source
 from mctree_torch.permutation import MOST, Permutation
 
-__all__ = ["Order", "Part", "Wish", "divide", "parts"]
+__all__ = ["Names", "Order", "Part", "Wish", "divide", "parts"]
+
+Names = Mapping[str, float | Fraction] | Mapping[bytes, float | Fraction]
+"""Weights or shares, by names of sources, folders or containers."""
 
 _WITHIN = 1
 
@@ -56,6 +60,12 @@ class Wish:
         if samples is not None and (shares is None or samples < 1):
             raise UsageError("the samples of an epoch follow from windows and weights; give them with shares only")
         return cls(_numbers(weights, "weight"), _numbers(shares, "share"), samples)
+
+    @property
+    def digest(self) -> str:
+        """Equal for equal wishes: what a state says of one."""
+        said = repr((_plain(self.weights), _plain(self.shares), self.samples))
+        return hashlib.blake2b(said.encode(), digest_size=8).hexdigest()
 
     def groups(self) -> tuple[dict[bytes, int], list[str], list[Fraction]]:
         """Which part each name belongs to (-1: none), what each part is called, and its number."""
@@ -105,30 +115,29 @@ def divide(snapshot: Snapshot, wish: Wish, document: NDArray[np.int64]) -> NDArr
     return of[np.searchsorted(numbers, document)]
 
 
-def parts(wish: Wish, tokens: NDArray[np.int64], length: int) -> list[Part]:
+def parts(wish: Wish, tokens: NDArray[np.int64], windows: NDArray[np.int64]) -> list[Part]:
     """What each part gives to an epoch.
 
     Args:
         wish: what is asked for.
         tokens: how many tokens each part has, `int64 [k]`.
-        length: tokens in a window.
+        windows: how many windows these make, `int64 [k]`.
 
     Raises:
         UsageError: there is nothing to be read, or nothing under a name that has a share.
     """
     _, names, numbers = wish.groups()
-    # The last token of a part is a label and begins no window.
-    windows = [max(-(-(int(n) - 1) // length), 0) for n in tokens]
+    counts = windows.tolist()
     if wish.shares is None:
-        samples = [max(round(w * n), 1) if n else 0 for w, n in zip(numbers, windows, strict=True)]
+        samples = [max(round(w * n), 1) if n else 0 for w, n in zip(numbers, counts, strict=True)]
     else:
-        for name, n in zip(names, windows, strict=True):
+        for name, n in zip(names, counts, strict=True):
             if not n:
                 raise UsageError(f"nothing to read under {name!r}, which has a share: take it out")
-        samples = _apportioned(sum(windows) if wish.samples is None else wish.samples, numbers)
+        samples = _apportioned(sum(counts) if wish.samples is None else wish.samples, numbers)
     if not 1 <= sum(samples) <= MOST:
         raise UsageError(f"there are {sum(samples)} samples in an epoch: ingest documents, or mend the weights")
-    return [Part(*each) for each in zip(names, tokens.tolist(), windows, samples, strict=True)]
+    return [Part(*each) for each in zip(names, tokens.tolist(), counts, samples, strict=True)]
 
 
 class Order:
@@ -179,6 +188,11 @@ class Order:
             some = np.flatnonzero(turn == one)
             place[some] = Permutation(part.windows, self.seed, _WITHIN, i, done + one)(place[some])
         return place
+
+
+def _plain(numbers: Mapping[bytes, Fraction] | None) -> list[tuple[bytes, int, int]] | None:
+    """Names and numbers so that equal ones look equal, in the order that matters."""
+    return None if numbers is None else [(name, n.numerator, n.denominator) for name, n in numbers.items()]
 
 
 def _numbers(given: object, what: str) -> dict[bytes, Fraction] | None:

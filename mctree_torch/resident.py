@@ -145,7 +145,7 @@ class ResidentContext:
         self.close()
 
     def close(self) -> None:
-        """Let go of the device's memory, once nobody uses what was gathered as a view."""
+        """Read no more; the device's memory goes back when this object does.  What was gathered is not touched."""
         self.stream.close()
 
     @property
@@ -244,6 +244,7 @@ class ResidentContext:
             seen,
         )
         self._sender.done()
+        self.stream.wake()
         return found
 
     # Within
@@ -251,6 +252,7 @@ class ResidentContext:
     def _changed(self, call: Callable[[], Change]) -> Change:
         self._check()
         self.stream.turn()
+        self.stream.hush()  # until what is to be read by the model was gathered
         change = call()
         self._update(change)
         return change

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
 import torch
@@ -16,7 +14,7 @@ from mctree.errors import UsageError
 from mctree.tree import Snapshot, Tree, stretches
 from mctree.tree.arguments import as_integer
 from mctree.tree.snapshot import LOD0
-from mctree_torch.mixture import Order, Part, Wish, divide, parts
+from mctree_torch.mixture import Names, Order, Part, Wish, divide, parts
 from mctree_torch.samples import Sample, SampleDataset
 from mctree_torch.windows import FIELDS, Located, Windows, streams
 
@@ -27,8 +25,6 @@ _AHEAD = 1024
 
 _MOST_TOKEN = 1 << 32
 _MOST_LENGTH = 1 << 31
-
-Names = Mapping[str, float | Fraction] | Mapping[bytes, float | Fraction]
 
 
 @dataclass(eq=False, slots=True)
@@ -150,7 +146,9 @@ class TokenDataset(SampleDataset):
         found = stretches(snapshot)
         count = len(self._wish.groups()[2])
         held = streams(found, divide(snapshot, self._wish, found.document), count, end=self._end is not None)
-        divided = parts(self._wish, np.diff(held.bounds), self.window)
+        tokens = np.diff(held.bounds)
+        # The last token of a part is a label and begins no window.
+        divided = parts(self._wish, tokens, np.maximum(-(-(tokens - 1) // self.window), 0))
         windows = Windows(held, self.window, end=self._end, fill=self._fill, shifted=self._shifted)
         return _Plan(divided, Order(self.seed, divided, held.bounds[:-1], self.window), windows)
 
@@ -161,14 +159,7 @@ class TokenDataset(SampleDataset):
         return {name: torch.from_numpy(values) for name, values in found.items()}
 
     def _settings(self) -> dict[str, int | str | None]:
-        wish = repr((_plain(self._wish.weights), _plain(self._wish.shares), self._wish.samples))
-        mixture = hashlib.blake2b(wish.encode(), digest_size=8).hexdigest()
-        return {"window": self.window, "end": self._end, "mixture": mixture}
+        return {"window": self.window, "end": self._end, "mixture": self._wish.digest}
 
     def _moved(self) -> None:
         self._found = None
-
-
-def _plain(numbers: Mapping[bytes, Fraction] | None) -> list[tuple[bytes, int, int]] | None:
-    """Names and numbers so that equal ones look equal, in the order that matters."""
-    return None if numbers is None else [(name, n.numerator, n.denominator) for name, n in numbers.items()]

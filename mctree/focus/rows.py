@@ -87,7 +87,9 @@ class Rows:
 
     def take(self, rows: NDArray[np.integer[Any]] | NDArray[np.bool_]) -> Self:
         """Some of the rows: those of the given numbers, in that order, or those that are marked."""
-        return type(self)(self.integers[:, rows], self.reals[:, rows])
+        # Not by an index: that would lay columns out side by side, number by number.
+        some = rows.nonzero()[0] if rows.dtype == np.bool_ else rows
+        return type(self)(self.integers.take(some, axis=1), self.reals.take(some, axis=1))
 
     def splice(self, stretches: Sequence[slice], new: Self, put: Sequence[slice]) -> Self:
         """The rows with stretches of them replaced.

@@ -10,6 +10,8 @@
     slow        latency and bandwidth, for simulations
     pool        which rows are resident and where; eviction
     device      memory for resident rows, and copies to it
+    uploads     from the ring to the slots, so many bytes a turn
+    asking      who waits for what, and what they are told
     stream      all of that, driven turn by turn
     lineage     who is whose parent
     ancestors   what lies above a working context

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from typing import Protocol
 
 __all__ = ["Counters", "Counts"]
 
@@ -55,6 +57,11 @@ class Counts:
         return {one.name: getattr(self, one.name) for one in fields(self)} | {"hit_rate": self.hit_rate}
 
 
+class _Row(Protocol):
+    @property
+    def image(self) -> bool: ...
+
+
 @dataclass(slots=True)
 class Counters:
     """What has happened so far.
@@ -70,6 +77,13 @@ class Counters:
     def of(self, image: bool) -> Counts:
         """Those of one modality."""
         return self.image if image else self.text
+
+    def count(self, what: str, rows: Sequence[_Row], each: int = 1) -> None:
+        """Add to a count, for each of some rows."""
+        images = sum([row.image for row in rows])
+        for counts, number in ((self.image, images), (self.text, len(rows) - images)):
+            if number:
+                setattr(counts, what, getattr(counts, what) + each * number)
 
     @property
     def total(self) -> Counts:

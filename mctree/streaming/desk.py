@@ -40,6 +40,7 @@ class Job:
         rows: where they go, `[n, *row]`: a view of the buffer.
         soon: rows that will be read afterwards.
         errors: why rows could not be read, by their number.
+        runs: how many stretches of neighbouring rows they were read in.
         copied: how many of them were given to the device so far.
     """
 
@@ -48,6 +49,7 @@ class Job:
     rows: NDArray[Any]
     soon: list[Wanted]
     errors: dict[int, Exception] = field(default_factory=dict)
+    runs: int = 0
     copied: int = 0
 
     def read(self) -> None:
@@ -56,6 +58,7 @@ class Job:
             with suppress(Exception):  # advice is not needed, and whoever reads these rows finds what is wrong
                 fetch.advise(space, level, index)
         for part in self.batch.segments():
+            self.runs += part.runs
             try:
                 self._read(part, 0, len(part.index))
             except Exception:
@@ -100,21 +103,25 @@ class Desk:
 
     # For the one who asks
 
-    def ask(self, wanted: Wanted, request: Request) -> bool:
-        """Let a row be read, unless it is on its way; whether it was not.  With the lock held."""
-        key = wanted.key
-        there = self.moving.get(key)
-        if there is None and key in self.queue:
-            self.queue.hurry(key, wanted.rank, needed=wanted.needed)
-            there = self.queue.waiting(key)
-        fresh = there is None
-        if there is None:
-            there = wanted
-            self.queue.add(wanted)
-            self._told.append(key)
-        there.needed |= wanted.needed
-        there.requests.append(request)
-        request.left += 1
+    def ask(self, rows: Sequence[Wanted], request: Request) -> list[Wanted]:
+        """Let rows be read, but for those that are on their way; those that are not.  With the lock held."""
+        moving, queue, told = self.moving, self.queue, self._told
+        fresh = []
+        for wanted in rows:
+            key = wanted.key
+            there = moving.get(key)
+            if there is None:
+                there = queue.waiting(key)
+                if there is None:
+                    there = wanted
+                    queue.add(wanted)
+                    told.append(key)
+                    fresh.append(wanted)
+                else:
+                    queue.hurry(key, wanted.rank, needed=wanted.needed)
+            there.needed |= wanted.needed
+            there.requests.append(request)
+        request.left += len(rows)
         return fresh
 
     def put_back(self, wanted: Wanted, fetch: Fetch) -> bool:
@@ -178,6 +185,17 @@ class Desk:
             self.changed.notify_all()
         return left
 
+    def abandon(self) -> None:
+        """Let nobody read any more, without a word to whoever waits; may be called at any moment, by any thread.
+
+        Garbage is collected wherever memory is asked for, also while the lock is held: so nobody waits for it here.  If
+        somebody has it, that is one who reads, and wakes the others when there is nothing more to read.
+        """
+        self.closed = True
+        if self.changed.acquire(blocking=False):
+            self.changed.notify_all()
+            self.changed.release()
+
     # For those who read
 
     def take(self, *, wait: bool) -> Job | None:
@@ -197,6 +215,8 @@ class Desk:
                 if not wait:
                     break
                 self.changed.wait()
+            else:
+                self.changed.notify_all()
         return None
 
     def give(self, job: Job) -> None:

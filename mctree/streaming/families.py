@@ -10,6 +10,7 @@ of need never drives out what is needed.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,12 +32,17 @@ _REST = 16
 
 @dataclass(eq=False, slots=True)
 class _Family:
-    """The children of one node: where they are, who fetches the missing ones, and when the node was wanted last."""
+    """The children of one node: where they are, who fetches the missing ones, and when the node was wanted last.
+
+    Attributes:
+        left: how many the request had to wait for when they were looked for last.
+    """
 
     children: Nodes
     slots: NDArray[np.int64]
     request: Request | None
     wanted: int
+    left: int = 0
 
 
 class Families:
@@ -54,27 +60,29 @@ class Families:
         self._patience = patience
         self._held: dict[Node, _Family] = {}
         self._coming: set[Node] = set()
-        # The nodes whose families are complete, by space and level, ascending; made anew when that has changed.
-        self._complete: dict[tuple[int, int], NDArray[np.int64]] | None = None
         self._resting: dict[Node, int] = {}
 
     def __len__(self) -> int:
         return len(self._held)
 
-    def want(self, entries: Columns, scores: NDArray[np.float64], ground: Ground) -> None:
+    def want(self, entries: Columns, scores: NDArray[np.float64], ground: Ground) -> NDArray[np.bool_]:
         """Let the families of entries come.
 
         Args:
             entries: of a working context, above level 0.
             scores: how much each is wanted, `float64 [n]`; the families of the highest ones come.
             ground: knows who is whose child.
+
+        Returns:
+            Of which entries, among those whose families come, all children are resident: `bool [n]`.
         """
         step = self._stream.step
         nodes = Nodes.of(entries)
         best = np.argsort(-scores, kind="stable")[: self._most]
         chosen = nodes.take(best)
+        addresses = chosen.addresses()
         fresh = []
-        for i, node in enumerate(chosen.addresses()):
+        for i, node in enumerate(addresses):
             family = self._held.get(node)
             if family is not None:
                 family.wanted = step
@@ -87,26 +95,31 @@ class Families:
             idle = [node for node, family in self._held.items() if family.wanted < step]
             self._forget(sorted(idle, key=lambda node: self._held[node].wanted)[:excess])
         if fresh:
-            with self._stream.together():
-                self._begin(chosen.take(np.array(fresh, np.int64)), scores[best[fresh]].tolist(), ground)
+            self._begin(chosen.take(np.array(fresh, np.int64)), scores[best[fresh]].tolist(), ground)
+        ready = np.zeros(len(nodes), np.bool_)
+        ready[best] = [self._is_ready(node) for node in addresses]
+        return ready
 
     def look(self) -> None:
         """See what has arrived."""
         arrived, failed = [], []
         for node in self._coming:
             family = self._held[node]
-            missing = np.flatnonzero(family.slots == MISSING)
+            request = family.request
+            if request is not None and not request.done():
+                if request.left == family.left:
+                    continue
+                family.left = request.left
+            missing = (family.slots == MISSING).nonzero()[0]
             some = family.children.take(missing)
             found = self._stream.find(some)
             family.slots[missing] = found
             self._stream.hold(some, found)
             if (found != MISSING).all():
                 arrived.append(node)
-            elif family.request is None or family.request.done():
+            elif request is None or request.done():
                 failed.append(node)
-        if arrived:
-            self._coming.difference_update(arrived)
-            self._complete = None
+        self._coming.difference_update(arrived)
         # It is tried again in a while, if it is still wanted; until then there is room for others.
         step = self._stream.step
         if failed:
@@ -116,15 +129,7 @@ class Families:
 
     def ready(self, entries: Columns) -> NDArray[np.bool_]:
         """Which entries have all their children resident: `bool [n]`."""
-        nodes = Nodes.of(entries)
-        found = np.zeros(len(nodes), np.bool_)
-        if self._complete is None:
-            self._complete = self._by_level()
-        for (space, level), index in self._complete.items():
-            some = np.flatnonzero((nodes.space == space) & (nodes.level == level))
-            place = np.minimum(np.searchsorted(index, nodes.index[some]), len(index) - 1)
-            found[some] = index[place] == nodes.index[some]
-        return found
+        return np.array([self._is_ready(node) for node in Nodes.of(entries).addresses()], np.bool_)
 
     def forget(self) -> None:
         """Let go of all."""
@@ -133,16 +138,19 @@ class Families:
     def _begin(self, nodes: Nodes, scores: Sequence[float], ground: Ground) -> None:
         """Begin families, the most wanted first, as far as there is room."""
         found = ground.children(nodes)
-        children, bounds = Nodes.of(found.nodes), found.bounds.tolist()
-        slots = self._stream.find(children)
+        looked, bounds = self._stream.look_up(found.nodes), found.bounds.tolist()
+        children, slots = looked.nodes, looked.slots
+        lacking = (slots == MISSING).nonzero()[0].tolist()
         room: dict[int, int] = {}
         taken = np.zeros(len(children), np.bool_)
-        for i, node in enumerate(nodes.addresses()):
-            part = slice(bounds[i], bounds[i + 1])
-            some, at = children.take(part), slots[part]
-            missing = some.take(at == MISSING)
-            if len(missing):
-                plane = plane_of(int(some.space[0]), int(some.level[0]))
+        begun: list[_Family] = []
+        asked: list[list[int]] = []
+        wishes: list[float] = []
+        for node, first, stop, score in zip(nodes.addresses(), bounds[:-1], bounds[1:], scores, strict=True):
+            part = slice(first, stop)
+            missing = lacking[bisect_left(lacking, first) : bisect_left(lacking, stop)]
+            if missing:
+                plane = plane_of(*looked.keys[first][:2])
                 if plane not in room:
                     room[plane] = self._stream.room(plane, len(children), needed=False)
                 if room[plane] < len(missing):
@@ -150,26 +158,22 @@ class Families:
                 room[plane] -= len(missing)
                 self._coming.add(node)
             taken[part] = True
-            self._held[node] = _Family(some, at, None, self._stream.step)
-            if len(missing):
-                self._held[node].request = self._stream.request(missing, scores[i])
-            else:
-                self._complete = None
+            family = self._held[node] = _Family(children.take(part), slots[part], None, self._stream.step)
+            if missing:
+                begun.append(family)
+                asked.append(missing)
+                wishes.append(score)
+        for family, request in zip(begun, self._stream.request_parts(looked, asked, wishes), strict=True):
+            family.request, family.left = request, request.left
         self._stream.hold(children.take(taken), slots[taken])
 
     def _forget(self, nodes: list[Node]) -> None:
         for node in nodes:
             family = self._held.pop(node)
-            if node in self._coming:
-                self._coming.remove(node)
-            else:
-                self._complete = None
+            self._coming.discard(node)
             self._stream.let_go(family.children, family.slots)
             if family.request is not None:
                 family.request.cancel()
 
-    def _by_level(self) -> dict[tuple[int, int], NDArray[np.int64]]:
-        found: dict[tuple[int, int], list[int]] = {}
-        for space, level, index in self._held.keys() - self._coming:
-            found.setdefault((space, level), []).append(index)
-        return {place: np.sort(np.array(index, np.int64)) for place, index in found.items()}
+    def _is_ready(self, node: Node) -> bool:
+        return node in self._held and node not in self._coming

@@ -18,7 +18,19 @@ from numpy.typing import NDArray
 
 from mctree.geometry import IMAGE, TEXT
 
-__all__ = ["GISTS", "PATCHES", "PLANES", "STEPS", "TOKENS", "Columns", "Key", "Nodes", "keys_of", "plane_of"]
+__all__ = [
+    "GISTS",
+    "PATCHES",
+    "PLANES",
+    "STEPS",
+    "TOKENS",
+    "Columns",
+    "Key",
+    "Nodes",
+    "by_plane",
+    "keys_of",
+    "plane_of",
+]
 
 GISTS, TOKENS, PATCHES = 0, 1, 2
 """The planes: rows of one shape each, which lie in one pool.  A gist; a block's tokens; a tile's patches."""
@@ -124,6 +136,14 @@ def plane_of(space: int, level: int) -> int:
     if level:
         return GISTS
     return PATCHES if space else TOKENS
+
+
+def by_plane(nodes: Nodes) -> list[tuple[int, NDArray[np.int64]]]:
+    """The planes in which rows of nodes lie, and which of the nodes are in each, ascending."""
+    if nodes.level.all():
+        return [(GISTS, np.arange(len(nodes)))]
+    planes = np.where(nodes.level > 0, GISTS, np.where(nodes.space > 0, PATCHES, TOKENS))
+    return [(plane, some) for plane in range(PLANES) if len(some := (planes == plane).nonzero()[0])]
 
 
 def keys_of(nodes: Nodes, versions: NDArray[np.int64]) -> list[Key]:

@@ -88,7 +88,7 @@ class Pool:
     def find(self, keys: Sequence[Key]) -> NDArray[np.int64]:
         """The slots of rows, `MISSING` where one is not resident: `int64 [n]`."""
         get = self._table.get
-        return np.fromiter((get(key, MISSING) for key in keys), np.int64, len(keys))
+        return np.array([get(key, MISSING) for key in keys], np.int64)
 
     def keys(self) -> list[Key]:
         """All rows that are resident."""

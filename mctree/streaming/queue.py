@@ -24,6 +24,9 @@ from mctree.streaming.requests import Request
 
 __all__ = ["Batch", "Queue", "Rank", "Segment", "Wanted"]
 
+_SLACK = 64
+"""So many more than twice the rows that wait stand in a heap before it is made anew."""
+
 Rank = tuple[bool, int, float, int]
 """What is smaller is more urgent: not pinned, minus the level, minus the score, the order of asking."""
 
@@ -38,6 +41,8 @@ class Wanted:
         rank: how urgent it is.
         needed: a working context shows it, or something below it: other rows may have to make room at once.
         requests: who has asked for it.
+        plane: the plane that it lies in.
+        image: whether it is of an image.
     """
 
     key: Key
@@ -45,16 +50,12 @@ class Wanted:
     rank: Rank
     needed: bool
     requests: list[Request] = field(default_factory=list)
+    plane: int = field(init=False)
+    image: bool = field(init=False)
 
-    @property
-    def plane(self) -> int:
-        """The plane that it lies in."""
-        return plane_of(self.key[0], self.key[1])
-
-    @property
-    def image(self) -> bool:
-        """Whether it is of an image."""
-        return self.key[0] > 0
+    def __post_init__(self) -> None:
+        space, level = self.key[0], self.key[1]
+        self.plane, self.image = plane_of(space, level), space > 0
 
     @property
     def pinned(self) -> bool:
@@ -79,6 +80,12 @@ class Segment:
     level: int
     index: NDArray[np.int64]
     first: int
+
+    @property
+    def runs(self) -> int:
+        """How many stretches of neighbouring rows they are."""
+        step = STEPS[plane_of(self.space, self.level)]
+        return 1 + int(np.count_nonzero(np.diff(self.index) != step))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -111,8 +118,7 @@ class Batch:
 
     def runs(self) -> int:
         """How many stretches of neighbouring rows it is made of."""
-        step = STEPS[self.plane]
-        return sum(1 + int(np.count_nonzero(np.diff(part.index) != step)) for part in self.segments())
+        return sum(part.runs for part in self.segments())
 
 
 class Queue:
@@ -144,7 +150,7 @@ class Queue:
         assert wanted.key not in self._waiting
         self._waiting[wanted.key] = wanted
         self._counts[wanted.plane] += 1
-        heapq.heappush(self._heaps[wanted.plane], (wanted.rank, wanted.key))
+        self._push(wanted)
 
     def hurry(self, key: Key, rank: Rank, *, needed: bool) -> None:
         """Let a waiting row be at least this urgent."""
@@ -152,7 +158,7 @@ class Queue:
         wanted.needed |= needed
         if rank[:3] < wanted.rank[:3]:
             wanted.rank = rank
-            heapq.heappush(self._heaps[wanted.plane], (rank, key))
+            self._push(wanted)
 
     def waiting(self, key: Key) -> Wanted | None:
         """A row that waits; None if it does not."""
@@ -207,6 +213,15 @@ class Queue:
             rows += self._neighbours(key, most[plane] - len(rows))
         rows.sort(key=lambda wanted: (id(wanted.fetch), wanted.key))
         return Batch(plane, rows, rank)
+
+    def _push(self, wanted: Wanted) -> None:
+        plane = wanted.plane
+        heap = self._heaps[plane]
+        heapq.heappush(heap, (wanted.rank, wanted.key))
+        if len(heap) > 2 * self._counts[plane] + _SLACK:
+            # What does not count any more may lie far below the top, and would stay there as long as others are read.
+            heap[:] = {one for one in heap if (row := self._waiting.get(one[1])) is not None and row.rank == one[0]}
+            heapq.heapify(heap)
 
     def _trimmed(self, plane: int) -> list[tuple[Rank, Key]]:
         """The heap of a plane, with what does not count any more taken off its top."""

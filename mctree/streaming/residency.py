@@ -79,7 +79,9 @@ class Residency:
         return int(np.count_nonzero(self._slots == MISSING))
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Let go of everything, and want nothing any more."""
+        for node in list(self._requests):
+            self._no_longer(node)
         self._families.forget()
         self._show(Nodes.none(), np.arange(len(self)), np.empty(0, np.int64))
         self.stream.unpin(self._roots)
@@ -134,8 +136,7 @@ class Residency:
 
     def resident(self, entries: Columns, scores: NDArray[np.float64]) -> NDArray[np.bool_]:
         """`want` and `ready` in one: what `WorkingContext.step` asks of entries that a lens wants expanded."""
-        self.want(entries, scores)
-        return self.ready(entries)
+        return self._families.want(entries, scores, self._ground)
 
     def seen(self) -> Seen:
         """What can be looked at now; does not wait.
@@ -143,7 +144,7 @@ class Residency:
         Raises:
             UsageError: the entries are of another commit.
         """
-        missing = np.flatnonzero(self._slots == MISSING)
+        missing = (self._slots == MISSING).nonzero()[0]
         if not len(missing):
             return Seen(self._nodes, self._slots, np.arange(len(self)), 0)
         some = self._nodes.take(missing)
@@ -172,9 +173,13 @@ class Residency:
         Waits for the coarsest view there, unless it was foreseen and has arrived.
 
         Raises:
-            UsageError: it is one of another tree.
+            UsageError: it is one of another tree, or another one was foreseen.
             BusyError, CorruptError: as when it was made.  Nothing has changed.
         """
+        if foreseen is not None and foreseen.nodes.addresses() != roots(ground).addresses():
+            raise UsageError(
+                "what was foreseen is the coarsest view of another snapshot: give what `foresee` gave for this"
+            )
         coming = self._settled(self.foresee(ground, fetch) if foreseen is None else foreseen)
         self._families.forget()
         self._show(Nodes.none(), np.arange(len(self)), np.empty(0, np.int64))
@@ -211,13 +216,15 @@ class Residency:
         slots[kept] = np.delete(self._slots, left_at)
         slots[entered_at] = found
         self._nodes, self._slots = nodes, slots
-        for image in (False, True):
-            here = (entered.space > 0) == image
+        missed, absent = found == MISSING, found == self._zeros(entered)
+        images = entered.space > 0
+        for image in (False, True) if images.any() else (False,):
+            here = images == image
             count = stream.counters.of(image)
-            absent = (found >= 0) & (found == self._zeros(entered))
-            count.misses += int(np.count_nonzero(here & (found == MISSING)))
-            count.absent += int(np.count_nonzero(here & absent))
-            count.hits += int(np.count_nonzero(here & (found != MISSING) & ~absent))
+            misses, none = int(np.count_nonzero(here & missed)), int(np.count_nonzero(here & absent))
+            count.misses += misses
+            count.absent += none
+            count.hits += int(np.count_nonzero(here)) - misses - none
 
     def _zeros(self, nodes: Nodes) -> NDArray[np.int64]:
         slots = self.stream.device.slots
@@ -238,7 +245,7 @@ class Residency:
 
     def _look(self) -> None:
         """See what has arrived of what is missing, and ask for the rest."""
-        rows = np.flatnonzero(self._slots == MISSING)
+        rows = (self._slots == MISSING).nonzero()[0]
         if not len(rows) and not self._above_missing and not self._requests:
             return
         some = self._nodes.take(rows)

@@ -62,6 +62,9 @@ class StoredRows:
         tile = Plane((IMAGE.block, dim), gist) if "image" in record.modalities else None
         self._planes = (Plane((dim,), gist), Plane((TEXT.block,), tokens.layout.numpy), tile)
         self._generations: dict[int, NDArray[np.int64]] = {}
+        # Where the set leaves no image out, which nodes have a gist is a matter of their numbers.
+        self._leaves_out = bool(len(self.gists.slots.absent))
+        self._counts = [0, *(self.gists.rows(level) for level in range(1, self.gists.levels + 1))]
         tails = [document.tail for document in snapshot.tails()]
         self._tails = [np.asarray(tail.tokens) for tail in tails if tail is not None and len(tail.tokens)]
 
@@ -83,21 +86,39 @@ class StoredRows:
 
         Of a tile it is the row of its last patch: whenever one of them changes or comes, that is another.
         """
-        found = np.full(len(nodes), NO_ROW, np.int64)
-        for space, level in set(zip(nodes.space.tolist(), nodes.level.tolist(), strict=True)):
-            some = np.flatnonzero((nodes.space == space) & (nodes.level == level))
-            index = nodes.index[some]
-            if space:
-                found[some] = self._patches(index).max(axis=1) if level == 0 else self.gists.locate(space, level, index)
-            elif level:
-                made = self.gists.locate(0, level, index) >= 0
-                if made.any():
-                    found[some[made]] = self._generation(level, index[made])
-            else:
-                end = self.snapshot.positions
-                late = (index >= end) & (index < end + TEXT.block * len(self._tails))
-                found[some] = np.where(index < end, 0, np.where(late, self.snapshot.commit, NO_ROW))
+        space, level, index = nodes.space, nodes.level, nodes.index
+        if not len(index):
+            return np.empty(0, np.int64)
+        if (level == level[0]).all() and (space == space[0]).all():
+            return self._versions(int(space[0]), int(level[0]), index)
+        found = np.empty(len(index), np.int64)
+        for each in set(zip(space.tolist(), level.tolist(), strict=True)):
+            some = ((space == each[0]) & (level == each[1])).nonzero()[0]
+            found[some] = self._versions(*each, index[some])
         return found
+
+    def _versions(self, space: int, level: int, index: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Those of nodes of one level."""
+        if space:
+            return self._patches(index).max(axis=1) if level == 0 else self.gists.locate(space, level, index)
+        if level == 0:
+            end = self.snapshot.positions
+            late = (index >= end) & (index < end + TEXT.block * len(self._tails))
+            return np.where(index < end, 0, np.where(late, self.snapshot.commit, NO_ROW))
+        made = self._made(level, index)
+        if made.all():
+            return self._generation(level, index)
+        found = np.full(len(index), NO_ROW, np.int64)
+        if made.any():
+            found[made] = self._generation(level, index[made])
+        return found
+
+    def _made(self, level: int, index: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which nodes of the timeline, above level 0, have a gist: `bool [n]`."""
+        if self._leaves_out:
+            return self.gists.locate(0, level, index) >= 0
+        marked: NDArray[np.bool_] = index < (self._counts[level] if level < len(self._counts) else 0)
+        return marked
 
     def read(self, space: int, level: int, index: NDArray[np.int64], out: NDArray[Any]) -> None:
         """See `Fetch.read`.

@@ -16,28 +16,44 @@ import os
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mctree.errors import BusyError, UsageError
+from mctree.errors import UsageError
+from mctree.streaming.asking import Asking
 from mctree.streaming.counters import Counters
-from mctree.streaming.desk import Desk, Job
+from mctree.streaming.desk import Desk
 from mctree.streaming.device import Device
 from mctree.streaming.fetch import NO_ROW, Fetch
 from mctree.streaming.loading import Loader, Threads
-from mctree.streaming.nodes import PLANES, Columns, Key, Nodes, keys_of, plane_of
-from mctree.streaming.pool import MISSING, Pool
-from mctree.streaming.queue import Wanted
+from mctree.streaming.nodes import PLANES, Columns, Key, Nodes, by_plane, keys_of, plane_of
+from mctree.streaming.pool import Pool
 from mctree.streaming.requests import Request
+from mctree.streaming.uploads import Uploads
 
-__all__ = ["Stream"]
+__all__ = ["Looked", "Stream"]
 
 _NO_LIMIT = 1 << 62
 _A_MOMENT, _LONGER = 0.0002, 0.05
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Looked:
+    """Nodes that were looked up; good until the next turn.
+
+    Attributes:
+        nodes: which.
+        keys: what their rows are known by.
+        slots: where these are: `int64 [n]`; see `Stream.find`.
+    """
+
+    nodes: Nodes
+    keys: list[Key]
+    slots: NDArray[np.int64]
 
 
 class Stream:
@@ -91,17 +107,15 @@ class Stream:
         self._upload_bytes = upload_bytes
         self._clock = clock
         self._pools = [Pool(max(count, 1), high=high, low=low, linger=linger) for count in device.slots]
-        self._pinned: list[Request] = []
+        self._pinned: dict[Request, None] = {}
         self._unpinned: deque[Request] = deque()
-        self._staged: list[Job] = []
-        self._copying: list[tuple[Job, int, NDArray[np.int64]]] = []
-        self._errors: dict[Key, BaseException] = {}
-        self._asked = 0
-        self._quiet = False
         self._pid = os.getpid()
         self._desk = Desk(fetch.planes, device.ring, waiting)
+        self._asking = Asking(self._desk, self._pools, self.counters, fetch)
+        self._uploads = Uploads(self._desk, device, self._pools, self.counters)
         self._loader = loader(self._desk)
-        self._finalizer = weakref.finalize(self, self._desk.close)
+        self._on_cancel = _withdrawing(self)
+        self._finalizer = weakref.finalize(self, _closed, self._desk, self._pid)
 
     def __repr__(self) -> str:
         resident = sum(map(len, self._pools))
@@ -114,12 +128,11 @@ class Stream:
         self.close()
 
     def close(self) -> None:
-        """Read no more, and cancel what is not done."""
-        if self._finalizer.detach() is None:
+        """Read no more, and cancel what is not done; in a fork of its process, nothing is left to be done."""
+        if self._finalizer.detach() is None or os.getpid() != self._pid:
             return
         left = self._desk.close()
-        if os.getpid() == self._pid:
-            self._loader.close()
+        self._loader.close()
         for request in {request for wanted in left for request in wanted.requests}:
             request.cancel()
 
@@ -157,14 +170,40 @@ class Stream:
         there = versions != NO_ROW
         keys = keys_of(asked.take(there), versions[there])
         scores = np.broadcast_to(np.asarray(score, np.float64), len(asked))[there].tolist()
-        request = Request(asked, keys, self._withdraw, pinned=pinned)
+        return self._request(asked, keys, scores, source, pinned=pinned, needed=needed)
+
+    def request_parts(self, looked: Looked, parts: Sequence[Sequence[int]], scores: Sequence[float]) -> list[Request]:
+        """Let rows come that were looked up in this turn, a request for each part of them.
+
+        Args:
+            looked: what `look_up` gave.
+            parts: which of its nodes, for each request; they have rows.
+            scores: one for each request.
+        """
+        self._check()
+        return [
+            self._request(
+                looked.nodes.take(np.array(part, np.int64)),
+                [looked.keys[i] for i in part],
+                [score] * len(part),
+                self.fetch,
+                pinned=False,
+                needed=False,
+            )
+            for part, score in zip(parts, scores, strict=True)
+        ]
+
+    def _request(
+        self, nodes: Nodes, keys: list[Key], scores: list[float], source: Fetch, *, pinned: bool, needed: bool
+    ) -> Request:
+        request = Request(nodes, keys, self._on_cancel, pinned=pinned)
         request.left = 1  # until all have been asked for
         if pinned:
-            self._pinned.append(request)
+            self._pinned[request] = None
             for key in keys:
                 self._pool(key).pin(key)
         try:
-            self._ask(keys, scores, source, request, needed=needed)
+            self._asking.ask(keys, scores, source, request, needed=needed)
         except UsageError:
             request.cancel()
             self.unpin(request)
@@ -172,21 +211,22 @@ class Stream:
         request.arrived()
         return request
 
-    @contextmanager
-    def together(self) -> Iterator[None]:
-        """Ask for several things before anybody begins to read: whoever is woken takes time from who asks."""
-        before, self._quiet = self._quiet, True
-        try:
-            yield
-        finally:
-            self._quiet = before
-            with self._desk.changed:
-                self._desk.changed.notify_all()
+    def hush(self) -> None:
+        """Let nobody who sleeps begin to read before `wake`, or the next turn.
+
+        Reading takes turns with Python code of this thread.  What is asked for within a step of the model cannot arrive
+        before the next one, so it is best read while the model is busy.
+        """
+        self._asking.hush()
+
+    def wake(self) -> None:
+        """Let what was asked for since `hush` be read."""
+        self._asking.wake()
 
     def unpin(self, request: Request) -> None:
         """Let what a request has pinned be evicted again, whether it has arrived or not."""
         if request in self._pinned:
-            self._pinned.remove(request)
+            del self._pinned[request]
             for key in request.keys:
                 self._pool(key).unpin(key, self.step)
 
@@ -199,6 +239,7 @@ class Stream:
             CancelledError: it was cancelled.
         """
         self._check()
+        self._asking.wake()
         began = self._clock()
         stalled = False
         while not request.done():
@@ -206,7 +247,7 @@ class Stream:
             if not request.done():
                 assert any(map(self.on_its_way, range(PLANES))), "a request that is not done has rows on their way"
                 stalled = True
-                self._loader.rest(_A_MOMENT if self._copying else _LONGER)
+                self._loader.rest(_A_MOMENT if self._uploads.copying else _LONGER)
         if stalled:
             for image in set((request.nodes.space > 0).tolist()):
                 count = self.counters.of(image)
@@ -221,22 +262,34 @@ class Stream:
 
         `MISSING` where a row is not resident; the device's row of zeros, `device.slots[plane]`, where there is none.
         """
+        return self.look_up(nodes).slots
+
+    def look_up(self, nodes: Columns) -> Looked:
+        """What nodes' rows are known by, and their slots; see `find`."""
         asked = Nodes.of(nodes)
         versions = self.fetch.versions(asked)
-        found = np.empty(len(asked), np.int64)
-        for plane, some in _by_plane(asked):
-            found[some] = self._pools[plane].find(keys_of(asked.take(some), versions[some]))
-            found[some[versions[some] == NO_ROW]] = self.device.slots[plane]
-        return found
+        keys = keys_of(asked, versions)
+        parts = by_plane(asked)
+        if len(parts) == 1:
+            found = self._pools[parts[0][0]].find(keys)
+        else:
+            found = np.empty(len(asked), np.int64)
+            for plane, some in parts:
+                found[some] = self._pools[plane].find([keys[i] for i in some.tolist()])
+        none = (versions == NO_ROW).nonzero()[0]
+        if len(none):
+            for plane, some in parts:
+                found[np.intersect1d(some, none, assume_unique=True)] = self.device.slots[plane]
+        return Looked(asked, keys, found)
 
     def hold(self, nodes: Nodes, slots: NDArray[np.int64]) -> None:
         """Let rows stay that `find` has found; as often as this is done, it has to be undone."""
-        for plane, some in _by_plane(nodes):
+        for plane, some in by_plane(nodes):
             self._pools[plane].hold(self._own(plane, slots[some]))
 
     def let_go(self, nodes: Nodes, slots: NDArray[np.int64]) -> None:
         """Undo `hold`."""
-        for plane, some in _by_plane(nodes):
+        for plane, some in by_plane(nodes):
             self._pools[plane].let_go(self._own(plane, slots[some]), self.step)
 
     def room(self, plane: int, most: int, *, needed: bool) -> int:
@@ -261,11 +314,7 @@ class Stream:
 
     def error(self, nodes: Nodes) -> BaseException | None:
         """Why a row of these could not be read when that was tried last, and forget it; None if none has failed."""
-        if not self._errors:
-            return None
-        keys = keys_of(nodes, self.fetch.versions(nodes))
-        found = [error for key in keys if (error := self._errors.pop(key, None)) is not None]
-        return found[0] if found else None
+        return self._asking.error(keys_of(nodes, self.fetch.versions(nodes))) if self._asking.failed else None
 
     # Turns
 
@@ -276,6 +325,7 @@ class Stream:
             How many bytes were copied.
         """
         self._check()
+        self._asking.wake()
         self.step += 1
         copied = self._settle(self._upload_bytes)
         for pool in self._pools:
@@ -295,20 +345,7 @@ class Stream:
         if fetch.identity != self.fetch.identity:
             raise UsageError("a stream cannot move to another tree or gist set, nor past a compaction: make a new one")
         self.fetch = fetch
-        self._errors.clear()  # what could not be read there may well be here
-        with self._desk.changed:
-            waiting = self._desk.queue.clear()
-        for request in self._pinned:
-            keys = self._keys_now(request.keys)
-            changed = [(old, new) for old, new in zip(request.keys, keys, strict=True) if old != new]
-            for old, new in changed:
-                self._pool(old).unpin(old, self.step)
-                if new is not None:
-                    self._pool(new).pin(new)
-            request.keys = [key for key in keys if key is not None]
-            fresh = [new for _, new in changed if new is not None]
-            self._ask(fresh, [0.0] * len(fresh), fetch, request, needed=False)
-        self._again(waiting)
+        self._asking.follow(fetch, list(self._pinned), self.step)
 
     # Within
 
@@ -325,134 +362,21 @@ class Stream:
         """Those of some slots that are a pool's: neither missing, nor the row of zeros."""
         return slots[(slots >= 0) & (slots < self.device.slots[plane])]
 
-    def _ask(self, keys: list[Key], scores: list[float], fetch: Fetch, request: Request, *, needed: bool) -> None:
-        """Let rows be read that are neither resident nor on their way."""
-        asked = [(key, score) for key, score in zip(keys, scores, strict=True) if key not in self._pool(key)]
-        if not asked:
-            return
-        with self._desk.changed:
-            for key, score in asked:
-                self._asked += 1
-                rank = (not request.pinned, -key[1], -score, self._asked)
-                if self._desk.ask(Wanted(key, fetch, rank, needed), request):
-                    self.counters.of(key[0] > 0).requested += 1
-            shed = self._desk.queue.shed()
-            if not self._quiet:
-                self._desk.changed.notify_all()
-        self._refuse(shed, "too many rows wait to be read: ask for fewer at a time")
-        for wanted in shed:
-            self.counters.of(wanted.image).shed += 1
-
     def _withdraw(self, request: Request) -> None:
         """A request was cancelled, perhaps by another thread."""
-        with self._desk.changed:
-            for wanted in self._desk.withdraw(request, request.keys):
-                self.counters.of(wanted.image).cancelled += 1
-        self._unpinned.append(request)
+        if os.getpid() == self._pid:  # in a fork, whoever held the desk's lock never lets go of it
+            self._asking.withdraw(request)
+            self._unpinned.append(request)
 
     def _settle(self, budget: int) -> int:
         """Copy as much of what was read as the budget allows, and publish what was copied; bytes copied."""
         while self._unpinned:
             self.unpin(self._unpinned.popleft())
         self._loader.pump()
-        for job in self._desk.finished():
-            self._staged.append(job)
-            for wanted in job.batch.rows:
-                self.counters.of(wanted.image).read += 1
-            self.counters.of(job.batch.rows[0].image).runs += job.batch.runs()
-        self._staged.sort(key=lambda job: job.batch.rank)
-        left = budget
-        while self._staged and (moved := self._copy(self._staged[0], left)):
-            left -= moved
-            if self._staged[0].copied == len(self._staged[0].batch.rows):
-                del self._staged[0]
-        self._publish()
-        return budget - left
-
-    def _copy(self, job: Job, budget: int) -> int:
-        """Begin to copy the next rows of a job; how many bytes, 0 if the budget does not allow for one."""
-        first, plane = job.copied, job.batch.plane
-        size = int(job.rows[0].nbytes)
-        rows = job.batch.rows[first : first + budget // size]
-        if not rows:
-            return 0
-        slots = np.full(len(rows), MISSING, np.int64)
-        good = [i for i, wanted in enumerate(rows) if wanted.requests and first + i not in job.errors]
-        # What is needed has first choice of the slots.
-        for needed in (True, False):
-            some = [i for i in good if (rows[i].needed or rows[i].pinned) == needed]
-            if some:
-                slots[some] = self._pools[plane].take([rows[i].key for i in some], self.step, needed=needed)
-        job.copied += len(rows)
-        self._copying.append((job, first, slots))
-        # The others go along, to where nobody looks: one copy of neighbours is cheaper than several.
-        self.device.copy(job.buffer, plane, first, np.where(slots == MISSING, self.device.slots[plane] + 1, slots))
-        for wanted in rows:
-            self.counters.of(wanted.image).bytes += size
-        return len(rows) * size
-
-    def _publish(self) -> None:
-        """Let rows be found whose copies are done."""
-        there = [self.device.copied(job.buffer) for job, _, _ in self._copying]
-        done = [one for one, copied in zip(self._copying, there, strict=True) if copied]
-        self._copying = [one for one, copied in zip(self._copying, there, strict=True) if not copied]
-        for job, first, slots in done:
-            rows = job.batch.rows[first : first + len(slots)]
-            self._pools[job.batch.plane].publish(slots[slots != MISSING], self.step)
-            arrived = self._desk.arrived([wanted.key for wanted in rows])
-            if first + len(rows) == len(job.batch.rows):
-                self._desk.free(job.buffer)
-            for i, wanted in enumerate(arrived):
-                error = job.errors.get(first + i)
-                if error is not None:
-                    self._failed(wanted, error)
-                elif slots[i] != MISSING:
-                    for request in wanted.requests:
-                        request.arrived()
-                elif wanted.requests:
-                    self.counters.of(wanted.image).refused += 1
-                    self._refuse([wanted], "no slot of the residency pool is free: make it larger, or let go of more")
-                else:
-                    self.counters.of(wanted.image).cancelled += 1
+        copied, landed = self._uploads.settle(self.step, budget)
+        self._asking.landed(landed)
         self._count_evictions()
-
-    def _failed(self, wanted: Wanted, error: Exception) -> None:
-        if wanted.fetch is not self.fetch:
-            # The snapshot that it was to be read from may have been closed meanwhile.
-            self._again([wanted])
-            return
-        self.counters.of(wanted.image).failures += 1
-        if wanted.needed:
-            self._errors[wanted.key] = error
-        for request in wanted.requests:
-            request.failed(error)
-
-    def _refuse(self, rows: list[Wanted], why: str) -> None:
-        for wanted in rows:
-            for request in wanted.requests:
-                request.failed(BusyError(why))
-
-    def _keys_now(self, keys: list[Key]) -> list[Key | None]:
-        """What the same nodes are known by at the commit that is followed; None for those without a row."""
-        space, level, index, _ = np.array(keys, np.int64).reshape(-1, 4).T
-        nodes = Nodes(space, level, index, index)
-        versions = self.fetch.versions(nodes)
-        return [
-            None if version == NO_ROW else key
-            for key, version in zip(keys_of(nodes, versions), versions.tolist(), strict=True)
-        ]
-
-    def _again(self, rows: list[Wanted]) -> None:
-        """Ask anew, at the commit that is followed, for rows that were not read."""
-        for wanted, key in zip(rows, self._keys_now([wanted.key for wanted in rows]), strict=True):
-            if key == wanted.key and self._desk.put_back(wanted, self.fetch):
-                continue
-            self.counters.of(wanted.image).cancelled += 1
-            for request in wanted.requests:
-                if key is not None and not request.pinned:  # for what is pinned, `follow` sees to that
-                    request.keys.append(key)
-                    self._ask([key], [-wanted.rank[2]], self.fetch, request, needed=wanted.needed)
-                request.arrived()
+        return copied
 
     def _count_evictions(self) -> None:
         for pool in self._pools:
@@ -460,10 +384,23 @@ class Stream:
                 self.counters.of(key[0] > 0).evictions += 1
 
 
-def _by_plane(nodes: Nodes) -> list[tuple[int, NDArray[np.int64]]]:
-    """The planes of nodes, and which of them lie in each."""
-    blocks = nodes.level == 0
-    if not blocks.any():
-        return [(0, np.arange(len(nodes)))]
-    planes = np.where(blocks, np.where(nodes.space > 0, 2, 1), 0)
-    return [(plane, some) for plane in range(PLANES) if len(some := np.flatnonzero(planes == plane))]
+def _withdrawing(stream: Stream) -> Callable[[Request], None]:
+    """What a request calls that is cancelled: it knows the stream weakly.
+
+    Rows that wait know their requests, and whoever reads knows the rows; none of them must keep a stream alive that was
+    forgotten.
+    """
+    weak = weakref.ref(stream)
+
+    def withdraw(request: Request) -> None:
+        there = weak()
+        if there is not None:
+            there._withdraw(request)
+
+    return withdraw
+
+
+def _closed(desk: Desk, pid: int) -> None:
+    """A stream was forgotten, or the interpreter ends; not so if that is in a fork."""
+    if os.getpid() == pid:
+        desk.abandon()

@@ -2,8 +2,9 @@
 
 A document is a list of runs of blocks, and nearly every run is one stretch: only the last block of a run has padding
 as a rule.  A run of a document that was closed and opened again may have short blocks within, and is cut behind them.
-All of it is read as arrays, so that a million documents take a few seconds and 24 bytes each; what is stored of a
-document besides, its name first of all, is not looked at.
+An image is a document too, of one block without tokens, and has no stretch.  All of it is read as arrays, so that a
+million documents take a few seconds and 24 bytes each; what is stored of a document besides, its name first of all, is
+not looked at.
 """
 
 from __future__ import annotations
@@ -68,8 +69,9 @@ def stretches(snapshot: Snapshot) -> Stretches:
 
 
 def _runs(snapshot: Snapshot) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]]:
-    """Document, first block, and block after the last of the runs of live documents, a bounded number at a time."""
+    """Document, first block, and block after the last of the runs of live texts, a bounded number at a time."""
     blocks, after = snapshot.blocks, b""
+    images = snapshot.gallery.places.blocks
     while True:
         with snapshot.reading() as index:
             found = next(index.fixed(Table.RUN, _NUMBERS, _NUMBERS, after, _BEYOND), None)
@@ -84,7 +86,7 @@ def _runs(snapshot: Snapshot) -> Iterator[tuple[NDArray[np.int64], NDArray[np.in
         stop = start + np.minimum(count[seen], blocks - first[seen]).astype(np.int64)
         if (stop <= start).any():
             raise CorruptError("a run of a document has no blocks; run `mctree verify`")
-        alive = snapshot.world.exists(1, start)
+        alive = snapshot.world.exists(1, start) & ~np.isin(start, images, kind="sort")
         yield document[seen][alive].astype(np.int64), start[alive], stop[alive]
 
 

@@ -19,13 +19,16 @@ import torch
 from transformers import DynamicCache
 
 from mctree.errors import UsageError
-from mctree_torch.base.rows import Rows
 from mctree_torch.positions import PlacedRotary, install, uninstall
+from mctree_torch.rows import Rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 __all__ = ["Reader"]
+
+_MASKED = ("eager", "sdpa")
+"""Ways to compute attention that take a mask of numbers; others read it as something else, or not at all."""
 
 _CHUNK = 1024
 """Rows that are computed at once: the mask has so many rows of all columns."""
@@ -48,7 +51,8 @@ class Reader:
         reused: rows that were in the cache when they were read again.
 
     Raises:
-        UsageError: the model has no rotary positions that know of places, or attention that is not full.
+        UsageError: the model has no rotary positions that know of places, or attention that is not full, or computes it
+            in a way that takes no mask of numbers.
     """
 
     def __init__(
@@ -66,6 +70,12 @@ class Reader:
             raise UsageError(
                 f"a model of type {config.model_type!r} does not attend to all that it is shown "
                 f"({', '.join(sorted(kinds)) or f'a sliding window of {window}'}): it cannot read a working context"
+            )
+        attention = getattr(config, "_attn_implementation", None)
+        if attention not in _MASKED:
+            raise UsageError(
+                f"attention by {attention!r} takes no mask of numbers: load the model with "
+                f"attn_implementation={_MASKED[1]!r} or {_MASKED[0]!r}"
             )
         self.model = model.eval()
         self.dim: int = model.get_input_embeddings().weight.shape[1]
@@ -140,6 +150,16 @@ class Reader:
 
     def _compute(self, rows: Rows, first: int, before: int = 0) -> torch.Tensor:
         """Run the model over `rows` from `first` on, `before` other rows being in front of them."""
+        try:
+            logits = self._computed(rows, first, before)
+        except BaseException:
+            # Interrupted in between, the cache holds no one knows which rows.
+            self.forget()
+            raise
+        self.computed += len(rows) - first
+        return logits
+
+    def _computed(self, rows: Rows, first: int, before: int) -> torch.Tensor:
         device = self.model.device
         known = torch.cat([part.known for part in self._held]).to(device)
         table = self.model.get_input_embeddings()
@@ -159,7 +179,6 @@ class Reader:
                         use_cache=True,
                         logits_to_keep=1,
                     )
-        self.computed += len(rows) - first
         logits: torch.Tensor = made.logits[0, -1].float()
         return logits
 

@@ -24,11 +24,11 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from mctree.errors import NotFoundError, UsageError
-from mctree.focus import Allocator, Entries, Lens, RecencyLens, WorkingContext
+from mctree.focus import IMAGE_MODALITY, Allocator, Entries, Lens, RecencyLens, WorkingContext
 from mctree.focus.allocator import coldest
 from mctree.tree import GistView, OpenDocument, Snapshot, Tree
 from mctree_torch.base.reader import Reader
-from mctree_torch.base.rows import Rows, SnapshotRows
+from mctree_torch.rows import Rows, SnapshotRows
 
 __all__ = ["Moment", "Speaker"]
 
@@ -210,7 +210,8 @@ class Speaker:
             self._follow(self.context, source, Moment(snapshot, gists, self._embedding, np.empty(0, np.int64)))
         rows = self._rows(self.context, source)
         logits = self._reader.read(rows)
-        self._last = float(rows.places.position[-1])
+        # What is said next stands behind everything, also where a gist, whose place is its middle, was read last.
+        self._last = max(float(rows.places.position[-1]), float(self.context.ground.end - 1))
         return logits
 
     # Within
@@ -240,11 +241,13 @@ class Speaker:
                 return
 
     def _sharpen(self, context: WorkingContext) -> None:
-        """Bring the newest stretch to LOD0, newest first, as long as there is room or can be made."""
+        """Bring the text of the newest stretch to LOD0, newest first, as long as there is room or can be made."""
         end = context.ground.end
         while True:
             entries = context.entries
-            coarse = np.flatnonzero((entries.level > 0) & (entries.space == 0) & (entries.stop > end - self._sharp))
+            image = (entries.level == 1) & (entries.modality == IMAGE_MODALITY)  # how much of one is seen, a lens says
+            newer = (entries.space == 0) & (entries.stop > end - self._sharp)
+            coarse = np.flatnonzero((entries.level > 0) & newer & ~image)
             if not len(coarse):
                 return
             newest = int(coarse[-1])

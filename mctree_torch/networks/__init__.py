@@ -6,7 +6,8 @@ gistnet   GistNet: the gist of a node from its children
 visual    VisualGistNet: the same for squares of patches, with linked text beside them
 lensnet   LensNet: how much detail each entry of a working context deserves, seen from the newest text
 files     networks as safetensors with a JSON config, and back, trusting neither
-encoder   a GistNet as an `Encoder` of mctree
+encoder   a GistNet as an `Encoder` of mctree, a VisualGistNet as a `VisualEncoder`
+joint     an encoder of text and one of images, for one gist set
 lens      a LensNet as a `Lens` of `mctree.focus`
 """
 
@@ -16,6 +17,7 @@ from mctree_torch.networks.configs import GistConfig, LensConfig, VisualConfig
 from mctree_torch.networks.encoder import GistEncoder, VisualGistEncoder, best_device
 from mctree_torch.networks.files import dumps, load, loads, save
 from mctree_torch.networks.gistnet import GistNet
+from mctree_torch.networks.joint import JointEncoder
 from mctree_torch.networks.lens import NetLens, Sight, SnapshotSight
 from mctree_torch.networks.lensnet import LensNet
 from mctree_torch.networks.visual import VisualGistNet
@@ -24,6 +26,7 @@ __all__ = [
     "GistConfig",
     "GistEncoder",
     "GistNet",
+    "JointEncoder",
     "LensConfig",
     "LensNet",
     "NetLens",

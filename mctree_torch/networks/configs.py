@@ -22,6 +22,7 @@ _RANGES = {
     "slots": (1, 1 << 8),
     "levels": (1, 1 << 8),
     "text_dim": (0, 1 << 16),
+    "patch_dim": (0, 1 << 16),
     "features": (1, 1 << 12),
     "linked": (0, 1),
 }
@@ -95,6 +96,8 @@ class VisualConfig(Config):
     Attributes:
         dim: of gists, and of patches.
         text_dim: of vectors of linked text; 0: the network takes none.
+        patch_dim: of the vectors of patches that another encoder makes, which the network brings to `dim`; 0: they
+            have `dim` already and stay as they are.
         width: of what the network computes in between; a multiple of `heads`.
         heads: of attention.
         layers: of attention along rows and along columns.
@@ -106,6 +109,7 @@ class VisualConfig(Config):
 
     dim: int
     text_dim: int = 0
+    patch_dim: int = 0
     width: int = 128
     heads: int = 4
     layers: int = 2

@@ -11,6 +11,7 @@ every batch is cut and filled up to one size.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
 import numpy as np
@@ -61,18 +62,20 @@ class _OfNet(Generic[_Net]):
 
     def _gists(self, level: int, children: torch.Tensor, mask: torch.Tensor) -> NDArray[np.float32]:
         """What the network makes of any number of nodes of a level, so many at a time: `float32 [n, dim]`."""
-        made = np.empty((len(children), self.dim), np.float32)
-        shape = (_ROWS, *children.shape[1:])
+        net = self._net
+        return self._batched(lambda some, there: net(some, there, level), children, mask)
+
+    def _batched(self, make: Callable[..., torch.Tensor], *rows: torch.Tensor) -> NDArray[np.float32]:
+        """What is made of any number of rows, so many at a time; what a batch lacks of that is zeros."""
+        count = len(rows[0])
+        made = np.empty((count, self.dim), np.float32)
         with torch.inference_mode():
-            for first in range(0, len(children), _ROWS):
-                some, there = children[first : first + _ROWS], mask[first : first + _ROWS]
-                count = len(some)
-                if count < _ROWS:
-                    filled, exist = children.new_zeros(shape), mask.new_zeros(shape[:2])
-                    filled[:count], exist[:count] = some, there
-                    some, there = filled, exist
-                gists = self._net(some.to(self._device), there.to(self._device), level)
-                made[first : first + count] = gists[:count].cpu().numpy()
+            for first in range(0, count, _ROWS):
+                some = [each[first : first + _ROWS].to(self._device) for each in rows]
+                lacking = _ROWS - len(some[0])
+                if lacking:
+                    some = [torch.cat((each, each.new_zeros(lacking, *each.shape[1:]))) for each in some]
+                made[first : first + _ROWS] = make(*some)[: _ROWS - lacking].cpu().numpy()
         return made
 
 
@@ -155,19 +158,20 @@ class VisualGistEncoder(_OfNet[VisualGistNet]):
 
     Args:
         net: the network, which must not be trained on while this is in use; it is moved to the device.
-        patches: makes the vectors of patches.
+        patches: makes the vectors of patches, which the network brings to the length of gists if that is another.
         device: where to compute; the best there is if None.
 
     Raises:
-        UsageError: the vectors of patches are of another length than gists.
+        UsageError: the vectors of patches are of another length than the network takes.
     """
 
     kind: Final = "torch-visual-gist"
     modalities: Final = frozenset({"image"})
 
     def __init__(self, net: VisualGistNet, patches: VisualEncoder, device: torch.device | str | None = None) -> None:
-        if patches.dim != net.config.dim:
-            raise UsageError(f"patches have vectors of {patches.dim}, and the network takes {net.config.dim}")
+        taken = net.config.patch_dim or net.config.dim
+        if patches.dim != taken:
+            raise UsageError(f"patches have vectors of {patches.dim}, and the network takes {taken}")
         super().__init__(net, f"{self.kind} {patches.fingerprint}", device)
         self._patches = patches
 
@@ -178,7 +182,8 @@ class VisualGistEncoder(_OfNet[VisualGistNet]):
 
     def encode_patches(self, pixels: NDArray[np.generic], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
         """See `mctree.encoders.VisualEncoder.encode_patches`."""
-        return self._patches.encode_patches(pixels, mask)
+        found = self._patches.encode_patches(pixels, mask)
+        return found if self._net.patch is None else self._batched(self._net.patches, torch.from_numpy(np.array(found)))
 
     def encode_tiles(
         self,

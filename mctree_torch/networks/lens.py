@@ -7,6 +7,7 @@ gist set; whoever has the vectors on a device already brings a sight of their ow
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -81,15 +82,29 @@ class SnapshotSight:
         return found, known
 
     def linked(self, entries: Entries) -> NDArray[np.float32]:
-        """See `Sight.linked`: the mean over links, each summed up by the gists of the blocks at its other end."""
-        total = np.zeros((len(entries), self._gists.dim), np.float32)
-        count = np.zeros(len(entries), np.float32)
-        for (space, start, stop), summary in self._ends:
-            meets = (entries.space == space) & (entries.start < stop) & (entries.stop > start)
-            total[meets] += summary
-            count[meets] += 1
-        total /= np.maximum(count, 1)[:, None]
-        return total
+        """See `Sight.linked`: the mean over links, each summed up by the gists of the blocks at its other end.
+
+        What is linked to an image, or to part of one, is linked to the block of the timeline that the image takes.
+        """
+        total = np.zeros((len(entries), self._gists.dim))
+        count = np.zeros(len(entries), np.int64)
+        ends = self._ends
+        for space in np.unique(ends.space).tolist():
+            mine = np.flatnonzero(ends.space == space)
+            rows = np.flatnonzero(entries.space == space)
+            rows = rows[np.argsort(entries.start[rows], kind="stable")]
+            # Entries do not overlap, so each end meets a run of them; its summary comes in where that begins.
+            first = np.searchsorted(entries.stop[rows], ends.start[mine], side="right")
+            stop = np.maximum(np.searchsorted(entries.start[rows], ends.stop[mine], side="left"), first)
+            for at, sign in ((first, 1), (stop, -1)):
+                met = at < len(rows)
+                np.add.at(total, rows[at[met]], sign * ends.summary[mine[met]])
+                np.add.at(count, rows[at[met]], sign)
+            total[rows] = np.cumsum(total[rows], axis=0)
+            count[rows] = np.cumsum(count[rows])
+        mean = total / np.maximum(count, 1)[:, None]
+        mean[count == 0] = 0
+        return mean.astype(np.float32)
 
     def tail(self) -> NDArray[np.float32]:
         """See `Sight.tail`."""
@@ -123,15 +138,42 @@ class NetLens:
         return scores
 
 
-def _link_ends(snapshot: Snapshot, gists: GistView) -> list[tuple[tuple[int, int, int], NDArray[np.float32]]]:
-    """Each end of each link, and what the text at the other end says."""
-    ends = []
-    for link in snapshot.all_links():
-        for here, (space, start, stop) in ((link.source, link.target), (link.target, link.source)):
-            if space == 0:
-                first = start // BLOCK
-                blocks = np.arange(first, min(-(-stop // BLOCK), first + _LINKED_BLOCKS))
-                found, there = gists.find(np.zeros_like(blocks), np.ones_like(blocks), blocks)
-                if there.any():
-                    ends.append((here, found[there].astype(np.float32).mean(0)))
-    return ends
+@dataclass(frozen=True, eq=False, slots=True)
+class _Ends:
+    """Ends of links, and what the text at the other ends says.
+
+    Attributes:
+        space: `int64 [k]`.
+        start: the first position of each, `int64 [k]`.
+        stop: the position behind it, `int64 [k]`.
+        summary: `float32 [k, dim]`.
+    """
+
+    space: NDArray[np.int64]
+    start: NDArray[np.int64]
+    stop: NDArray[np.int64]
+    summary: NDArray[np.float32]
+
+
+def _link_ends(snapshot: Snapshot, gists: GistView) -> _Ends:
+    """Each end of each link whose other end is text that has gists."""
+    links = snapshot.all_links()
+    spans = np.array([(link.source, link.target) for link in links], np.int64).reshape(-1, 2, 3)
+    here, there = np.concatenate((spans[:, 0], spans[:, 1])), np.concatenate((spans[:, 1], spans[:, 0]))
+    here, there = here[there[:, 0] == 0], there[there[:, 0] == 0]
+    blocks = there[:, 1, None] // BLOCK + np.arange(_LINKED_BLOCKS)
+    asked = blocks < -(-there[:, 2, None] // BLOCK)
+    found, known = gists.find(np.zeros(asked.sum(), np.int64), np.ones(asked.sum(), np.int64), blocks[asked])
+    which = np.nonzero(asked)[0][known]
+    summary = np.zeros((len(here), gists.dim))
+    np.add.at(summary, which, found[known].astype(np.float64))
+    count = np.bincount(which, minlength=len(here))
+    some = count > 0
+    here, mean = here[some], (summary[some] / count[some, None]).astype(np.float32)
+    image = np.flatnonzero(here[:, 0] > 0)
+    graft = snapshot.gallery.places.at(here[image, 1])
+    image, graft = image[graft >= 0], graft[graft >= 0]
+    slot = snapshot.gallery.places.grafts["block"][graft].astype(np.int64) * BLOCK
+    taken = np.column_stack((np.zeros_like(slot), slot, slot + BLOCK))
+    space, start, stop = np.concatenate((here, taken)).T
+    return _Ends(space, start, stop, np.concatenate((mean, mean[image])))

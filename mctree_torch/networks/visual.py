@@ -6,6 +6,9 @@ keeps its place by its row and its column, which are learned vectors; what a til
 masked.  Where text is linked to the square, such as a caption, patches may attend to it; without any, the gist is to
 the last bit that of a network that knows no text.
 
+Patches come from an encoder of pixels.  Where that has another dimension than gists, such as that of a language model's
+embeddings, one linear map brings them there, so that patches can be fed to the model where gists are.
+
 Children come in Z-order, as levels are stored, so none need be moved on disk to be read as rows and columns.
 """
 
@@ -43,9 +46,17 @@ class VisualGistNet(nn.Module):
         self.column = marks(morton.TILE, width)
         self.level = marks(config.levels, width)
         self.layers = nn.ModuleList(_Separable(width, config.heads) for _ in range(config.layers))
+        self.patch = nn.Linear(config.patch_dim, config.dim, bias=False) if config.patch_dim else None
         self.text = nn.Linear(config.text_dim, width) if config.text_dim else None
         self.cross = Attention(width, config.heads) if config.text_dim else None
         self.slots = Slots(width, config.heads, config.slots, config.dim)
+
+    def patches(self, vectors: torch.Tensor) -> torch.Tensor:
+        """What stands in level 0 for vectors of patches: `float32 [..., patch_dim or dim]` → `float32 [..., dim]`."""
+        if self.patch is None:
+            return vectors
+        made: torch.Tensor = self.patch(vectors)
+        return made
 
     def forward(
         self,

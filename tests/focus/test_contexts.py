@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import mctree
 from mctree import focus
 from mctree.errors import BudgetTooSmall, UsageError
-from mctree.focus import Allocator, Entries, SnapshotGround, WorkingContext
+from mctree.focus import Allocator, Entries, Nodes, SnapshotGround, WorkingContext
 from mctree.focus.checking import first_breach
 from mctree.focus.covers import least_cost
 from mctree.geometry import TEXT, cover
@@ -317,3 +317,13 @@ def test_allocators_are_asked_for_sensible_numbers() -> None:
     for wrong in ({"threshold": -0.1}, {"threshold": 1.0}, {"max_edits": 0}, {"cooldown": -1}, {"rounds": 0}):
         with pytest.raises(UsageError):
             Allocator(**wrong)  # type: ignore[arg-type]
+
+
+@given(rows=st.lists(st.integers(0, 9), max_size=20), marks=st.booleans())
+def test_columns_lie_in_one_piece_whatever_rows_were_taken(rows: list[int], marks: bool) -> None:
+    nodes = Nodes.made(10, space=0, level=np.arange(10), index=np.arange(10) * 7, slot=np.arange(10) * 32)
+    chosen = np.isin(np.arange(10), rows) if marks else np.array(rows, np.int64)
+    some = nodes.take(chosen)
+    assert some.index.tolist() == nodes.index[chosen].tolist() and len(some) == len(nodes.index[chosen])
+    assert some.integers.flags.c_contiguous and some.reals.shape == (0, len(some))
+    assert all(column.flags.c_contiguous for column in (some.space, some.level, some.index, some.slot))

@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from mctree.errors import MctreeError
-from mctree.streaming import ancestors, residency, standing, stream
+from mctree.streaming import ancestors, asking, residency, standing, stream
 from mctree.streaming.ancestors import Ancestors
+from mctree.streaming.asking import Asking
 from mctree.streaming.desk import Desk
 from mctree.streaming.families import Families
 from mctree.streaming.lineage import Lineage
@@ -21,6 +22,7 @@ from mctree.streaming.pool import MISSING, Pool
 from mctree.streaming.queue import Batch, Queue
 from mctree.streaming.residency import Residency
 from mctree.streaming.stream import Stream
+from mctree.streaming.uploads import Uploads
 from mctree.testing import LazyDevice, StreamMachine
 
 Patch = pytest.MonkeyPatch
@@ -40,7 +42,8 @@ def wrapped(patch: Patch, owner: Any, name: str, around: Callable[..., Any]) -> 
 
 @mutant
 def the_version_is_not_part_of_the_key(patch: Patch) -> None:
-    wrapped(patch, stream, "keys_of", lambda real, nodes, versions: real(nodes, np.zeros_like(versions)))
+    for owner in (stream, asking):
+        wrapped(patch, owner, "keys_of", lambda real, nodes, versions: real(nodes, np.zeros_like(versions)))
 
 
 @mutant
@@ -75,21 +78,21 @@ def rows_are_found_before_they_are_copied(patch: Patch) -> None:
 
 @mutant
 def a_buffer_is_read_into_while_it_is_copied_from(patch: Patch) -> None:
-    def copy(real: Any, self: Stream, job: Any, budget: int) -> int:
-        moved = real(self, job, budget)
+    def copy(real: Any, self: Uploads, job: Any, step: int, budget: int) -> int:
+        moved = real(self, job, step, budget)
         if job.copied == len(job.batch.rows):
             self._desk.free(job.buffer)
         return moved
 
-    wrapped(patch, Stream, "_copy", copy)
+    wrapped(patch, Uploads, "_copy", copy)
 
 
 @mutant
 def a_turn_copies_a_row_too_many(patch: Patch) -> None:
-    def copy(real: Any, self: Stream, job: Any, budget: int) -> int:
-        return real(self, job, budget + int(job.rows[0].nbytes) * (budget > 0))
+    def copy(real: Any, self: Uploads, job: Any, step: int, budget: int) -> int:
+        return real(self, job, step, budget + int(job.rows[0].nbytes) * (budget > 0))
 
-    wrapped(patch, Stream, "_copy", copy)
+    wrapped(patch, Uploads, "_copy", copy)
 
 
 @mutant
@@ -126,7 +129,7 @@ def what_nobody_wants_is_read_all_the_same(patch: Patch) -> None:
 
 @mutant
 def what_is_given_up_is_not_said(patch: Patch) -> None:
-    patch.setattr(Stream, "_refuse", lambda self, rows, why: None)
+    patch.setattr(Asking, "_refuse", lambda self, rows, why: None)
 
 
 @mutant
@@ -184,7 +187,10 @@ def the_farthest_ancestor_stands_in_twice(patch: Patch) -> None:
 
 @mutant
 def whatever_is_wanted_is_ready(patch: Patch) -> None:
-    patch.setattr(Families, "ready", lambda self, entries: np.ones(len(entries.index), np.bool_))
+    def want(real: Any, self: Families, *args: Any) -> Any:
+        return np.ones_like(real(self, *args))
+
+    wrapped(patch, Families, "want", want)
 
 
 @mutant
@@ -193,7 +199,6 @@ def a_family_is_ready_without_its_last_child(patch: Patch) -> None:
         real(self, *args)
         for node in [node for node in self._coming if (self._held[node].slots[:-1] != MISSING).all()]:
             self._coming.remove(node)
-            self._complete = None
 
     wrapped(patch, Families, "_begin", begin)
 
@@ -215,11 +220,11 @@ def what_is_missing_is_never_asked_for_again(patch: Patch) -> None:
 
 @mutant
 def errors_are_kept_to_oneself(patch: Patch) -> None:
-    def failed(real: Any, self: Stream, wanted: Any, error: Exception) -> None:
+    def failed(real: Any, self: Asking, wanted: Any, error: Exception) -> None:
         for request in wanted.requests:
             request.arrived()
 
-    wrapped(patch, Stream, "_failed", failed)
+    wrapped(patch, Asking, "_failed", failed)
 
 
 @mutant

@@ -303,6 +303,71 @@ def test_time_and_memory_do_not_grow_with_what_was_said(tmp_path: Path) -> None:
     assert costs[60][0] < 2 * costs[6][0]
 
 
+class FirstToken:
+    """An encoder that costs next to nothing, of a model's own embeddings: the first child."""
+
+    kind, modalities, span_level, dim, fingerprint = "first token", frozenset({"text"}), 0, DIM, "f" * 64
+
+    def __init__(self, embedding: torch.Tensor) -> None:
+        self._table = embedding.numpy()
+
+    def encode(self, level: int, children: np.ndarray, mask: np.ndarray, span: object = None) -> np.ndarray:
+        return self._table[children[:, 0]] if level == 1 else children[:, 0].astype(np.float32)
+
+    def encode_query(self, text: str, level: int = 1) -> np.ndarray:
+        return np.zeros(DIM, np.float32)
+
+    def dump(self) -> bytes:
+        return b""
+
+
+def talked(path: Path, positions: int) -> tuple[int, int, int]:
+    """Rows computed for a conversation behind so many positions, the most that were held, and blocks made anew."""
+    reader = Reader(tiny.model())
+    encoder = FirstToken(reader.embedding())
+    random = np.random.default_rng(0)
+    with mctree.create(path, vocabulary=VOCABULARY, encoders=[encoder]) as tree:
+        with tree.writer() as writer:
+            document = writer.begin("history")
+            for first in range(0, positions, 1 << 22):
+                document.extend(random.integers(0, VOCABULARY, min(1 << 22, positions - first), np.uint32))
+            document.close()
+            writer.commit(gists=False)
+        tree.build_gists(encoder)
+        made, real = 0, encoder.encode
+
+        def counted(level: int, children: np.ndarray, mask: np.ndarray, span: object = None) -> np.ndarray:
+            nonlocal made
+            made += len(children)
+            return real(level, children, mask, span)
+
+        encoder.encode = counted  # type: ignore[method-assign]
+        rules = Allocator(max_edits=4, cooldown=0)
+        with Speaker(reader, tree, "talk", budget=400, every=8, lens=RecencyLens(), allocator=rules) as speaker:
+            speaker.hear(np.arange(40))
+            held = 0
+            for _ in speaker.say(64):
+                held = max(held, reader.rows)
+            assert speaker.context is not None and speaker.context.cost <= 400
+    return reader.computed, held, made
+
+
+@pytest.mark.parametrize(
+    "positions", [10**4, 10**6, *(pytest.param(n, marks=pytest.mark.slow) for n in (10**7, 10**8))]
+)
+def test_a_token_costs_the_same_however_long_the_history(tmp_path: Path, positions: int) -> None:
+    """Work and memory are counted, beside those of a history of the length of the budget."""
+    few = talked(tmp_path / "few.mctree", 1000)
+    computed, held, made = talked(tmp_path / "many.mctree", positions)
+    looks = 1 + 64 // 8
+    assert held <= 400 + 8 and computed <= looks * 400 + 64
+    assert computed <= 1.5 * few[0] + 400, "what is computed anew at each look does not grow"
+    levels = 6
+    assert made <= few[2] + 2 * looks * levels, (
+        "what is said makes gists of its own blocks and of what lies above these"
+    )
+
+
 def test_rows_are_those_of_the_store(tmp_path: Path) -> None:
     model = tiny.model()
     with store(tmp_path / "t.mctree", model, documents=3, tokens=45) as tree:

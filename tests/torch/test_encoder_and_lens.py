@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import mctree
@@ -20,6 +20,7 @@ from mctree.focus.ground import BLOCK
 from mctree.geometry import IMAGE
 from mctree.testing import PaperImage, PaperWorld
 from mctree.testing.toys import ToySight
+from mctree.tree.links import Link
 from mctree_torch.networks import (
     GistConfig,
     GistEncoder,
@@ -176,6 +177,17 @@ def test_a_store_has_gists_by_a_network(tree: mctree.Tree, encoder: GistEncoder)
     assert not list(tree.verify())
 
 
+@pytest.fixture(scope="module")
+def linkable(tmp_path_factory: pytest.TempPathFactory, encoder: GistEncoder) -> Iterator[mctree.tree.Snapshot]:
+    path = tmp_path_factory.mktemp("linkable") / "t.mctree"
+    with mctree.create(path, chunk_bytes=65536, encoders=[encoder]) as made:
+        with made.writer() as writer:
+            writer.add("one", TEXT)
+        made.build_gists(encoder)
+        with made.snapshot() as snapshot:
+            yield snapshot
+
+
 def sight(tree: mctree.Tree, encoder: GistEncoder) -> SnapshotSight:
     snapshot = tree.snapshot()
     table = np.random.default_rng(0).normal(size=(256, 16)).astype(np.float32)
@@ -222,6 +234,67 @@ def test_links_are_summed_up_from_their_other_end(tree: mctree.Tree, encoder: Gi
         assert np.flatnonzero(linked.any(1)).tolist() == there
         assert np.allclose(linked[0], gists.gather(1, np.array([10, 11])).astype(np.float32).mean(0))
         assert np.allclose(linked[11], gists.gather(1, np.array([0, 1])).astype(np.float32).mean(0))
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(links=st.lists(st.tuples(*[st.integers(0, 2000)] * 4), max_size=12), steps=st.integers(0, 3))
+def test_summaries_of_links_are_means_over_those_that_meet_an_entry(
+    linkable: mctree.tree.Snapshot, links: list[tuple[int, int, int, int]], steps: int
+) -> None:
+    spans = [((0, a, a + 1 + b % 300), (0, c, c + 1 + d % 300)) for a, b, c, d in links]
+
+    class Linked:
+        """A snapshot that has these links."""
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(linkable, name)
+
+        def all_links(self) -> list[Link]:
+            return [Link(i, one, other, "about", 1.0) for i, (one, other) in enumerate(spans)]
+
+    gists = linkable.gists()
+    shown = SnapshotSight(Linked(), gists, np.zeros((256, 16), np.float32), np.empty(0, np.int64))  # type: ignore[arg-type]
+    context = WorkingContext.smallest(linkable, 400, Allocator(max_edits=8, cooldown=0))
+    for _ in range(steps):
+        context.step(np.ones(len(context)))
+    entries = context.entries
+    linked = shown.linked(entries)
+    for i in range(len(entries)):
+        met = [
+            gists.gather(1, np.arange(other[1] // BLOCK, min(-(-other[2] // BLOCK), other[1] // BLOCK + 8)))
+            for one, other in [*spans, *(pair[::-1] for pair in spans)]
+            if one[1] < entries.stop[i] and one[2] > entries.start[i]
+        ]
+        means = [found.astype(np.float64).mean(0) for found in met]
+        expected = np.mean(means, axis=0) if means else np.zeros(16)
+        assert np.allclose(linked[i], expected, atol=1e-5)
+        assert means or not linked[i].any()
+
+
+def test_a_caption_is_seen_from_the_block_that_its_image_takes(tmp_path: Path, encoder: GistEncoder) -> None:
+    with mctree.create(tmp_path / "t.mctree", chunk_bytes=65536, encoders=[encoder]) as tree:
+        tree.build_gists(encoder)
+        with tree.writer() as writer:
+            writer.add("caption", "A cat, seen from above, asleep. " * 4)
+            writer.add_image("cat", np.zeros((40, 200, 3), np.uint8))
+            writer.add_image("dog", np.zeros((40, 200, 3), np.uint8))
+        with tree.snapshot() as snapshot:
+            image = snapshot.image("cat")
+            first = image.first(0)
+        with tree.writer() as writer:
+            writer.link((first, first + 40), (0, 128), kind="caption", spaces=(1, 0))
+        shown = sight(tree, encoder)
+        with tree.snapshot() as snapshot:
+            context = WorkingContext.smallest(snapshot, 200)
+            entries, linked = context.entries, shown.linked(context.entries)
+            said = snapshot.gists().gather(1, np.arange(4)).astype(np.float32).mean(0)
+            at = entries.index.tolist().index(image.block)
+            assert np.allclose(linked[at], said) and np.flatnonzero(linked.any(1)).tolist() == [at]
+            context.expand((1, image.block))
+            entries, linked = context.entries, shown.linked(context.entries)
+            met = (entries.space == 1) & (entries.start < first + 40) & (entries.stop > first)
+            assert met.any() and np.flatnonzero(linked.any(1)).tolist() == np.flatnonzero(met).tolist()
+            assert np.allclose(linked[met], said)
 
 
 def test_a_sight_of_ones_own_may_know_images() -> None:

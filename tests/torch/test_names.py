@@ -16,8 +16,9 @@ def test_the_public_names_are_these() -> None:
         "uninstall", "with_slow_bands",
     ]  # fmt: skip
     assert mctree_torch.networks.__all__ == [
-        "GistConfig", "GistEncoder", "GistNet", "LensConfig", "LensNet", "NetLens", "Sight", "SnapshotSight",
-        "VisualConfig", "VisualGistEncoder", "VisualGistNet", "best_device", "dumps", "load", "loads", "save",
+        "GistConfig", "GistEncoder", "GistNet", "JointEncoder", "LensConfig", "LensNet", "NetLens", "Sight",
+        "SnapshotSight", "VisualConfig", "VisualGistEncoder", "VisualGistNet", "best_device", "dumps", "load", "loads",
+        "save",
     ]  # fmt: skip
     assert mctree_torch.base.__all__ == ["Moment", "Reader", "RowSource", "Rows", "SnapshotRows", "Speaker"]
     for room in (mctree_torch.positions, mctree_torch.networks, mctree_torch.base):

@@ -258,3 +258,67 @@ def test_copies_run_beside_compute(snapshot: Snapshot) -> None:
         assert not ended.query(), "rows arrived while the device was still computing"
         read = device.take(GISTS, torch.from_numpy(stream.find(nodes)).cuda()).cpu().numpy()
         assert (read == snapshot.gists().gather(1, index)).all()
+
+
+needs_gpu = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="there is no GPU here, and no order of its streams"
+)
+
+
+def filled(device: Any, buffer: int, value: int) -> None:
+    """Let all slots of a device of 64 rows of 256 numbers hold one number; returns while that is being copied."""
+    device.ring[buffer][:] = np.full(64 * 256, value, np.float16).view(np.uint8)
+    device.copy(buffer, GISTS, 0, np.arange(64))
+
+
+@needs_gpu
+def test_slots_that_are_being_read_are_not_overwritten_whoever_reads() -> None:
+    device = mctree_torch.TorchDevice(
+        (Plane((256,), np.dtype(np.float16)), None, None), 64, "cuda", buffer_bytes=1 << 15
+    )
+    slots, busy = torch.arange(64, device="cuda"), torch.randn(4096, 4096, device="cuda")
+    filled(device, 0, 1)
+    torch.cuda.synchronize()
+    assert device.copied(0)
+    found = []
+    for reader in (torch.cuda.Stream(), torch.cuda.Stream()):
+        reader.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(reader):
+            for _ in range(20):
+                torch.mm(busy, busy)
+            found.append(device.take(GISTS, slots))
+    filled(device, 1, 2)
+    assert not device.copied(1), "what overwrites waits for who reads"
+    torch.cuda.synchronize()
+    assert all((one == 1).all() for one in found)
+    assert (device.take(GISTS, slots) == 2).all() and device.copied(1)
+
+
+@needs_gpu
+def test_whoever_is_far_ahead_of_the_device_waits_for_a_buffer() -> None:
+    sender = mctree_torch.device.Sender(torch.device("cuda", 0))
+    busy = torch.randn(4096, 4096, device="cuda")
+    sent = []
+    for number in range(40):
+        for _ in range(5):
+            torch.mm(busy, busy)
+        send = sender.begun()
+        sideways = np.arange(3000.0).reshape(3, 1000).T + number  # laid out the other way round
+        sideways.setflags(write=False)
+        sent.append((number, send(sideways), send(np.array([number % 2 == 0]))))
+        sender.done()
+    assert len(sender._resting) <= 8
+    for number, numbers, even in sent:
+        assert torch.equal(numbers.cpu(), torch.arange(3000.0, dtype=torch.float64).view(3, 1000).T + number)
+        assert even.tolist() == [number % 2 == 0]
+
+
+@needs_gpu
+def test_the_device_that_is_meant_stays_the_one() -> None:
+    device = mctree_torch.TorchDevice((Plane((256,), np.dtype(np.float16)), None, None), 64, "cuda")
+    assert device.device.index == torch.cuda.current_device()
+    filled(device, 0, 3)
+    del device  # with its copy under way: its memory may only go back when that is done
+    other = torch.zeros(1 << 20, device="cuda")
+    torch.cuda.synchronize()
+    assert not other.any()

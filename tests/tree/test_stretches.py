@@ -61,3 +61,18 @@ def test_a_document_is_one_stretch_unless_it_was_opened_again_or_others_came_bet
 def test_none_in_an_empty_store(tmp_path: Path) -> None:
     with mctree.create(tmp_path / "t.mctree") as tree, tree.snapshot() as snapshot:
         assert len(stretches(snapshot)) == 0
+
+
+def test_images_have_no_stretches(tmp_path: Path) -> None:
+    with mctree.create(tmp_path / "t.mctree", vocabulary=1000) as tree:
+        with tree.writer() as writer:
+            for number in range(3):
+                writer.add_image(f"image {number}", np.zeros((20, 20, 3), np.uint8))
+                document = writer.begin(f"text {number}")
+                document.extend(np.arange(40) + 100 * number)
+                document.close()
+            writer.commit()
+            writer.remove("image 1")
+        with tree.snapshot() as snapshot:
+            held = tokens_by_document(snapshot, stretches(snapshot))
+            assert list(held.values()) == [list(range(100 * n, 100 * n + 40)) for n in range(3)]

@@ -8,7 +8,19 @@ from pathlib import Path
 
 from tools.bench import contenders, reading
 from tools.bench.bench import Bench
-from tools.bench.cases import append, growth, ingest, opening, placement, pyramid, refocus, streaming, training, vast
+from tools.bench.cases import (
+    append,
+    device,
+    growth,
+    ingest,
+    opening,
+    placement,
+    pyramid,
+    refocus,
+    streaming,
+    training,
+    vast,
+)
 from tools.bench.errors import CallError
 from tools.bench.machine import describe
 from tools.bench.results import Report, Table
@@ -26,6 +38,7 @@ NAMES = (
     growth.NAME,
     refocus.NAME,
     streaming.NAME,
+    device.NAME,
     pyramid.NAME,
     vast.NAME,
     training.NAME,
@@ -94,6 +107,8 @@ def run(
         tables += refocus.run(bench)
     if streaming.NAME in wanted:
         tables += streaming.run(bench)
+    if device.NAME in wanted:
+        tables += device.run(bench)
     if pyramid.NAME in wanted:
         tables.append(pyramid.run(bench, contenders.pyramid_makers(sizes)))
     if vast.NAME in wanted:

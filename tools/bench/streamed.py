@@ -1,4 +1,7 @@
-"""How is streaming measured?  The same wandering attention over one slow store, once for each way to get the rows.
+"""How is streaming measured?  The same wandering attention over one store, once for each way to get the rows.
+
+The store is slowed to a disk's pace, and to that of one far away over a network; and once it is what it is, all in
+memory.
 
 A step is what a model would wait for before it can read on: the context's own step, getting the rows, and putting
 them in order, `[entries, dim]`.  Finding scores is the same for all and not counted; between two steps the model is
@@ -10,6 +13,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +22,21 @@ from numpy.typing import NDArray
 
 import mctree
 from mctree.focus import Allocator, Change, Entries, SnapshotGround, WorkingContext
-from mctree.streaming import GISTS, TOKENS, Delay, HostDevice, Residency, SlowRows, StoredRows, Stream
+from mctree.streaming import GISTS, TOKENS, Delay, Fetch, HostDevice, Residency, SlowRows, StoredRows, Stream
 from mctree.tree import Snapshot
 from tools.bench.errors import WrongValuesError
 from tools.bench.sizes import Sizes
 from tools.bench.wandering import Wandering
 
-__all__ = ["CHUNKS", "DELAY", "WAYS", "make", "measure"]
+__all__ = ["CHUNKS", "DELAY", "STORES", "WAYS", "make", "measure"]
 
 CHUNKS = 20
-"""Steps are told as the medians of so many stretches of them."""
+"""Steps are told as the means of so many stretches of them: not every step has something to wait for."""
 
 DELAY = Delay(latency=0.001, bandwidth=1e9, depth=32)
+STORES = {"slow": DELAY, "far": Delay(latency=0.01, bandwidth=2.5e8, depth=32), "resident": None}
+"""How the store is slowed."""
+
 _BUSY_S = 0.005
 _DIM = 128
 _TABLE = 4096
@@ -106,8 +113,9 @@ class Way(ABC):
 
     gated = False
 
-    def __init__(self, snapshot: Snapshot, budget: int) -> None:
-        self.rows = SlowRows(StoredRows(snapshot), DELAY)
+    def __init__(self, snapshot: Snapshot, budget: int, delay: Delay | None) -> None:
+        rows = StoredRows(snapshot)
+        self.rows: Fetch = rows if delay is None else SlowRows(rows, delay)
         self.context = WorkingContext.smallest(snapshot, budget, Allocator(max_edits=64))
         self.replaced = self.fallbacks = self.bytes = 0
 
@@ -116,8 +124,8 @@ class Way(ABC):
         """Take a step, and give the vectors of its entries in order."""
 
     def counts(self) -> dict[str, float]:
-        """What it has to say besides."""
-        return {"hit_rate": 0.0, "stalls": 0.0}
+        """What it has to say besides: how often steps stalled, and for how many seconds they have waited for rows."""
+        return {"stalls": 0.0, "waited": self.rows.slept if isinstance(self.rows, SlowRows) else 0.0}
 
     def close(self) -> None:  # noqa: B027  # most have nothing to stop
         """Stop."""
@@ -149,8 +157,8 @@ class Anew(Way):
 class Synchronous(Way):
     """What entered is read when it has entered, by whoever takes the step."""
 
-    def __init__(self, snapshot: Snapshot, budget: int) -> None:
-        super().__init__(snapshot, budget)
+    def __init__(self, snapshot: Snapshot, budget: int, delay: Delay | None) -> None:
+        super().__init__(snapshot, budget, delay)
         self._vectors = self._read(self.context.entries)
 
     def step(self, scores: NDArray[np.float64]) -> NDArray[np.float16]:
@@ -170,8 +178,8 @@ class Streamed(Way):
 
     gated = True
 
-    def __init__(self, snapshot: Snapshot, budget: int) -> None:
-        super().__init__(snapshot, budget)
+    def __init__(self, snapshot: Snapshot, budget: int, delay: Delay | None) -> None:
+        super().__init__(snapshot, budget, delay)
         self.device = HostDevice(self.rows.planes, 4 * budget)
         self.stream = Stream(self.rows, self.device)
         self.residency = Residency(self.stream, SnapshotGround(snapshot))
@@ -180,18 +188,21 @@ class Streamed(Way):
     def step(self, scores: NDArray[np.float64]) -> NDArray[np.float16]:
         """A turn of the stream, a step, and one gather from what is resident."""
         self.bytes += self.stream.turn()
+        self.stream.hush()
         change = self._stepped(scores)
         self.residency.update(self.context.entries, change.diff.left_at, change.diff.entered_at)
         seen = self.residency.seen()
         self.replaced = seen.replaced
         self.fallbacks += seen.replaced
         zeros = self.device.slots[GISTS]
-        return self.device.take(GISTS, np.where(seen.nodes.level > 0, seen.slots, zeros))
+        vectors = self.device.take(GISTS, np.where(seen.nodes.level > 0, seen.slots, zeros))
+        self.stream.wake()
+        return vectors
 
     def counts(self) -> dict[str, float]:
         """Its own counters."""
         total = self.stream.counters.total
-        return {"hits": total.hits, "misses": total.misses, "stalls": total.stalls}
+        return {"hits": total.hits, "misses": total.misses, "stalls": total.stalls, "waited": total.stall_s}
 
     def close(self) -> None:
         """Let the threads end."""
@@ -210,7 +221,7 @@ class AtOnce(Streamed):
         return self.context.step(scores)
 
 
-WAYS: dict[str, Callable[[Snapshot, int], Way]] = {
+WAYS: dict[str, Callable[[Snapshot, int, Delay | None], Way]] = {
     "mctree": Streamed,
     "mctree, expanding at once": AtOnce,
     "what entered, read synchronously": Synchronous,
@@ -219,69 +230,102 @@ WAYS: dict[str, Callable[[Snapshot, int], Way]] = {
 
 
 def measure(sizes: Sizes, folder: Path) -> dict[str, float]:
-    """Milliseconds of a step of each way, stretch by stretch, and what else there is to say.
+    """Milliseconds of a step of each way over each store, stretch by stretch, and what else there is to say.
+
+    The ways take turns, a stretch of steps each.
 
     Raises:
         WrongValuesError: a way gives other vectors than the snapshot, or ours misses anything, or stalls.
     """
     found: dict[str, float] = {}
+    bounds = np.linspace(0, sizes.steps, min(CHUNKS, sizes.steps) + 1).astype(np.int64).tolist()
     with mctree.open(folder / "store", writable=False, encoders=[Coded()]) as tree, tree.snapshot() as snapshot:
-        for name, way in WAYS.items():
-            found.update((f"{name}/{key}", value) for key, value in _measured(sizes, snapshot, way).items())
+        for store, delay in STORES.items():
+            runs = {
+                name: _Run(sizes, snapshot, make(snapshot, 4 * sizes.entries, delay)) for name, make in WAYS.items()
+            }
+            try:
+                for first, stop in pairwise(bounds):
+                    for run in runs.values():
+                        run.take(stop - first)
+                for name, run in runs.items():
+                    found.update((f"{store}/{name}/{key}", value) for key, value in run.told().items())
+            finally:
+                for run in runs.values():
+                    run.way.close()
     return found
 
 
-def _measured(sizes: Sizes, snapshot: Snapshot, make: Callable[[Snapshot, int], Way]) -> dict[str, float]:
-    attention = Wandering(max(sizes.entries // _PLACES, 1), snapshot.positions)
-    way = make(snapshot, 4 * sizes.entries)
-    try:
+class _Run:
+    """One way over one store: begun, and ready to take the steps that count.
+
+    Args:
+        sizes: of the run.
+        snapshot: what it reads.
+        way: how.
+    """
+
+    def __init__(self, sizes: Sizes, snapshot: Snapshot, way: Way) -> None:
+        self.way = way
+        self._snapshot = snapshot
+        self._attention = attention = Wandering(max(sizes.entries // _PLACES, 1), snapshot.positions)
+        self._stretches: list[list[float]] = []
+        self._cpu: list[float] = []
+        self._entries = 0
         for _ in range(_WARM_UP):
-            tally = way.context.tally
-            before = tally.expanded + tally.collapsed, tally.blocked.waiting
+            before = self._tally()
             way.step(attention.scores(way.context.entries))
-            if before == (tally.expanded + tally.collapsed, tally.blocked.waiting):
+            if before == self._tally():
                 break
             if way.gated:
                 time.sleep(_BUSY_S / 10)
         way.context.allocator = Allocator(max_edits=_EDITS)
         way.context.budget = way.context.cost + _SPARE
-        counted, way.bytes, way.fallbacks = way.counts(), 0, 0
-        seconds, cpu, entries, edits, waiting = [], [], 0, 0, 0
-        for step in range(sizes.steps):
-            attention.move()
-            scores = attention.scores(way.context.entries)
-            tally = way.context.tally
-            edited, held = tally.expanded + tally.collapsed, tally.blocked.waiting
+        self._began, self._counted = self._tally(), way.counts()
+        way.bytes = way.fallbacks = 0
+
+    def take(self, steps: int) -> None:
+        """Take a stretch of steps."""
+        way, seconds = self.way, []
+        for _ in range(steps):
+            self._attention.move()
+            scores = self._attention.scores(way.context.entries)
             began, used = time.perf_counter(), time.thread_time()
             vectors = way.step(scores)
             seconds.append(time.perf_counter() - began)
-            cpu.append(time.thread_time() - used)
-            entries += len(way.context)
-            edits += tally.expanded + tally.collapsed - edited
-            waiting += tally.blocked.waiting - held
-            if step % _COMPARED == 0 and not way.replaced:
-                _compare(snapshot, way.context.entries, vectors)
+            self._cpu.append(time.thread_time() - used)
+            self._entries += len(way.context)
+            if len(self._cpu) % _COMPARED == 1 and not way.replaced:
+                _compare(self._snapshot, way.context.entries, vectors)
             time.sleep(_BUSY_S)
-        after = way.counts()
-    finally:
-        way.close()
-    stalls = after["stalls"] - counted["stalls"]
-    if way.gated and (way.fallbacks or stalls):
-        raise WrongValuesError(f"{way.fallbacks} entries were missing, and {stalls:.0f} steps stalled")
-    hits, misses = (after.get(key, 0) - counted.get(key, 0) for key in ("hits", "misses"))
-    stretches = np.array_split(np.array(seconds) * 1e3, min(CHUNKS, len(seconds)))
-    return {
-        **{f"ms/{i}": float(np.median(stretch)) for i, stretch in enumerate(stretches)},
-        "cpu": float(np.median(cpu)) * 1e3,
-        "p99": float(np.percentile(seconds, 99)) * 1e3,
-        "kib": way.bytes / sizes.steps / 1024,
-        "hit_rate": hits / (hits + misses) if hits + misses else 0.0,
-        "fallbacks": way.fallbacks / sizes.steps,
-        "stalls": stalls,
-        "entries": entries / sizes.steps,
-        "edits": edits / sizes.steps,
-        "waiting": waiting / sizes.steps,
-    }
+        self._stretches.append(seconds)
+
+    def told(self) -> dict[str, float]:
+        """What was measured."""
+        way, steps, after = self.way, len(self._cpu), self.way.counts()
+        stalls = after["stalls"] - self._counted["stalls"]
+        if way.gated and (way.fallbacks or stalls):
+            raise WrongValuesError(f"{way.fallbacks} entries were missing, and {stalls:.0f} steps stalled")
+        hits, misses = (after.get(key, 0) - self._counted.get(key, 0) for key in ("hits", "misses"))
+        edits, waiting = (now - before for now, before in zip(self._tally(), self._began, strict=True))
+        return {
+            **{f"ms/{i}": float(np.mean(seconds)) * 1e3 for i, seconds in enumerate(self._stretches)},
+            "cpu": float(np.mean(self._cpu)) * 1e3,
+            "waited": (after["waited"] - self._counted["waited"]) / steps * 1e3,
+            "p99": float(np.percentile(np.concatenate(self._stretches), 99)) * 1e3,
+            "kib": way.bytes / steps / 1024,
+            "hit_rate": hits / (hits + misses) if hits + misses else 0.0,
+            "fallbacks": way.fallbacks / steps,
+            "stalls": stalls,
+            "entries": self._entries / steps,
+            "edits": edits / steps,
+            "waiting": waiting / steps,
+        }
+
+    def _tally(self) -> tuple[int, int]:
+        """Edits so far, and expands that had to wait."""
+        tally = self.way.context.tally
+        return tally.expanded + tally.collapsed, tally.blocked.waiting
 
 
 def _compare(snapshot: Snapshot, entries: Entries, vectors: NDArray[np.float16]) -> None:

@@ -185,6 +185,12 @@ _TARGETS = (
     _Target("A refocus step over 10 times faster than over Python objects", "refocus/step", _faster_than_plain(10.0)),
     _Target("A refocus step independent of the tree's size, within 1.5×", "refocus/step", _independent_of_tree(1.5)),
     _Target("A streamed step faster than any plain one, from a slow store", "streaming", _faster_than_plain(1.0)),
+    _Target("A streamed step twice as fast as any plain one, from far away", "streaming/far", _faster_than_plain(2.0)),
+    _Target(
+        "Rows to a GPU at 0.8× of its pinned peak or more, from buffers of 1 MiB",
+        "device",
+        _at_least(f"{OURS}, buffers of 1,024 KiB", 0.8),
+    ),
     _Target("The smallest cover independent of size, within 2×", "growth/cover", _independent(2.0)),
     _Target("An image from its pixels up independent of its size, within 1.5×", "vast/pixels", _independent(1.5)),
     _Target("An image coarse levels first independent of its size, within 1.5×", "vast/coarse", _independent(1.5)),

@@ -1,8 +1,8 @@
-"""What does a step of a working context cost whose rows come from a slow store, streamed, and in the plain ways?
+"""What does a step of a working context cost whose rows come from a store, streamed, and in the plain ways?
 
-Over one store, a context of so many entries follows attention that wanders: it drifts around some places, and one of
-them jumps now and then.  Streamed, nothing may be missing and no step may stall, or the case fails.  The plain ways are
-to read synchronously what entered, and to gather everything anew in each step.
+Over one store, slowed and as it is, a context of so many entries follows attention that wanders: it drifts around some
+places, and one of them jumps now and then.  Streamed, nothing may be missing and no step may stall, or the case fails.
+The plain ways are to read synchronously what entered, and to gather everything anew in each step.
 """
 
 from __future__ import annotations
@@ -22,8 +22,18 @@ NAME = "streaming"
 _PLAIN = "plain"
 _WAYS = {OURS: KIND, f"{OURS}, expanding at once": KIND, "what entered, read synchronously": _PLAIN,
          "everything, gathered anew": _PLAIN}  # fmt: skip
+_TABLES = {
+    "slow": (NAME, "slow store", "; the store is slowed to 1 ms for up to 32 stretches of rows, and 1 GB/s"),
+    "far": (f"{NAME}/far", "store far away", "; the store is slowed to 10 ms for up to 32 stretches, and 250 MB/s"),
+    "resident": (
+        f"{NAME}/resident",
+        "store that is all in memory",
+        ", all in memory: there is nothing to be hidden",
+    ),
+}
 _HEADS = {
     "cpu": "of it computing, ms",
+    "waited": "waiting for rows, ms",
     "p99": "99th percentile, ms",
     "kib": "KiB a step",
     "hit_rate": "hit rate",
@@ -40,7 +50,7 @@ def run(bench: Bench) -> tuple[Table, ...]:
     if not bench.wants(about):
         return ()
     if why := about.absent:
-        return (_table(bench, (missing(about, why),)),)
+        return tuple(_table(bench, store, (missing(about, why),)) for store in _TABLES)
     root, sizes = bench.folder(NAME), bench.sizes.as_dict()
     try:
         bench.say(f"{NAME}: making {bench.sizes.streamed:,} positions with gists")
@@ -48,24 +58,32 @@ def run(bench: Bench) -> tuple[Table, ...]:
         bench.say(f"{NAME}: {bench.sizes.steps:,} steps, {len(_WAYS)} ways")
         found = ask({"task": "stream", "sizes": sizes, "folder": str(root)})
     except Exception as error:
-        return (_table(bench, (Line(OURS, KIND, "failed", note=reason(error, bench.scratch)),)),)
+        failed = Line(OURS, KIND, "failed", note=reason(error, bench.scratch))
+        return tuple(_table(bench, store, (failed,)) for store in _TABLES)
     finally:
         shutil.rmtree(root)
-    stretches = sum(key.startswith(f"{OURS}/ms/") for key in found)
-    ours = [found[f"{OURS}/ms/{i}"] for i in range(stretches)]
+    return tuple(_table(bench, store, _lines(found, store)) for store in _TABLES)
+
+
+def _lines(found: dict[str, float], store: str) -> tuple[Line, ...]:
+    def stretches(name: str) -> list[float]:
+        prefix = f"{store}/{name}/ms/"
+        return [found[f"{prefix}{i}"] for i in range(sum(key.startswith(prefix) for key in found))]
+
     lines = []
     for name, kind in _WAYS.items():
-        each = [found[f"{name}/ms/{i}"] for i in range(stretches)]
-        ratio = Spread.of([one / mine for one, mine in zip(each, ours, strict=True)])
-        extra = tuple(found[f"{name}/{key}"] for key in _HEADS)
+        each = stretches(name)
+        ratio = Spread.of([one / mine for one, mine in zip(each, stretches(OURS), strict=True)])
+        extra = tuple(found[f"{store}/{name}/{key}"] for key in _HEADS)
         lines.append(Line(name, kind, "measured", Spread.of(each), ratio, extra))
-    return (_table(bench, tuple(lines)),)
+    return tuple(lines)
 
 
-def _table(bench: Bench, lines: tuple[Line, ...]) -> Table:
+def _table(bench: Bench, store: str, lines: tuple[Line, ...]) -> Table:
+    name, kind, slowed = _TABLES[store]
     what = (
         f"{bench.sizes.steps:,} steps of up to 4 edits on a context of about {bench.sizes.entries:,} entries over "
-        f"{bench.sizes.streamed:,} positions; the store is slowed to 1 ms for up to 32 stretches of rows, and 1 GB/s. "
-        "A step is counted until all vectors are in order; between two, the model is busy for 5 ms."
+        f"{bench.sizes.streamed:,} positions{slowed}. A step is counted until all vectors are in order; between two, "
+        "the model is busy for 5 ms."
     )
-    return Table(NAME, "A working context streamed from a slow store", what, "ms", OURS, lines, tuple(_HEADS.values()))
+    return Table(name, f"A working context streamed from a {kind}", what, "ms", OURS, lines, tuple(_HEADS.values()))

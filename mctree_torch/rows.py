@@ -125,7 +125,6 @@ class SnapshotRows:
         self._snapshot = snapshot
         self._gists = gists
         self._dim = dim
-        self._tokens = snapshot.rows(LOD0)
         self._end = snapshot.positions
         tails = [document.tail for document in snapshot.tails()]
         self._waiting = [tail.tokens for tail in tails if tail is not None]
@@ -142,7 +141,7 @@ class SnapshotRows:
         index[text] += (np.arange(len(each)) - np.repeat(bounds[:-1], counts))[text]
         places.position.numpy()[text] = index[text]
         placed = text & (index < self._end)
-        token[placed] = self._tokens.gather(index[placed])
+        token[placed] = self._snapshot.rows(LOD0).gather(index[placed])
         late = (entries.level == 0) & (entries.space == 0) & (entries.start >= self._end)
         for i in np.flatnonzero(late).tolist():
             token[bounds[i] : bounds[i + 1]] = self._waiting[(int(entries.start[i]) - self._end) // BLOCK]
