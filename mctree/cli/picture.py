@@ -44,7 +44,7 @@ def draw_numbers(summary: Summary) -> None:
     """Print what a store holds."""
     documents = number(summary.documents)
     if summary.source_bytes is not None:
-        documents += f" · {size(summary.source_bytes)}"
+        documents += f" · {size(summary.source_bytes)}" + (" of text" if summary.images else "")
     blocks = number(summary.blocks)
     if summary.dead_blocks:
         blocks += f", {number(summary.dead_blocks)} of them dead ({share(summary.dead_blocks, summary.blocks)})"
@@ -55,7 +55,7 @@ def draw_numbers(summary: Summary) -> None:
     if summary.vocabulary is not None:
         made += f", vocabulary of {number(summary.vocabulary)}"
     disk = size(summary.disk)
-    if summary.source_bytes is not None and summary.source_bytes >= _WORTH_A_RATIO:
+    if summary.source_bytes is not None and summary.source_bytes >= _WORTH_A_RATIO and not summary.images:
         disk += f" ({summary.disk / summary.source_bytes:.2f} × the sources)"
     rows = [
         ("store", bold(escape(summary.path.encode("utf-8", "surrogateescape")))),

@@ -4,9 +4,10 @@
     print(report.added, "documents,", report.tokens, "tokens")
 
     sources ── Reader ──→ jobs ── tokenized ──→ tokens ── Scribe ──→ commits
-               plan: what is to be done                  one batch each
+               plan: what is to be done        images ──┘ one batch each
 
-One thread reads and writes, in the order of the source; workers only tokenize.  `plan` decides, and does nothing else.
+One thread reads and writes, in the order of the source; workers only tokenize, and make rows of pixels.  `plan`
+decides, and does nothing else.  What joins images and their captions comes after the commit that both are in.
 """
 
 from __future__ import annotations

@@ -32,7 +32,8 @@ SET_NAME = "images-{channels}"
 
 _IMAGES_SINCE = 2
 """The format of stores from which on they hold images."""
-_BLOCK_PIXELS = 1 << 20
+_BLOCK_SIDE = 1 << 10
+"""Of what is read at once of an image, and made into rows by one thread."""
 _BYTES_A_BYTE = 8
 """So many bytes of pixels count as one of text: they cost about as much to read, and to hold until a commit."""
 
@@ -117,12 +118,13 @@ class ImageScribe:
         source.probe()
         self._begin_set(source.channels)
         one_pixel = source.channels * np.dtype(source.dtype).itemsize
+        blocks = -(-source.height // _BLOCK_SIDE) * -(-source.width // _BLOCK_SIDE)
         self._writer.add_image(
             name,
             source,
             replace=part.verdict is Verdict.SUPERSEDE,
-            commit_every=max(self._batch * _BYTES_A_BYTE // (_BLOCK_PIXELS * one_pixel), 1),
-            workers=self._workers if source.height * source.width > _BLOCK_PIXELS else 1,
+            commit_every=max(self._batch * _BYTES_A_BYTE // (_BLOCK_SIDE**2 * one_pixel), 1),
+            workers=min(self._workers, blocks),
         )
         self._stamp(part, source, part.content)
         if known is not None and known.unfinished:

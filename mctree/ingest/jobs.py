@@ -16,6 +16,8 @@ from mctree.sources import RawImage
 __all__ = ["ImagePart", "Job", "Part"]
 
 _MOST_ENTRIES = 1024
+_IMAGE_WEIGHT = 1 << 16
+"""Bytes that an image counts as while it waits: it holds no pixels, but a folder may hold a million of them."""
 
 
 @dataclass(slots=True)
@@ -92,6 +94,11 @@ class Job:
 
     def __bool__(self) -> bool:
         return bool(self.parts or self.image or self.stamps or self.captions or self.size)
+
+    @property
+    def weight(self) -> int:
+        """Bytes that it counts as while it waits."""
+        return self.size + (_IMAGE_WEIGHT if self.image is not None else 0)
 
     @property
     def entries(self) -> int:

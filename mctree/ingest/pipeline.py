@@ -54,7 +54,7 @@ class Tokenized:
         while more or self._queue:
             while self._queue and (not more or self._size > self._limit or self._queue[0][1].done()):
                 job, encoded = self._queue.popleft()
-                self._size -= job.size
+                self._size -= job.weight
                 yield job, encoded.result()
             more = more and self._take_one(self._pool)
 
@@ -69,5 +69,5 @@ class Tokenized:
         if job is None:
             return False
         self._queue.append((job, pool.submit(self._tokenizer.encode, job.pieces())))
-        self._size += job.size
+        self._size += job.weight
         return True

@@ -94,7 +94,8 @@ def ingest(
 
     What did not change is not read, what grew is extended, what changed is superseded, what vanished is removed; inputs
     of other names in the store are left alone.  Breaking a run off loses at most the current batch, and the next run
-    goes on.
+    goes on.  Images are documents like texts; a text that is called as an image beside it is, `NAME.txt` or
+    `NAME.png.txt` beside `NAME.png`, is linked to it as its caption.
 
     Args:
         paths: files, folders, `-` for standard input; or a `Source`, for which the options of `open_source` do not

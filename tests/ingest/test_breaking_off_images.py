@@ -24,7 +24,7 @@ from tests.ingest.pictures import OPTIONS, held, pixels, png, sync, told
 
 FILES = {
     "a.txt": b"Before it. " * 40,
-    "b.png": png(3100, 1100, channels=1),  # eight blocks
+    "b.png": png(7200, 30, channels=1),  # eight blocks, one above the other
     "b.txt": b"Its caption.",
     "c.png": png(20, 30),
     "d.txt": b"After it. " * 40,
@@ -44,7 +44,7 @@ def whole(tmp_path_factory) -> tuple[str, list[str]]:
 
 
 @given(st.integers(1, 500))
-@settings(max_examples=6)
+@settings(max_examples=8)
 def test_a_run_that_dies_anywhere_is_gone_on_with(whole, calls):
     root, expected = whole
     with scratch() as above:

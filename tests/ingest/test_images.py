@@ -376,7 +376,7 @@ def test_progress_counts_the_files_of_images(root, store):
 
 
 def test_any_number_of_workers_and_batches_gives_the_same_store(root, folder):
-    write(root, {"a.png": png(1500, 1100), "a.txt": b"A caption.", "b.png": png(1100, 300, channels=1), "c": png(5, 5)})
+    write(root, {"a.png": png(4200, 40), "a.txt": b"A caption.", "b.png": png(40, 1100, channels=1), "c": png(5, 5)})
     stores = []
     for workers, batch in ((1, 8 << 20), (2, 8 << 20), (2, 1 << 16), (1, 1)):
         stores.append(os.path.join(folder, f"{workers}-{batch}"))

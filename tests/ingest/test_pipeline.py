@@ -11,9 +11,10 @@ from contextlib import closing
 import pytest
 
 from mctree.encoders import BytesTokenizer, Encoded
-from mctree.ingest.jobs import Job, Part
+from mctree.ingest.jobs import ImagePart, Job, Part
 from mctree.ingest.pipeline import Tokenized
 from mctree.ingest.plan import Verdict
+from mctree.sources import RawImage
 
 
 def job(number: int, size: int) -> Job:
@@ -31,6 +32,23 @@ class Uneven(BytesTokenizer):
         self.threads.add(threading.current_thread().name)
         time.sleep(random.Random(pieces[0]).random() / 300)
         return super().encode(pieces)
+
+
+def test_a_folder_of_images_is_not_read_to_its_end_before_the_first_is_written():
+    begun: list[int] = []
+
+    def jobs() -> Iterator[Job]:
+        for number in range(10_000):
+            begun.append(number)
+            raw = RawImage(b"%d" % number, b"/", lambda: pytest.fail("opened"), lambda: b"")
+            yield Job(image=ImagePart(raw, Verdict.ADD, None, None, b"", 0))
+
+    with closing(Tokenized(jobs(), BytesTokenizer(), 2, 1 << 20)) as ready:
+        ready.read_ahead()
+        assert 2 < len(begun) < 100
+        for ended, (one, encoded) in enumerate(ready):
+            assert one.image is not None and one.image.raw.name == b"%d" % ended and encoded == []
+            assert len(begun) - ended < 100
 
 
 @pytest.mark.parametrize("ahead", [False, True])
