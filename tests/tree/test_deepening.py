@@ -74,7 +74,7 @@ class Holed(ArraySource):
 @st.composite
 def holed(draw: st.DrawFn) -> Holed:
     height, width = draw(st.integers(1, 400)), draw(st.integers(1, 700))
-    values = np.random.default_rng(draw(st.integers(0, 9))).integers(0, 256, (height, width, 2), np.uint8)
+    values = np.random.default_rng(draw(st.integers(0, 9))).integers(0, 256, (height, width, 3), np.uint8)
     levels = draw(st.sampled_from([(1,), (1, 2), (1, 2, 4), (1, 4), (1, 2, 4, 8, 16, 32), (1, 32)]))
     masks = []
     for factor in levels:
@@ -135,7 +135,11 @@ def test_what_was_deepened_everywhere_is_as_if_added_at_once(
                     writer.deepen_image("picture", source, region=region, finest=down, workers=workers)
                 assert list(dump(before)) == lines
             with coarse.snapshot() as snapshot:
-                follow(snapshot.image("picture"))
+                image = snapshot.image("picture")
+                follow(image)
+                if sets and image.gists(image.root, np.array([image.first(image.root)]), "joint")[1][0]:
+                    root = image.gists(image.root, np.array([image.first(image.root)]), "joint")[0]
+                    assert np.array_equal(snapshot.gists("joint").gather(1, np.array([image.block])), root)
             assert_whole(coarse)
         with coarse.writer() as writer:
             writer.deepen_image("picture", source, commit_every=every, workers=workers)

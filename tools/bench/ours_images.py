@@ -168,7 +168,7 @@ def measure(side: int, square: int, coarse: bool, folder: Path) -> dict[str, flo
             took("change_s")
             context.refocus(writer.snapshot)
             took("refocus_s")
-    if context.check() is not None:
-        raise WrongValuesError("the working context is not what it should be")
+            if context.check() is not None:
+                raise WrongValuesError("the working context is not what it should be")
     found.pop("")
     return {**found, "look_s": found["look_s"] / _LOOKS, "step_s": found["step_s"] / _STEPS}
