@@ -58,6 +58,33 @@ def test_an_image_is_drawn(album: Path, pixels: np.ndarray, tmp_path: Path, opti
     assert not left.any() and (right == (200, 100, 50)).all()
 
 
+def test_an_image_is_drawn_as_a_working_context_holds_it(tmp_path: Path) -> None:
+    noisy = np.full((512, 512, 3), 90, np.uint8)
+    noisy[256:, 256:] = np.random.default_rng(0).integers(0, 256, (256, 256, 3))
+    store, drawn = tmp_path / "album.mctree", tmp_path / "drawn.png"
+    with mctree.create(store) as tree, tree.writer() as writer:
+        writer.add("notes.txt", "One quarter of it is noise.")
+        writer.add_image("noisy.png", noisy)
+
+    def draw(*options: str) -> str:
+        said = good("show", store, "noisy.png", "--png", str(drawn), "--size", "512", *options)
+        return " ".join(said.split())
+
+    # Three quarters at LOD2, and the tiles of the noisy one at LOD0, where the budget allows it, or one of them.
+    assert "(4 × LOD0, 3 × LOD2)" in draw("--budget", "400")
+    found = np.asarray(Image.open(drawn)).astype(int)
+    patches = noisy[256:, 256:].reshape(16, 16, 16, 16, 3).mean(axis=(1, 3))
+    assert np.abs(found[264::16, 264::16] - patches).max() <= 1
+    assert (found[8:240, 8:240] == 90).all() and np.ptp(found[256]) > 0
+    assert "1 × LOD0, 3 × LOD1, 3 × LOD2" in draw("--budget", "80")
+    assert "1 entry (1 × LOD1)" in draw("--budget", "2")
+
+    # A region is fine however flat it is, and nothing else.
+    assert "1 × LOD0, 3 × LOD1, 3 × LOD2" in draw("--budget", "400", "--region", "0,0,10,10")
+    found = np.asarray(Image.open(drawn))
+    assert np.ptp(found[300:500, 300:500]) == 0 and np.ptp(found[4:124, 4:124]) > 0
+
+
 def test_what_cannot_be_drawn_is_refused_by_one_line(album: Path, tmp_path: Path) -> None:
     file = str(tmp_path / "x.png")
     for words, code, arguments in (
@@ -67,6 +94,10 @@ def test_what_cannot_be_drawn_is_refused_by_one_line(album: Path, tmp_path: Path
         ("no document", 1, ("none.png", "--png", file)),
         ("levels 0..", 1, ("half.png", "--png", file, "--level", "9")),
         ("give --png", 2, ("half.png", "--level", "1")),
+        ("give --png", 2, ("half.png", "--budget", "10")),
+        ("give one of them", 2, ("half.png", "--png", file, "--budget", "10", "--level", "1")),
+        ("reaches beyond", 2, ("half.png", "--png", file, "--budget", "99", "--region", "0,0,261,10")),
+        ("budget of 1", 1, ("half.png", "--png", file, "--budget", "1")),
         ("no image format", 2, ("half.png", "--png", file + ".nothing")),
     ):
         assert words in bad("show", album, *arguments, code=code)

@@ -10,6 +10,7 @@ import numpy as np
 
 from mctree import Node, Snapshot
 from mctree.cli.arguments import NumbersBelowZero, at_commit, in_json, reading, store_argument
+from mctree.cli.contexts import draw_context
 from mctree.cli.escaping import escape, one_line, visible
 from mctree.cli.formatting import number, plural
 from mctree.cli.imagery import as_region, draw_image, find_image, node_json, node_rows
@@ -39,6 +40,12 @@ _CHILDREN = 8
 @click.option("--level", type=click.IntRange(min=0), metavar="K", help="Draw nodes of this level.")
 @click.option("--region", metavar="X0,Y0,X1,Y1", help="Draw only this part, in pixels of the image.")
 @click.option(
+    "--budget",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Draw nodes of several sizes, as a working context of N holds them: fine in --region, or where colours vary.",
+)
+@click.option(
     "--size", type=click.IntRange(1, 8192), default=1024, show_default=True, help="Longer side of the drawing."
 )
 @at_commit
@@ -52,6 +59,7 @@ def command(
     png: str | None,
     level: int | None,
     region: str | None,
+    budget: int | None,
     size: int,
     commit: int | None,
     as_json: bool,
@@ -63,16 +71,12 @@ def command(
     topmost node.  With --png, ADDRESS is an image, which is drawn.
     """
     if png is not None:
-        if address is None:
-            raise UsageError("--png draws an image: say which, by its source, or by # and its number")
         with reading(store, commit) as snapshot:
-            image = find_image(snapshot, address)
-            part = None if region is None else as_region(region)
-            drawn = draw_image(image, png, level=level, region=part, longest=size)
+            drawn = _draw(snapshot, address, png, level, region, budget, size)
         prose(f"{one_line(png)}: {drawn}")
         return
-    if level is not None or region is not None:
-        raise UsageError("--level and --region say what to draw: give --png FILE, too")
+    if level is not None or region is not None or budget is not None:
+        raise UsageError("--level, --region and --budget say what to draw: give --png FILE, too")
     with reading(store, commit) as snapshot:
         if address is None:
             if as_json:
@@ -92,6 +96,26 @@ def command(
             json_line(_json(snapshot, node, views, chars, sources))
         else:
             _print(snapshot, node, views, chars, sources)
+
+
+def _draw(
+    snapshot: Snapshot,
+    address: str | None,
+    path: str,
+    level: int | None,
+    region: str | None,
+    budget: int | None,
+    longest: int,
+) -> str:
+    """Draw an image into a file; what was drawn, in words."""
+    if address is None:
+        raise UsageError("--png draws an image: say which, by its source, or by # and its number")
+    image, part = find_image(snapshot, address), None if region is None else as_region(region)
+    if budget is None:
+        return draw_image(image, path, level=level, region=part, longest=longest)
+    if level is not None:
+        raise UsageError("--budget draws nodes of several levels, and --level those of one: give one of them")
+    return draw_context(snapshot, image, path, budget=budget, region=part, longest=longest)
 
 
 def _address(snapshot: Snapshot, text: str) -> Address:
