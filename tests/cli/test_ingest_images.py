@@ -45,7 +45,7 @@ def test_the_report_counts_images_and_says_why_one_is_skipped(folder: Path, tmp_
 
 
 def test_what_libraries_find_odd_is_not_shouted_at_the_terminal(tmp_path: Path) -> None:
-    """Pillow warns of a torn EXIF block, and tifffile logs a tag that cannot be; both images can be read all the same."""
+    """Pillow warns of a torn EXIF block, and tifffile logs a tag that cannot be; both can be read all the same."""
     (tmp_path / "t").mkdir()
     exif = Image.Exif()
     exif[0x010E] = "a description"
@@ -123,3 +123,25 @@ def test_what_goes_by_the_default_set_goes_on_working(store: Path) -> None:
     assert "Noise, seen from close by." in good("focus", store, "noise from close by", "--budget", "64")
     assert "all is well" in good("verify", store)
     assert "images-3" in bad("search", store, "noise", "--gist-set", "images-3", code=2)
+
+
+def test_a_set_of_images_is_dropped_and_built_again(folder: Path, tmp_path: Path) -> None:
+    store = tmp_path / "s"
+    good("ingest", folder, "-o", store, "-q", "--tokenizer", "bytes", "--workers", "1")
+    (before,) = objects(good("info", store, "--json"))
+    good("gist", "drop", store, "images-3")
+    good("ingest", folder, "-o", store, "-q", "--workers", "1")
+    assert "images-3" not in good("gist", "list", store)
+    said = good("gist", "build", store, "--encoder", "cosine", "--quiet")
+    assert said == "gist set images-3: 625 gists in all, not the default set\n"
+    good("gist", "build", store, "--encoder", "cosine", "--channels", "1", "--name", "grey", "--quiet")
+    (after,) = objects(good("info", store, "--json"))
+    assert {each["name"]: each["image_nodes"] for each in after["gist_sets"]} == {
+        "grey": [608, 12, 4, 1],
+        **{each["name"]: each["image_nodes"] for each in before["gist_sets"]},
+    }
+    assert not any(each["waiting"] for each in after["gist_sets"])
+    bad("gist", "build", store, "--encoder", "cosine", "--dim", "64", code=2)
+    bad("gist", "build", store, "--channels", "3", code=2)
+    assert "another encoder" in bad("gist", "build", store, "--encoder", "cosine", "--name", "default", code=2)
+    assert "all is well" in good("verify", store)
