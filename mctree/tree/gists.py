@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from mctree.errors import CorruptError, NotFoundError
 from mctree.format.arrays import ArrayLayout
-from mctree.format.facts import GistSetRecord, array_layout
+from mctree.format.facts import Commit, GistSetRecord, array_layout
 from mctree.format.keys import Table, u32
 from mctree.format.values import number
 from mctree.geometry import TEXT, World, intervals
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from mctree.encoders.visual import VisualEncoder
     from mctree.tree.snapshot import Snapshot
 
-__all__ = ["DEFAULT_SET", "GistView", "gist_arrays", "gist_set_named", "gist_sets"]
+__all__ = ["DEFAULT_SET", "GistView", "gist_arrays", "gist_set_named", "gist_sets", "last_rows"]
 
 DEFAULT_SET = b"default-set"
 """The setting that holds the number of the default gist set."""
@@ -75,13 +76,25 @@ def gist_arrays(snapshot: Snapshot) -> dict[int, tuple[int, str, ArrayLayout, in
             for level, array in enumerate(record.levels, 1)
             if array in layouts
         }
-        rows = {array: state.rows for array, state in snapshot.record.arrays.items()}
-        if levels.keys() - rows.keys():  # of sets that were dropped
-            for number in index.commit_numbers():
-                commit = index.commit(number) if number < snapshot.commit else None
-                rows.update((array, state.rows) for array, state in (commit.arrays if commit else {}).items())
-            rows.update((array, state.rows) for array, state in snapshot.record.arrays.items())
+        rows = last_rows(index, snapshot.record, levels.keys())
     return {array: (*levels[array], layouts[array], rows[array]) for array in levels.keys() & rows.keys()}
+
+
+def last_rows(index: Reading, newest: Commit, arrays: Collection[int]) -> dict[int, int]:
+    """How many rows arrays have at the last commit that sees them; without those that none sees any more.
+
+    Args:
+        index: the index.
+        newest: the newest commit.
+        arrays: which; those of sets that were dropped are seen by older commits alone.
+    """
+    rows = {array: state.rows for array, state in newest.arrays.items()}
+    if set(arrays) - rows.keys():
+        for number in index.commit_numbers():
+            commit = index.commit(number) if number < newest.number else None
+            rows.update((array, state.rows) for array, state in (commit.arrays if commit else {}).items())
+        rows.update((array, state.rows) for array, state in newest.arrays.items())
+    return {array: rows[array] for array in arrays if array in rows}
 
 
 class GistView:

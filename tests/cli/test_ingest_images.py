@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.cli.command_lines import bad, good, objects
+from tests.cli.command_lines import bad, good, objects, process
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +42,23 @@ def test_the_report_counts_images_and_says_why_one_is_skipped(folder: Path, tmp_
     assert re.search(r"1:17 +0 +album/c\.jpg 500 × 300 px$", said, re.MULTILINE), said
     (told,) = objects(good("ingest", folder, "-o", store, "--json"))
     assert (told["images"], told["pixels"], told["unchanged"], told["skipped"]) == (0, 0, 4, 1)
+
+
+def test_what_libraries_find_odd_is_not_shouted_at_the_terminal(tmp_path: Path) -> None:
+    """Pillow warns of a torn EXIF block, and tifffile logs a tag that cannot be; both can be read all the same."""
+    (tmp_path / "t").mkdir()
+    exif = Image.Exif()
+    exif[0x010E] = "a description"
+    image = Image.new("RGB", (40, 30))
+    image.save(tmp_path / "t" / "a.jpg", exif=exif.tobytes()[:-10])
+    image.save(tmp_path / "t" / "b.tif", description="a description")
+    data = bytearray((tmp_path / "t" / "b.tif").read_bytes())
+    place = data.index((270).to_bytes(2, "little") + (2).to_bytes(2, "little"))
+    data[place + 2] = 99
+    (tmp_path / "t" / "b.tif").write_bytes(data)
+    done = process("ingest", "t", "-o", "s", "--tokenizer", "bytes", "-q", cwd=tmp_path)
+    assert done.stderr == b""
+    assert b"images   2 written" in done.stdout
 
 
 def test_options_reach_images(folder: Path, tmp_path: Path) -> None:
@@ -106,3 +123,25 @@ def test_what_goes_by_the_default_set_goes_on_working(store: Path) -> None:
     assert "Noise, seen from close by." in good("focus", store, "noise from close by", "--budget", "64")
     assert "all is well" in good("verify", store)
     assert "images-3" in bad("search", store, "noise", "--gist-set", "images-3", code=2)
+
+
+def test_a_set_of_images_is_dropped_and_built_again(folder: Path, tmp_path: Path) -> None:
+    store = tmp_path / "s"
+    good("ingest", folder, "-o", store, "-q", "--tokenizer", "bytes", "--workers", "1")
+    (before,) = objects(good("info", store, "--json"))
+    good("gist", "drop", store, "images-3")
+    good("ingest", folder, "-o", store, "-q", "--workers", "1")
+    assert "images-3" not in good("gist", "list", store)
+    said = good("gist", "build", store, "--encoder", "cosine", "--quiet")
+    assert said == "gist set images-3: 625 gists in all, not the default set\n"
+    good("gist", "build", store, "--encoder", "cosine", "--channels", "1", "--name", "grey", "--quiet")
+    (after,) = objects(good("info", store, "--json"))
+    assert {each["name"]: each["image_nodes"] for each in after["gist_sets"]} == {
+        "grey": [608, 12, 4, 1],
+        **{each["name"]: each["image_nodes"] for each in before["gist_sets"]},
+    }
+    assert not any(each["waiting"] for each in after["gist_sets"])
+    bad("gist", "build", store, "--encoder", "cosine", "--dim", "64", code=2)
+    bad("gist", "build", store, "--channels", "3", code=2)
+    assert "another encoder" in bad("gist", "build", store, "--encoder", "cosine", "--name", "default", code=2)
+    assert "all is well" in good("verify", store)

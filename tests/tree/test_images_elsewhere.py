@@ -114,3 +114,22 @@ def test_a_compaction_drops_links_of_images_that_are_gone(tmp_path: Path) -> Non
         tree.compact()
         (link,) = tree.snapshot().all_links()
         assert link.source[1] == tree.snapshot().image("b").base
+
+
+def test_a_set_of_images_that_was_dropped_is_whole_for_those_who_see_it(tmp_path: Path) -> None:
+    with mctree.create(tmp_path / "t.mctree", chunk_bytes=1 << 16) as tree:
+        with tree.writer() as writer:
+            writer.add_image("a", PIXELS)
+        tree.build_gists(CosineEncoder(3), "eyes")
+        array = tree.snapshot().gists("eyes").record.images[1]
+        held = tree.snapshot()
+        tree.drop_gists("eyes")
+        tree.build_gists(CosineEncoder(1), "other")
+        assert not list(tree.verify())
+        files = (tmp_path / "t.mctree" / held.layout(array).path).rglob("*")
+        (path,) = [file for file in files if file.is_file() and file.name != "zarr.json"]
+        data = path.read_bytes()
+        path.write_bytes(bytes([data[0] ^ 1]) + data[1:])
+        assert any("eyes" in problem.what for problem in tree.verify()), "older commits show it"
+        path.write_bytes(data)
+        held.close()

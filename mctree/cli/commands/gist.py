@@ -15,9 +15,10 @@ from mctree.cli.output import fields, fits, json_line, prose, table, warn
 from mctree.cli.progress import advancing
 from mctree.cli.samples import sample
 from mctree.cli.summary import summarise
-from mctree.encoders import Encoder
+from mctree.encoders import CosineEncoder, Encoder
 from mctree.encoders.lexical import LexicalEncoder
 from mctree.errors import NotFoundError, UsageError
+from mctree.ingest.images import SET_NAME
 from mctree.tree import checked_set_name
 
 __all__ = ["command"]
@@ -25,6 +26,7 @@ __all__ = ["command"]
 _HEAD = ("dim", "type", "gists", "waiting", "stale", "encoder", "", "name")
 _FIRST_NAME = "default"
 _DIM = 512
+_CHANNELS = 3
 _SAMPLE_BYTES = 8 << 20
 
 _quiet = click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
@@ -48,11 +50,22 @@ def command() -> None:
 
 @command.command("build", short_help="Make the gists that a set lacks.")
 @store_argument
-@click.option("--name", metavar="NAME", help="Name of the set; that of the default set if none is named.")
 @click.option(
-    "--encoder", type=click.Choice(["lexical"]), default="lexical", show_default=True, help="What makes the gists."
+    "--name",
+    metavar="NAME",
+    help="Name of the set; by default that of the default set, and images-N for images of N channels.",
 )
-@click.option("--dim", type=click.IntRange(8, 1 << 14), metavar="N", help=f"Length of a gist; {_DIM} for a new set.")
+@click.option(
+    "--encoder",
+    type=click.Choice(["lexical", "cosine"]),
+    default="lexical",
+    show_default=True,
+    help="What makes the gists: of text, or of images.",
+)
+@click.option("--dim", type=click.IntRange(8, 1 << 14), metavar="N", help=f"Length of a gist of text; {_DIM} if new.")
+@click.option(
+    "--channels", type=click.IntRange(1, 64), metavar="N", help="Of the images that are encoded; 3 if unsaid."
+)
 @click.option(
     "--dtype",
     type=click.Choice(["float16", "float32"]),
@@ -63,29 +76,40 @@ def command() -> None:
 @click.option("--default/--no-default", default=None, help="Make it the default set; by default only the first one is.")
 @_quiet
 def build(
-    store: str, name: str | None, encoder: str, dim: int | None, dtype: str, default: bool | None, quiet: bool
+    store: str,
+    name: str | None,
+    encoder: str,
+    dim: int | None,
+    channels: int | None,
+    dtype: str,
+    default: bool | None,
+    quiet: bool,
 ) -> None:
-    """Make the gists that a set lacks; a new set starts with an encoder fitted to this store.
+    """Make the gists that a set lacks; a new set of text starts with an encoder fitted to this store.
 
-    The set is built batch by batch: interrupted, it goes on where it was.
+    The set is built batch by batch: interrupted, it goes on where it was.  Images whose pixels are not kept are read
+    from where they came from.
     """
+    if encoder == "cosine" and dim is not None:
+        raise UsageError("--dim is of gists of text: those of images have 16 numbers for each channel")
+    if encoder != "cosine" and channels is not None:
+        raise UsageError("--channels is of images: give --encoder cosine, too")
     with mctree.open(store) as tree:
         # Who is in the way is better known before the work than after.
         tree.writer().close()
         with tree.snapshot() as snapshot:
-            chosen = checked_set_name(name or snapshot.default_gists or _FIRST_NAME)
-            maker = _encoder_of(snapshot, chosen, encoder, dim)
-            if maker is None:
-                if not quiet:
-                    warn(f"fitting a {encoder} encoder to {plural(snapshot.documents_count, 'document')}")
-                maker = _fitted(snapshot, _DIM if dim is None else dim)
+            if encoder == "cosine":
+                chosen = checked_set_name(name or SET_NAME.format(channels=channels or _CHANNELS))
+            else:
+                chosen = checked_set_name(name or snapshot.default_gists or _FIRST_NAME)
+            maker = _maker(snapshot, chosen, encoder, dim, channels, quiet=quiet)
         with advancing(f"building {chosen}", "blocks", quiet=quiet) as progress:
             made = tree.build_gists(maker, chosen, dtype=dtype, default=default, progress=progress)
         with tree.snapshot() as snapshot:
-            gists = snapshot.gists(chosen)
-            total = sum(gists.rows(level) for level in range(1, gists.levels + 1))
+            (total,) = (each.gists for each in summarise(snapshot).sets if each.name == chosen)
             state = "the default set" if snapshot.default_gists == chosen else "not the default set"
-    prose(f"gist set {chosen}: {plural(made, 'block')} encoded, {plural(total, 'gist')} in all, {state}")
+    blocks = f"{plural(made, 'block')} encoded, " if encoder != "cosine" else ""
+    prose(f"gist set {chosen}: {blocks}{plural(total, 'gist')} in all, {state}")
 
 
 @command.command("refresh", short_help="Make stale gists again.")
@@ -171,6 +195,20 @@ def _words(row: Sequence[str]) -> str:
     length, dtype, gists, waiting, stale, encoder, default, _ = row
     parts = [f"{encoder}, {length} × {dtype}", f"{gists} gists", f"{waiting} waiting", f"{stale} stale"]
     return " · ".join(parts + ["default set"] * bool(default))
+
+
+def _maker(
+    snapshot: Snapshot, name: str, kind: str, dim: int | None, channels: int | None, *, quiet: bool
+) -> Encoder | CosineEncoder:
+    """What makes the gists of a set, which may be a new one."""
+    if kind == "cosine":
+        return CosineEncoder(channels or _CHANNELS)
+    maker = _encoder_of(snapshot, name, kind, dim)
+    if maker is None:
+        if not quiet:
+            warn(f"fitting a {kind} encoder to {plural(snapshot.documents_count, 'document')}")
+        maker = _fitted(snapshot, _DIM if dim is None else dim)
+    return maker
 
 
 def _encoder_of(snapshot: Snapshot, name: str, kind: str, dim: int | None) -> Encoder | None:

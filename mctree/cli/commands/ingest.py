@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from contextlib import suppress
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Literal, get_args
 
 import click
@@ -106,7 +109,7 @@ def command(
     when its file is read, so not again until that changes.
     """
     chosen = default_store(paths) if store is None else store
-    with meter("looking", "bytes", quiet=quiet) as shown:
+    with _unheard(), meter("looking", "bytes", quiet=quiet) as shown:
         try:
             report = ingest(
                 paths,
@@ -138,6 +141,15 @@ def command(
         line()
         with mctree.open(chosen, writable=False) as tree, tree.snapshot() as snapshot:
             draw_tree(snapshot)
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Let libraries keep to themselves what they find odd about images: what cannot be read is in the report."""
+    logging.getLogger("tifffile").addHandler(logging.NullHandler())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def default_store(paths: tuple[str, ...]) -> str:

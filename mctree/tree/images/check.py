@@ -23,6 +23,7 @@ from mctree.storage.audit import committed_rows
 from mctree.storage.chunks import row_sums
 from mctree.storage.index import Reading
 from mctree.storage.sums import committed_sums
+from mctree.tree.gists import last_rows
 from mctree.tree.images.families import pixels_array, read_statistics
 from mctree.tree.images.image import Image
 from mctree.tree.images.pages import popcount, set_bits
@@ -42,8 +43,11 @@ _ROUNDED = 1e-9
 def check_images(snapshot: Snapshot) -> Iterator[Problem]:
     """What is wrong with the images of a snapshot, and with rows and pieces that older commits need."""
     yield from _records(snapshot)
-    for array, (level, what, layout) in image_arrays(snapshot).items():
-        yield from _rows(snapshot, array, level, what, layout)
+    arrays = image_arrays(snapshot)
+    with snapshot.reading() as index:
+        rows = last_rows(index, snapshot.record, arrays.keys())
+    for array, (level, what, layout) in arrays.items():
+        yield from _rows(snapshot, array, rows.get(array, 0), level, what, layout)
     yield from _pieces(snapshot)
     for image in snapshot.images():
         try:
@@ -123,12 +127,11 @@ def _records(snapshot: Snapshot) -> Iterator[Problem]:
             yield Problem(where, "has a record that does not fit its place on the timeline", "image", source=name)
 
 
-def _rows(snapshot: Snapshot, array: int, level: int, what: str, layout: ArrayLayout) -> Iterator[Problem]:
+def _rows(snapshot: Snapshot, array: int, rows: int, level: int, what: str, layout: ArrayLayout) -> Iterator[Problem]:
     """Rows that some commit's pages lead to, against their checksums."""
     pages = every_page(snapshot, array)
     counts = popcount(np.ascontiguousarray(pages["present"]))
     start = pages["row"].astype(np.int64)
-    rows = snapshot.state(array).rows
     for page in pages[start + counts > rows]:
         node = set_bits(page["page"].astype(np.int64).reshape(1), page["present"].reshape(1))[0]
         yield at_image_node(snapshot, level, int(node), f"lies behind the {rows} rows of {layout.path}", "page")
