@@ -184,8 +184,8 @@ class Writer:
             image: its pixels: `[h, w, c]` or `[h, w]`, uint8 or uint16, or a source that reads them.
             locator: where inside a container it lies.
             replace: the document of that source, if there is one, is superseded.
-            region: read only this part, in pixels, widened to whole tiles, or to nodes of the finest level that is made;
-                what lies outside is not known of.
+            region: read only this part, in pixels, widened to whole tiles, or to nodes of the finest level made; what
+                lies outside is not known of.
             sets: names of the gist sets that are to have gists of it; all that can if None.
             keep_pixels: keep the pixels, compressed without loss, if they take no more bytes than this.
             finest: begin with a coarse view: make the nodes of this level, of 64·2^finest pixels a side, and those
