@@ -176,7 +176,7 @@ class FocusMachine(RuleBasedStateMachine):
     def move_on(self, data: st.DataObject, changes: int) -> None:
         """Let blocks and images come, documents go, tails grow; then move to what there is now."""
         for _ in range(changes):
-            what = data.draw(st.sampled_from(["place", "place", "graft", "remove", "tails", "write", "open"]))
+            what = data.draw(st.sampled_from(["place", "place", "graft", "remove", "tails", "write"]))
             if what == "place" and len(self.world.counts) < _MOST_BLOCKS:
                 self._place(data.draw(st.sampled_from([1, 2, 31, 33, 200, 1024])), data.draw(st.integers(1, 32)))
             elif what == "graft":
@@ -188,7 +188,6 @@ class FocusMachine(RuleBasedStateMachine):
                 self.world.tails = [(900 + i, tokens) for i, tokens in enumerate(sizes)]
             elif what == "write":
                 self._write(data)
-            elif what == "open":
                 self._open(data)
         ground = self.world.ground()
         needed = least_cost(ground)

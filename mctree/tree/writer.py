@@ -184,8 +184,8 @@ class Writer:
             image: its pixels: `[h, w, c]` or `[h, w]`, uint8 or uint16, or a source that reads them.
             locator: where inside a container it lies.
             replace: the document of that source, if there is one, is superseded.
-            region: read only this part, in pixels, widened to whole tiles, or to nodes of the finest level that is
-                made; what lies outside is not known of.
+            region: read only this part, in pixels, widened to whole tiles, or to nodes of the finest level made; what
+                lies outside is not known of.
             sets: names of the gist sets that are to have gists of it; all that can if None.
             keep_pixels: keep the pixels, compressed without loss, if they take no more bytes than this.
             finest: begin with a coarse view: make the nodes of this level, of 64·2^finest pixels a side, and those
@@ -277,34 +277,6 @@ class Writer:
         with self._turn("changing an image"):
             self.next.session.check()
             self.next.painter.change(which, image, region)
-
-    def relocate_image(self, which: int | bytes | str, image: ImageSource) -> None:
-        """Record that the very pixels of an image come from elsewhere now; none of them is read.
-
-        Where pixels are not kept, they are read again from where they came from, as long as that has not changed: its
-        folder may have been moved, or its file written anew as it was.
-
-        Args:
-            which: the image, by its document's number or by its source.
-            image: where its pixels are now; it is not closed.
-
-        Raises:
-            NotFoundError: there is no such image.
-            UsageError: it has another size or type, or the image was changed since the last commit.
-        """
-        with self._turn("moving an image"):
-            self.next.session.check()
-            self.next.painter.relocate(which, as_image(image))
-
-    def forget_image(self, source: bytes | str) -> None:
-        """Let an image be gone from the next commit on whose adding was begun and broken off; else nothing happens.
-
-        Args:
-            source: the name of where it comes from.
-        """
-        name = as_name(source)
-        with self._turn("forgetting an image"):
-            self.next.painter.forget(name)
 
     def link(
         self,

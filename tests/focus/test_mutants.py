@@ -98,6 +98,11 @@ def new_tiles_of_opened_images_are_not_shown(patch: Patch) -> None:
 
 
 @mutant
+def what_has_nothing_below_it_is_expanded(patch: Patch) -> None:
+    patch.setattr(Entries, "leaves", property(lambda self: np.zeros(len(self), np.bool_)))
+
+
+@mutant
 def unfinished_blocks_are_forgotten(patch: Patch) -> None:
     wrapped(patch, Ground, "tail_nodes", lambda real, self: real(self).take(np.arange(0)))
 

@@ -135,7 +135,7 @@ def measure(side: int, square: int, coarse: bool, folder: Path) -> dict[str, flo
 
     with library("mctree").create(folder) as tree:
         tree.build_gists(library("mctree.encoders").CosineEncoder(3), "cosine", default=True)
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), time.process_time()
         with tree.writer() as writer:
             finest = max(library("mctree.geometry").Raster(side, side).root - 2, 1) if coarse else 0
             number = writer.add_image("image", source, keep_pixels=0, finest=finest)
@@ -145,6 +145,7 @@ def measure(side: int, square: int, coarse: bool, folder: Path) -> dict[str, flo
                 writer.deepen_image(number, source)
                 writer.commit()
             took("rest_s")
+            found["cpu_s"] = time.process_time() - cpu
             found["made_s"] = found["seen_s"] + found.pop("rest_s")
             snapshot = writer.snapshot
             image = snapshot.image(number)

@@ -22,6 +22,7 @@ SIDES = (1 << 14, 1 << 20, 1 << 30)
 _WAYS = {False: "from the pixels up", True: "coarse levels first"}
 _EXTRA = {
     "MiB at the peak": ("peak", 1.0),
+    "s of processor": ("cpu_s", 1.0),
     "s until seen": ("seen_s", 1.0),
     "µs a look": ("look_s", 1e6),
     "ms a step": ("step_s", 1e3),
