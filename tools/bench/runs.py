@@ -8,7 +8,19 @@ from pathlib import Path
 
 from tools.bench import contenders, reading
 from tools.bench.bench import Bench
-from tools.bench.cases import append, growth, ingest, opening, placement, pyramid, refocus, streaming, training
+from tools.bench.cases import (
+    append,
+    growth,
+    ingest,
+    opening,
+    placement,
+    pool,
+    pyramid,
+    refocus,
+    streaming,
+    tiles,
+    training,
+)
 from tools.bench.errors import CallError
 from tools.bench.machine import describe
 from tools.bench.results import Report, Table
@@ -27,6 +39,8 @@ NAMES = (
     refocus.NAME,
     streaming.NAME,
     pyramid.NAME,
+    tiles.NAME,
+    pool.NAME,
     training.NAME,
 )
 """The cases, in the order in which they run."""
@@ -65,6 +79,8 @@ def run(
             contenders.ingesters(sizes),
             contenders.growers(sizes),
             contenders.pyramid_makers(sizes),
+            contenders.tile_stores(sizes),
+            contenders.sparse_readers(sizes),
             contenders.loops(sizes),
         )
         for one in some
@@ -95,6 +111,10 @@ def run(
         tables += streaming.run(bench)
     if pyramid.NAME in wanted:
         tables.append(pyramid.run(bench, contenders.pyramid_makers(sizes)))
+    if tiles.NAME in wanted:
+        tables += tiles.run(bench, contenders.tile_stores(sizes))
+    if pool.NAME in wanted:
+        tables.append(pool.run(bench, contenders.sparse_readers(sizes)))
     if training.NAME in wanted:
         tables.append(training.run(bench, contenders.loops(sizes)))
     return Report(describe(scratch), sizes, tuple(tables), verdicts(tables), time.monotonic() - began)

@@ -185,5 +185,6 @@ _TARGETS = (
     _Target("A refocus step over 10 times faster than over Python objects", "refocus/step", _faster_than_plain(10.0)),
     _Target("A refocus step independent of the tree's size, within 1.5×", "refocus/step", _independent_of_tree(1.5)),
     _Target("A streamed step faster than any plain one, from a slow store", "streaming", _faster_than_plain(1.0)),
+    _Target("Gathers through a pool of slots faster than from any cache of chunks", "pool", _faster_than_all()),
     _Target("The smallest cover independent of size, within 2×", "growth/cover", _independent(2.0)),
 )
