@@ -142,7 +142,8 @@ def test_the_command_writes_a_page_and_json_without_names_of_places(
     page, held = out.read_text(), found.read_text()
     tables = {table["name"]: table for table in json.loads(held)["tables"]}
     assert {name.partition("/")[0] for name in tables} == set(runs.NAMES)
-    for name in ("gather", "runs", "windows", "scan", "opening", "opening/memory", "append", "ingest", "training"):
+    cases = ("gather", "runs", "windows", "scan", "opening", "append", "ingest", "tiles", "pool", "training")
+    for name in (*cases, "opening/memory", "tiles/coarse"):
         lines = tables[name]["lines"]
         assert lines[0]["contender"] == tables[name]["limit"]
         assert len(lines) >= 2
@@ -154,7 +155,7 @@ def test_the_command_writes_a_page_and_json_without_names_of_places(
         if len(platform.node()) > 3:
             assert platform.node() not in text
     assert not list(scratch.iterdir())
-    for name in ("gather", "runs", "windows", "scan", "opening", "append", "ingest", "training"):
+    for name in cases:
         assert [line["state"] for line in tables[name]["lines"] if line["contender"] == "mctree"] == ["measured"]
     for name in ("open", "find", "cover"):
         assert len(tables[f"growth/{name}"]["lines"]) == 2

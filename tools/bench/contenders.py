@@ -5,8 +5,11 @@ from __future__ import annotations
 from tools.bench.ours import Mctree, MctreeAppend, MctreeGrowth, MctreeIngest, MctreeTokenizer
 from tools.bench.ours_images import MctreePyramid
 from tools.bench.ours_loop import MctreeLoop
-from tools.bench.peers import Appender, Grower, Ingester, Peer, PyramidMaker
+from tools.bench.ours_pool import MctreeLevel
+from tools.bench.ours_tiles import MctreeTiles
+from tools.bench.peers import Appender, Grower, Ingester, Peer, PyramidMaker, SparseReader, TileStore
 from tools.bench.peers.arrow import ArrowAppend, ArrowFile, HuggingFace
+from tools.bench.peers.caches import CachedTensorStore, CachedZarr, ChunkDictionary, FlatOfExisting
 from tools.bench.peers.flat import ByHand, FlatMemmap, SyncedFile
 from tools.bench.peers.hdf5 import H5py, H5pyAppend
 from tools.bench.peers.lances import Lance, LanceAppend
@@ -21,13 +24,33 @@ from tools.bench.peers.loops import (
     WindowLoop,
 )
 from tools.bench.peers.megatron import MegatronBinIdx
-from tools.bench.peers.shrinking import Copy, NumpyMeans, OmeZarrScaler, PillowReduce, VipsDzsave, VipsShrink
+from tools.bench.peers.shrinking import (
+    Copy,
+    NumpyMeans,
+    OmeZarrScaler,
+    OmeZarrWriter,
+    PillowReduce,
+    VipsDzsave,
+    VipsShrink,
+)
 from tools.bench.peers.tensorstores import TensorStore, TensorStoreAppend
+from tools.bench.peers.tiled_arrays import FlatTiles, TensorStoreTiles, ZarrTiles
+from tools.bench.peers.tiled_files import OpenSlideTiles, TiffTiles, VipsTiles
 from tools.bench.peers.tokenizing import HuggingFaceIngest, MegatronIngest, TokenizerAlone
 from tools.bench.peers.zarr_python import ZarrAppend, ZarrPython
 from tools.bench.sizes import Sizes
 
-__all__ = ["appenders", "growers", "ingesters", "loops", "pyramid_makers", "references", "stores"]
+__all__ = [
+    "appenders",
+    "growers",
+    "ingesters",
+    "loops",
+    "pyramid_makers",
+    "references",
+    "sparse_readers",
+    "stores",
+    "tile_stores",
+]
 
 
 def references(sizes: Sizes) -> tuple[Peer, ...]:
@@ -100,6 +123,38 @@ def pyramid_makers(sizes: Sizes) -> tuple[PyramidMaker, ...]:
         VipsShrink(sizes),
         VipsDzsave(sizes),
         OmeZarrScaler(sizes),
+        OmeZarrWriter(sizes),
+    )
+
+
+def tile_stores(sizes: Sizes) -> tuple[TileStore, ...]:
+    """All that tiles of an image are read from."""
+    return (
+        FlatTiles(sizes),
+        MctreeTiles(sizes),
+        ZarrTiles(sizes, "raw"),
+        ZarrTiles(sizes, "zstd"),
+        TensorStoreTiles(sizes, "raw", cached=False),
+        TensorStoreTiles(sizes, "raw", cached=True),
+        TensorStoreTiles(sizes, "zstd", cached=False),
+        TensorStoreTiles(sizes, "zstd", cached=True),
+        TiffTiles(sizes, "deflate"),
+        TiffTiles(sizes, "zstd"),
+        OpenSlideTiles(sizes),
+        VipsTiles(sizes),
+    )
+
+
+def sparse_readers(sizes: Sizes) -> tuple[SparseReader, ...]:
+    """All that reads a level whose chunks do not all find room."""
+    return (
+        FlatOfExisting(sizes),
+        MctreeLevel(sizes, "pooled"),
+        MctreeLevel(sizes, "mapped"),
+        MctreeLevel(sizes, "decoded"),
+        ChunkDictionary(sizes),
+        CachedTensorStore(sizes),
+        CachedZarr(sizes),
     )
 
 

@@ -24,6 +24,10 @@ DISTRIBUTIONS = (
     "google-crc32c",
     "pillow",
     "pyvips",
+    "pyvips-binary",
+    "openslide-bin",
+    "tifffile",
+    "imagecodecs",
     "ome-zarr",
 )
 

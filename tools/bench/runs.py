@@ -15,9 +15,11 @@ from tools.bench.cases import (
     ingest,
     opening,
     placement,
+    pool,
     pyramid,
     refocus,
     streaming,
+    tiles,
     training,
     vast,
 )
@@ -41,6 +43,8 @@ NAMES = (
     device.NAME,
     pyramid.NAME,
     vast.NAME,
+    tiles.NAME,
+    pool.NAME,
     training.NAME,
 )
 """The cases, in the order in which they run."""
@@ -79,6 +83,8 @@ def run(
             contenders.ingesters(sizes),
             contenders.growers(sizes),
             contenders.pyramid_makers(sizes),
+            contenders.tile_stores(sizes),
+            contenders.sparse_readers(sizes),
             contenders.loops(sizes),
         )
         for one in some
@@ -113,6 +119,10 @@ def run(
         tables.append(pyramid.run(bench, contenders.pyramid_makers(sizes)))
     if vast.NAME in wanted:
         tables += vast.run(bench)
+    if tiles.NAME in wanted:
+        tables += tiles.run(bench, contenders.tile_stores(sizes))
+    if pool.NAME in wanted:
+        tables.append(pool.run(bench, contenders.sparse_readers(sizes)))
     if training.NAME in wanted:
         tables.append(training.run(bench, contenders.loops(sizes)))
     return Report(describe(scratch), sizes, tuple(tables), verdicts(tables), time.monotonic() - began)

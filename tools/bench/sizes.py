@@ -44,7 +44,10 @@ class Sizes:
         entries: entries of a working context.
         streamed: positions of the store that a working context is streamed from.
         steps: steps that are streamed.
-        image: pixels on a side of the image that pyramids are made of; 128 times a power of two.
+        image: pixels on a side of the image that pyramids are made of and tiles read from; 128 times a power of two.
+        sparse_chunks: chunks that exist of the sparse level.
+        sparse_chunk_bytes: bytes of each, at least; a multiple of 64 KiB.
+        slots: chunks of it that find room at a time; a multiple of 4.
         rounds: turns of each contender, at most.
         min_rounds: turns of each contender, at least.
         turn_s: seconds that a turn lasts, unless one call is longer.
@@ -78,6 +81,9 @@ class Sizes:
     streamed: int
     steps: int
     image: int
+    sparse_chunks: int
+    sparse_chunk_bytes: int
+    slots: int
     rounds: int
     min_rounds: int
     turn_s: float
@@ -135,6 +141,9 @@ FULL = Sizes(
     streamed=1 << 27,
     steps=1000,
     image=4096,
+    sparse_chunks=128,
+    sparse_chunk_bytes=3 << 20,
+    slots=32,
     rounds=21,
     min_rounds=3,
     turn_s=0.02,
@@ -169,6 +178,9 @@ QUICK = Sizes(
     streamed=200_000,
     steps=40,
     image=512,
+    sparse_chunks=64,
+    sparse_chunk_bytes=1 << 16,
+    slots=16,
     rounds=3,
     min_rounds=1,
     turn_s=0.002,

@@ -191,6 +191,7 @@ _TARGETS = (
         "device",
         _at_least(f"{OURS}, buffers of 1,024 KiB", 0.8),
     ),
+    _Target("Gathers through a pool of slots faster than from any cache of chunks", "pool", _faster_than_all()),
     _Target("The smallest cover independent of size, within 2×", "growth/cover", _independent(2.0)),
     _Target("An image from its pixels up independent of its size, within 1.5×", "vast/pixels", _independent(1.5)),
     _Target("An image coarse levels first independent of its size, within 1.5×", "vast/coarse", _independent(1.5)),

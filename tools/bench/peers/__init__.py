@@ -1,8 +1,9 @@
 """The stores that mctree is measured beside, one module each, all behind the protocols of `protocol`.
 
 flat (the limit), megatron, zarr_python, tensorstores, hdf5, arrow (files, and Hugging Face datasets), lances,
-lmdb_records; `tokenizing` holds what ingest is measured beside, `shrinking` what pyramids of images are, `loops` what
-feeds training loops.
+lmdb_records; `tokenizing` holds what ingest is measured beside, `shrinking` what pyramids of images are, `tiled_arrays`
+and `tiled_files` what tiles are read from, `caches` what a pool of slots is measured beside, `loops` what feeds
+training loops.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from tools.bench.peers.protocol import (
     Peer,
     PyramidMaker,
     Reader,
+    SparseReader,
+    TileReader,
+    TileStore,
 )
 
 __all__ = [
@@ -31,4 +35,7 @@ __all__ = [
     "Peer",
     "PyramidMaker",
     "Reader",
+    "SparseReader",
+    "TileReader",
+    "TileStore",
 ]

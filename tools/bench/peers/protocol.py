@@ -6,7 +6,7 @@ is used and nothing is loaded that a process does not measure.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tools.bench.data import Data
+from tools.bench.sparse import SparseLevel
 
 __all__ = [
     "READS",
@@ -30,6 +31,9 @@ __all__ = [
     "Peer",
     "PyramidMaker",
     "Reader",
+    "SparseReader",
+    "TileReader",
+    "TileStore",
     "library",
 ]
 
@@ -215,4 +219,65 @@ class PyramidMaker(Protocol):
 
     def means(self) -> NDArray[np.float64]:
         """Of what was made last, the mean colours of squares of 128 × 128 pixels: `[height / 128, width / 128, 3]`."""
+        ...
+
+
+class TileReader(Protocol):
+    """An open image."""
+
+    def read(self, level: int, x: int, y: int, side: int) -> NDArray[np.uint8]:
+        """Read the square whose first pixel is in column `x` and row `y` of a level, all of it inside.
+
+        Args:
+            level: 0 for the pixels, 1 for the means of 16 × 16.
+            x: column, in that level's own pixels.
+            y: row.
+            side: of the square.
+
+        Returns:
+            `uint8 [side, side, 3]`, an array of the caller's own.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the image."""
+        ...
+
+
+class TileStore(Protocol):
+    """Keeps an image and a coarser form of it, without loss."""
+
+    @property
+    def about(self) -> About: ...
+
+    def write(self, levels: Sequence[NDArray[np.uint8]], folder: Path) -> None:
+        """Store an image in `folder`, which is empty, and close.
+
+        Args:
+            levels: `uint8 [h, w, 3]` the pixels, and `[h / 16, w / 16, 3]` their means of 16 × 16, rounded.
+            folder: where to.
+        """
+        ...
+
+    def open(self, folder: Path) -> TileReader:
+        """Open what `write` stored."""
+        ...
+
+
+class SparseReader(Protocol):
+    """Reads a level whose chunks do not all find room."""
+
+    @property
+    def about(self) -> About: ...
+
+    def open(self, level: SparseLevel) -> None:
+        """Open the level, with as much memory for chunks as it says, and nothing in it."""
+        ...
+
+    def gather(self, rows: NDArray[np.int64], out: NDArray[np.float16]) -> None:
+        """Read rows: int64 `[n]`, any order, repeats allowed; out float16 `[n, dim]`; 0 where nothing exists."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the level."""
         ...

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tools.bench.peers.protocol import About, library
 from tools.bench.sizes import Sizes
 
-__all__ = ["Copy", "NumpyMeans", "OmeZarrScaler", "PillowReduce", "VipsDzsave", "VipsShrink"]
+__all__ = ["Copy", "NumpyMeans", "OmeZarrScaler", "OmeZarrWriter", "PillowReduce", "VipsDzsave", "VipsShrink"]
 
 _TILE = 128
 _KIND = "image library"
@@ -196,6 +196,46 @@ class OmeZarrScaler:
     def means(self) -> NDArray[np.float64]:
         """The level seven above the finest."""
         return self._levels[7].transpose(1, 2, 0).astype(np.float64)
+
+
+class OmeZarrWriter:
+    """The writer of ome-zarr-py: all levels as one OME-Zarr, by Dask's threads."""
+
+    about = About(
+        "ome-zarr-py write_image",
+        _KIND,
+        "local means of uint8 [c, y, x], chunks of 256 × 256, all levels stored",
+        ("ome_zarr", "zarr", "skimage"),
+    )
+    tolerance = 8.0  # as the scaler
+
+    def __init__(self, sizes: Sizes) -> None:
+        self._planes = np.zeros((3, 0, 0), np.uint8)
+        self._folder = Path()
+
+    def take(self, pixels: NDArray[np.uint8], folder: Path) -> None:
+        """As planes, the way such files have them."""
+        self._planes = np.ascontiguousarray(pixels.transpose(2, 0, 1))
+        self._folder = folder / "image.ome.zarr"
+
+    def make(self) -> None:
+        """Halve until one pixel is left, in place of what the last call wrote."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+        factors = [2**level for level in range(1, self._planes.shape[1].bit_length())]
+        library("ome_zarr.writer").write_image(
+            self._planes,
+            str(self._folder),
+            scale_factors=factors,
+            method=library("ome_zarr.scale").Methods.LOCAL_MEAN,
+            axes="cyx",
+            storage_options={"chunks": (1, 256, 256)},
+        )
+
+    def means(self) -> NDArray[np.float64]:
+        """The level seven above the finest."""
+        group = library("zarr").open_group(str(self._folder), mode="r")
+        path = group.attrs["ome"]["multiscales"][0]["datasets"][7]["path"]
+        return np.asarray(group[path][:]).transpose(1, 2, 0).astype(np.float64)
 
 
 def _vips_image(pixels: NDArray[np.uint8]) -> Any:
