@@ -278,6 +278,34 @@ class Writer:
             self.next.session.check()
             self.next.painter.change(which, image, region)
 
+    def relocate_image(self, which: int | bytes | str, image: ImageSource) -> None:
+        """Record that the very pixels of an image come from elsewhere now; none of them is read.
+
+        Where pixels are not kept, they are read again from where they came from, as long as that has not changed: its
+        folder may have been moved, or its file written anew as it was.
+
+        Args:
+            which: the image, by its document's number or by its source.
+            image: where its pixels are now; it is not closed.
+
+        Raises:
+            NotFoundError: there is no such image.
+            UsageError: it has another size or type, or the image was changed since the last commit.
+        """
+        with self._turn("moving an image"):
+            self.next.session.check()
+            self.next.painter.relocate(which, as_image(image))
+
+    def forget_image(self, source: bytes | str) -> None:
+        """Let an image be gone from the next commit on whose adding was begun and broken off; else nothing happens.
+
+        Args:
+            source: the name of where it comes from.
+        """
+        name = as_name(source)
+        with self._turn("forgetting an image"):
+            self.next.painter.forget(name)
+
     def link(
         self,
         source: tuple[int, int],
