@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from mctree.errors import CorruptError, UsageError
 from mctree.format.facts import LinkRecord, Meta
+from mctree.format.images import ARENA
 from mctree.format.keys import Table
 from mctree.format.records import BLOCK
 from mctree.storage.creation import remove_store
@@ -151,16 +152,17 @@ def _copy_links(snapshot: Snapshot, writer: Writer, moved: _Moved) -> None:
     for link in snapshot.all_links():
         spans = []
         for space, start, stop in (link.source, link.target):
-            span = _in_image(snapshot, start, stop) if space else moved.span(start, stop)
+            span = _elsewhere(snapshot, space, start, stop) if space else moved.span(start, stop)
             if span is not None:
                 spans.append((space, *span))
         if len(spans) == 2:
             writer.next.put_link(link.id, LinkRecord(spans[0], spans[1], link.kind, link.score))
 
 
-def _in_image(snapshot: Snapshot, start: int, stop: int) -> tuple[int, int] | None:
-    """A span of the arena, which stays where it is, or None if it begins in no image that lives."""
-    return (start, stop) if snapshot.gallery.places.at(np.array([start]))[0] >= 0 else None
+def _elsewhere(snapshot: Snapshot, space: int, start: int, stop: int) -> tuple[int, int] | None:
+    """A span outside the timeline, which stays where it is, or None if it begins in an image that is gone."""
+    given = space == ARENA and start < snapshot.record.arena
+    return None if given and snapshot.gallery.places.at(np.array([start]))[0] < 0 else (start, stop)
 
 
 def _copy_stamps(snapshot: Snapshot, writer: Writer) -> None:
