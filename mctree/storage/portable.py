@@ -83,7 +83,9 @@ class PortableLevel(Level):
         wanted = distinct(chunks)
         starts = np.searchsorted(chunks[order], wanted)
         for chunk, part in zip(wanted.tolist(), np.split(order, starts[1:]), strict=True):
-            out[part] = self._chunk(chunk, limit).take(places[part], axis=0, mode="clip")
+            found = self._chunk(chunk, limit)
+            # Of what is broadcast, `take` would make a whole chunk first.
+            out[part] = self._fill if found is self._absent else found.take(places[part], axis=0, mode="clip")
 
     def _runs(self, starts: NDArray[np.int64], length: int, out: NDArray[Any], limit: int) -> None:
         for target, start in zip(out, starts.tolist(), strict=True):

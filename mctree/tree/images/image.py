@@ -16,7 +16,7 @@ from mctree.sources.images import Box, ImageSource, Pixels
 from mctree.tree.arguments import as_path
 from mctree.tree.images.closed import closed_nodes
 from mctree.tree.images.colours import Colours, Statistics
-from mctree.tree.images.kept import read_piece
+from mctree.tree.images.kept import Pieces
 from mctree.tree.images.pages import Located
 from mctree.tree.images.view import write_view
 from mctree.tree.node import Node
@@ -310,10 +310,10 @@ class Image:
             raise NotFoundError(f"not all pixels of image {self.id} in {region} were read: deepen it there first")
         values = np.zeros((region.height, region.width, self.channels), self.dtype)
         mask = np.zeros(values.shape[:2], np.bool_)
-        for tile in intervals.points(self.raster.nodes(1, (region.x0, region.y0, region.x1, region.y1))).tolist():
-            x0, y0, x1, y1 = self.raster.boxes(1, np.array([tile]))[0].tolist()
-            shape = (y1 - y0, x1 - x0, self.channels)
-            piece = read_piece(self._snapshot, self.first(1) + tile, shape, self.dtype)
+        pieces, first = Pieces(self._snapshot), self.first(1)
+        tiles = intervals.points(self.raster.nodes(1, (region.x0, region.y0, region.x1, region.y1)))
+        for tile, (x0, y0, x1, y1) in zip(tiles.tolist(), self.raster.boxes(1, tiles).tolist(), strict=True):
+            piece = pieces.read(first + tile, (y1 - y0, x1 - x0, self.channels), self.dtype)
             common = Box(x0, y0, x1, y1).common(region)
             if piece is None or common is None:
                 continue
