@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import platform
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +27,8 @@ from tools.bench.sizes import Sizes
 from tools.bench.targets import verdicts
 from tools.bench.timing import Spread
 
-
-@pytest.fixture(autouse=True)
-def _peers_may_warn() -> Iterator[None]:
-    """What other people's libraries warn of is theirs to mend."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("default")
-        yield
+pytestmark = pytest.mark.filterwarnings("default")
+"""What other people's libraries warn of is theirs to mend."""
 
 
 class Forgetful(FlatReader):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +30,8 @@ READERS = {one.about.name: one for one in contenders.sparse_readers(TINY)}
 LEVELS = tiles.levels_of(pyramid.picture(TINY.image))
 
 
-@pytest.fixture(autouse=True)
-def _peers_may_warn() -> Iterator[None]:
-    """What other people's libraries warn of is theirs to mend."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("default")
-        yield
+pytestmark = pytest.mark.filterwarnings("default")
+"""What other people's libraries warn of is theirs to mend."""
 
 
 @pytest.fixture(scope="module")

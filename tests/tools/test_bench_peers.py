@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +28,8 @@ STORES = {peer.about.name: peer for peer in contenders.stores(TINY)}
 APPENDERS = {one.about.name: one for one in contenders.appenders(TINY)}
 
 
-@pytest.fixture(autouse=True)
-def _peers_may_warn() -> Iterator[None]:
-    """What other people's libraries warn of is theirs to mend."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("default")
-        yield
+pytestmark = pytest.mark.filterwarnings("default")
+"""What other people's libraries warn of is theirs to mend."""
 
 
 @pytest.fixture(scope="module")

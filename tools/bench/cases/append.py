@@ -11,9 +11,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tools.bench.bench import Bench, missing, reason
+from tools.bench.bench import Bench
+from tools.bench.beside import races
 from tools.bench.cases.reads import same
-from tools.bench.errors import ContenderFailed, WrongValuesError
+from tools.bench.errors import WrongValuesError
 from tools.bench.peers import Appender
 from tools.bench.results import Line, Table
 from tools.bench.timing import Round, Spread, race, ratios, values
@@ -31,22 +32,12 @@ def run(bench: Bench, appenders: tuple[Appender, ...]) -> Table:
     limit = next(appender for appender in appenders if appender.about.name == LIMIT)
     rounds: list[Round] = []
     lines: list[Line] = []
-    for appender in appenders:
-        about = appender.about
-        if appender is limit or not bench.wants(about):
-            continue
-        if why := about.absent:
-            lines.append(missing(about, why))
-            continue
-        bench.say(f"append: {about.name}")
-        try:
-            found = _race(bench, limit, appender)
-        except Exception as error:
-            cause = error.__cause__ if isinstance(error, ContenderFailed) and error.__cause__ else error
-            lines.append(Line(about.name, about.kind, "failed", note=reason(cause, bench.scratch)))
-            continue
-        rounds += found
-        lines.append(_line(appender, found))
+    for appender, found in races(bench, NAME, LIMIT, appenders, lambda one: _race(bench, limit, one)):
+        if isinstance(found, Line):
+            lines.append(found)
+        else:
+            rounds += found
+            lines.append(_line(appender, found))
     if not rounds:
         rounds = _race(bench, limit, None)
     return Table(

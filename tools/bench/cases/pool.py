@@ -13,9 +13,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tools.bench.bench import Bench, missing, reason
+from tools.bench.bench import Bench
+from tools.bench.beside import races
 from tools.bench.cases.reads import same
-from tools.bench.errors import ContenderFailed, WrongValuesError
+from tools.bench.errors import WrongValuesError
 from tools.bench.peers import SparseReader
 from tools.bench.results import Line, Table
 from tools.bench.sparse import SparseLevel, make_level, requests
@@ -36,22 +37,12 @@ def run(bench: Bench, readers: tuple[SparseReader, ...]) -> Table:
         limit = next(reader for reader in readers if reader.about.name == LIMIT)
         rounds: list[Round] = []
         lines: list[Line] = []
-        for reader in readers:
-            about = reader.about
-            if reader is limit or not bench.wants(about):
-                continue
-            if why := about.absent:
-                lines.append(missing(about, why))
-                continue
-            bench.say(f"{NAME}: {about.name}")
-            try:
-                found = _race(bench, level, [limit, reader])
-            except Exception as error:
-                cause = error.__cause__ if isinstance(error, ContenderFailed) and error.__cause__ else error
-                lines.append(Line(about.name, about.kind, "failed", note=reason(cause, bench.scratch)))
-                continue
-            rounds += found
-            lines.append(_line(reader, found, bench.sizes.gathered))
+        for reader, found in races(bench, NAME, LIMIT, readers, lambda one: _race(bench, level, [limit, one])):
+            if isinstance(found, Line):
+                lines.append(found)
+            else:
+                rounds += found
+                lines.append(_line(reader, found, bench.sizes.gathered))
         rounds = rounds or _race(bench, level, [limit])
     finally:
         shutil.rmtree(root)

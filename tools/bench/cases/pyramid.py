@@ -13,8 +13,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from tools.bench.bench import Bench, missing, reason
-from tools.bench.errors import ContenderFailed, WrongValuesError
+from tools.bench.bench import Bench
+from tools.bench.beside import races
+from tools.bench.errors import WrongValuesError
 from tools.bench.peers import PyramidMaker
 from tools.bench.results import Line, Table
 from tools.bench.timing import Round, Spread, race, ratios, values
@@ -33,22 +34,12 @@ def run(bench: Bench, makers: tuple[PyramidMaker, ...]) -> Table:
     limit = next(maker for maker in makers if maker.about.name == LIMIT)
     rounds: list[Round] = []
     lines: list[Line] = []
-    for maker in makers:
-        about = maker.about
-        if maker is limit or not bench.wants(about):
-            continue
-        if why := about.absent:
-            lines.append(missing(about, why))
-            continue
-        bench.say(f"{NAME}: {about.name}")
-        try:
-            found = _race(bench, pixels, [limit, maker])
-        except Exception as error:
-            cause = error.__cause__ if isinstance(error, ContenderFailed) and error.__cause__ else error
-            lines.append(Line(about.name, about.kind, "failed", note=reason(cause, bench.scratch)))
-            continue
-        rounds += found
-        lines.append(_line(maker, found, pixels.nbytes))
+    for maker, found in races(bench, NAME, LIMIT, makers, lambda one: _race(bench, pixels, [limit, one])):
+        if isinstance(found, Line):
+            lines.append(found)
+        else:
+            rounds += found
+            lines.append(_line(maker, found, pixels.nbytes))
     if not rounds:
         rounds = _race(bench, pixels, [limit])
     what = (

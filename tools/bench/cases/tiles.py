@@ -18,10 +18,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tools.bench.bench import Bench, missing, reason
+from tools.bench.bench import Bench
+from tools.bench.beside import races
 from tools.bench.cases.pyramid import picture
 from tools.bench.cases.reads import same
-from tools.bench.errors import ContenderFailed, WrongValuesError
+from tools.bench.errors import WrongValuesError
 from tools.bench.peers import TileReader, TileStore
 from tools.bench.results import Line, Table
 from tools.bench.timing import Round, Spread, race, ratios, values
@@ -80,24 +81,22 @@ def run(bench: Bench, stores: tuple[TileStore, ...]) -> tuple[Table, ...]:
     try:
         at = root / "limit"
         met[LIMIT] = (limit, _written(limit, levels, at))
-        for store in stores:
-            about = store.about
-            if store is limit or not bench.wants(about):
-                continue
-            if why := about.absent:
-                other.append(missing(about, why))
-                continue
-            bench.say(f"{NAME}: {about.name}")
+        sizes: dict[str, float] = {}
+
+        def race_of(store: TileStore) -> list[Round]:
             own = root / "store"
             try:
-                size = _written(store, levels, own)
-                rounds += _race(kinds, bench, [(limit, at), (store, own)])
-                met[about.name] = (store, size)
-            except Exception as error:
-                cause = error.__cause__ if isinstance(error, ContenderFailed) and error.__cause__ else error
-                other.append(Line(about.name, about.kind, "failed", note=reason(cause, bench.scratch)))
+                sizes[store.about.name] = _written(store, levels, own)
+                return _race(kinds, bench, [(limit, at), (store, own)])
             finally:
                 shutil.rmtree(own, ignore_errors=True)
+
+        for store, found in races(bench, NAME, LIMIT, stores, race_of):
+            if isinstance(found, Line):
+                other.append(found)
+            else:
+                rounds += found
+                met[store.about.name] = (store, sizes[store.about.name])
         rounds = rounds or _race(kinds, bench, [(limit, at)])
     finally:
         shutil.rmtree(root)

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tools.bench.bench import Bench, missing, reason
-from tools.bench.errors import ContenderFailed, WrongValuesError
+from tools.bench.bench import Bench
+from tools.bench.beside import races
+from tools.bench.errors import WrongValuesError
 from tools.bench.ours_loop import MctreeLoop
 from tools.bench.peers.loops import WindowLoop
 from tools.bench.peers.protocol import library
@@ -70,10 +71,13 @@ def run(bench: Bench, loops: Sequence[WindowLoop | MctreeLoop]) -> Table:
         root = bench.folder(NAME)
         try:
             course = _course(bench, root)
-            for loop in loops:
-                if loop is limit or not bench.wants(loop.about):
-                    continue
-                lines.append(_measured(bench, root, course, limit, loop, rounds))
+            for loop, found in races(bench, NAME, LIMIT, loops, lambda one: _race(bench, root, course, [limit, one])):
+                if isinstance(found, Line):
+                    lines.append(found)
+                else:
+                    rounds += found
+                    about = loop.about
+                    lines.append(_line(about.name, about.kind, about.note, found, s.batch))
             if not rounds:
                 rounds += _race(bench, root, course, [limit])
             head = _line(limit.about.name, limit.about.kind, limit.about.note, rounds, s.batch)
@@ -108,27 +112,6 @@ def _course(bench: Bench, root: Path) -> _Course:
     order = library("mctree_torch.permutation").Permutation(windows, 0, 0)(np.arange(windows))
     batches = order[: windows // s.batch * s.batch].reshape(-1, s.batch)
     return _Course(np.asarray(np.memmap(file, np.uint32, mode="r")), file, s.window, batches)
-
-
-def _measured(
-    bench: Bench,
-    root: Path,
-    course: _Course,
-    limit: WindowLoop | MctreeLoop,
-    loop: WindowLoop | MctreeLoop,
-    rounds: list[Round],
-) -> Line:
-    about = loop.about
-    if why := about.absent:
-        return missing(about, why)
-    bench.say(f"{NAME}: {about.name}")
-    try:
-        found = _race(bench, root, course, [limit, loop])
-    except Exception as error:
-        cause = error.__cause__ if isinstance(error, ContenderFailed) and error.__cause__ else error
-        return Line(about.name, about.kind, "failed", note=reason(cause, bench.scratch))
-    rounds += found
-    return _line(about.name, about.kind, about.note, found, bench.sizes.batch)
 
 
 def _race(bench: Bench, root: Path, course: _Course, entrants: Sequence[WindowLoop | MctreeLoop]) -> list[Round]:
