@@ -14,15 +14,15 @@ from mctree.cli.escaping import one_line
 from mctree.cli.formatting import number, plural
 from mctree.cli.painting import fitting, paint, save
 from mctree.errors import UsageError
-from mctree.focus import Allocator, Entries, WorkingContext
+from mctree.focus import Allocator, Entries, Look, WorkingContext, converge
 from mctree.geometry import IMAGE, TEXT
 from mctree.sources.images import Box
 from mctree.tree import Image
 
 __all__ = ["draw_context"]
 
-_EDITS = 64
-_MOST_STEPS = 1 << 10
+_LEAST_EDITS, _STEPS = 64, 256
+"""Edits of a step at least, and in about how many steps a budget is spent: the fewer edits, the better chosen."""
 
 
 def draw_context(snapshot: Snapshot, image: Image, path: str, *, budget: int, region: Box | None, longest: int) -> str:
@@ -43,11 +43,10 @@ def draw_context(snapshot: Snapshot, image: Image, path: str, *, budget: int, re
     whole = Box(0, 0, image.width, image.height)
     if region is not None and not whole.holds(region):
         raise UsageError(f"{one_line(image.name)} is {image.width} × {image.height} pixels: {region} reaches beyond it")
-    rules = Allocator(max_edits=_EDITS, threshold=0.0, cooldown=0)
+    rules = Allocator(max_edits=max(_LEAST_EDITS, budget // _STEPS), threshold=0.0, cooldown=0)
     context = WorkingContext.smallest(snapshot, budget, rules)
-    for _ in range(_MOST_STEPS):
-        if not context.step(_wishes(image, context.entries, region)).edits:
-            break
+    for _ in converge(context, _DetailLens(image, region)):
+        pass
     level, index, colours = _nodes(image, context.entries)
     size = fitting(whole, longest)
     shown = colours / np.iinfo(image.dtype).max
@@ -58,6 +57,30 @@ def draw_context(snapshot: Snapshot, image: Image, path: str, *, budget: int, re
         f"{size[1]} × {size[0]} pixels, as a working context of {number(context.cost)} holds it: "
         f"{plural(len(mine), 'entry', 'entries')} ({', '.join(counts)})"
     )
+
+
+class _DetailLens:
+    """Wants detail of one image: where its colours vary, or within a region; it wants nothing to be coarser."""
+
+    def __init__(self, image: Image, region: Box | None) -> None:
+        self._image = image
+        self._region = region
+
+    def score(self, look: Look) -> NDArray[np.float64]:
+        """See `Lens.score`."""
+        image, region = self._image, self._region
+        rows, level, index = _nodes_of(image, look.entries)
+        wished = np.zeros(len(look.entries))
+        for one in set(level.tolist()):
+            some = np.flatnonzero(level == one)
+            if region is None:
+                deviation = image.statistics(one, index[some]).deviation.max(axis=1)
+                wished[rows[some]] = 2 * deviation / np.iinfo(image.dtype).max
+            else:
+                boxes = image.raster.boxes(one, index[some] - image.first(one))
+                meets = (boxes[:, 0] < region.x1) & (boxes[:, 2] > region.x0)
+                wished[rows[some]] = meets & (boxes[:, 1] < region.y1) & (boxes[:, 3] > region.y0)
+        return wished
 
 
 def _of_image(image: Image, entries: Entries) -> NDArray[np.bool_]:
@@ -75,22 +98,6 @@ def _nodes_of(image: Image, entries: Entries) -> tuple[NDArray[np.int64], NDArra
     tile = (entries.level[rows] == 0) & ~slot
     index = np.where(tile, entries.index[rows] // IMAGE.block, entries.index[rows])
     return rows, level, np.where(slot, image.first(image.root), index)
-
-
-def _wishes(image: Image, entries: Entries, region: Box | None) -> NDArray[np.float64]:
-    """What more of each entry is wanted: `float64 [n]`."""
-    rows, level, index = _nodes_of(image, entries)
-    wished = np.zeros(len(entries))
-    for one in set(level.tolist()):
-        some = np.flatnonzero(level == one)
-        if region is None:
-            deviation = image.statistics(one, index[some]).deviation.max(axis=1)
-            wished[rows[some]] = 2 * deviation / np.iinfo(image.dtype).max
-        else:
-            boxes = image.raster.boxes(one, index[some] - image.first(one))
-            meets = (boxes[:, 0] < region.x1) & (boxes[:, 2] > region.x0)
-            wished[rows[some]] = meets & (boxes[:, 1] < region.y1) & (boxes[:, 3] > region.y0)
-    return wished
 
 
 def _nodes(image: Image, entries: Entries) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:

@@ -46,8 +46,9 @@ class Leaves:
         """Which of some nodes, in any order, lie below a leaf: `bool [n]`; a leaf does not lie below itself."""
         if not len(self):
             return np.zeros(len(index), np.bool_)
-        first = index * np.array(self.shape.widths, np.int64)[level]
+        widths = np.array(self.shape.widths, np.int64)
+        first = index * widths[level]
         at = np.maximum(np.searchsorted(self.start, first, side="right") - 1, 0)
-        spans = self.spans[at]
-        found: NDArray[np.bool_] = (spans[:, 0] <= first) & (first < spans[:, 1]) & (level < self.level[at])
+        start, above = self.start[at], self.level[at]
+        found: NDArray[np.bool_] = (start <= first) & (first < start + widths[above]) & (level < above)
         return found
