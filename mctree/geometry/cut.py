@@ -103,7 +103,7 @@ class Cut:
         UsageError: the arrays are not rows of integers, of one length, that these types can hold.
     """
 
-    __hash__: ClassVar[None] = None  # type: ignore[assignment]
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]  # arrays have none
 
     shape: Shape
     level: NDArray[np.uint8]

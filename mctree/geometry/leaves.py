@@ -28,7 +28,7 @@ class Leaves:
         level: `int64 [k]`.
     """
 
-    __hash__: ClassVar[None] = None  # type: ignore[assignment]
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]  # arrays have none
 
     shape: Shape
     start: NDArray[np.int64]

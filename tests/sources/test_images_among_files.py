@@ -199,16 +199,3 @@ def test_a_library_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.
     assert isinstance(found, RawImage)
     with pytest.raises(UsageError, match=r"tifffile, which is not installed: pip install 'mctree\[images\]'"):
         found.open()
-
-
-def test_a_folder_that_cannot_be_looked_at_is_in_doubt(tmp_path: Path) -> None:
-    if os.geteuid() == 0:
-        pytest.skip("root may look everywhere")
-    root = tmp_path / "t"
-    save_zarr(root / "a.zarr")
-    (root / "a.zarr" / "c").chmod(0)
-    source = open_source([root], images=True)
-    (found,) = source
-    assert isinstance(found, Skipped) and not found.certain
-    assert not source.covers(b"t/a.zarr")
-    (root / "a.zarr" / "c").chmod(0o755)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import zarr
 
 from tests.sources.source_trees import write
 
@@ -20,7 +21,7 @@ if os.geteuid() == 0:
     os.setgroups([])
     os.setresgid(65534, 65534, 65534)
     os.setresuid(65534, 65534, 65534)
-source = open_source([sys.argv[1]])
+source = open_source([sys.argv[1]], images=True)
 for found in source:
     if isinstance(found, Skipped):
         print("skipped", found.name, found.reason, found.certain)
@@ -82,6 +83,21 @@ def test_what_may_not_be_read_is_reported_and_does_not_count_as_gone(open_to_all
         "covers t/file False",
         "covers t/listable/x False",
         "covers t/rules/y False",
+        "covers t/gone True",
+    ]
+
+
+def test_a_zarr_folder_that_cannot_be_looked_at_is_in_doubt(open_to_all: Path) -> None:
+    root = open_to_all / "t"
+    zarr.create_array(root / "a.zarr", shape=(16, 16, 3), dtype="uint8", chunks=(16, 16, 3))[:] = 1
+    os.chmod(root / "a.zarr" / "c", 0o000)
+    try:
+        lines = run(str(root), "t/a.zarr", "t/gone")
+    finally:
+        os.chmod(root / "a.zarr" / "c", 0o700)
+    assert lines == [
+        "skipped b't/a.zarr' c cannot be listed: Permission denied False",
+        "covers t/a.zarr False",
         "covers t/gone True",
     ]
 

@@ -224,6 +224,7 @@ def test_who_sleeps_is_not_woken_within_a_step_and_is_after_it() -> None:
     with Stream(rows, HostDevice(rows.planes, 200)) as stream:
 
         def asleep() -> None:
+            # Only the condition knows who sleeps; its stub does not tell of what it keeps.
             while len(stream._desk.changed._waiters) < 2:  # type: ignore[attr-defined]
                 time.sleep(0.001)
 
