@@ -1,11 +1,8 @@
-"""Images in a tree: exact at every level, changed where they changed, gone when they are gone, whatever happens."""
+"""Images in a tree: exact at every level, changed where they changed, gone when they are gone."""
 
 from __future__ import annotations
 
-import functools
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,47 +14,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import mctree
-from mctree.errors import CorruptError, NotFoundError, SourceError, StoreExistsError, UsageError
+from mctree.errors import NotFoundError, StoreExistsError, UsageError
 from mctree.geometry import IMAGE, morton
 from mctree.sources.images import ArraySource, Box
-from mctree.testing import ToyEncoder, assert_whole, scratch
+from mctree.testing import assert_whole, scratch
 from mctree.testing.dump import dump
 from mctree.testing.procedural import ProceduralSource
-from mctree.testing.processes import in_child, kill_after
-from mctree.testing.toys import ToySight
 from mctree.tree.images.image import Image
 from mctree.tree.search import search
-from tests.format.story import ENCODERS
-
-SMALL = 1 << 16
-JOINT, EYES, WORDS = ToySight(4), ToySight(3, seed=1, text=False), ToyEncoder(seed=2)
-
-
-def pixels(height: int, width: int, channels: int = 3, seed: int = 0, dtype: str = "uint8") -> NDArray[Any]:
-    top = np.iinfo(dtype).max + 1
-    return np.random.default_rng(seed).integers(0, top, (height, width, channels)).astype(dtype)
-
-
-def made(path: Path) -> mctree.Tree:
-    return mctree.create(path, chunk_bytes=SMALL, encoders=[JOINT, EYES, WORDS])
-
-
-def with_sets(tree: mctree.Tree) -> mctree.Tree:
-    tree.build_gists(WORDS, "words")
-    tree.build_gists(JOINT, "joint")
-    tree.build_gists(EYES, "eyes")
-    return tree
-
-
-@pytest.fixture
-def tree(tmp_path: Path) -> Iterator[mctree.Tree]:
-    with made(tmp_path / "t.mctree") as tree:
-        yield with_sets(tree)
-
-
-def told(tree: mctree.Tree, commit: int | None = None) -> list[str]:
-    with tree.snapshot(commit) as snapshot:
-        return list(dump(snapshot))
+from tests.tree.albums import EYES, JOINT, SMALL, WORDS, made, pixels, told, with_sets
 
 
 def check(image: Image, values: NDArray[Any], mask: NDArray[np.bool_]) -> None:
@@ -273,80 +238,6 @@ def test_the_result_is_the_same_whatever_the_number_of_workers(tmp_path: Path) -
     assert lines[0] == lines[1]
 
 
-@pytest.mark.parametrize("access", ["random", "rows"])
-def test_an_ingest_that_is_killed_goes_on_where_it_was(tmp_path: Path, access: str) -> None:
-    """No block that was committed is read again, and in the end all is as if nothing had happened."""
-    path = tmp_path / "killed.mctree"
-    covered = [Box(0, 0, 900, 700), Box(2048, 1024, 3000, 3300)]
-
-    class Source(ProceduralSource):
-        reads: list[Box] = []  # noqa: RUF012  # one for all of a process
-
-        def read(self, box: Box, level: int = 0) -> Any:
-            self.reads.append(box)
-            return super().read(box, level)
-
-    def source() -> Source:
-        found = Source(3300, 3100, covered=covered)
-        found.access = access
-        return found
-
-    def ingest() -> None:
-        with mctree.open(path, encoders=[JOINT, EYES, WORDS]) as tree, tree.writer() as writer:
-            writer.add_image("picture", source(), commit_every=1)
-
-    with made(path) as tree:
-        with_sets(tree)
-    with made(tmp_path / "whole.mctree") as whole:
-        with_sets(whole)
-        with whole.writer() as writer:
-            writer.add_image("picture", source(), commit_every=1)
-        expected = told(whole)
-    every = len(Source.reads)
-    done, kills = set[int](), 0
-    for calls in (285, 45, 75, 30, 300):
-        kills += in_child(functools.partial(_killed, ingest, calls)) != 0
-        with mctree.open(path, encoders=[JOINT, EYES, WORDS]) as tree:
-            assert_whole(tree)
-            with tree.snapshot() as snapshot:
-                assert not list(snapshot.images()) or told(tree) == expected
-                done.add(len(snapshot.gallery.unfinished()))
-    assert kills >= 2
-    assert 1 in done, "it was killed in the middle at least once"
-    Source.reads.clear()
-    with mctree.open(path, encoders=[JOINT, EYES, WORDS]) as tree:
-        if not list(tree.snapshot().images()):
-            ingest()
-        assert told(tree) == expected
-    assert len(Source.reads) < every, "what was committed was not read again"
-
-
-def _killed(work: Any, calls: int) -> None:
-    kill_after(calls)
-    work()
-
-
-def test_a_source_that_fails_leaves_nothing_behind(tree: mctree.Tree) -> None:
-    class Failing(ArraySource):
-        def read(self, box: Box, level: int = 0) -> Any:
-            if box.x0 or box.y0:
-                raise SourceError("it is torn")
-            return super().read(box, level)
-
-    before = told(tree)
-    with tree.writer() as writer:
-        writer.add_image("fine", pixels(10, 10))
-        with pytest.raises(SourceError, match="torn"):
-            writer.add_image("torn", Failing(pixels(100, 2000)))
-        with pytest.raises(SourceError, match="no pixels"):
-            writer.add_image("nothing", ArraySource(pixels(10, 10), np.zeros((10, 10), np.bool_)))
-        writer.add_image("torn", pixels(100, 2000))
-    with tree.snapshot() as snapshot:
-        assert [image.name for image in snapshot.images()] == ["fine", "torn"]
-        assert not snapshot.gallery.unfinished()
-    assert before != told(tree)
-
-
 def test_a_set_covers_images_that_were_there_before_it(tmp_path: Path) -> None:
     lines = []
     for early in (True, False):
@@ -416,74 +307,6 @@ def test_a_region_alone_is_known_of_and_nothing_else(tree: mctree.Tree) -> None:
         )
 
 
-def test_compaction_and_backup_keep_what_lives(tree: mctree.Tree, tmp_path: Path) -> None:
-    with tree.writer() as writer:
-        writer.add("stays", b"stays " * 20)
-        writer.add("words", b"words " * 100)
-        for name in "abc":
-            writer.add_image(name, pixels(200, 150, seed=ord(name)))
-        writer.add_image("grey", pixels(33, 44, 1), sets=[])
-    with tree.writer() as writer:
-        writer.change_image("b", pixels(9, 9), Box(0, 0, 9, 9))
-        writer.remove("a")
-        writer.remove("words")
-        image = writer.snapshot.image("c")
-        writer.link(image.spans(Box(0, 0, 5, 5))[0], (32, 64), kind="caption", spaces=(1, 0))
-    with tree.snapshot() as snapshot:
-        rows = [snapshot.state(array).rows for array in snapshot.gallery.statistics_arrays(3)]
-        images = [line for line in dump(snapshot) if line.startswith(("  ", "image"))]
-        at = snapshot.image("c").base
-        assert [link.kind for link in snapshot.links(at + 3, at + 4, space=1)] == ["caption"]
-    lines = told(tree)
-    tree.backup(tmp_path / "copy.mctree")
-    with mctree.open(tmp_path / "copy.mctree", encoders=[JOINT, EYES, WORDS]) as copy:
-        assert told(copy) == lines
-    tree.compact()
-    with tree.snapshot() as snapshot:
-        assert snapshot.state(snapshot.gallery.statistics_arrays(3)[0]).rows < rows[0]
-        found = [line for line in dump(snapshot) if line.startswith(("  ", "image"))]
-        names = [[line.split(" block ")[0] for line in lines if line.startswith("image")] for lines in (images, found)]
-        assert names[0] == names[1] and len(names[0]) == 3
-        assert [line for line in found if "nodes" in line or "pixels" in line] == [
-            line for line in images if "nodes" in line or "pixels" in line
-        ]
-        assert [link.kind for link in snapshot.links(at + 3, at + 4, space=1)] == ["caption"]
-    with tree.writer() as writer:
-        writer.add_image("new", pixels(40, 40))
-    assert_whole(tree)
-
-
-@pytest.mark.damages
-@pytest.mark.parametrize(
-    "where", ["statistics3/lod0", "statistics3/lod1", "pixels", "eyes/arena1/lod0", "joint/arena1/lod2"]
-)
-def test_a_flipped_byte_is_found_and_its_pixels_named(tmp_path: Path, where: str) -> None:
-    path = tmp_path / "t.mctree"
-    with made(path) as tree:
-        with_sets(tree)
-        with tree.writer() as writer:
-            writer.add_image("a", pixels(200, 300))
-            writer.add_image("picture", pixels(300, 200, seed=1))
-    folder = path / ("images" if where.startswith(("stat", "pix")) else "gists") / where
-    file = next(iter(folder.glob("c.*")))
-    data = bytearray(file.read_bytes())
-    at = len(data.rstrip(b"\0")) - 3
-    data[at] ^= 8
-    file.write_bytes(data)
-    with mctree.open(path, encoders=[JOINT, EYES, WORDS]) as tree:
-        found = list(tree.verify())
-        hits = [problem for problem in found if problem.kind in ("image", "pixels")]
-        assert hits, found
-        assert all(problem.source == b"picture" for problem in hits)
-        assert "pixels [" in hits[0].where
-        assert hits[0].node is not None and hits[0].node.space == 1
-        if where == "pixels":
-            with tree.snapshot() as snapshot, pytest.raises(CorruptError, match="not those that were committed"):
-                snapshot.image("picture").pixels()
-        with pytest.raises(CorruptError):
-            tree.compact()
-
-
 def test_a_gigantic_image_costs_what_is_covered(tmp_path: Path) -> None:
     side = 1 << 30
     places = [(0, 0), (513 << 20, 700 << 20), (side - 2048, side - 1024)]
@@ -509,18 +332,6 @@ def test_a_gigantic_image_costs_what_is_covered(tmp_path: Path) -> None:
             assert steps == 23 and len(above.children) == 2
             rows = [snapshot.state(array).rows for array in snapshot.gallery.statistics_arrays(3)]
             assert rows[0] == 3 * 512 + 4 and sum(rows[1:]) <= 3 * 8 + 1 + 3 * 24
-
-
-def test_a_store_of_the_first_format_takes_images_once_it_was_compacted(tmp_path: Path) -> None:
-    path = shutil.copytree(Path(__file__).parents[1] / "fixtures" / "v1.mctree", tmp_path / "old.mctree")
-    with mctree.open(path, encoders=ENCODERS) as tree:
-        with tree.writer() as writer, pytest.raises(UsageError, match="older release"):
-            writer.add_image("picture", pixels(5, 5))
-        tree.compact()
-        with tree.writer() as writer:
-            writer.add_image("picture", pixels(5, 5))
-        assert tree.snapshot().image("picture").width == 5
-        assert_whole(tree)
 
 
 def test_addresses_of_an_image_are_a_tree(tree: mctree.Tree) -> None:
