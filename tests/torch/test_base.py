@@ -23,6 +23,7 @@ from mctree_torch.base import Moment, Reader, Rows, RowSource, SnapshotRows, Spe
 from mctree_torch.networks import GistConfig, GistEncoder, GistNet, LensConfig, LensNet, NetLens, SnapshotSight
 from mctree_torch.positions import Places
 from tests.torch import tiny
+from tests.torch.comparing import Both
 from tests.torch.drawing import drawn
 
 VOCABULARY = 97
@@ -160,28 +161,6 @@ class Fickle:
 
     def score(self, look: Look) -> np.ndarray:
         return self.random.uniform(-1, 1, len(look.entries))
-
-
-class Both(Reader):
-    """Reads everything twice, with and without what is remembered, and compares."""
-
-    def __init__(self, kind: str) -> None:
-        super().__init__(tiny.model(kind))
-        self.other = Reader(tiny.model(kind), cached=False)
-        self.compared = 0
-        self.levels: set[int] = set()
-
-    def read(self, rows: Rows) -> torch.Tensor:
-        return self._same(super().read(rows))
-
-    def go_on(self, rows: Rows) -> torch.Tensor:
-        return self._same(super().go_on(rows))
-
-    def _same(self, logits: torch.Tensor) -> torch.Tensor:
-        anew = self.other.read(Rows.joined(self._held))
-        assert torch.allclose(logits, anew, atol=1e-3), float((logits - anew).abs().max())
-        self.compared += 1
-        return logits
 
 
 @pytest.mark.parametrize("kind", tiny.KINDS)
