@@ -142,7 +142,7 @@ class Allocator:
         free = budget - int(entries.cost.sum())
         # What could not be afforded even with all that may be collapsed for it need not be looked at.
         most = free + sum(sorted(gains, reverse=True)[: self.max_edits - 1])
-        payable = np.flatnonzero(hot & (entries.growth <= most))[::-1]
+        payable = (hot & (entries.growth <= most)).nonzero()[0][::-1]
         best = payable[_least(-history.heat[payable], max(_LOOKED_AT, self.max_edits))]
         growth = entries.growth[best].tolist()
         expand: list[int] = []
@@ -166,7 +166,7 @@ class Allocator:
             limit=len(payable) - unpaid - len(expand) + held.limit + len(gains) - done,
             waiting=waiting,
         )
-        return Plan(np.sort(best[expand]), cold.take(np.argsort(cold.first[:done])), blocked)
+        return Plan(np.sort(best[expand]), cold.take(cold.first[:done].argsort()), blocked)
 
     def _wanted(self, entries: Entries, history: History, step: int) -> tuple[NDArray[np.bool_], int]:
         """Which entries to expand, and how many more are cooling down."""
@@ -176,11 +176,11 @@ class Allocator:
 
     def _unwanted(self, entries: Entries, history: History, step: int, end: int) -> tuple[Siblings, list[int], Blocked]:
         """The coldest siblings to collapse, coldest first, the gain of each, and how many more there are."""
-        groups = siblings(entries, end, np.flatnonzero(history.heat < -self.threshold))
+        groups = siblings(entries, end, (history.heat < -self.threshold).nonzero()[0])
         heat = groups.most(history.heat)
         protected = groups.reach(entries) > end - self.protect
         cooling = (groups.most(history.opened) >= step - self.cooldown) & ~protected
-        ready = np.flatnonzero(~(protected | cooling))
+        ready = (~(protected | cooling)).nonzero()[0]
         chosen = ready[_least(heat[ready], self.max_edits)]
         held = Blocked(
             cooldown=int(np.count_nonzero(cooling)),
@@ -225,9 +225,8 @@ def wishes(scores: NDArray[np.floating[Any]], n: int) -> NDArray[np.float64]:
 
 def _least(values: NDArray[np.float64], count: int) -> NDArray[np.int64]:
     """Where the least so many values stand, in ascending order; of equal ones the first come first."""
-    some = np.arange(len(values))
-    if len(values) > max(count, _MANY):
-        some = np.flatnonzero(values <= np.partition(values, count - 1)[count - 1])
-    order = np.argsort(values[some], kind="stable")[:count]
-    found: NDArray[np.int64] = some[order]
-    return found
+    if len(values) <= max(count, _MANY):
+        return values.argsort(kind="stable")[:count]
+    some = (values <= np.partition(values, count - 1)[count - 1]).nonzero()[0]
+    least: NDArray[np.int64] = some[values[some].argsort(kind="stable")[:count]]
+    return least

@@ -135,7 +135,6 @@ class Draft:
 
 def _entered(first: NDArray[np.int64], stop: NDArray[np.int64], come: NDArray[np.int64]) -> NDArray[np.int64]:
     """Which rows are new where `come` rows each have replaced stretches of rows [first, stop)."""
-    # Each stretch begins where it did, moved by what those before it have grown.
-    grown = come - (stop - first)
-    begin = first + np.cumsum(grown) - grown
-    return np.repeat(begin - np.cumsum(come) + come, come) + np.arange(come.sum())
+    # Before a new row there are the rows that stayed, and the new ones before it.
+    stayed = stop - (stop - first).cumsum()
+    return np.repeat(stayed, come) + np.arange(come.sum())

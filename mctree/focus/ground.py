@@ -218,7 +218,7 @@ class Ground(ABC):
         place = _places(space, level)
         count, wide = _FANOUTS.take(place), _WIDTHS.take(place - 1)
         bounds = np.zeros(len(nodes) + 1, np.int64)
-        np.cumsum(count, out=bounds[1:])
+        count.cumsum(out=bounds[1:])
         above = np.repeat(np.arange(len(nodes)), count)
         # A child's number within its level follows from where it begins, also at level 0, whose nodes are positions.
         start = (index * _WIDTHS.take(place) - bounds[:-1] * wide)[above] + np.arange(len(above)) * wide[above]

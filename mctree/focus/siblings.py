@@ -24,7 +24,7 @@ Value = TypeVar("Value", np.int64, np.float64)
 
 @dataclass(frozen=True, eq=False)
 class Siblings:
-    """Runs of entries that are all children of a node, each.
+    """Runs of entries that are all children of a node, each; ascending where something is asked of their entries.
 
     Attributes:
         first: the first entry of each run, `int64 [g]`.
@@ -48,17 +48,17 @@ class Siblings:
         """Some of them."""
         return Siblings(self.first[which], self.stop[which], self.above[which])
 
-    @cached_property
+    @property
     def rows(self) -> NDArray[np.int64]:
         """All entries of all runs, run by run."""
-        return np.repeat(self.first - self._bounds, self.stop - self.first) + np.arange((self.stop - self.first).sum())
+        lengths = self.stop - self.first
+        behind = lengths.cumsum()
+        return np.repeat(self.stop - behind, lengths) + np.arange(lengths.sum())
 
     @cached_property
     def _bounds(self) -> NDArray[np.int64]:
-        """Where each run begins among `rows`."""
-        lengths = self.stop - self.first
-        bounds: NDArray[np.int64] = np.cumsum(lengths) - lengths
-        return bounds
+        """Where each run begins, and where what lies between it and the next one does, by turns."""
+        return np.column_stack((self.first, self.stop)).ravel()[:-1]
 
     def most(self, values: NDArray[Value]) -> NDArray[Value]:
         """The largest of the values of each run's entries: `[g]`."""
@@ -96,7 +96,10 @@ class Siblings:
         )
 
     def _reduced(self, pick: np.ufunc, values: NDArray[Value]) -> NDArray[Value]:
-        found: NDArray[Value] = pick.reduceat(values.take(self.rows), self._bounds)
+        if not len(self):
+            return values[:0]
+        # One pass reduces what lies between runs as well, and costs less than to gather what does not.
+        found: NDArray[Value] = pick.reduceat(values[: self.stop[-1]], self._bounds)[::2]
         return found
 
 
@@ -119,7 +122,7 @@ def siblings(entries: Entries, end: int, rows: NDArray[np.int64] | None = None) 
         # What an image's root was expanded into belongs together by its slot, and to the timeline.
         place = slot[rows]
         begins[1:] |= (space[1:] != space[:-1]) | ((space[1:] > 0) & (place[1:] != place[:-1]))
-    at = np.flatnonzero(begins)
+    at = begins.nonzero()[0]
     first, stop = rows[at], rows[np.append(at, len(rows))[1:] - 1] + 1
     space, above = space[at], above[at]
     wide = widths(space, level[at] + 1)
@@ -133,4 +136,4 @@ def siblings(entries: Entries, end: int, rows: NDArray[np.int64] | None = None) 
         leads |= (slot[before] != slot[first]) | (start[before] < begin)
         ends |= (slot[after] != slot[first]) | (start[after] >= behind)
         whole = np.where(space > 0, leads & ends, whole)
-    return Siblings(first, stop, above).take(np.flatnonzero(whole))
+    return Siblings(first, stop, above).take(whole.nonzero()[0])

@@ -142,6 +142,8 @@ class SnapshotGround(Ground):
             document = document.copy()
             document[unknown] = self._documents(level[unknown], index[unknown])
         facts = _facts(found.tokens, below - 1, found.position, found.length, document, nodes.level)
+        if not len(self.grafts):
+            return facts
         graft = self.grafts.at(np.where(nodes.level == 1, nodes.index, -1))
         slots = np.flatnonzero(graft >= 0)
         return facts if not len(slots) else self._with_roots(facts, slots, self.grafts.take(graft[slots]))

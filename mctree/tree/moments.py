@@ -92,13 +92,13 @@ def extents(world: TimelineWorld, level: NDArray[np.integer[Any]], index: NDArra
     stop = start + width
     first, last = world.reach(start, stop)
     tokens = np.zeros(len(start), np.int64)
-    wide = np.flatnonzero(level > 1)
+    wide = (level > 1).nonzero()[0]
     if len(wide):
         bounds = world.tokens_before(np.concatenate((start[wide], stop[wide])) // BLOCK)
         tokens[wide] = bounds[len(wide) :] - bounds[: len(wide)] + world.slots_in(start[wide], stop[wide])
     # What is full reaches over its whole span: its blocks, which may lie far apart, need not be looked at.
     length = stop - start
-    part = np.flatnonzero(tokens < length)
+    part = (tokens < length).nonzero()[0]
     counts = _held(world.counts_of(last[part])).astype(np.int64)
     length[part] = (last[part] - first[part]) * BLOCK + counts
     # A block that exists is alive, and holds what it was placed with.
@@ -106,7 +106,7 @@ def extents(world: TimelineWorld, level: NDArray[np.integer[Any]], index: NDArra
     tokens[part[block]] = counts[block]
     # Whatever has neither padding nor holes holds as many tokens as it reaches over.
     position = first * BLOCK + (length - 1) / 2
-    ragged = np.flatnonzero(tokens < length)
+    ragged = (tokens < length).nonzero()[0]
     for at in set(level[ragged].tolist()):
         some = ragged[level[ragged] == at]
         position[some] = _positions(world, at, index[some], start[some], tokens[some])

@@ -192,6 +192,8 @@ class TimelineWorld:
 
     def slots_in(self, start: NDArray[np.int64], stop: NDArray[np.int64]) -> NDArray[np.int64]:
         """Live images in each span [start, stop) of positions, which consist of whole blocks: `int64 [n]`."""
+        if not len(self.slots):
+            return np.zeros(len(start), np.int64)
         bounds = np.searchsorted(self.slots, np.stack([start, stop]) // BLOCK)
         count: NDArray[np.int64] = bounds[1] - bounds[0]
         return count
@@ -201,6 +203,8 @@ class TimelineWorld:
 
         The spans consist of whole blocks, of which one lives at least.
         """
+        if not len(self.geometry.dead):
+            return start // BLOCK, stop // BLOCK - 1
         alive = intervals.trim(self.geometry.dead, np.column_stack((start, stop))) // BLOCK
         return alive[:, 0], alive[:, 1] - 1
 
@@ -238,12 +242,13 @@ class TimelineWorld:
 
     def _placed_before(self, block: NDArray[np.int64]) -> NDArray[np.int64]:
         flat = block.reshape(-1)
-        group, rest = np.divmod(flat, BLOCK)
-        # The group of a block one past the last may not have begun: count on from the group before.
-        late = (rest == 0) & (flat == self.blocks) & (flat > 0)
-        group, rest = group - late, rest + BLOCK * late
         if not self.blocks:
             return np.zeros(block.shape, np.int64)
+        group = flat // BLOCK
+        if not self.blocks % BLOCK:
+            # The group of the block one past the last has not begun: count on from the group before.
+            group -= flat == self.blocks
+        rest = flat - group * BLOCK
         total = self._before.gather(group).astype(np.int64)
         partial = np.flatnonzero(rest)
         if len(partial):
