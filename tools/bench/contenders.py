@@ -84,6 +84,7 @@ def appenders(sizes: Sizes) -> tuple[Appender, ...]:
     return (
         ByHand(sizes),
         MctreeAppend(sizes),
+        ByHand(sizes, grows=True),
         SyncedFile(sizes),
         LmdbAppend(sizes),
         ArrowAppend(sizes),

@@ -41,12 +41,15 @@ def _measured(table: Table, contender: str) -> Line | None:
     return line if line is not None and line.ratio is not None and line.value is not None else None
 
 
-def _at_most(bound: float) -> Callable[[Table], tuple[str, bool] | None]:
+def _at_most(bound: float, contender: str | None = None) -> Callable[[Table], tuple[str, bool] | None]:
+    """Ours beside the limit, or beside another contender."""
+
     def judge(table: Table) -> tuple[str, bool] | None:
-        ours = _measured(table, OURS)
-        if ours is None or ours.ratio is None:
+        ours, other = _measured(table, OURS), _measured(table, contender or table.limit)
+        if ours is None or ours.ratio is None or other is None or other.ratio is None:
             return None
-        return f"{ours.ratio.median:.2f}×", ours.ratio.median <= bound
+        times = ours.ratio.median / other.ratio.median
+        return f"{times:.2f}×", times <= bound
 
     return judge
 
@@ -171,7 +174,12 @@ _TARGETS = (
     _Target("Random windows within 1.15× of a Megatron-style memmap", "windows", _at_most(1.15)),
     _Target("A training loop's windows within 1.1× of a bare memmap", "training", _at_most(1.1)),
     _Target("A training loop's windows faster than from any other library", "training", _faster_than_all()),
-    _Target("A durable append within 1.5× of one file and one LMDB commit by hand", "append", _at_most(1.5)),
+    _Target("A durable append within 1.5× of one preallocated file and LMDB by hand", "append", _at_most(1.5)),
+    _Target(
+        "A durable append within 1.5× of one growing file and LMDB by hand",
+        "append",
+        _at_most(1.5, "by hand: growing file + LMDB"),
+    ),
     _Target(
         "Ingest without gists at 0.85× of the tokenizer alone, or more",
         "ingest",

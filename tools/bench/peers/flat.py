@@ -73,13 +73,19 @@ class FlatReader:
 
 
 class SyncedFile:
-    """A durable append at its least: overwrite a part of a file that has its full size, and sync the data."""
+    """A durable append at its least: overwrite a part of a file that has its full size, and sync the data.
 
-    def __init__(self, sizes: Sizes) -> None:
-        self._size = -(-sizes.append_calls * sizes.piece * 2 // mmap.PAGESIZE) * mmap.PAGESIZE
+    Args:
+        sizes: how much will be appended.
+        grows: let the file grow with each append instead, so that its length is synced, too.
+    """
+
+    def __init__(self, sizes: Sizes, *, grows: bool = False) -> None:
+        self._size = 0 if grows else -(-sizes.append_calls * sizes.piece * 2 // mmap.PAGESIZE) * mmap.PAGESIZE
         self._fd = -1
         self._end = 0
-        self.about = About("file alone", "part of the limit", "preallocated file, pwrite, fdatasync; no index")
+        self.how = f"{'growing' if grows else 'preallocated'} file, pwrite, fdatasync"
+        self.about = About("file alone", "part of the limit", f"{self.how}; no index")
 
     def create(self, folder: Path) -> None:
         """Write zeros: blocks that were merely reserved cost a change of metadata at each sync."""
@@ -103,13 +109,19 @@ class SyncedFile:
 
 
 class ByHand:
-    """The limit of a durable append with an index: a file written and synced, one LMDB transaction committed."""
+    """The limit of a durable append with an index: a file written and synced, one LMDB transaction committed.
 
-    def __init__(self, sizes: Sizes) -> None:
-        self._file = SyncedFile(sizes)
+    Args:
+        sizes: how much will be appended.
+        grows: the same with a file that grows, which is no limit, but what is written first where this is done by hand.
+    """
+
+    def __init__(self, sizes: Sizes, *, grows: bool = False) -> None:
+        self._file = SyncedFile(sizes, grows=grows)
         self._count = 0
-        note = "preallocated file, pwrite, fdatasync, then one LMDB put and commit"
-        self.about = About("by hand: file + LMDB", "the limit", note, requires=("lmdb",))
+        name, kind = ("by hand: growing file + LMDB", "by hand") if grows else ("by hand: file + LMDB", "the limit")
+        note = f"{self._file.how}, then one LMDB put and commit"
+        self.about = About(name, kind, note, requires=("lmdb",))
 
     def create(self, folder: Path) -> None:
         """Make the file and the environment."""
