@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import mctree
+import mctree.testing
 import mctree_torch
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -21,14 +22,17 @@ def test_the_public_names_are_these() -> None:
         "Gathered", "GlobalBatches", "Loader", "MixedDetailDataset", "ResidentContext", "TokenDataset", "TorchDevice",
         "as_tensor", "collate", "gather", "resume_point",
     ]  # fmt: skip
-    assert all(hasattr(mctree, name) for name in mctree.__all__)
+    for package in (mctree, mctree.testing):
+        assert all(hasattr(package, name) for name in package.__all__)
+        assert set(package.__all__) <= set(dir(package))
 
 
 def test_importing_the_engine_loads_nothing_heavy() -> None:
     heavy = ["torch", "hypothesis", "pytest", "zarr", "rich", "click", "pyarrow", "tokenizers", "tensorstore"]
-    code = f"import sys, mctree; print([name for name in {heavy} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    for light in ("mctree", "mctree.testing.toys, mctree.testing.stores"):
+        code = f"import sys, {light}; print([name for name in {heavy} if name in sys.modules])"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == "[]"
 
 
 def test_every_module_says_what_question_it_answers() -> None:
