@@ -119,6 +119,7 @@ def pyramid_makers(sizes: Sizes) -> tuple[PyramidMaker, ...]:
         Copy(sizes),
         MctreePyramid(sizes, vectors=False),
         MctreePyramid(sizes, vectors=True),
+        MctreePyramid(sizes, vectors=True, cores=1),
         NumpyMeans(sizes),
         PillowReduce(sizes),
         VipsShrink(sizes),

@@ -8,6 +8,7 @@ and node above, exact and durable; with the vectors of the built-in encoder besi
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -30,14 +31,23 @@ _STEPS = 40
 
 
 class MctreePyramid:
-    """A store of one image, whose pixels it does not keep."""
+    """A store of one image, whose pixels it does not keep.
+
+    Args:
+        sizes: of the run.
+        vectors: also make the vectors of the built-in encoder.
+        cores: how many cores it has, and threads.
+    """
 
     tolerance = 1e-9
 
-    def __init__(self, sizes: Sizes, *, vectors: bool) -> None:
+    def __init__(self, sizes: Sizes, *, vectors: bool, cores: int = 2) -> None:
         self._vectors = vectors
-        said = "count, Σ, Σ² of every node" + (", vectors of 48 numbers" if vectors else "") + "; stored, durable"
-        self.about = About(NAME if vectors else f"{NAME}, colours alone", KIND, said, loads=("mctree.tree",))
+        self._cores = cores
+        name = (NAME if vectors else f"{NAME}, colours alone") + (", one core" if cores == 1 else "")
+        said = "count, Σ, Σ² of every node" + (", vectors of 48 numbers" if vectors else "")
+        said += "; stored, durable; " + ("one thread on one core" if cores == 1 else f"{cores} threads")
+        self.about = About(name, KIND, said, loads=("mctree.tree",))
         self._pixels = np.zeros((0, 0, 3), np.uint8)
         self._store = Path()
 
@@ -48,11 +58,16 @@ class MctreePyramid:
     def make(self) -> None:
         """A store in place of that of the last call."""
         shutil.rmtree(self._store, ignore_errors=True)
-        with library("mctree").create(self._store) as tree:
-            if self._vectors:
-                tree.build_gists(library("mctree.encoders").CosineEncoder(self._pixels.shape[2]), "cosine")
-            with tree.writer() as writer:
-                writer.add_image("image", self._pixels, keep_pixels=0)
+        cores = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, sorted(cores)[: self._cores])  # threads that begin from here on are bound with this one
+        try:
+            with library("mctree").create(self._store) as tree:
+                if self._vectors:
+                    tree.build_gists(library("mctree.encoders").CosineEncoder(self._pixels.shape[2]), "cosine")
+                with tree.writer() as writer:
+                    writer.add_image("image", self._pixels, keep_pixels=0, workers=self._cores)
+        finally:
+            os.sched_setaffinity(0, cores)
 
     def means(self) -> NDArray[np.float64]:
         """Of tiles."""
