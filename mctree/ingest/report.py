@@ -31,7 +31,7 @@ class Report:
     Attributes:
         added: documents that are new.
         superseded: documents that changed: there is a new version, and the old one's blocks are dead.
-        extended: documents that only grew: their blocks are kept, and new ones follow.
+        extended: documents that only grew: their blocks are kept, and new ones follow; and images of which more came.
         removed: documents whose input is gone.
         unchanged: documents that were found to be what they were.
         bytes_read: bytes of texts that were read, and of the files of images, those only compared included.

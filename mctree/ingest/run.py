@@ -23,6 +23,7 @@ from mctree.format.facts import DocumentRecord
 from mctree.ingest.captions import Captions
 from mctree.ingest.images import ImageScribe
 from mctree.ingest.interrupts import Interrupts
+from mctree.ingest.partial import PartWanted, require_one_image
 from mctree.ingest.pipeline import Tokenized
 from mctree.ingest.preparing import EncoderChoice, Prepared, TokenizerChoice, begin, is_new, prepare
 from mctree.ingest.progress import Progress, SizeScan, Tracker
@@ -32,6 +33,7 @@ from mctree.ingest.report import Report, Tally
 from mctree.ingest.sample import Sample, SpooledInput, draw
 from mctree.ingest.writing import Scribe
 from mctree.sources import Format, Source, open_source
+from mctree.sources.images import Box
 from mctree.sources.images.bounded import MOST_PIXELS
 from mctree.tree import Snapshot, Tree, Writer
 from mctree.tree.tree import CHUNK_BYTES
@@ -83,6 +85,8 @@ def ingest(
     max_bytes: int | None = None,
     images: bool = True,
     max_pixels: int = MOST_PIXELS,
+    region: Box | None = None,
+    finest: int = 0,
     stdin: BinaryIO | None = None,
     keep_vanished: bool = False,
     workers: int | None = None,
@@ -116,6 +120,11 @@ def ingest(
         max_bytes: skip documents that are larger.
         images: read images as such; else they are skipped as binary.
         max_pixels: of an image: the most that are decoded in one piece.
+        region: read only this part of the one image that is given, in pixels of its full size, widened to whole tiles.
+            What is there of it already stays, if the image is the same; a run without a region reads the rest.
+        finest: of the one image that is given, make nodes of this level and those above alone, from the smaller
+            versions that it has (see `Writer.add_image`).  What is finer there already stays; a run without it reads
+            the rest.
         stdin: read instead of standard input.
         keep_vanished: keep documents whose inputs are gone.
         workers: how many cores to use; None for all that this process may run on.
@@ -132,11 +141,14 @@ def ingest(
     began = time.monotonic()
     if batch_bytes < 1 or (workers is not None and workers < 1):
         raise UsageError("batch_bytes and workers are 1 or more")
+    wanted = PartWanted(region, finest)
     if not (tokenizer is None or isinstance(tokenizer, str | os.PathLike | Tokenizer)):
         raise UsageError(f"a tokenizer is an object with the members of Tokenizer, or a path, not {_kind(tokenizer)}")
     if not (encoder is None or isinstance(encoder, str | Encoder)):
         raise UsageError(f"an encoder is an object with the members of Encoder, or a word, not {_kind(encoder)}")
     if isinstance(paths, Source):
+        if wanted:
+            raise UsageError("a region or a coarse view is taken of one image: give its path, and not a Source")
         given = _Input(lambda: paths, False, _reading("source"), True, None, text_field)
     else:
         spooled = SpooledInput(_standard_input if stdin is None else lambda: stdin)
@@ -160,6 +172,8 @@ def ingest(
 
         reading = _reading(format, text_field, id_field, max_bytes)
         given = _Input(opened, True, reading, images and format == "auto", spooled, text_field)
+    if wanted:
+        require_one_image(given.open(), wanted)
     source = given.open()
     tally = Tally()
     tracker = Tracker(tally, on_event)
@@ -186,7 +200,7 @@ def ingest(
             tracker.total = lambda: scan.total
         preparing_seconds = time.monotonic() - began
         workers = workers or cores()
-        run = _Run(source, given, workers, batch_bytes, keep_vanished, tally, tracker, interrupts)
+        run = _Run(source, given, wanted, workers, batch_bytes, keep_vanished, tally, tracker, interrupts)
         before, after = run.sync(prepared)
     seconds = time.monotonic() - began
     return tally.report(seconds, before if existed else None, after, preparing_seconds=preparing_seconds)
@@ -199,6 +213,7 @@ class _Run:
     Attributes:
         source: what to read.
         given: how it is read.
+        wanted: how much of an image.
         workers: how many cores to use.
         batch: bytes of input to a commit.
         keep_vanished: keep documents whose inputs are gone.
@@ -209,6 +224,7 @@ class _Run:
 
     source: Source
     given: _Input
+    wanted: PartWanted
     workers: int
     batch: int
     keep_vanished: bool
@@ -267,6 +283,7 @@ class _Run:
             self.tally,
             batch=self.batch,
             workers=self.workers,
+            wanted=self.wanted,
             held=self.interrupts.held,
             advance=self.tracker.advance,
             passed=self.tracker.pass_over,

@@ -142,12 +142,11 @@ class Scribe:
         if part.verdict is not Verdict.RELOCATE:
             # Taken note of before: a large image is committed on the way.
             self._captions.written(part.raw.name, image=True)
-        dying = part.known if part.verdict is Verdict.SUPERSEDE else None
-        weight = self._images.write(part)
-        if weight is not None:
-            self._supersede(dying)
+        written = self._images.write(part)
+        if written is not None:
+            self._supersede(part.known if written.superseded else None)
             self._changed = True
-            self._weigh(_ENTRY_BYTES + weight)
+            self._weigh(_ENTRY_BYTES + written.weight)
 
     def _supersede(self, known: Known | None) -> None:
         """A document dies with the next commit; the writer knows that already."""

@@ -1,4 +1,4 @@
-"""Which files does a folder hold?  A walk in the bytewise order of names that opens no file.
+"""Which files does a folder hold?  A walk in the bytewise order of names that opens no file of them.
 
 A folder's name counts with a `/` at its end, so that files come out sorted by their whole names.  The walk holds the
 listing of each folder between the root and the current one, and nothing else; a `stat` is taken just before a file is
@@ -6,8 +6,9 @@ handed over.  A folder is opened relative to the one above it, which stays open:
 its place, while the walk is in it leads nobody out of the tree.
 
 Never entered: version control (`.git` …), mctree stores, and what the filter ignores; none of these is reported.
-Where images are wanted, a folder that is one (it holds Zarr's metadata) is handed over whole and not entered; `include`
-patterns speak of it as of a folder.
+Where images are wanted, a folder that is one (it holds Zarr's metadata, or is a pyramid of tiles) is handed over whole
+and not entered; `include` patterns speak of it as of a folder.  To tell tiles from other pictures in numbered folders,
+these are looked into.
 Symbolic links are reported and not followed unless `follow` says so.  Then a link to a file gives that file under the
 link's name, and a link to a folder is entered, except where that folder is above it, is a root, or was entered by way
 of a link before.  So the walk ends, and enters a folder at most twice: by its own name and by way of links.
@@ -23,7 +24,8 @@ from dataclasses import dataclass
 from mctree.sources.coverage import Coverage
 from mctree.sources.files import RegularFile, kind_of
 from mctree.sources.ignore import IGNORE_FILES, VERSION_CONTROL, Filter, read_ignore_file
-from mctree.sources.images.folder_names import ZARR_NAMES
+from mctree.sources.images.folder_names import ZARR_NAMES, number
+from mctree.sources.images.telling import is_pyramid
 from mctree.sources.names import failure, joined
 from mctree.sources.patterns import Rules
 from mctree.sources.protocol import Skipped
@@ -253,9 +255,9 @@ class Walk:
         names = {found.name for found in listed.entries}
         if names >= _STORE_FILES:
             return None
-        if self._images and not names.isdisjoint(ZARR_NAMES):
+        path = joined(self._path, relative) if relative else self._path
+        if self._images and _is_image(path, listed):
             wanted = above is None or above.filter.includes(relative, folder=True)
-            path = joined(self._path, relative) if relative else self._path
             return ImageFolder(self._full(relative), path) if wanted else None
         rules: list[Rules] = []
         for name in IGNORE_FILES:
@@ -275,6 +277,13 @@ class Walk:
         if identity in self._by_links:
             return "by way of a symbolic link, a folder that another one led to"
         return None
+
+
+def _is_image(path: bytes, listed: _Listed) -> bool:
+    """Whether a folder is one image, of Zarr or of tiles."""
+    if any(entry.name in ZARR_NAMES for entry in listed.entries):
+        return True
+    return any(entry.folder and number(entry.name) is not None for entry in listed.entries) and is_pyramid(path)
 
 
 def _list(descriptor: int, follow: bool) -> _Listed:

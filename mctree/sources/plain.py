@@ -1,10 +1,9 @@
 """What is in a file that is no container, or in a folder that a walk does not enter?  A text, an image, or neither.
 
 The first bytes of a file say whether it is an image (`kind_among_files`); whether it can be read, and by what, is found
-out when it is opened.  A folder is an image if it holds Zarr's metadata: then it is one thing, and its files are none.
+out when it is opened.  A folder is an image if it holds Zarr's metadata, or tiles and nothing else (`directory` tells):
+then it is one thing, and its files are none.
 What a folder is like at a glance, and whether it is what it was, follows from the sizes and times of all that is in it.
-
-Folders of tiles (`zoom/column/row.png`) are not told here: they look like any folders of numbered folders.
 """
 
 from __future__ import annotations

@@ -260,6 +260,46 @@ class Writer:
                 workers=max(as_integer(workers, "the number of workers"), 1),
             )
 
+    def extend_image(
+        self,
+        which: int | bytes | str,
+        image: ImageSource | NDArray[Any] | None = None,
+        *,
+        region: Box | None = None,
+        commit_every: int | None = COMMIT_BLOCKS,
+        workers: int = 1,
+    ) -> bool:
+        """Make more of an image known than the region that it was added with: another one, down to its pixels.
+
+        What is known already is not read again, and what is coarse there is deepened.  An image that was extended to
+        all of it is the same as one that was added at once.  Long work is committed on the way, with whatever else
+        waits for a commit; if it is broken off, the same call goes on from there.
+
+        Args:
+            which: the image, by its document's number or by its source.
+            image: its source, which must not have changed; None opens again what was recorded.
+            region: in pixels, widened to whole tiles; None: all of the image.
+            commit_every: blocks from one commit to the next; None: all of it in the writer's next commit.
+            workers: threads that make rows of blocks; the result is the same whatever their number.
+
+        Returns:
+            Whether there was anything to do: all of the region was known if not.
+
+        Raises:
+            NotFoundError: there is no such image, or its source is gone.
+            SourceError: the source cannot be read, or has changed.
+            UsageError: the image is not committed, the source has another size or type, or the region lies outside.
+        """
+        with self._turn("extending an image"):
+            self.next.session.check()
+            return self.next.painter.extend(
+                which,
+                image,
+                region,
+                commit_every=_as_blocks(commit_every),
+                workers=max(as_integer(workers, "the number of workers"), 1),
+            )
+
     def change_image(self, which: int | bytes | str, image: ImageSource | NDArray[Any], region: Box) -> None:
         """Let a region of an image be other pixels; what is above them is made anew, and nothing else.
 

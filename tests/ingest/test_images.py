@@ -27,7 +27,7 @@ from mctree.sources.images import ArraySource
 from mctree.testing import ToyEncoder, scratch
 from tests.ingest.corpora import write
 from tests.ingest.pictures import OPTIONS, held, pixels, png, sync, told
-from tests.sources.images.tile_sets import write_mbtiles, write_pmtiles
+from tests.sources.images.tile_sets import write_folder, write_mbtiles, write_pmtiles
 
 pytestmark = pytest.mark.usefixtures("clocks_are_fine")
 
@@ -108,6 +108,51 @@ def test_a_file_that_is_younger_than_a_clock_can_tell_is_looked_at_again_and_no_
     sync(root, store)
     report = sync(root, store)
     assert counts(report) == (0, 0, 0, 2) and not report.changed
+
+
+def test_a_folder_of_tiles_is_one_image_and_kept_up_with(root, store):
+    tiles = {(0, 0, 0): png(16, 16), (1, 0, 1): png(16, 16, seed=1), (1, 1, 1): png(16, 16, seed=2)}
+    write_folder(Path(root, "map"), tiles)
+    write(f"{root}/texts", {"a.txt": b"text"})
+    report = sync(root, store)
+    assert (report.added, report.images, report.skipped_count) == (2, 1, 0)
+
+    def expected(*seeds):
+        values = np.zeros((32, 32, 4), np.uint8)
+        for x, seed in enumerate(seeds):
+            values[16:, 16 * x : 16 * x + 16] = np.dstack([pixels(16, 16, seed=seed), np.full((16, 16), 255, np.uint8)])
+        return values
+
+    assert set(held(store)) == {"t/map", "t/texts/a.txt"}
+    np.testing.assert_array_equal(held(store)["t/map"], expected(1, 2))
+    again = sync(root, store)
+    assert counts(again) == (0, 0, 0, 2) and not again.changed and not again.bytes_read
+    # Written anew as it was, down to the time, it is the same image; of that the store learns nothing new.
+    one = Path(root, "map", "1", "1", "1.png")
+    times = one.stat().st_mtime_ns
+    one.write_bytes(tiles[1, 1, 1])
+    os.utime(one, ns=(times, times))
+    assert counts(sync(root, store)) == (0, 0, 0, 2)
+    one.write_bytes(png(16, 16, seed=3))
+    assert counts(sync(root, store)) == (0, 1, 0, 1)
+    np.testing.assert_array_equal(held(store)["t/map"], expected(1, 3))
+    one.unlink()
+    assert counts(sync(root, store)) == (0, 1, 0, 1)
+    np.testing.assert_array_equal(held(store)["t/map"][:, 16:], 0)
+    # A picture that is no tile makes it a folder of pictures, which are documents of their own.
+    write(f"{root}/map/more", {"photo.png": png(9, 9)})
+    assert counts(sync(root, store)) == (3, 0, 1, 1)
+    assert set(held(store)) == {"t/map/0/0/0.png", "t/map/1/0/1.png", "t/map/more/photo.png", "t/texts/a.txt"}
+    shutil.rmtree(f"{root}/map/more")
+    assert counts(sync(root, store)) == (1, 0, 3, 1)
+    assert set(held(store)) == {"t/map", "t/texts/a.txt"}
+
+
+def test_a_pyramid_of_tiles_that_an_image_cannot_be_is_skipped(root, store):
+    write(root, {"a.txt": b"text"})
+    write_folder(Path(root, "deep"), {(29, 1, 1): png(16, 16), (30, 2, 2): png(16, 16)})
+    (found,) = sync(root, store).skipped
+    assert found.name == b"t/deep" and found.reason.startswith("reaches zoom 30, with tiles of 16 pixels: an image")
 
 
 FILES = st.sampled_from(

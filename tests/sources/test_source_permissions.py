@@ -9,9 +9,11 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import zarr
 
+from tests.sources.images.tile_sets import encoded, write_folder
 from tests.sources.source_trees import write
 
 PROGRAM = """
@@ -98,6 +100,22 @@ def test_a_zarr_folder_that_cannot_be_looked_at_is_in_doubt(open_to_all: Path) -
     assert lines == [
         "skipped b't/a.zarr' c cannot be listed: Permission denied False",
         "covers t/a.zarr False",
+        "covers t/gone True",
+    ]
+
+
+def test_a_folder_of_tiles_that_cannot_be_looked_at_is_in_doubt(open_to_all: Path) -> None:
+    tile = encoded(np.zeros((16, 16, 3), np.uint8))
+    write_folder(open_to_all / "t" / "map", {(0, 0, 0): tile, (1, 0, 0): tile, (1, 1, 0): tile})
+    column = open_to_all / "t" / "map" / "1" / "1"
+    os.chmod(column, 0o000)
+    try:
+        lines = run(str(open_to_all / "t"), "t/map", "t/gone")
+    finally:
+        os.chmod(column, 0o700)
+    assert lines == [
+        "skipped b't/map' 1/1 cannot be listed: Permission denied False",
+        "covers t/map False",
         "covers t/gone True",
     ]
 

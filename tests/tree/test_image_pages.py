@@ -209,7 +209,7 @@ TestImages.settings = settings(max_examples=8, stateful_step_count=7, deadline=N
 
 
 @given(
-    shape=st.tuples(st.integers(1, 40), st.integers(1, 40), st.integers(1, 4)),
+    shape=st.tuples(st.integers(1, 40), st.integers(1, 40) | st.integers(120, 130), st.integers(1, 4)),
     dtype=st.sampled_from(["uint8", "uint16"]),
     seed=st.integers(0, 99),
     holes=st.booleans(),

@@ -15,6 +15,7 @@ import mctree
 from mctree.cli.arguments import in_json
 from mctree.cli.escaping import escape, one_line
 from mctree.cli.formatting import compact, duration, number, plural, size
+from mctree.cli.imagery import as_region
 from mctree.cli.output import dim, fields, json_line, line, name, prose
 from mctree.cli.picture import draw_tree
 from mctree.cli.progress import Meter, meter
@@ -50,6 +51,18 @@ _WORDS = {
     default=MOST_PIXELS,
     metavar="N",
     help=f"Skip pictures of more than N pixels, which have to be decoded at once; {number(MOST_PIXELS)} by default.",
+)
+@click.option(
+    "--region",
+    metavar="X0,Y0,X1,Y1",
+    help="Read only this part of the one image that PATH is, in its pixels; other parts of it may come later.",
+)
+@click.option(
+    "--finest",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="L",
+    help="Make no nodes of the one image that PATH is below level L, from the smaller sizes in it; 0: all.",
 )
 @click.option(
     "--format",
@@ -88,6 +101,8 @@ def command(
     max_bytes: int | None,
     no_images: bool,
     max_pixels: int,
+    region: str | None,
+    finest: int,
     format_: Format,
     text_field: str,
     id_field: str | None,
@@ -123,6 +138,8 @@ def command(
                 max_bytes=max_bytes,
                 images=not no_images,
                 max_pixels=max_pixels,
+                region=None if region is None else as_region(region),
+                finest=finest,
                 format=format_,
                 text_field=text_field,
                 id_field=id_field,

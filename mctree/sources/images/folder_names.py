@@ -7,10 +7,28 @@ import os
 from mctree.errors import SourceError
 from mctree.sources.names import failure, shown
 
-__all__ = ["ZARR_NAMES", "holds_tiles", "holds_zarr", "number", "numbered_folders"]
+__all__ = [
+    "DEEPEST_ZOOM",
+    "TILE_ENDINGS",
+    "TILE_SIDES",
+    "ZARR_NAMES",
+    "holds_tiles",
+    "holds_zarr",
+    "number",
+    "numbered_folders",
+]
 
 ZARR_NAMES = (b"zarr.json", b".zarray", b".zgroup")
 """Files of which a Zarr array or group has one."""
+
+DEEPEST_ZOOM = 30
+"""No archive is asked for tiles beyond; with tiles of a pixel, it is as large as an image can be."""
+
+TILE_ENDINGS = (b".png", b".jpg", b".jpeg", b".webp", b".gif", b".bmp")
+"""What the name of a tile may end in."""
+
+TILE_SIDES = tuple(1 << power for power in range(4, 13))
+"""Pixels that tiles may have on either side."""
 
 
 def holds_zarr(path: bytes) -> bool:

@@ -17,15 +17,13 @@ import os
 from collections.abc import Iterator
 
 from mctree.errors import SourceError
-from mctree.sources.images.folder_names import number, numbered_folders
+from mctree.sources.images.folder_names import DEEPEST_ZOOM, TILE_ENDINGS, number, numbered_folders
 from mctree.sources.images.listing import Listing, listed
 from mctree.sources.images.local import open_local
-from mctree.sources.images.pyramid import DEEPEST_ZOOM, MOST_TILE_BYTES, Cells
+from mctree.sources.images.pyramid import MOST_TILE_BYTES, Cells
 from mctree.sources.names import failure, shown
 
 __all__ = ["TileFolder"]
-
-_ENDINGS = (b".png", b".jpg", b".jpeg", b".webp", b".gif", b".bmp")
 
 
 class TileFolder:
@@ -69,7 +67,7 @@ class TileFolder:
     def tile(self, zoom: int, column: int, row: int) -> bytes | None:
         """A tile; see `Archive.tile`."""
         stem = b"%s/%d" % (self._folder(zoom, column), row)
-        there = [stem + ending for ending in _ENDINGS if os.path.lexists(stem + ending)]
+        there = [stem + ending for ending in TILE_ENDINGS if os.path.lexists(stem + ending)]
         if not there:
             return None
         if len(there) > 1:
@@ -118,7 +116,7 @@ def _tiles(path: bytes, name: str, *, stats: bool = False) -> Iterator[tuple[int
             for entry in entries:
                 stem, ending = os.path.splitext(entry.name)
                 row = number(stem)
-                if row is not None and ending in _ENDINGS:
+                if row is not None and ending in TILE_ENDINGS:
                     yield row, ending, entry.stat(follow_symlinks=False) if stats else None
     except OSError as error:
         raise SourceError(f"{name} cannot be listed: {failure(error)}") from error

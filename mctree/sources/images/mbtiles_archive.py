@@ -18,8 +18,9 @@ from urllib.parse import quote_from_bytes
 
 from mctree.errors import SourceError
 from mctree.sources.files import OpenFile
+from mctree.sources.images.folder_names import DEEPEST_ZOOM
 from mctree.sources.images.local import damage_named, digest_of
-from mctree.sources.images.pyramid import DEEPEST_ZOOM, MOST_TILE_BYTES, Cells
+from mctree.sources.images.pyramid import MOST_TILE_BYTES, Cells
 from mctree.sources.names import shown
 
 __all__ = ["MbtilesArchive"]

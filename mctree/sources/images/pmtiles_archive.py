@@ -16,9 +16,10 @@ from pmtiles.tile import Compression, TileType, deserialize_header, tileid_to_zx
 
 from mctree.errors import SourceError
 from mctree.sources.files import OpenFile
+from mctree.sources.images.folder_names import DEEPEST_ZOOM
 from mctree.sources.images.local import damage_named, digest_of
 from mctree.sources.images.pmtiles_directory import LONGEST_DIRECTORY, Directory, inflated_within, parse_directory
-from mctree.sources.images.pyramid import DEEPEST_ZOOM, MOST_TILE_BYTES, Cells
+from mctree.sources.images.pyramid import MOST_TILE_BYTES, Cells
 from mctree.sources.images.recent import Recent
 from mctree.sources.names import shown
 

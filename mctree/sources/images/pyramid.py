@@ -22,6 +22,7 @@ import numpy as np
 
 from mctree.errors import SourceError, UsageError
 from mctree.sources.images.bounded import Bounded
+from mctree.sources.images.folder_names import TILE_SIDES
 from mctree.sources.images.local import reopened
 from mctree.sources.images.mosaic import Layout, assembled
 from mctree.sources.images.pictures import Picture
@@ -29,15 +30,11 @@ from mctree.sources.images.protocol import LARGEST_SIDE, Box, Pixels, PixelValue
 from mctree.sources.images.recent import Recent
 from mctree.sources.images.sniffing import SNIFFED, kind_of_bytes
 
-__all__ = ["DEEPEST_ZOOM", "MOST_TILE_BYTES", "Archive", "Cells", "TilePyramid"]
-
-DEEPEST_ZOOM = 30
-"""No archive is asked for tiles beyond; with tiles of a pixel, it is as large as an image can be."""
+__all__ = ["MOST_TILE_BYTES", "Archive", "Cells", "TilePyramid"]
 
 MOST_TILE_BYTES = 1 << 25
 """No tile is longer, encoded."""
 
-_SIDES = tuple(1 << power for power in range(4, 13))
 _OPAQUE = ("jpeg", "bmp")
 
 Cells = tuple[int, int, int, int]
@@ -107,10 +104,10 @@ class TilePyramid(Bounded):
             raise UsageError(f"tiles can be given with 1 to 4 channels, not with {channels}")
         zooms = archive.zooms
         first, sample = self._first()
-        if sample.width != sample.height or sample.width not in _SIDES:
+        if sample.width != sample.height or sample.width not in TILE_SIDES:
             raise SourceError(
                 f"{archive.name}: its first tile is {sample.width} × {sample.height} pixels; tiles are square, and "
-                f"{_SIDES[0]}, {_SIDES[1]}, {_SIDES[2]} … or {_SIDES[-1]} pixels a side"
+                f"{TILE_SIDES[0]}, {TILE_SIDES[1]}, {TILE_SIDES[2]} … or {TILE_SIDES[-1]} pixels a side"
             )
         self.side = sample.width
         if self.side << zooms[0] > LARGEST_SIDE:
@@ -137,7 +134,7 @@ class TilePyramid(Bounded):
                 data = archive.tile(zoom, column, row)
                 if data is not None:
                     name = _tile_name(archive, zoom, column, row)
-                    return data[:SNIFFED], Picture(io.BytesIO(data), name, _SIDES[-1] ** 2)
+                    return data[:SNIFFED], Picture(io.BytesIO(data), name, TILE_SIDES[-1] ** 2)
         raise SourceError(f"{archive.name} holds no tiles")
 
     def _layout(self, level: int) -> Layout:
@@ -168,7 +165,7 @@ class TilePyramid(Bounded):
         if data is None:
             return None
         name = _tile_name(self._archive, zoom, column, row)
-        picture = Picture(io.BytesIO(data), name, _SIDES[-1] ** 2)
+        picture = Picture(io.BytesIO(data), name, TILE_SIDES[-1] ** 2)
         if (picture.height, picture.width, picture.dtype) != (self.side, self.side, self.dtype):
             raise SourceError(
                 f"{name} is {picture.width} × {picture.height} pixels of {picture.dtype.name}, where the first one is "

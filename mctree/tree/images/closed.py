@@ -39,6 +39,8 @@ def closed_nodes(
         nodes = nodes[found.present & found.overview]
         if within is not None:
             nodes = nodes[_meets(*within, level, nodes - base // IMAGE.width(level))]
+        if not len(nodes):  # as in any image that was read as a whole, at its root
+            return
         below = [np.empty(0, np.int64)]
         for at in range(0, len(nodes), _AT_ONCE):
             some = nodes[at : at + _AT_ONCE]

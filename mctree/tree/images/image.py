@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 
 from mctree.errors import CorruptError, NotFoundError, UsageError
 from mctree.format.images import ImageRecord, statistics_columns
-from mctree.geometry import IMAGE, Address, Raster, intervals, morton
+from mctree.geometry import IMAGE, Address, Raster, morton
 from mctree.sources.images import Box, ImageSource, Pixels
 from mctree.tree.arguments import as_path
 from mctree.tree.images.closed import closed_nodes
 from mctree.tree.images.colours import Colours, Statistics
 from mctree.tree.images.kept import Pieces
+from mctree.tree.images.overviews import codes
 from mctree.tree.images.pages import Located
+from mctree.tree.images.patches import TILE_PIXELS
 from mctree.tree.images.view import write_view
 from mctree.tree.node import Node
 
@@ -311,7 +313,7 @@ class Image:
         values = np.zeros((region.height, region.width, self.channels), self.dtype)
         mask = np.zeros(values.shape[:2], np.bool_)
         pieces, first = Pieces(self._snapshot), self.first(1)
-        tiles = intervals.points(self.raster.nodes(1, (region.x0, region.y0, region.x1, region.y1)))
+        tiles = codes(region, TILE_PIXELS)
         for tile, (x0, y0, x1, y1) in zip(tiles.tolist(), self.raster.boxes(1, tiles).tolist(), strict=True):
             piece = pieces.read(first + tile, (y1 - y0, x1 - x0, self.channels), self.dtype)
             common = Box(x0, y0, x1, y1).common(region)

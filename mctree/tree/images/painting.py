@@ -28,6 +28,7 @@ from mctree.tree.images.blocks import blocks_from
 from mctree.tree.images.canvas import Canvas, Changed
 from mctree.tree.images.covering import cover
 from mctree.tree.images.deepening import Deepening
+from mctree.tree.images.extending import Extending
 from mctree.tree.images.given import (
     Everywhere,
     Overlaid,
@@ -224,6 +225,45 @@ class Painter:
         if deepening.opened:
             self.book.records[number] = canvas.record
         return deepening.opened
+
+    def extend(
+        self,
+        which: int | bytes | str,
+        given: ImageSource | NDArray[Any] | None,
+        region: Box | None,
+        *,
+        commit_every: int | None,
+        workers: int,
+    ) -> bool:
+        """Make a region of an image known down to its pixels; whether it was not.
+
+        Args:
+            which: the image's number or name; it must be committed.
+            given: where its pixels come from; None: what its record names.
+            region: in pixels, widened to whole tiles; None: all of it.
+            commit_every: blocks from one commit to the next; None: all in the next commit.
+            workers: threads that make rows of blocks.
+
+        Raises:
+            NotFoundError: there is no such image, or its source is gone.
+            SourceError: the source cannot be read, or has changed.
+            UsageError: the source has another size or type, or the region lies outside.
+        """
+        number, graft, record = self._roster.committed(which)
+        with followed(Image(self._snapshot, graft), record, given) as source:
+            within = widened(region, source)
+            canvas = self._roster.canvas_of(record, int(graft["block"]))
+            views = Views(source, [coder for coder, _ in canvas.coders], keep=record.kept)
+            extending = Extending(canvas, views, within)
+            self.book.mark()
+            try:
+                found = extending.run(commit_every, workers, self._commit)
+            except BaseException:
+                self.book.take_back()
+                raise
+        if extending.changed:
+            self.book.records[number] = found
+        return extending.changed
 
     def cover(self, number: int, record: GistSetRecord, budget: int) -> bool:
         """Make gists of a set for images that lack some, of so many blocks at most: see `covering.cover`.
