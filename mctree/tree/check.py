@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from mctree.errors import CorruptError, MctreeError, UsageError
 from mctree.format.arrays import ArrayLayout
-from mctree.format.facts import Commit, array_layout
+from mctree.format.commits import Commit, array_layout
 from mctree.format.keys import Table, checksum_key, parse_grave, u32, u64
 from mctree.format.records import BLOCK, BLOCKS_PER_PAGE, SUMS_PER_PAGE, decode_sums
 from mctree.format.values import describe

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from mctree.errors import CorruptError, NotFoundError, UsageError
 from mctree.format.arrays import ArrayLayout
-from mctree.format.facts import ArrayState, Commit, DocumentRecord, Stamp
+from mctree.format.commits import ArrayState, Commit
+from mctree.format.facts import DocumentRecord, Stamp
 from mctree.format.images import ARENA
 from mctree.format.keys import Table, u64
 from mctree.format.records import BLOCK

@@ -19,7 +19,8 @@ from mctree.encoders import BytesTokenizer, Encoder, Tokenizer, load_tokenizer
 from mctree.encoders.visual import VisualEncoder
 from mctree.errors import BusyError, CorruptError, UsageError
 from mctree.format.arrays import ArrayLayout, rows_per_chunk
-from mctree.format.facts import Commit, GistSetRecord, Meta
+from mctree.format.commits import Commit, Meta
+from mctree.format.facts import GistSetRecord
 from mctree.format.keys import Table, u32, version_key
 from mctree.format.records import BLOCK
 from mctree.format.values import pack
