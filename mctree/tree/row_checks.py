@@ -23,7 +23,7 @@ from mctree.storage.chunks import row_sums
 from mctree.tree.gists import gist_arrays
 from mctree.tree.intact import place_of
 from mctree.tree.problem import Problem
-from mctree.tree.snapshot import BEFORE, COUNT, LOD0
+from mctree.tree.text_arrays import BEFORE, COUNT, LOD0
 
 if TYPE_CHECKING:
     from mctree.tree.snapshot import Snapshot

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mctree.errors import CorruptError, NotFoundError, UsageError
+from mctree.errors import NotFoundError, UsageError
 from mctree.format.arrays import ArrayLayout
 from mctree.format.commits import ArrayState, Commit
 from mctree.format.facts import DocumentRecord, Stamp
@@ -41,16 +41,13 @@ from mctree.tree.node import Node
 from mctree.tree.packing import Packed, packed
 from mctree.tree.provenance import Provenance, block_documents, block_records, provenance
 from mctree.tree.rows import Rows
+from mctree.tree.text_arrays import BEFORE, COUNT, LOD0, TEXT_ARRAYS, check_text
 from mctree.tree.world import TimelineWorld
 
 if TYPE_CHECKING:
     from mctree.tree.tree import Tree
 
 __all__ = ["BEFORE", "COUNT", "LOD0", "Snapshot"]
-
-LOD0, COUNT, BEFORE = 0, 1, 2
-"""Numbers of the arrays that every store has: tokens, real tokens per block, real tokens before every 32nd block."""
-_TEXT = (LOD0, COUNT, BEFORE)
 
 
 class Snapshot:
@@ -416,8 +413,8 @@ class Snapshot:
             # Kept, for the store finds a level again only by what its newest users see.
             state = self.state(array)
             level = store.level(array, state, self.commit, portable=self.tree.portable)
-            if array in _TEXT:
-                _check_text(array, level.layout)
+            if array in TEXT_ARRAYS:
+                check_text(array, level.layout)
             rows = self._rows[array] = Rows(level, state.rows)
         return rows
 
@@ -428,8 +425,8 @@ class Snapshot:
             CorruptError: it is not described, or not as such an array is.
         """
         layout = self.store.array(array, self.commit)
-        if array in _TEXT:
-            _check_text(array, layout)
+        if array in TEXT_ARRAYS:
+            check_text(array, layout)
         return layout
 
     def state(self, array: int) -> ArrayState:
@@ -455,16 +452,6 @@ class Snapshot:
     def _check_space(self, address: Address) -> None:
         if address.space > (ARENA if self._record.grafts else 0):
             raise NotFoundError(f"node {address} lies in space {address.space}, which this store does not have")
-
-
-def _check_text(array: int, layout: ArrayLayout) -> None:
-    """Make sure that an array of text is what all who read it take it for: a column of unsigned integers.
-
-    Raises:
-        CorruptError: it is not.
-    """
-    if layout.row or layout.numpy.kind != "u":
-        raise CorruptError(f"array {array} ({layout.path}) is no column of whole numbers; run `mctree verify`")
 
 
 def _reopen(path: str, identity: tuple[bytes, int], commit: int, portable: bool) -> Snapshot:
