@@ -37,7 +37,7 @@ from mctree.tree.images.image import Image
 from mctree.tree.images.nodes import ImageNode, image_node_exists
 from mctree.tree.links import Link, all_links, links_in
 from mctree.tree.moments import Moments
-from mctree.tree.node import Node
+from mctree.tree.node import Node, node_exists
 from mctree.tree.packing import Packed, packed
 from mctree.tree.provenance import Provenance, block_documents, block_records, provenance
 from mctree.tree.rows import Rows
@@ -226,16 +226,7 @@ class Snapshot:
         """
         address = as_address(address)
         self._check_space(address)
-        if address.space:
-            return image_node_exists(self, address)
-        if address.level > TEXT.max_level or address.index >= int(TEXT.complete(address.level, self.positions)):
-            return False
-        if not bool(self.world.exists(address.level, np.array([address.index]))[0]):
-            return False
-        if address.level == 0:
-            block, offset = divmod(address.index, BLOCK)
-            return offset < int(self.counts(block, block + 1)[0])
-        return True
+        return image_node_exists(self, address) if address.space else node_exists(self, address)
 
     def node(self, address: Address | str | tuple[int, int]) -> Node:
         """The node at an address: an `Address`, its text form such as `2:17`, or (level, index).
