@@ -20,7 +20,7 @@ from mctree.focus import IMAGE_MODALITY, Allocator, Lens, Look, SnapshotGround, 
 from mctree.geometry import TEXT
 from mctree.tree import GistView, Snapshot, Stretches, Tree, stretches
 from mctree.tree.arguments import as_integer
-from mctree.tree.snapshot import LOD0
+from mctree.tree.text_arrays import LOD0
 from mctree_torch.mixture import Names, Order, Part, Wish, divide, parts
 from mctree_torch.permutation import hashed
 from mctree_torch.positions import Places

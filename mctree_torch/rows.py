@@ -21,7 +21,7 @@ from mctree.errors import UsageError
 from mctree.focus import Entries
 from mctree.focus.ground import BLOCK, TILE
 from mctree.tree import GistView, Snapshot
-from mctree.tree.snapshot import LOD0
+from mctree.tree.text_arrays import LOD0
 from mctree_torch.positions import Places
 
 __all__ = ["RowSource", "Rows", "SnapshotRows"]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mctree.errors import UsageError
 from mctree.tree import Snapshot, Tree, stretches
 from mctree.tree.arguments import as_integer
-from mctree.tree.snapshot import LOD0
+from mctree.tree.text_arrays import LOD0
 from mctree_torch.mixture import Names, Order, Part, Wish, divide, parts
 from mctree_torch.samples import Sample, SampleDataset
 from mctree_torch.windows import FIELDS, Located, Windows, streams

@@ -11,7 +11,7 @@ import json
 from typing import Any
 
 from mctree.format.arrays import ArrayLayout
-from mctree.format.facts import FORMAT
+from mctree.format.commits import FORMAT
 
 __all__ = ["array_metadata", "group_metadata", "root_metadata", "rows_field"]
 

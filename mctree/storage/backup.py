@@ -23,7 +23,7 @@ import numpy as np
 
 from mctree.errors import CommitGoneError, CorruptError, WriterFailedError
 from mctree.format.arrays import ArrayLayout
-from mctree.format.facts import Commit, array_layout
+from mctree.format.commits import Commit, array_layout
 from mctree.format.keys import Table, commit_key, u32, u64
 from mctree.format.values import crc32c, unframe
 from mctree.format.zarr import root_metadata

@@ -22,7 +22,7 @@ import lmdb
 
 from mctree.errors import StoreExistsError, WriterFailedError
 from mctree.format.arrays import ArrayLayout
-from mctree.format.facts import ArrayState, Commit, Meta, array_fact
+from mctree.format.commits import ArrayState, Commit, Meta, array_fact
 from mctree.format.keys import Table, commit_key, u32, version_key
 from mctree.format.zarr import array_metadata, group_metadata, root_metadata, rows_field
 from mctree.storage.chunks import GENERATIONS_NAME

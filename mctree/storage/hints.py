@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 
-from mctree.format.facts import Commit
+from mctree.format.commits import Commit
 from mctree.format.values import crc32c
 from mctree.storage.chunks import ArrayWriter
 from mctree.storage.creation import write_array_rows

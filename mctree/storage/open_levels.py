@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from mctree.errors import CorruptError, UsageError
 from mctree.format.arrays import ArrayLayout
-from mctree.format.facts import ArrayState, Commit
+from mctree.format.commits import ArrayState, Commit
 from mctree.format.keys import Table, u32, u64
 from mctree.storage.chunks import open_generation
 from mctree.storage.level import Level, open_level

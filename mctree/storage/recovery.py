@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from mctree.format.facts import array_layout
+from mctree.format.commits import array_layout
 from mctree.format.keys import Table, u32, u64
 from mctree.format.values import number as decode_number
 from mctree.storage.chunks import GENERATIONS_NAME, publish

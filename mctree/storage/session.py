@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from mctree.errors import BusyError, MctreeError, ReadOnlyError, UsageError, WriterFailedError
 from mctree.format.arrays import ArrayLayout
-from mctree.format.facts import ArrayState, Commit
+from mctree.format.commits import ArrayState, Commit
 from mctree.format.keys import Table, checksum_key, commit_key, u32, u64
 from mctree.format.records import SUMS_PER_PAGE
 from mctree.storage.chunks import ArrayWriter, generation_name, open_generation, publish, read_chunk, row_sums

@@ -14,7 +14,7 @@ from contextlib import contextmanager, nullcontext, suppress
 
 from mctree.errors import CommitGoneError, CorruptError, MctreeError, NotAStoreError, UsageError
 from mctree.format.arrays import ArrayLayout
-from mctree.format.facts import ArrayState, Commit, Meta, array_layout
+from mctree.format.commits import ArrayState, Commit, Meta, array_layout
 from mctree.format.keys import Table, u32
 from mctree.format.values import crc32c
 from mctree.storage.chunks import GENERATIONS_NAME

@@ -20,7 +20,7 @@ from mctree.streaming.fetch import NO_ROW, Plane
 from mctree.streaming.nodes import Nodes
 from mctree.tree.generations import chunk_generations
 from mctree.tree.rows import Rows
-from mctree.tree.snapshot import LOD0
+from mctree.tree.text_arrays import LOD0
 
 if TYPE_CHECKING:
     from mctree.tree import Snapshot

@@ -20,14 +20,13 @@ from mctree.testing.checks import Expected, check_snapshot
 from mctree.testing.edits import Edit, Scribe
 from mctree.testing.model import Model, ModelSet, RefusedError
 from mctree.testing.toys import ToyEncoder
-from mctree.tree import Tree, create
+from mctree.tree import Tree, create, creation
 from mctree.tree import open as open_tree
-from mctree.tree import tree as making
 
 __all__ = ["Plan", "Sample", "Watch", "apply", "assert_whole", "made", "scratch", "verified", "watched"]
 
 _CHUNK_BYTES = 1 << 16
-_make_epoch = making.make_epoch
+_make_epoch = creation.make_epoch
 
 
 @contextmanager
@@ -105,17 +104,17 @@ def watched() -> Iterator[Watch]:
 
     Blocks may be nested: a store belongs to the innermost.
     """
-    watch, outer = Watch(), making.make_epoch
+    watch, outer = Watch(), creation.make_epoch
 
     def make_epoch(path: str, *args: Any, **options: Any) -> None:
         _make_epoch(path, *args, **options)
         watch.saw(path)
 
-    making.make_epoch = make_epoch
+    creation.make_epoch = make_epoch
     try:
         yield watch
     finally:
-        making.make_epoch = outer
+        creation.make_epoch = outer
     watch.verify()
 
 

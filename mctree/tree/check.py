@@ -23,37 +23,32 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mctree.errors import CorruptError, MctreeError, UsageError
 from mctree.format.arrays import ArrayLayout
-from mctree.format.facts import Commit, array_layout
-from mctree.format.keys import Table, checksum_key, parse_grave, u32, u64
-from mctree.format.records import BLOCK, BLOCKS_PER_PAGE, SUMS_PER_PAGE, decode_sums
+from mctree.format.commits import Commit, array_layout
+from mctree.format.keys import Table, parse_grave, u32
+from mctree.format.records import BLOCKS_PER_PAGE
 from mctree.format.values import describe
 from mctree.format.zarr import array_metadata, group_metadata, root_metadata
-from mctree.geometry import Address
-from mctree.storage.audit import bad_records, committed_rows, small_file, sound_records
-from mctree.storage.chunks import row_sums
+from mctree.storage.audit import bad_records, small_file, sound_records
 from mctree.storage.index import table_sums
 from mctree.storage.pages import PageFault, damaged_pages
-from mctree.tree.gists import gist_arrays
 from mctree.tree.hits import hit_by, node_between
 from mctree.tree.images.check import check_images
-from mctree.tree.intact import place_of
 from mctree.tree.problem import Problem
-from mctree.tree.snapshot import BEFORE, COUNT, LOD0, Snapshot
+from mctree.tree.row_checks import BLOCKS_AT_ONCE, Looked, at_blocks, check_blocks, check_gists
+from mctree.tree.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from mctree.tree.tree import Tree
 
 __all__ = ["Problem", "verify"]
 
-_BLOCKS_AT_ONCE = 1 << 13
 _MOST_PROBLEMS = 1000
 _PASSES = 3
 
@@ -79,18 +74,17 @@ def verify(tree: Tree, *, progress: Progress | None = None) -> Iterator[Problem]
         return
     with tree.snapshot() as snapshot:
         looks = _Looks(_PASSES * snapshot.blocks, progress)
-        for check in (_index, _codecs, _arrays, _blocks, _gists, _images, _documents, _counts):
+        for name, check in _CHECKS.items():
             found = 0
             try:
-                for problem in check(snapshot, looks):
+                for problem in check(snapshot, looks.add):
                     yield problem
                     found += 1
                     if found == _MOST_PROBLEMS:
-                        name = check.__name__.strip("_")
                         yield Problem(name, f"more than {found} problems; the rest is left out", "limit")
                         break
             except (MctreeError, OSError) as error:
-                yield Problem(check.__name__.strip("_"), str(error), "unreadable")
+                yield Problem(name, str(error), "unreadable")
 
 
 class _Looks:
@@ -108,7 +102,7 @@ class _Looks:
             self._progress(min(self._done, self._whole), self._whole)
 
 
-def _index(snapshot: Snapshot, _: _Looks) -> Iterator[Problem]:
+def _index(snapshot: Snapshot, _: Looked) -> Iterator[Problem]:
     """Records against their checksums, tables against their sums, blobs against their digests."""
     with snapshot.reading() as index:
         for key, what in bad_records(index):
@@ -129,7 +123,7 @@ def _index(snapshot: Snapshot, _: _Looks) -> Iterator[Problem]:
                 yield Problem(f"blob {digest.hex()[:12]}", "is not what its digest says", "record")
 
 
-def _codecs(snapshot: Snapshot, _: _Looks) -> Iterator[Problem]:
+def _codecs(snapshot: Snapshot, _: Looked) -> Iterator[Problem]:
     """Whether the tokenizer, and the encoders that mctree knows, can be made of what the store holds of them."""
     try:
         _made = snapshot.tree.tokenizer
@@ -148,7 +142,7 @@ def _codecs(snapshot: Snapshot, _: _Looks) -> Iterator[Problem]:
             pass  # the caller's own
 
 
-def _arrays(snapshot: Snapshot, _: _Looks) -> Iterator[Problem]:
+def _arrays(snapshot: Snapshot, _: Looked) -> Iterator[Problem]:
     """Metadata that other readers go by."""
     groups = {parent for layout in _layouts(snapshot).values() for parent in _parents(layout.path)}
     for path in sorted(groups):
@@ -181,106 +175,12 @@ def _rows_by_now(snapshot: Snapshot, array: int) -> int:
     return states[array].rows if array in states else 0
 
 
-def _blocks(snapshot: Snapshot, looks: _Looks) -> Iterator[Problem]:
-    """LOD0 rows and counts against block records."""
-    layouts = [snapshot.layout(number) for number in (LOD0, COUNT, BEFORE)]
-    images = snapshot.gallery.places.placed["block"].astype(np.int64)
-    before = 0
-    for first in range(0, snapshot.blocks, _BLOCKS_AT_ONCE):
-        stop = min(first + _BLOCKS_AT_ONCE, snapshot.blocks)
-        records = snapshot.block_records(first, stop - first)
-        counts = records["count"].astype(np.int64)
-        nodes = np.arange(first, stop)
-
-        tokens = yield from _read(snapshot, LOD0, layouts[LOD0], (first * BLOCK, stop * BLOCK), (1, first, stop))
-        if tokens is not None:
-            wrong = row_sums(tokens.reshape(-1, BLOCK)) != records["sum"]
-            yield from _at_blocks(snapshot, nodes[wrong], "its tokens are not those that were committed", "tokens")
-        stored = yield from _read(snapshot, COUNT, layouts[COUNT], (first, stop), (1, first, stop))
-        if stored is not None:
-            wrong = stored.astype(np.int64) != counts
-            yield from _at_blocks(snapshot, nodes[wrong], "its count of real tokens is not what was committed", "count")
-        empty = (counts < 1) != np.isin(nodes, images)
-        wrong = empty | (counts > BLOCK) | (records["start"] > records["stop"])
-        yield from _at_blocks(snapshot, nodes[wrong], "its record cannot be", "record")
-
-        groups = nodes[nodes % BLOCK == 0]
-        sums = before + np.concatenate([[0], np.cumsum(counts)])
-        stored = yield from _read(
-            snapshot, BEFORE, layouts[BEFORE], (-(-first // BLOCK), -(-stop // BLOCK)), (1, first, stop)
-        )
-        if stored is not None:
-            wrong = stored.astype(np.int64) != sums[groups - first]
-            what = "the count of tokens before it is not what was committed"
-            yield from _at_blocks(snapshot, groups[wrong], what, "count")
-        before = int(sums[-1])
-        looks.add(stop - first)
-
-
-def _gists(snapshot: Snapshot, looks: _Looks) -> Iterator[Problem]:
-    """Rows of gists, in every generation that is kept and also of sets that were dropped, against their checksums."""
-    for array, (level, name, layout, rows) in sorted(gist_arrays(snapshot).items()):
-        stop = u64.pack(layout.chunks(rows))  # what lies behind was made meanwhile
-        with snapshot.reading() as index:
-            generations = [
-                (u64.unpack(key[:8])[0], u64.unpack(key[8:])[0])
-                for key, payload in index.scan(Table.CHUNK + u32.pack(array), stop=stop)
-                if payload
-            ]
-        newest = dict(generations)  # they come in order, so the last of each chunk stays
-        if not generations and array not in snapshot.record.arrays:
-            continue  # only older commits saw it, and were collected meanwhile; else its table does not sum up
-        for chunk in sorted(set(range(layout.chunks(rows))) - newest.keys()):
-            what = f"chunk {chunk} of {layout.path} holds its gist but is not in the index"
-            yield _at_node(snapshot, level, chunk * layout.rows_per_chunk, what, "chunk")
-        for chunk, generation in generations:
-            seen = rows if generation == newest[chunk] else None
-            for problem in _generation(snapshot, array, (level, name, layout, seen), chunk, generation):
-                if not _is_kept(snapshot, array, chunk, generation):
-                    break  # only older commits needed it, and were collected meanwhile
-                yield problem
-            if level == 1 and seen is not None:
-                looks.add(min(rows - chunk * layout.rows_per_chunk, layout.rows_per_chunk))
-
-
-def _generation(
-    snapshot: Snapshot, array: int, level: tuple[int, str, ArrayLayout, int | None], chunk: int, generation: int
-) -> Iterator[Problem]:
-    """Rows of gists in one generation of a chunk.
-
-    Args:
-        snapshot: the newest commit.
-        array: the array.
-        level: its level, the name of its set, its layout, and how many rows it has, if this generation is the newest.
-        chunk: the chunk.
-        generation: the generation.
-    """
-    number, name, layout, rows = level
-    first = chunk * layout.rows_per_chunk
-    sums = _sums(snapshot, array, chunk, generation)
-    wanted = len(sums) if rows is None else min(rows - first, layout.rows_per_chunk)
-    if len(sums) < wanted:
-        what = f"has {len(sums)} checksums for {wanted} rows"
-        yield Problem(f"chunk {chunk} of {layout.path}", what, "chunk")
-    stop = first + min(len(sums), wanted)
-    values = yield from _read(snapshot, array, layout, (first, stop), (number, first, stop), generation)
-    if values is not None:
-        for row in (first + np.flatnonzero(row_sums(values) != sums[: stop - first])).tolist():
-            yield _at_node(snapshot, number, row, f"its gist in set {name!r} is not the one that was committed", "gist")
-
-
-def _is_kept(snapshot: Snapshot, array: int, chunk: int, generation: int) -> bool:
-    """Whether a generation of a chunk is still in the index."""
-    with snapshot.reading() as index:
-        return index.get(Table.CHUNK + u32.pack(array) + u64.pack(chunk) + u64.pack(generation)) is not None
-
-
-def _images(snapshot: Snapshot, _: _Looks) -> Iterator[Problem]:
+def _images(snapshot: Snapshot, _: Looked) -> Iterator[Problem]:
     """Images: rows, pieces and records."""
     yield from check_images(snapshot)
 
 
-def _documents(snapshot: Snapshot, looks: _Looks) -> Iterator[Problem]:
+def _documents(snapshot: Snapshot, looked: Looked) -> Iterator[Problem]:
     """Documents against their blocks and digests."""
     readable = _is_readable(snapshot)
     for document in snapshot.documents():
@@ -288,21 +188,21 @@ def _documents(snapshot: Snapshot, looks: _Looks) -> Iterator[Problem]:
         position = placed = 0
         lives = True
         steps = (
-            (first, min(_BLOCKS_AT_ONCE, run.block + run.blocks - first))
+            (first, min(BLOCKS_AT_ONCE, run.block + run.blocks - first))
             for run in document.runs
-            for first in range(run.block, run.block + run.blocks, _BLOCKS_AT_ONCE)
+            for first in range(run.block, run.block + run.blocks, BLOCKS_AT_ONCE)
         )
         for first, count in steps:
             records = snapshot.block_records(first, count)
             blocks = np.arange(first, first + count)
             what = f"belongs to another document than {document.id}"
-            yield from _at_blocks(snapshot, blocks[records["document"] != document.id], what, "run")
+            yield from at_blocks(snapshot, blocks[records["document"] != document.id], what, "run")
             starts = np.concatenate([[position], records["stop"][:-1]])
-            yield from _at_blocks(snapshot, blocks[records["start"] < starts], "overlaps the block before it", "run")
+            yield from at_blocks(snapshot, blocks[records["start"] < starts], "overlaps the block before it", "run")
             lives = lives and bool(snapshot.world.exists(1, blocks).all())
             position = int(records["stop"][-1])
             placed += int(records["count"].sum(dtype=np.int64))
-            looks.add(count)
+            looked(count)
         if not lives:
             yield Problem(where, "is alive, but some of its blocks are dead", "document", source=document.source)
         if document.open:
@@ -331,7 +231,7 @@ def _is_readable(snapshot: Snapshot) -> bool:
         return False  # which was said already
 
 
-def _counts(snapshot: Snapshot, _: _Looks) -> Iterator[Problem]:
+def _counts(snapshot: Snapshot, _: Looked) -> Iterator[Problem]:
     """The commit's own counts against what is there."""
     commit: Commit = snapshot.record
     documents = tokens = blocks = 0
@@ -373,40 +273,6 @@ def _layouts(snapshot: Snapshot) -> dict[int, ArrayLayout]:
         }
 
 
-def _sums(snapshot: Snapshot, array: int, chunk: int, generation: int) -> NDArray[np.uint32]:
-    prefix = checksum_key(array, chunk, generation, 0)[:-4]
-    with snapshot.reading() as index:
-        pages = [decode_sums(payload) for _, payload in index.scan(prefix)]
-    if any(len(page) != SUMS_PER_PAGE for page in pages[:-1]):
-        raise CorruptError(f"checksums of chunk {chunk} of array {array} are incomplete")
-    return np.concatenate(pages) if pages else np.empty(0, np.uint32)
-
-
-def _read(
-    snapshot: Snapshot,
-    array: int,
-    layout: ArrayLayout,
-    rows: tuple[int, int],
-    nodes: tuple[int, int, int],
-    generation: int | None = None,
-) -> Generator[Problem, None, NDArray[np.generic] | None]:
-    """Rows [start, stop) of an array in one generation (None: what the snapshot sees).
-
-    Yields:
-        If they cannot be read, the problem: at the first of the nodes (level, first, stop) that the rows stand for.
-
-    Returns:
-        The rows, or None if they cannot be read.
-    """
-    commit = snapshot.commit if generation is None else generation
-    try:
-        return committed_rows(snapshot.store, array, layout, *rows, commit)
-    except (CorruptError, OSError) as error:
-        level, first, stop = nodes
-        yield _at_node(snapshot, level, first, f"it and the nodes up to {level}:{stop - 1} are lost: {error}", "chunk")
-        return None
-
-
 def _at_page(fault: PageFault) -> Problem:
     """A problem of the index itself, with the first node whose record it hits."""
     where = f"page {fault.page} of the index"
@@ -418,12 +284,14 @@ def _at_page(fault: PageFault) -> Problem:
     return Problem(where, what, "page", node_between(fault.low, fault.high))
 
 
-def _at_blocks(snapshot: Snapshot, blocks: NDArray[np.int64], what: str, kind: str) -> Iterator[Problem]:
-    for block in blocks.tolist():
-        yield _at_node(snapshot, 1, block, what, kind)
-
-
-def _at_node(snapshot: Snapshot, level: int, index: int, what: str, kind: str) -> Problem:
-    """A problem at a node, with the first source that it stands for and the bytes of it."""
-    address = Address(0, level, index)
-    return Problem(f"node {address}", what, kind, address, *place_of(snapshot, level, index))
+_CHECKS: dict[str, Callable[[Snapshot, Looked], Iterator[Problem]]] = {
+    "index": _index,
+    "codecs": _codecs,
+    "arrays": _arrays,
+    "blocks": check_blocks,
+    "gists": check_gists,
+    "images": _images,
+    "documents": _documents,
+    "counts": _counts,
+}
+"""In this order; a check that itself fails is named by its name."""

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mctree.errors import CorruptError, UsageError
-from mctree.format.facts import LinkRecord, Meta
+from mctree.format.commits import Meta
+from mctree.format.facts import LinkRecord
 from mctree.format.images import ARENA
 from mctree.format.keys import Table
 from mctree.format.records import BLOCK

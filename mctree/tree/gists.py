@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from mctree.errors import CorruptError, NotFoundError
 from mctree.format.arrays import ArrayLayout
-from mctree.format.facts import Commit, GistSetRecord, array_layout
+from mctree.format.commits import Commit, array_layout
+from mctree.format.facts import GistSetRecord
 from mctree.format.keys import Table, u32
 from mctree.format.values import number
 from mctree.geometry import TEXT, World, intervals

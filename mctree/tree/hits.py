@@ -26,7 +26,8 @@ from mctree.tree.images.check import at_image_node, every_page, image_arrays
 from mctree.tree.images.pages import popcount, set_bits
 from mctree.tree.intact import place_of
 from mctree.tree.provenance import block_records
-from mctree.tree.snapshot import BEFORE, COUNT, LOD0, Snapshot
+from mctree.tree.snapshot import Snapshot
+from mctree.tree.text_arrays import BEFORE, COUNT, LOD0
 
 __all__ = ["Hit", "hit_by", "node_between"]
 

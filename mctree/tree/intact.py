@@ -19,13 +19,12 @@ from mctree.geometry import TEXT, Address, World
 from mctree.storage.chunks import row_sums
 from mctree.storage.sums import committed_sums
 from mctree.tree.provenance import block_records
+from mctree.tree.text_arrays import LOD0
 
 if TYPE_CHECKING:
     from mctree.tree.snapshot import Snapshot
 
 __all__ = ["damaged_gist", "intact_blocks", "intact_gists", "place_of"]
-
-_LOD0 = 0
 
 
 def intact_blocks(
@@ -45,7 +44,7 @@ def intact_blocks(
     Raises:
         CorruptError: one has other tokens than were committed; the message names node, source and bytes.
     """
-    tokens = snapshot.rows(_LOD0).read(first * BLOCK, stop * BLOCK).reshape(-1, BLOCK)
+    tokens = snapshot.rows(LOD0).read(first * BLOCK, stop * BLOCK).reshape(-1, BLOCK)
     with snapshot.reading() as index:
         records = block_records(index, first, stop - first)
     wrong = first + np.flatnonzero(row_sums(tokens) != records["sum"])

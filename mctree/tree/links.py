@@ -13,7 +13,8 @@ from typing import Literal
 import numpy as np
 
 from mctree.errors import CorruptError, NotFoundError, UsageError
-from mctree.format.facts import LinkRecord, Meta
+from mctree.format.commits import Meta
+from mctree.format.facts import LinkRecord
 from mctree.format.keys import Table, link_node_key, u64
 from mctree.format.values import checked_text
 from mctree.geometry import IMAGE, TEXT, Shape, World, cover

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from mctree.format.records import BLOCK
 from mctree.geometry import IMAGE, TEXT, Address
 from mctree.tree.provenance import only_document
 
@@ -18,7 +19,20 @@ if TYPE_CHECKING:
     from mctree.tree.provenance import Provenance
     from mctree.tree.snapshot import Snapshot
 
-__all__ = ["Node"]
+__all__ = ["Node", "node_exists"]
+
+
+def node_exists(snapshot: Snapshot, address: Address) -> bool:
+    """Whether a node of the timeline exists: complete, not wholly dead, and for LOD0 a real token."""
+    level, index = address.level, address.index
+    if level > TEXT.max_level or index >= int(TEXT.complete(level, snapshot.positions)):
+        return False
+    if not bool(snapshot.world.exists(level, np.array([index]))[0]):
+        return False
+    if level == 0:
+        block, offset = divmod(index, BLOCK)
+        return offset < int(snapshot.counts(block, block + 1)[0])
+    return True
 
 
 class Node:

@@ -18,7 +18,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import chain, islice, pairwise
 
-from mctree.format.facts import GistSetRecord, array_layout
+from mctree.format.commits import array_layout
+from mctree.format.facts import GistSetRecord
 from mctree.format.keys import (
     Table,
     checksum_key,

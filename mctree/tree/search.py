@@ -25,7 +25,8 @@ from mctree.errors import UsageError
 from mctree.format.records import BLOCK
 from mctree.geometry import TEXT
 from mctree.tree.node import Node
-from mctree.tree.snapshot import LOD0, Snapshot
+from mctree.tree.snapshot import Snapshot
+from mctree.tree.text_arrays import LOD0
 
 if TYPE_CHECKING:
     from mctree.tree.gists import GistView

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mctree.errors import CorruptError, NotFoundError, UsageError
+from mctree.errors import NotFoundError, UsageError
 from mctree.format.arrays import ArrayLayout
-from mctree.format.facts import ArrayState, Commit, DocumentRecord, Stamp
+from mctree.format.commits import ArrayState, Commit
+from mctree.format.facts import DocumentRecord, Stamp
 from mctree.format.images import ARENA
 from mctree.format.keys import Table, u64
 from mctree.format.records import BLOCK
@@ -36,20 +37,17 @@ from mctree.tree.images.image import Image
 from mctree.tree.images.nodes import ImageNode, image_node_exists
 from mctree.tree.links import Link, all_links, links_in
 from mctree.tree.moments import Moments
-from mctree.tree.node import Node
+from mctree.tree.node import Node, node_exists
 from mctree.tree.packing import Packed, packed
 from mctree.tree.provenance import Provenance, block_documents, block_records, provenance
 from mctree.tree.rows import Rows
+from mctree.tree.text_arrays import BEFORE, COUNT, LOD0, TEXT_ARRAYS, check_text
 from mctree.tree.world import TimelineWorld
 
 if TYPE_CHECKING:
     from mctree.tree.tree import Tree
 
 __all__ = ["BEFORE", "COUNT", "LOD0", "Snapshot"]
-
-LOD0, COUNT, BEFORE = 0, 1, 2
-"""Numbers of the arrays that every store has: tokens, real tokens per block, real tokens before every 32nd block."""
-_TEXT = (LOD0, COUNT, BEFORE)
 
 
 class Snapshot:
@@ -228,16 +226,7 @@ class Snapshot:
         """
         address = as_address(address)
         self._check_space(address)
-        if address.space:
-            return image_node_exists(self, address)
-        if address.level > TEXT.max_level or address.index >= int(TEXT.complete(address.level, self.positions)):
-            return False
-        if not bool(self.world.exists(address.level, np.array([address.index]))[0]):
-            return False
-        if address.level == 0:
-            block, offset = divmod(address.index, BLOCK)
-            return offset < int(self.counts(block, block + 1)[0])
-        return True
+        return image_node_exists(self, address) if address.space else node_exists(self, address)
 
     def node(self, address: Address | str | tuple[int, int]) -> Node:
         """The node at an address: an `Address`, its text form such as `2:17`, or (level, index).
@@ -415,8 +404,8 @@ class Snapshot:
             # Kept, for the store finds a level again only by what its newest users see.
             state = self.state(array)
             level = store.level(array, state, self.commit, portable=self.tree.portable)
-            if array in _TEXT:
-                _check_text(array, level.layout)
+            if array in TEXT_ARRAYS:
+                check_text(array, level.layout)
             rows = self._rows[array] = Rows(level, state.rows)
         return rows
 
@@ -427,8 +416,8 @@ class Snapshot:
             CorruptError: it is not described, or not as such an array is.
         """
         layout = self.store.array(array, self.commit)
-        if array in _TEXT:
-            _check_text(array, layout)
+        if array in TEXT_ARRAYS:
+            check_text(array, layout)
         return layout
 
     def state(self, array: int) -> ArrayState:
@@ -454,16 +443,6 @@ class Snapshot:
     def _check_space(self, address: Address) -> None:
         if address.space > (ARENA if self._record.grafts else 0):
             raise NotFoundError(f"node {address} lies in space {address.space}, which this store does not have")
-
-
-def _check_text(array: int, layout: ArrayLayout) -> None:
-    """Make sure that an array of text is what all who read it take it for: a column of unsigned integers.
-
-    Raises:
-        CorruptError: it is not.
-    """
-    if layout.row or layout.numpy.kind != "u":
-        raise CorruptError(f"array {array} ({layout.path}) is no column of whole numbers; run `mctree verify`")
 
 
 def _reopen(path: str, identity: tuple[bytes, int], commit: int, portable: bool) -> Snapshot:

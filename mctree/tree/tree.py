@@ -6,34 +6,32 @@ next.  Handles may be open in any number of processes and threads at once, one w
 
 from __future__ import annotations
 
-import hashlib
 import os
 import secrets
 import threading
 import time
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Self
+from typing import Self
 
-from mctree.encoders import BytesTokenizer, Encoder, Tokenizer, load_tokenizer
+from mctree.encoders import BytesTokenizer, Encoder, Tokenizer
 from mctree.encoders.visual import VisualEncoder
-from mctree.errors import BusyError, CorruptError, UsageError
-from mctree.format.arrays import ArrayLayout, rows_per_chunk
-from mctree.format.facts import Commit, GistSetRecord, Meta
-from mctree.format.keys import Table, u32, version_key
-from mctree.format.records import BLOCK
-from mctree.format.values import pack
-from mctree.storage.creation import FIRST_NUMBERS, create_store
+from mctree.errors import BusyError, UsageError
+from mctree.format.commits import Commit, Meta
+from mctree.format.facts import GistSetRecord
+from mctree.format.keys import u32
 from mctree.storage.epochs import drop_epochs
 from mctree.storage.files import telling
 from mctree.storage.session import Session
 from mctree.storage.store import Store
+from mctree.tree import creation
 from mctree.tree.access import AccessCounts
-from mctree.tree.arguments import as_encoder, as_integer, as_path, as_tokenizer
+from mctree.tree.arguments import as_encoder, as_integer, as_path
 from mctree.tree.backup import backup
 from mctree.tree.check import Problem, verify
-from mctree.tree.codecs import TOKENIZER, Codecs
+from mctree.tree.codecs import Codecs
 from mctree.tree.compact import compact
+from mctree.tree.creation import storable_tokenizer
 from mctree.tree.retention import KEEP, KEEP_DEFAULT
 from mctree.tree.sets import Progress, build_gists, drop_gists, refresh_gists, set_default_gists
 from mctree.tree.snapshot import Snapshot
@@ -44,8 +42,6 @@ __all__ = ["CHUNK_BYTES", "Tree", "create", "open"]
 
 CHUNK_BYTES = 4 << 20
 """Wished size of chunk files: large enough to be few, small enough that a small store is small."""
-
-_COUNT_CHUNK_BYTES = 256 << 10
 
 
 class Tree:
@@ -253,7 +249,7 @@ class Tree:
             numbers: the first number to give out of each kind: document, gist_set, link.
         """
         size, tokenizer = self.vocabulary, self.tokenizer
-        make_epoch(
+        creation.make_epoch(
             path,
             meta,
             first=first,
@@ -329,7 +325,7 @@ def create(
     if tokenizer is None and vocabulary is None:
         tokenizer = BytesTokenizer()
     if tokenizer is not None:
-        tokenizer = _storable(tokenizer)
+        tokenizer = storable_tokenizer(tokenizer)
     size = as_integer(vocabulary if tokenizer is None else tokenizer.vocabulary, "the size of a vocabulary")
     if not 1 <= size <= 1 << 32:
         raise UsageError(f"a vocabulary has 1 to 2^32 tokens, not {size}")
@@ -337,63 +333,8 @@ def create(
         raise UsageError(f"cannot keep {keep} commits")
     meta = Meta(secrets.token_bytes(16), 0, time.time_ns(), as_integer(chunk_bytes, "the size of a chunk"))
     own = [as_encoder(encoder) for encoder in encoders]
-    make_epoch(where, meta, first=1, vocabulary=size, tokenizer=tokenizer, settings={KEEP: u32.pack(keep)})
+    creation.make_epoch(where, meta, first=1, vocabulary=size, tokenizer=tokenizer, settings={KEEP: u32.pack(keep)})
     return Tree(where, encoders=own, tokenizer=tokenizer)
-
-
-def _storable(tokenizer: object) -> Tokenizer:
-    """A tokenizer as it will be made again of what the store keeps."""
-    given = as_tokenizer(tokenizer)
-    try:
-        made = load_tokenizer(given.kind, given.dump())
-    except CorruptError as error:
-        raise UsageError(f"the tokenizer's dump cannot be read back: {error}") from error
-    if made.fingerprint != given.fingerprint:
-        raise UsageError("the tokenizer's dump makes another one, with another fingerprint: mend its `dump`")
-    return made
-
-
-def make_epoch(
-    path: str,
-    meta: Meta,
-    *,
-    first: int,
-    vocabulary: int,
-    tokenizer: Tokenizer | None,
-    settings: dict[bytes, bytes],
-    numbers: Mapping[str, int] = FIRST_NUMBERS,
-    alone: bool = False,
-) -> None:
-    """Make an empty store for text whose first commit is `first`, and which gives out `numbers` first."""
-    facts: dict[bytes, bytes] = {}
-    fields: dict[str, Any] = {"vocabulary": vocabulary}
-    if tokenizer is not None:
-        dump = tokenizer.dump()
-        digest = hashlib.blake2b(dump, digest_size=32).digest()
-        facts[Table.BLOB + digest] = dump
-        fields |= {"kind": tokenizer.kind, "fingerprint": tokenizer.fingerprint, "blob": digest}
-    facts[version_key(Table.SETTING, TOKENIZER, first)] = pack(fields)
-    for name, payload in settings.items():
-        facts[version_key(Table.SETTING, name, first)] = payload
-    arrays = text_arrays(vocabulary, meta)
-    create_store(
-        path, meta, first=first, time_ns=time.time_ns(), arrays=arrays, facts=facts, numbers=numbers, alone=alone
-    )
-
-
-def text_arrays(vocabulary: int, meta: Meta) -> list[ArrayLayout]:
-    """The arrays that every store has: tokens, real tokens per block, real tokens before every 32nd block."""
-    token = next(name for name, bits in (("uint8", 8), ("uint16", 16), ("uint32", 32)) if vocabulary <= 1 << bits)
-
-    def array(path: str, dtype: str) -> ArrayLayout:
-        row_bytes = ArrayLayout(path, dtype, (), 1).row_bytes
-        return ArrayLayout(path, dtype, (), rows_per_chunk(row_bytes, meta.chunk_bytes))
-
-    # Most blocks are full, so the fill value of the counts is that of a full block: appending one writes nothing.
-    # For that their files are written whole, so they are kept small.
-    small = min(meta.chunk_bytes, _COUNT_CHUNK_BYTES)
-    count = ArrayLayout("text/count", "uint8", (), rows_per_chunk(1, small), BLOCK)
-    return [array("text/lod0", token), count, array("text/before", "uint64")]
 
 
 def open(  # noqa: A001  # as in `gzip.open`: it is called `mctree.open`

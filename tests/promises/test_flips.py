@@ -12,7 +12,8 @@ import pytest
 from mctree.storage import audit, gate, pages
 from mctree.storage.walk import Walk
 from mctree.testing.stores import scratch
-from mctree.tree import check
+from mctree.tree import check, row_checks
+from tests.planting import wrapped
 from tools.crash import damage, flips
 from tools.crash.damage import Damage, Verdict, in_children
 from tools.crash.specimen import Specimen
@@ -62,7 +63,7 @@ def rows_are_believed(patch: Patch) -> None:
         def __ne__(self, other: object) -> np.ndarray:  # type: ignore[override]
             return np.zeros(len(self), np.bool_)
 
-    patch.setattr(check, "row_sums", lambda rows: np.zeros(len(rows), np.uint32).view(Always))
+    patch.setattr(row_checks, "row_sums", lambda rows: np.zeros(len(rows), np.uint32).view(Always))
 
 
 def pages_are_believed(patch: Patch) -> None:
@@ -75,8 +76,7 @@ def keys_that_lead_the_way_are_believed(patch: Patch) -> None:
 
 
 def the_wrong_node_is_named(patch: Patch) -> None:
-    real = check._at_node
-    patch.setattr(check, "_at_node", lambda snapshot, level, index, what, kind: real(snapshot, level, 0, what, kind))
+    wrapped(patch, row_checks, "_at_node", lambda real, snapshot, level, _, *what: real(snapshot, level, 0, *what))
 
 
 def root(specimen: Specimen) -> range:

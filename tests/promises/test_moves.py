@@ -11,7 +11,7 @@ import pytest
 
 import mctree
 from mctree.errors import MctreeError
-from mctree.format import facts
+from mctree.format import commits
 from mctree.storage.leases import Leases
 from mctree.testing.stores import scratch
 from mctree.tree import backup
@@ -37,7 +37,7 @@ def test_time_and_place_cost_nothing(folder: Path) -> None:
 
 def clocks_are_believed(patch: Patch, folder: Path) -> Iterator[str]:
     """What a clock says is written down, even if it cannot be read back."""
-    patch.setattr(facts, "_storable", lambda time_ns: time_ns)
+    patch.setattr(commits, "_storable", lambda time_ns: time_ns)
     return moves.jump(folder, 40)
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mctree.errors import CorruptError
-from mctree.format.facts import Commit
+from mctree.format.commits import Commit
 from mctree.format.keys import Table, commit_key, split_version, u64, version_key
 from mctree.format.values import frame, unframe
 from mctree.storage.index import Reading, Writing, table_sums

@@ -21,7 +21,8 @@ from mctree.testing import TreeMachine
 from mctree.tree import building, making, refreshing, upcoming
 from mctree.tree.gists import GistView
 from mctree.tree.placing import OpenDocument
-from mctree.tree.snapshot import COUNT, Snapshot
+from mctree.tree.snapshot import Snapshot
+from mctree.tree.text_arrays import COUNT
 from mctree.tree.tree import Tree
 from mctree.tree.world import Deaths, TimelineWorld
 from tests.planting import Patch, Plants, assert_found, wrapped

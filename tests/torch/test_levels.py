@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import mctree
-from mctree.tree.snapshot import LOD0
+from mctree.tree.text_arrays import LOD0
 
 torch = pytest.importorskip("torch", reason="the extra `torch` is not installed")
 mctree_torch = pytest.importorskip("mctree_torch")

@@ -16,7 +16,7 @@ from mctree.errors import BudgetTooSmall, NotFoundError, UsageError
 from mctree.focus import Allocator, RecencyLens, SnapshotGround
 from mctree.testing import Plan, ToyEncoder, made, strategies
 from mctree.tree import Snapshot
-from mctree.tree.snapshot import LOD0
+from mctree.tree.text_arrays import LOD0
 from tests.torch.readers import some_documents, store
 
 torch = pytest.importorskip("torch", reason="the extra `torch` is not installed")

@@ -10,7 +10,7 @@ from hypothesis import given
 import mctree
 from mctree.testing import Plan, made, strategies
 from mctree.tree import Snapshot, Stretches, stretches
-from mctree.tree.snapshot import LOD0
+from mctree.tree.text_arrays import LOD0
 
 
 def tokens_by_document(snapshot: Snapshot, found: Stretches) -> dict[int, list[int]]:

@@ -17,7 +17,7 @@ from mctree.format.arrays import ArrayLayout
 from mctree.storage import audit, environment, pages
 from mctree.testing import ToyEncoder
 from mctree.testing.processes import in_child
-from mctree.tree import check
+from mctree.tree import check, row_checks
 
 ENCODER = ToyEncoder(dim=64)
 _WRITES = """
@@ -77,7 +77,10 @@ def before(patch: pytest.MonkeyPatch, owner: Any, name: str, what: Callable[...,
     patch.setattr(owner, name, call)
 
 
-@pytest.mark.parametrize("moment", ["small_file", "committed_rows", "array_layout"])
+MOMENTS = {"small_file": check, "committed_rows": row_checks, "array_layout": check}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
 def test_what_somebody_does_meanwhile_is_no_damage(path: Path, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
     """Found by trying: shapes and records of newer commits, and generations that went, were called faults."""
     somebody = Somebody(path)
@@ -87,7 +90,7 @@ def test_what_somebody_does_meanwhile_is_no_damage(path: Path, monkeypatch: pyte
             somebody.writes()
 
     with mctree.open(path, writable=False, encoders=[ENCODER]) as tree:
-        before(monkeypatch, check, moment, now_and_then)
+        before(monkeypatch, MOMENTS[moment], moment, now_and_then)
         assert [f"{problem.where} {problem.what}" for problem in tree.verify()] == []
     assert somebody.rounds
 
@@ -168,7 +171,7 @@ def test_each_row_is_read_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         return real(fd, layout, stop, start)
 
     monkeypatch.setattr(audit, "read_chunk", read_chunk)
-    monkeypatch.setattr(check, "_BLOCKS_AT_ONCE", 64)
+    monkeypatch.setattr(row_checks, "BLOCKS_AT_ONCE", 64)
     with mctree.open(path, writable=False, encoders=[ENCODER]) as tree, tree.snapshot() as snapshot:
         assert list(tree.verify()) == []
         blocks = snapshot.blocks

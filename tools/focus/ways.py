@@ -18,7 +18,7 @@ from mctree.focus import Sought, WorkingContext, afford, focus, seek
 from mctree.geometry import TEXT
 from mctree.tree import Snapshot
 from mctree.tree.search import find, search
-from mctree.tree.snapshot import LOD0
+from mctree.tree.text_arrays import LOD0
 
 __all__ = ["BLOCK", "BY_TERMS", "FOCUS", "Ranking", "Shown", "Way", "by_terms", "by_words", "variations", "ways"]
 

@@ -10,7 +10,7 @@ import mctree
 from mctree.cli.arguments import in_json, store_argument
 from mctree.cli.formatting import number, plural, when
 from mctree.cli.output import fields, fits, json_line, table
-from mctree.format.facts import Commit
+from mctree.format.commits import Commit
 
 __all__ = ["command"]
 

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mctree.errors import CorruptError
-from mctree.format.facts import GistSetRecord, array_fact
+from mctree.format.commits import array_fact
+from mctree.format.facts import GistSetRecord
 from mctree.format.images import (
     GRAFT_DTYPE,
     GRAFTS_PER_PAGE,

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from mctree.errors import CorruptError, MctreeError, NotFoundError
 from mctree.format.arrays import ArrayLayout
-from mctree.format.facts import GistSetRecord, array_layout
+from mctree.format.commits import array_layout
+from mctree.format.facts import GistSetRecord
 from mctree.format.images import ARENA, PAGE_DTYPE, PIECE_DTYPE, decode_pages, decode_pieces
 from mctree.format.keys import Table, u32, u64
 from mctree.format.values import crc32c

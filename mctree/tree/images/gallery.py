@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from mctree.errors import CorruptError
-from mctree.format.facts import Commit
+from mctree.format.commits import Commit
 from mctree.format.images import ImageRecord
 from mctree.format.keys import Table, u64
 from mctree.format.records import BLOCK

@@ -23,7 +23,7 @@ import numpy as np
 from mctree.cli.escaping import escape, unescape
 from mctree.encoders import BytesTokenizer, LexicalEncoder, MeanEncoder, load_encoder, load_tokenizer, train_bpe
 from mctree.errors import MctreeError, SourceError
-from mctree.format import facts, records
+from mctree.format import commits, facts, records
 from mctree.format.arrays import ArrayLayout
 from mctree.format.keys import Table, checked_key, parse_grave, split_version
 from mctree.format.values import frame, number, pack, unframe, unframe_fixed, unpack
@@ -86,9 +86,9 @@ def attempt(target: Target, data: bytes) -> bool:
 
 _MAPS: tuple[Callable[[bytes], object], ...] = (
     lambda data: unpack(data, "a map"),
-    facts.Meta.decode,
-    partial(facts.Commit.decode, 7),
-    facts.array_layout,
+    commits.Meta.decode,
+    partial(commits.Commit.decode, 7),
+    commits.array_layout,
     facts.DocumentRecord.decode,
     facts.GistSetRecord.decode,
     facts.LinkRecord.decode,
@@ -101,7 +101,7 @@ def _map(data: bytes) -> None:
     decode = _MAPS[data[0] % len(_MAPS)] if data else _MAPS[0]
     found = decode(data[1:])
     if isinstance(found, ArrayLayout):
-        assert facts.array_layout(facts.array_fact(found)) == found
+        assert commits.array_layout(commits.array_fact(found)) == found
     elif hasattr(found, "encode"):
         again: Any = decode(found.encode())
         # Not a number is not itself.
@@ -109,11 +109,10 @@ def _map(data: bytes) -> None:
 
 
 def _maps() -> Iterator[bytes]:
-    commit = facts.Commit(
-        7, 6, 1, 40, 900, 3, 2, {0: facts.ArrayState(1280), 3: facts.ArrayState(40, 6)}, {1: 5}, tables={"d": (3, 99)}
-    )
+    arrays = {0: commits.ArrayState(1280), 3: commits.ArrayState(40, 6)}
+    commit = commits.Commit(7, 6, 1, 40, 900, 3, 2, arrays, {1: 5}, tables={"d": (3, 99)})
     found: list[Any] = [
-        facts.Meta(bytes(16), 1, 2, 1 << 22),
+        commits.Meta(bytes(16), 1, 2, 1 << 22),
         commit,
         None,
         facts.DocumentRecord(b"a/b\xff", True, 5, 6, bytes(32), {"line": 3, "path": "x"}, "text", 2),
@@ -124,7 +123,7 @@ def _maps() -> Iterator[bytes]:
     yield b"\0" + pack({"a": [1, 2.5, None, True, b"x", "y", {"z": -1}]})
     for kind, record in enumerate(found, 1):
         layout = ArrayLayout("text/lod0", "uint16", (), 32768)
-        yield bytes([kind]) + (facts.array_fact(layout) if record is None else record.encode())
+        yield bytes([kind]) + (commits.array_fact(layout) if record is None else record.encode())
     for hostile in (
         b"\xdf\xff\xff\xff\xff",
         b"\x81" * 3000,
