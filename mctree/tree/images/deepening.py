@@ -72,8 +72,7 @@ class Deepening:
                 commit()
                 self._work = 0
 
-        root = self._visit(self.canvas.record.level, 0, checkpoint)
-        for _, part in made(root, self.views.source.read, complete, workers):
+        for _, part in made(self._closed(checkpoint), self.views.source.read, complete, workers):
             self.canvas.put_part(part, self._changed)
             checkpoint(1)
         self._settle()
@@ -85,47 +84,70 @@ class Deepening:
             self._changed.clear()
             self.canvas.require_root()
 
-    def _visit(self, level: int, code: int, checkpoint: Callable[[float], None]) -> Iterator[tuple[int, Box]]:
-        """The closed nodes below a node whose pixels are to be read; those above these are opened on the way.
+    def _closed(self, checkpoint: Callable[[float], None]) -> Iterator[tuple[int, Box]]:
+        """The closed nodes of the region whose pixels are to be read; those above these are opened on the way.
+
+        Args:
+            checkpoint: called when something was opened; may commit.
+        """
+        canvas, level = self.canvas, self.canvas.record.level
+        whole = Box(0, 0, canvas.record.width, canvas.record.height)
+        root = canvas.book.find(canvas.book.array(canvas.statistics, level), np.array([canvas.first(level)]))
+        if level > self.finest and root.present[0] and root.overview[0] and whole.common(self.region) is not None:
+            yield from self._visit(level, 0, whole, checkpoint)
+
+    def _visit(self, level: int, code: int, box: Box, checkpoint: Callable[[float], None]) -> Iterator[tuple[int, Box]]:
+        """The same, below a node that was made from an overview, is not to stay closed and meets the region.
+
+        What is known of its children does not change while others are visited, which change what is below and above
+        themselves: so it is asked for once.
 
         Args:
             level: the node's.
             code: its number, counted from the image's first of that level.
-            checkpoint: called when something was opened; may commit.
+            box: its pixels.
+            checkpoint: as `_closed`.
         """
         canvas, book = self.canvas, self.canvas.book
-        box = self._box(level, code)
-        if level <= self.finest or box is None or box.common(self.region) is None:
-            return
-        found = book.find(book.array(canvas.statistics, level), np.array([code + canvas.first(level)]))
-        if not found.present[0] or not found.overview[0]:
-            return
         fanout = IMAGE.fanout(level - 1)
         children = np.arange(code * fanout, (code + 1) * fanout)
-        below = book.find(book.array(canvas.statistics, level - 1), children + canvas.first(level - 1))
-        if not below.present.any():
+        array, nodes = book.array(canvas.statistics, level - 1), children + canvas.first(level - 1)
+        below = book.find(array, nodes)
+        closed = not below.present.any()
+        if closed:
             self.opened += 1
             if level == 1 or (level <= BLOCK_LEVEL and not self.finest and self.region.holds(box)):
                 yield self.opened, box
                 return
-            self._open(level, children)
+        elif level == 1:
+            return
+        boxes = self.views.raster.boxes(level - 1, children)
+        x0, y0, x1, y1 = boxes.T
+        inside = (x0 < x1) & (y0 < y1)
+        if closed:
+            self._open(level, code, nodes[inside])
             checkpoint(1 / _OPENED_FOR_A_BLOCK)
-        if level > 1:
-            for child in children.tolist():
-                yield from self._visit(level - 1, child, checkpoint)
+            below = book.find(array, nodes)
+        if level - 1 > self.finest:
+            region = self.region
+            meets = inside & (x0 < region.x1) & (region.x0 < x1) & (y0 < region.y1) & (region.y0 < y1)
+            for child in np.flatnonzero(meets & below.present & below.overview).tolist():
+                yield from self._visit(level - 1, int(children[child]), Box(*boxes[child].tolist()), checkpoint)
 
-    def _open(self, level: int, children: NDArray[np.int64]) -> None:
-        """Put down what the source shows of the children of a closed node, above level 1."""
+    def _open(self, level: int, code: int, nodes: NDArray[np.int64]) -> None:
+        """Put down what the source shows of the children of a closed node, above level 1.
+
+        Args:
+            level: the node's.
+            code: its number, counted from the image's first of that level.
+            nodes: its children that lie in the image, in the arena.
+        """
         canvas, seen = self.canvas, Changed()
-        inside = [child for child in children.tolist() if self._box(level - 1, child) is not None]
-        for part in self.views.children(level, int(children[0]) // len(children)):
+        for part in self.views.children(level, code):
             canvas.put_part(part, seen)
         canvas.raise_changed(seen, top=level - 1)
-        array, nodes = canvas.book.array(canvas.statistics, level - 1), np.array(inside) + canvas.first(level - 1)
-        canvas.book.mark_empty(array, nodes[~canvas.book.find(array, nodes).present])
+        array = canvas.book.array(canvas.statistics, level - 1)
+        missing = nodes[~canvas.book.find(array, nodes).present]
+        if len(missing):
+            canvas.book.mark_empty(array, missing)
         self._changed.setdefault(level - 1, []).append(nodes)
-
-    def _box(self, level: int, code: int) -> Box | None:
-        """The pixels of a node; None if it lies outside the image."""
-        x0, y0, x1, y1 = self.views.raster.boxes(level, np.array([code]))[0].tolist()
-        return Box(x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
