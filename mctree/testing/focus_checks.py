@@ -1,7 +1,7 @@
 """Is this a working context of that timeline?  Asked once more, of lists and sets, one position at a time.
 
 `Truth` is what a timeline holds at a commit, as plain as can be; `check_context` goes through the entries one by one
-and knows nothing of how they were made.  Numbers are compared with exact fractions.
+and knows nothing of how they were made.  Numbers are compared with exact fractions, as products of whole numbers.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
+from typing import NamedTuple
 
-from mctree.focus import IMAGE_MODALITY, SEVERAL, TEXT_MODALITY, Entries, WorkingContext
+from mctree.focus import IMAGE_MODALITY, SEVERAL, TEXT_MODALITY, WorkingContext
 from mctree.geometry import IMAGE, TEXT
 
 __all__ = ["Truth", "check_context"]
@@ -43,6 +43,27 @@ class Truth:
     closed: Collection[tuple[int, int]] = ()
 
 
+class _Entry(NamedTuple):
+    """What an entry says, in the order of the columns of `mctree.focus.Entries`."""
+
+    space: int
+    level: int
+    number: int
+    slot: int
+    start: int
+    stop: int
+    cost: int
+    growth: int
+    document: int
+    modality: int
+    position: float
+    sigma: float
+    x: float
+    y: float
+    sigma_x: float
+    sigma_y: float
+
+
 def check_context(context: WorkingContext, truth: Truth) -> None:
     """Compare a working context with what it is to show.
 
@@ -57,35 +78,38 @@ def check_context(context: WorkingContext, truth: Truth) -> None:
     seen_patches: dict[int, list[int]] = {}
     late: list[int] = []
     last = (-1, -1)
-    for i in range(len(entries)):
-        space, level, index, slot, start, stop = (int(column[i]) for column in entries.integers[:6])
+    rows = zip(entries.integers.T.tolist(), entries.reals.T.tolist(), strict=True)
+    for i, entry in enumerate(_Entry(*whole, *real) for whole, real in rows):
+        space, level, number, slot, start, stop = entry[:6]
         assert (slot, start) > last, f"entry {i} does not stand behind the one before"
         last = (slot, start)
         block = slot // BLOCK
         if space:
-            width = IMAGE.width(level) if level else TILE
-            assert (start, stop) == (index * IMAGE.width(level), index * IMAGE.width(level) + width)
+            positions = IMAGE.widths[level]
+            width = positions if level else TILE
+            assert (start, stop) == (number * positions, number * positions + width)
             first, behind = truth.roots[block]
             assert start % width == 0 and first <= start and stop <= behind
-            assert IMAGE.width(level) < behind - first, f"entry {i} is the root of an image, whose slot it should be"
-            above = [one for one in truth.closed if one[0] > level and one[1] <= start < one[1] + IMAGE.width(one[0])]
+            assert positions < behind - first, f"entry {i} is the root of an image, whose slot it should be"
+            above = [one for one in truth.closed if one[0] > level and one[1] <= start < one[1] + IMAGE.widths[one[0]]]
             assert not above, f"entry {i} lies below {above}, where nothing is"
             found = [code for code in truth.images[block] if start <= code < stop]
             seen_patches.setdefault(block, []).extend(found)
-            _check_patches(entries, i, truth, found)
+            _check_patches(entry, i, truth, found)
         elif slot >= end:
-            assert (level, index, start, stop) == (0, slot, slot, slot + BLOCK)
+            assert (level, number, start, stop) == (0, slot, slot, slot + BLOCK)
             late.append((slot - end) // BLOCK)
             document, count = truth.tails[late[-1]]
-            _check_text(entries, i, [(slot, count, document)])
+            _check_text(entry, i, [(slot, count, document)])
         else:
-            width = TEXT.width(level) if level else BLOCK
-            assert (slot, start, stop) == (start, index * TEXT.width(level), start + width)
+            positions = TEXT.widths[level]
+            width = positions if level else BLOCK
+            assert (slot, start, stop) == (start, number * positions, start + width)
             assert start % width == 0 and stop <= end
             alive = [at for at in range(start // BLOCK, stop // BLOCK) if at not in truth.dead]
             seen_blocks += alive
             assert not (level == 0 and block in truth.images), "an image is shown as a block of tokens"
-            _check_text(entries, i, [(at * BLOCK, truth.counts[at], truth.documents[at]) for at in alive], truth)
+            _check_text(entry, i, [(at * BLOCK, truth.counts[at], truth.documents[at]) for at in alive], truth)
     assert late == list(range(len(truth.tails))), f"unfinished blocks {late} of {len(truth.tails)}"
     for block, codes in seen_patches.items():
         assert sorted(codes) == sorted(truth.images[block]), f"the image at block {block} is not covered once"
@@ -93,27 +117,27 @@ def check_context(context: WorkingContext, truth: Truth) -> None:
     assert sorted(every) == [at for at in range(len(truth.counts)) if at not in truth.dead], "not covered once"
 
 
-def _check_text(entries: Entries, i: int, blocks: list[tuple[int, int, int]], truth: Truth | None = None) -> None:
+def _check_text(entry: _Entry, i: int, blocks: list[tuple[int, int, int]], truth: Truth | None = None) -> None:
     """Compare what an entry says with the (first position, real tokens, document) of all that it stands for."""
     assert blocks, f"entry {i} stands for nothing that exists"
-    level, count = int(entries.level[i]), sum(count for _, count, _ in blocks)
+    level, count = entry.level, sum(count for _, count, _ in blocks)
     total = sum(first * count + count * (count - 1) // 2 for first, count, _ in blocks)
     length = blocks[-1][0] + blocks[-1][1] - blocks[0][0]
     owners = {document for _, _, document in blocks}
-    assert entries.cost[i] == (1 if level else count), f"entry {i} costs {entries.cost[i]}"
-    assert entries.document[i] == (owners.pop() if len(owners) == 1 else SEVERAL)
-    _close(entries.position[i], Fraction(total, count))
-    _close_to_root(entries.sigma[i], length if level else 0)
-    step = max(TEXT.width(max(level - 1, 0)), BLOCK)
+    assert entry.cost == (1 if level else count), f"entry {i} costs {entry.cost}"
+    assert entry.document == (owners.pop() if len(owners) == 1 else SEVERAL)
+    _close(entry.position, total, count)
+    _close_to_root(entry.sigma, length if level else 0)
+    step = max(TEXT.widths[max(level - 1, 0)], BLOCK)
     below = count if level == 1 else len({first // step for first, _, _ in blocks})
     block = blocks[0][0] // BLOCK
     if truth is not None and level == 1 and block in truth.images:
         root = IMAGE.widths.index(_extent(truth, block))
-        _check_image(entries, i, list(truth.images[block]), truth, root, truth.roots[block][0])
+        _check_image(entry, list(truth.images[block]), truth, root, truth.roots[block][0])
         return
-    assert entries.growth[i] == (below - 1 if level else 0), f"entry {i} would grow by {entries.growth[i]}"
-    assert entries.modality[i] == TEXT_MODALITY
-    assert not entries.reals[2:, i].any()
+    assert entry.growth == (below - 1 if level else 0), f"entry {i} would grow by {entry.growth}"
+    assert entry.modality == TEXT_MODALITY
+    assert not any((entry.x, entry.y, entry.sigma_x, entry.sigma_y))
 
 
 def _extent(truth: Truth, block: int) -> int:
@@ -121,35 +145,43 @@ def _extent(truth: Truth, block: int) -> int:
     return stop - first
 
 
-def _check_patches(entries: Entries, i: int, truth: Truth, codes: list[int]) -> None:
+def _check_patches(entry: _Entry, i: int, truth: Truth, codes: list[int]) -> None:
     """Compare what an entry of an image says with the patches that it stands for."""
-    block, level = int(entries.slot[i]) // BLOCK, int(entries.level[i])
+    block, level = entry.slot // BLOCK, entry.level
     assert codes, f"entry {i} stands for nothing that exists"
-    assert entries.cost[i] == (1 if level else len(codes))
-    assert entries.document[i] == truth.documents[block]
-    assert (entries.position[i], entries.sigma[i]) == (entries.slot[i], 0)
-    _check_image(entries, i, codes, truth, level, int(entries.start[i]))
+    assert entry.cost == (1 if level else len(codes))
+    assert entry.document == truth.documents[block]
+    assert (entry.position, entry.sigma) == (entry.slot, 0)
+    _check_image(entry, codes, truth, level, entry.start)
 
 
-def _check_image(entries: Entries, i: int, codes: list[int], truth: Truth, level: int, start: int) -> None:
-    places = [truth.images[int(entries.slot[i]) // BLOCK][code] for code in codes]
-    below = len(codes) if level == 1 else len({code // IMAGE.width(max(level - 1, 0)) for code in codes})
+def _check_image(entry: _Entry, codes: list[int], truth: Truth, level: int, start: int) -> None:
+    patches, step = truth.images[entry.slot // BLOCK], IMAGE.widths[max(level - 1, 0)]
+    places = [patches[code] for code in codes]
+    below = len(codes) if level == 1 else len({code // step for code in codes})
     if (level, start) in truth.closed:
         below = 0
-    assert entries.growth[i] == (below - 1 if level else 0)
-    assert entries.modality[i] == IMAGE_MODALITY
-    for axis, mean, spread in ((0, entries.x, entries.sigma_x), (1, entries.y, entries.sigma_y)):
+    assert entry.growth == (below - 1 if level else 0)
+    assert entry.modality == IMAGE_MODALITY
+    for axis, mean, spread in ((0, entry.x, entry.sigma_x), (1, entry.y, entry.sigma_y)):
         numbers = [place[axis] for place in places]
-        _close(mean[i], Fraction(sum(numbers), len(numbers)))
-        _close_to_root(spread[i], max(numbers) - min(numbers) + 1 if level else 0)
+        _close(mean, sum(numbers), len(numbers))
+        _close_to_root(spread, max(numbers) - min(numbers) + 1 if level else 0)
 
 
-def _close(said: float, right: Fraction) -> None:
-    """As near to a fraction as its two nearest neighbours in double precision."""
-    assert abs(Fraction(float(said)) - right) <= _ULPS * Fraction(math.ulp(float(right))), f"{said!r}, not {right}"
+def _close(said: float, total: int, count: int) -> None:
+    """As near to total / count as its two nearest neighbours in double precision."""
+    right = total / count  # rounded once, so that what equals it is near enough
+    if said != right:
+        (top, bottom), (step, steps) = said.as_integer_ratio(), math.ulp(right).as_integer_ratio()
+        far = abs(top * count - total * bottom) * steps > _ULPS * step * bottom * count
+        assert not far, f"{said!r}, not {total}/{count}"
 
 
 def _close_to_root(said: float, length: int) -> None:
     """As near to length / √12 as that: compared by squares, which are exact."""
-    low, high = (Fraction(max(float(said) + k * math.ulp(float(said)), 0.0)) for k in (-_ULPS, _ULPS))
-    assert low**2 <= Fraction(length**2, 12) <= high**2, f"{said!r}, not {length} / √12"
+    around = _ULPS * math.ulp(said)
+    low, low_under = max(said - around, 0.0).as_integer_ratio()
+    high, high_under = max(said + around, 0.0).as_integer_ratio()
+    enough, not_too_much = 12 * low**2 <= (length * low_under) ** 2, (length * high_under) ** 2 <= 12 * high**2
+    assert enough and not_too_much, f"{said!r}, not {length} / √12"

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from itertools import accumulate
 
 import numpy as np
@@ -198,17 +197,17 @@ class PaperGround(Ground):
             owner, count = self.tails.integers[:, (slot - len(self.counts) * BLOCK) // BLOCK].tolist()
             return count, 0, slot + (count - 1) / 2, 0.0, owner, TEXT_MODALITY, 0.0, 0.0, 0.0, 0.0
         first = slot // BLOCK
-        stop = first + max(TEXT.width(level) // BLOCK, 1)
+        stop = first + max(TEXT.widths[level] // BLOCK, 1)
         alive = [block for block in range(first, stop) if block not in self.dead]
         count, total = self.tokens(first, stop), self._sums[stop] - self._sums[first]
         assert alive, f"facts are asked of {level}:{index}, which does not exist"
-        position = float(Fraction(total, count))
+        position = total / count  # of whole numbers, so it is rounded once
         owners = {self.documents[block] for block in alive}
         owner = owners.pop() if len(owners) == 1 else SEVERAL
         if level == 0:
             return count, 0, position, 0.0, owner, TEXT_MODALITY, 0.0, 0.0, 0.0, 0.0
         length = BLOCK * alive[-1] + self.counts[alive[-1]] - BLOCK * alive[0]
-        step = max(TEXT.width(level - 1) // BLOCK, 1)
+        step = max(TEXT.widths[level - 1] // BLOCK, 1)
         below = count if level == 1 else len({block // step for block in alive})
         if level == 1 and index in self.images:
             found = self._patch_facts(*self._root(index), slot)
@@ -216,18 +215,19 @@ class PaperGround(Ground):
         return 1, below - 1, position, length / math.sqrt(12), owner, TEXT_MODALITY, 0.0, 0.0, 0.0, 0.0
 
     def _patch_facts(self, level: int, index: int, slot: int) -> tuple[float, ...]:
-        width = IMAGE.width(level)
+        width = IMAGE.widths[level]
         first, stop = index * width, index * width + max(width, TILE)
         codes = self._codes[np.searchsorted(self._codes, first) : np.searchsorted(self._codes, stop)].tolist()
         assert codes, f"facts are asked of a1/{level}:{index}, which does not exist"
         block = slot // BLOCK
         position, owner = float(slot), self.documents[block]
         places = [self.patches[code] for code in codes]
-        means = [float(Fraction(sum(axis), len(places))) for axis in zip(*places, strict=True)]
+        means = [sum(axis) / len(places) for axis in zip(*places, strict=True)]
         sides = [max(axis) - min(axis) + 1 for axis in zip(*places, strict=True)]
         if level == 0:
             return len(places), 0, position, 0.0, owner, IMAGE_MODALITY, *means, 0.0, 0.0
-        below = len(places) if level == 1 else len({code // IMAGE.width(level - 1) for code in codes})
+        step = IMAGE.widths[level - 1]
+        below = len(places) if level == 1 else len({code // step for code in codes})
         if (level, first) in self.closed:
             below = 0
         spread = [side / math.sqrt(12) for side in sides]
