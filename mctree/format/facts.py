@@ -13,11 +13,11 @@ from dataclasses import dataclass, field, replace
 
 from mctree.errors import CorruptError
 from mctree.format.arrays import plain_name
-from mctree.format.commits import MOST_ARRAYS, ArrayState, Commit, array_fact
+from mctree.format.commits import MOST_ARRAYS
 from mctree.format.fields import Fields
 from mctree.format.values import pack
 
-__all__ = ["ArrayState", "Commit", "DocumentRecord", "GistSetRecord", "LinkRecord", "Stamp", "array_fact"]
+__all__ = ["DocumentRecord", "GistSetRecord", "LinkRecord", "Stamp"]
 
 _MOST = 1 << 62
 _MOST_DIM = 1 << 24

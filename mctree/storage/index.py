@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mctree.errors import CorruptError
-from mctree.format.facts import Commit
+from mctree.format.commits import Commit
 from mctree.format.keys import (
     GROWING,
     VERSIONED,

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mctree.errors import NotFoundError, UsageError
-from mctree.format.facts import Commit, DocumentRecord, GistSetRecord, LinkRecord
+from mctree.format.commits import Commit
+from mctree.format.facts import DocumentRecord, GistSetRecord, LinkRecord
 from mctree.format.keys import Table
 from mctree.format.values import number
 from mctree.storage.index import Writing

@@ -9,7 +9,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from mctree.format.facts import ArrayState, Commit, GistSetRecord, LinkRecord, array_fact
+from mctree.format.commits import ArrayState, Commit, array_fact
+from mctree.format.facts import GistSetRecord, LinkRecord
 from mctree.format.keys import Table, block_page_key, death_key, source_digest, u32, u64, version_key
 from mctree.format.records import BLOCK_DTYPE, BLOCKS_PER_PAGE, encode_death
 from mctree.storage.index import Writing

@@ -47,7 +47,7 @@ from mctree.tree.world import TimelineWorld
 if TYPE_CHECKING:
     from mctree.tree.tree import Tree
 
-__all__ = ["BEFORE", "COUNT", "LOD0", "Snapshot"]
+__all__ = ["Snapshot"]
 
 
 class Snapshot:

@@ -18,7 +18,7 @@ from mctree.storage.chunks import row_sums
 from mctree.storage.session import Session
 from mctree.tree.intact import intact_blocks
 from mctree.tree.opened import OpenedDocuments
-from mctree.tree.snapshot import BEFORE, COUNT, LOD0
+from mctree.tree.text_arrays import BEFORE, COUNT, LOD0
 from mctree.tree.timeline import Timeline
 from mctree.tree.world import Deaths, TimelineWorld
 
