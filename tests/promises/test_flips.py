@@ -53,6 +53,15 @@ def found(specimen: Specimen, damages: list[Damage]) -> set[Verdict]:
     return {verdict for _, verdict in in_children(specimen, damages)}
 
 
+def test_every_row_of_an_older_generation_is_named(specimen: Specimen) -> None:
+    older = [file for file in specimen.places if file.startswith("generations/")]
+    assert older
+    for file in older:
+        row_bytes, _ = specimen.places[file]
+        flipped = [Damage(file, at, b"\x01") for at in range(8 * row_bytes)]
+        assert found(specimen, flipped) == {Verdict.FOUND, Verdict.HARMLESS}
+
+
 def records_are_believed(patch: Patch) -> None:
     patch.setattr(audit, "unframe", lambda key, value: value[4:])
     patch.setattr(check, "table_sums", lambda index: iter(()))

@@ -122,7 +122,8 @@ def _places(tree: mctree.Tree) -> Iterator[tuple[str, tuple[int, list[Place]]]]:
                         for _, _, names in os.walk(f"{tree.path}/generations"):
                             for name in names:
                                 if name.startswith(f"{view.record.levels[level - 1]}.0."):
-                                    seen.setdefault(f"generations/{name}", (layout.row_bytes, rows))
+                                    # Of the commits that see it the newest has the most rows of it.
+                                    seen[f"generations/{name}"] = layout.row_bytes, rows
         yield from seen.items()
 
 
