@@ -10,8 +10,8 @@ What is to be done is seen from the store alone: so it can be broken off at any 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from mctree.geometry import IMAGE
 from mctree.sources.images import Box, Pixels
 from mctree.tree.images.canvas import Canvas, Changed
+from mctree.tree.images.checkpoints import Checkpoints
 from mctree.tree.images.overviews import Part, Views
 from mctree.tree.images.patches import BLOCK_LEVEL
 from mctree.tree.images.threads import made
@@ -38,6 +39,7 @@ class Deepening:
         views: what its source shows of it.
         region: where, in pixels.
         finest: the level down to which: nodes of this level may stay closed.
+        checkpoints: commits on the way.
         opened: how many nodes were opened.
     """
 
@@ -45,18 +47,14 @@ class Deepening:
     views: Views
     region: Box
     finest: int
+    checkpoints: Checkpoints
     opened: int = 0
-    _work: float = 0.0
-    _changed: Changed = field(default_factory=dict)
-    """Nodes that were put down and above which nothing was made yet."""
 
-    def run(self, commit_every: int | None, workers: int, commit: Callable[[], object]) -> None:
+    def run(self, workers: int) -> None:
         """Do it.
 
         Args:
-            commit_every: blocks of pixels from one commit to the next; None: no commits.
             workers: threads that make rows of blocks.
-            commit: commits; what is above all that was put down has been made.
 
         Raises:
             SourceError: the source cannot be read, shows nothing of the image any more, or has no version that fits.
@@ -65,38 +63,20 @@ class Deepening:
         def complete(box: Box, pixels: Pixels) -> Part:
             return self.views.made(0, box, pixels, whole=True)
 
-        def checkpoint(work: float) -> None:
-            self._work += work
-            if commit_every is not None and self._work >= commit_every:
-                self._settle()
-                commit()
-                self._work = 0
+        for _, part in made(self._closed(), self.views.source.read, complete, workers):
+            self.canvas.put_part(part, self.checkpoints.changed)
+            self.checkpoints.passed(1)
+        self.checkpoints.settle()
 
-        for _, part in made(self._closed(checkpoint), self.views.source.read, complete, workers):
-            self.canvas.put_part(part, self._changed)
-            checkpoint(1)
-        self._settle()
-
-    def _settle(self) -> None:
-        """Make what is above all that was put down."""
-        if self._changed:
-            self.canvas.raise_changed(self._changed)
-            self._changed.clear()
-            self.canvas.require_root()
-
-    def _closed(self, checkpoint: Callable[[float], None]) -> Iterator[tuple[int, Box]]:
-        """The closed nodes of the region whose pixels are to be read; those above these are opened on the way.
-
-        Args:
-            checkpoint: called when something was opened; may commit.
-        """
+    def _closed(self) -> Iterator[tuple[int, Box]]:
+        """The closed nodes of the region whose pixels are to be read; those above these are opened on the way."""
         canvas, level = self.canvas, self.canvas.record.level
         whole = Box(0, 0, canvas.record.width, canvas.record.height)
         root = canvas.book.find(canvas.book.array(canvas.statistics, level), np.array([canvas.first(level)]))
         if level > self.finest and root.present[0] and root.overview[0] and whole.common(self.region) is not None:
-            yield from self._visit(level, 0, whole, checkpoint)
+            yield from self._visit(level, 0, whole)
 
-    def _visit(self, level: int, code: int, box: Box, checkpoint: Callable[[float], None]) -> Iterator[tuple[int, Box]]:
+    def _visit(self, level: int, code: int, box: Box) -> Iterator[tuple[int, Box]]:
         """The same, below a node that was made from an overview, is not to stay closed and meets the region.
 
         What is known of its children does not change while others are visited, which change what is below and above
@@ -106,7 +86,6 @@ class Deepening:
             level: the node's.
             code: its number, counted from the image's first of that level.
             box: its pixels.
-            checkpoint: as `_closed`.
         """
         canvas, book = self.canvas, self.canvas.book
         fanout = IMAGE.fanout(level - 1)
@@ -126,13 +105,13 @@ class Deepening:
         inside = (x0 < x1) & (y0 < y1)
         if closed:
             self._open(level, code, nodes[inside])
-            checkpoint(1 / _OPENED_FOR_A_BLOCK)
+            self.checkpoints.passed(1 / _OPENED_FOR_A_BLOCK)
             below = book.find(array, nodes)
         if level - 1 > self.finest:
             region = self.region
             meets = inside & (x0 < region.x1) & (region.x0 < x1) & (y0 < region.y1) & (region.y0 < y1)
             for child in np.flatnonzero(meets & below.present & below.overview).tolist():
-                yield from self._visit(level - 1, int(children[child]), Box(*boxes[child].tolist()), checkpoint)
+                yield from self._visit(level - 1, int(children[child]), Box(*boxes[child].tolist()))
 
     def _open(self, level: int, code: int, nodes: NDArray[np.int64]) -> None:
         """Put down what the source shows of the children of a closed node, above level 1.
@@ -150,4 +129,4 @@ class Deepening:
         missing = nodes[~canvas.book.find(array, nodes).present]
         if len(missing):
             canvas.book.mark_empty(array, missing)
-        self._changed.setdefault(level - 1, []).append(nodes)
+        self.checkpoints.changed.setdefault(level - 1, []).append(nodes)

@@ -10,7 +10,7 @@ the image is coarse.  Beside it, what has no pixels is known only tile by tile, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,7 +18,8 @@ import numpy as np
 from mctree.format.images import ImageRecord
 from mctree.sources.images import Box, Pixels
 from mctree.tree.images.blocks import blocks_from
-from mctree.tree.images.canvas import Canvas, Changed
+from mctree.tree.images.canvas import Canvas
+from mctree.tree.images.checkpoints import Checkpoints
 from mctree.tree.images.deepening import Deepening
 from mctree.tree.images.overviews import Part, Views, codes
 from mctree.tree.images.patches import TILE_PIXELS
@@ -35,21 +36,21 @@ class Extending:
         canvas: the image.
         views: what its source shows of it.
         within: the region, of whole tiles.
+        checkpoints: commits on the way.
         changed: whether the next commit has something to say of it.
     """
 
     canvas: Canvas
     views: Views
     within: Box
+    checkpoints: Checkpoints
     changed: bool = False
 
-    def run(self, commit_every: int | None, workers: int, commit: Callable[[], object]) -> ImageRecord:
+    def run(self, workers: int) -> ImageRecord:
         """Do it.
 
         Args:
-            commit_every: blocks of pixels from one commit to the next; None: no commits.
             workers: threads that make rows of blocks.
-            commit: commits; what is above all that was put down has been made.
 
         Returns:
             What is to be recorded of the image.
@@ -57,22 +58,19 @@ class Extending:
         Raises:
             SourceError: the source cannot be read.
         """
-        canvas, source, changed = self.canvas, self.views.source, Changed()
-        deepening = Deepening(canvas, self.views, self.within, 0)
-        deepening.run(commit_every, workers, commit)
+        canvas, source = self.canvas, self.views.source
+        deepening = Deepening(canvas, self.views, self.within, 0, self.checkpoints)
+        deepening.run(workers)
 
         def make(box: Box, pixels: Pixels) -> Part:
             return self.views.made(0, box, pixels, whole=True)
 
-        read = 0
-        for read, (_, part) in enumerate(made(self._unknown(), source.read, make, workers), 1):
-            canvas.put_part(part, changed)
-            if commit_every is not None and read % commit_every == 0:
-                canvas.raise_changed(changed)
-                changed.clear()
-                commit()
-        if changed:
-            canvas.raise_changed(changed)
+        read = False
+        for _, part in made(self._unknown(), source.read, make, workers):
+            read = True
+            canvas.put_part(part, self.checkpoints.changed)
+            self.checkpoints.passed(1)
+        self.checkpoints.settle()
         self.changed = bool(deepening.opened or read)
         root = np.array([canvas.first(canvas.record.level)])
         if canvas.book.find(canvas.book.array(canvas.statistics, canvas.record.level), root).overview[0]:

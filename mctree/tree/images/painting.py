@@ -10,7 +10,8 @@ it is begun anew.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from mctree.storage.session import Session
 from mctree.tree.arguments import source_shown
 from mctree.tree.images.blocks import blocks_from
 from mctree.tree.images.canvas import Canvas, Changed
+from mctree.tree.images.checkpoints import Checkpoints
 from mctree.tree.images.covering import cover
 from mctree.tree.images.deepening import Deepening
 from mctree.tree.images.extending import Extending
@@ -169,7 +171,7 @@ class Painter:
                         "the whole image as a source"
                     )
                 views = Views(source, [coder for coder, _ in canvas.coders], keep=record.kept)
-                Deepening(canvas, views, within, 1).run(None, 1, self._commit)
+                Deepening(canvas, views, within, 1, Checkpoints(canvas, None, self._commit)).run(1)
             changed: Changed = {1: [np.empty(0, np.int64)]}
             for _, box in blocks_from(Everywhere(source), within, "z", 0):
                 block = paint(box, source.read(box), [coder for coder, _ in canvas.coders], keep=record.kept)
@@ -212,16 +214,10 @@ class Painter:
             raise UsageError(f"region {region} reaches beyond an image of {whole.width} × {whole.height} pixels")
         if not 0 <= finest <= record.level:
             raise UsageError(f"image {number} has levels 0..{record.level}, not {finest}")
-        with followed(Image(self._snapshot, graft), record, given) as source:
-            canvas = self._roster.canvas_of(record, int(graft["block"]))
-            views = Views(source, [coder for coder, _ in canvas.coders], keep=record.kept)
-            deepening = Deepening(canvas, views, whole if region is None else region, finest)
-            self.book.mark()
-            try:
-                deepening.run(commit_every, workers, self._commit)
-            except BaseException:
-                self.book.take_back()
-                raise
+        with self._worked_on(graft, record, given) as (canvas, views):
+            checkpoints = Checkpoints(canvas, commit_every, self._commit)
+            deepening = Deepening(canvas, views, whole if region is None else region, finest, checkpoints)
+            deepening.run(workers)
         if deepening.opened:
             self.book.records[number] = canvas.record
         return deepening.opened
@@ -250,20 +246,28 @@ class Painter:
             UsageError: the source has another size or type, or the region lies outside.
         """
         number, graft, record = self._roster.committed(which)
-        with followed(Image(self._snapshot, graft), record, given) as source:
-            within = widened(region, source)
-            canvas = self._roster.canvas_of(record, int(graft["block"]))
-            views = Views(source, [coder for coder, _ in canvas.coders], keep=record.kept)
-            extending = Extending(canvas, views, within)
-            self.book.mark()
-            try:
-                found = extending.run(commit_every, workers, self._commit)
-            except BaseException:
-                self.book.take_back()
-                raise
+        with self._worked_on(graft, record, given) as (canvas, views):
+            within = widened(region, views.source)
+            extending = Extending(canvas, views, within, Checkpoints(canvas, commit_every, self._commit))
+            found = extending.run(workers)
         if extending.changed:
             self.book.records[number] = found
         return extending.changed
+
+    @contextmanager
+    def _worked_on(
+        self, graft: np.void, record: ImageRecord, given: ImageSource | NDArray[Any] | None
+    ) -> Iterator[tuple[Canvas, Views]]:
+        """A committed image and what its source shows of it; what fails within leaves nothing that is not committed."""
+        with followed(Image(self._snapshot, graft), record, given) as source:
+            canvas = self._roster.canvas_of(record, int(graft["block"]))
+            views = Views(source, [coder for coder, _ in canvas.coders], keep=record.kept)
+            self.book.mark()
+            try:
+                yield canvas, views
+            except BaseException:
+                self.book.take_back()
+                raise
 
     def cover(self, number: int, record: GistSetRecord, budget: int) -> bool:
         """Make gists of a set for images that lack some, of so many blocks at most: see `covering.cover`.
