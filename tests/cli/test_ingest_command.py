@@ -21,6 +21,7 @@ from mctree.cli.interruption import heeded
 from mctree.encoders import train_bpe
 from mctree.errors import MctreeError
 from mctree.ingest import Progress, plan
+from mctree.sources.images import Box
 from tests.cli.command_lines import HOSTILE, assert_printable, bad, book, environment, good, objects, process, run
 
 RAW = ("--tokenizer", "bytes", "--encoder", "none")
@@ -58,6 +59,27 @@ def test_one_command_makes_a_tree_and_shows_it(corpus):
         source = escape(b"corpus/" + name.replace(b"/", b"_"))
         assert good("cat", "corpus.mctree", source) == "hostile"
     assert "whale" in good("search", "corpus.mctree", "whale", "--top", "1")
+
+
+def test_a_part_of_one_image_is_read_and_no_other_part_of_the_command_line_is_believed(tmp_path, monkeypatch):
+    pictures = pytest.importorskip("PIL.Image")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "two").mkdir()
+    for name in ("p.png", "two/a.png", "two/b.png"):
+        pictures.new("RGB", (400, 300), (10, 200, 30)).save(name)
+    assert "one image" in bad("ingest", "two", "-o", "s.mctree", "--region", "0,0,10,10", code=2)
+    assert "region 0,0,1000,10 reaches beyond" in bad(
+        "ingest", "p.png", "-o", "s.mctree", "--region", "0,0,1000,10", code=2
+    )
+    assert "X0,Y0,X1,Y1" in bad("ingest", "p.png", "-o", "s.mctree", "--region", "junk", code=2)
+    assert "levels 0..3" in bad("ingest", "p.png", "-o", "s.mctree", "--finest", "99", code=2)
+    assert not (tmp_path / "s.mctree").exists(), "what is refused makes no store"
+    good("ingest", "p.png", "-o", "s.mctree", "--region", "0,0,10,10")
+    good("ingest", "p.png", "-o", "s.mctree", "--region", "300,200,310,210")
+    with mctree.open("s.mctree") as tree, tree.snapshot() as snapshot:
+        image = next(snapshot.images())
+        there = image.pixels(Box(0, 0, 400, 300)).mask
+        assert there is not None and there[:10, :10].all() and there[200:210, 300:310].all() and not there.all()
 
 
 def test_a_second_run_says_what_changed(corpus):

@@ -71,6 +71,9 @@ class Box:
         if not (0 <= self.x0 < self.x1 and 0 <= self.y0 < self.y1):
             raise UsageError(f"a box of pixels [{self.x0}, {self.x1}) × [{self.y0}, {self.y1}) holds none")
 
+    def __str__(self) -> str:
+        return f"{self.x0},{self.y0},{self.x1},{self.y1}"
+
     @property
     def width(self) -> int:
         """Pixels from left to right."""
