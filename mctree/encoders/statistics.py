@@ -29,9 +29,9 @@ from mctree.geometry import PATCH
 __all__ = ["Statistics", "of_patches"]
 
 _PIXELS: Final = PATCH * PATCH
-_AT_ONCE: Final = 1 << 18
+_PRODUCT: Final = 1 << 18
 """Multiplications of one product: for more of them BLAS libraries wake threads, whose waiting costs far more than they
-give, most of all where another process has the other cores.  So many values also stay in the processor's cache."""
+give, most of all where another process has the other cores."""
 _FEW_CHANNELS: Final = 8
 _TYPES: Final = [np.dtype(np.int64), np.dtype(np.float64), np.dtype(np.float64)]
 
@@ -99,23 +99,25 @@ def of_patches(pixels: NDArray[np.generic], mask: NDArray[np.bool_]) -> Statisti
     channels = require_patches(pixels, mask)
     count = real_pixels(mask)
     values = without_masked(pixels, mask, count).reshape(len(pixels), _PIXELS * channels)
-    total, square = np.empty((2, len(pixels), channels))
-    # Products with ones and zeros, by the fastest adder there is.  All partial sums are integers that the type holds:
-    # 256 · 255² < 2**24, and 256 · 65535² < 2**40.
-    exact = np.dtype(np.float32 if pixels.dtype == np.uint8 else np.float64)
-    ones = np.tile(np.eye(channels, dtype=exact), (_PIXELS, 1)) if channels <= _FEW_CHANNELS else None
-    step = max(_AT_ONCE // (_PIXELS * channels**2), 1)
-    for start in range(0, len(pixels), step):
-        rows = slice(start, start + step)
-        floats = values[rows].astype(exact)
-        total[rows] = _by_channel(floats, channels, ones)
-        np.multiply(floats, floats, out=floats)
-        square[rows] = _by_channel(floats, channels, ones)
-    return Statistics(count, total, square)
+    # All partial sums are integers that the type holds: 256 · 255² < 2**24, and 256 · 65535² < 2**40.
+    floats = values.astype(np.float32 if pixels.dtype == np.uint8 else np.float64)
+    total = _by_channel(floats, channels)
+    np.multiply(floats, floats, out=floats)
+    return Statistics(count, total, _by_channel(floats, channels))
 
 
-def _by_channel(values: NDArray[np.floating], channels: int, ones: NDArray[np.floating] | None) -> NDArray[np.floating]:
-    if ones is not None:
-        return values @ ones
-    sums: NDArray[np.floating] = values.reshape(len(values), _PIXELS, channels).sum(axis=1)
-    return sums
+def _by_channel(values: NDArray[np.floating], channels: int) -> NDArray[np.float64]:
+    """Sums over the pixels of patches `[n, 256 · channels]`: `[n, channels]`.
+
+    Of few channels, as products with ones and zeros, by the fastest adder there is.  One call makes them all, so that
+    threads do not wait for one another between many; and each of its products is a small one.
+    """
+    n = len(values)
+    if channels > _FEW_CHANNELS:
+        return values.reshape(n, _PIXELS, channels).sum(axis=1).astype(np.float64)
+    ones = np.tile(np.eye(channels, dtype=values.dtype), (_PIXELS, 1))
+    rows = max(_PRODUCT // (_PIXELS * channels**2), 1)
+    sums, whole = np.empty((n, channels), values.dtype), n - n % rows
+    np.matmul(values[:whole].reshape(-1, rows, _PIXELS * channels), ones, out=sums[:whole].reshape(-1, rows, channels))
+    np.matmul(values[whole:], ones, out=sums[whole:])
+    return sums.astype(np.float64)

@@ -15,6 +15,9 @@ from mctree.sources.images.protocol import Box, Pixels, PixelValues
 
 __all__ = ["ArraySource"]
 
+_AT_ONCE = 1 << 20
+"""Bytes of pixels that a fingerprint is made of at a time."""
+
 
 class ArraySource(Bounded):
     """An array as an image; it is not copied, and must not change while it is read.
@@ -57,12 +60,13 @@ class ArraySource(Bounded):
 
     @cached_property
     def fingerprint(self) -> str:
-        """BLAKE2b-128 of the pixels and their shape, made at its first use."""
+        """BLAKE2b-128 of shape, type, pixels and mask, made at its first use."""
         digest = hashlib.blake2b(repr((self._values.shape, self.dtype.name)).encode(), digest_size=16)
-        for row in range(self.height):
-            pixels = self._read(Box(0, row, self.width, row + 1), 0)
-            digest.update(pixels.values.tobytes())
-            digest.update(pixels.real().tobytes())
+        rows = max(_AT_ONCE // max(self._values[:1].nbytes, 1), 1)
+        for top in range(0, self.height, rows):
+            part = self._read(Box(0, top, self.width, min(top + rows, self.height)), 0)
+            digest.update(b"\0" if part.mask is None else b"\1" + np.packbits(part.mask).tobytes())
+            digest.update(part.values.data)
         return digest.hexdigest()
 
     def _read(self, box: Box, level: int) -> Pixels:

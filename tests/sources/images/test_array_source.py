@@ -63,6 +63,22 @@ def test_fingerprints_tell_pixels_masks_and_shapes_apart() -> None:
     assert ArraySource(values.reshape(4, 6)).fingerprint == sources[0].fingerprint
 
 
+def test_every_pixel_of_a_large_image_is_in_its_fingerprint_and_none_that_a_mask_hides() -> None:
+    values = np.random.default_rng(1).integers(0, 256, (3000, 700, 1), dtype=np.uint8)
+    mask = np.ones((3000, 700), np.bool_)
+    mask[1500:1600] = False
+    whole, masked = ArraySource(values).fingerprint, ArraySource(values, mask).fingerprint
+    assert whole == ArraySource(np.asfortranarray(values)).fingerprint
+    for row in (0, 1497, 1498, 2999):
+        other = values.copy()
+        other[row, 350] ^= 1
+        assert ArraySource(other).fingerprint != whole
+        assert ArraySource(other, mask).fingerprint != masked
+    hidden = values.copy()
+    hidden[1500:1600] ^= 1
+    assert ArraySource(hidden, mask).fingerprint == masked
+
+
 @pytest.mark.parametrize(
     "values",
     [np.zeros((2, 2), np.float32), np.zeros((2, 2), np.int16), np.zeros(4, np.uint8), np.zeros((1, 2, 2, 1), np.uint8)],
