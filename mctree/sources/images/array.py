@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any
 
@@ -15,8 +18,9 @@ from mctree.sources.images.protocol import Box, Pixels, PixelValues
 
 __all__ = ["ArraySource"]
 
-_AT_ONCE = 1 << 20
-"""Bytes of pixels that a fingerprint is made of at a time."""
+_BAND = 1 << 20
+"""Bytes of pixels that are digested as one, by one thread."""
+_MOST_THREADS = 8
 
 
 class ArraySource(Bounded):
@@ -60,14 +64,20 @@ class ArraySource(Bounded):
 
     @cached_property
     def fingerprint(self) -> str:
-        """BLAKE2b-128 of shape, type, pixels and mask, made at its first use."""
+        """BLAKE2b-128 of shape and type and of the digests of bands of rows, made at its first use, by all cores."""
         digest = hashlib.blake2b(repr((self._values.shape, self.dtype.name)).encode(), digest_size=16)
-        rows = max(_AT_ONCE // max(self._values[:1].nbytes, 1), 1)
-        for top in range(0, self.height, rows):
-            part = self._read(Box(0, top, self.width, min(top + rows, self.height)), 0)
-            digest.update(b"\0" if part.mask is None else b"\1" + np.packbits(part.mask).tobytes())
-            digest.update(part.values.data)
+        rows = max(_BAND // max(self._values[:1].nbytes, 1), 1)
+        bands = [Box(0, top, self.width, min(top + rows, self.height)) for top in range(0, self.height, rows)]
+        for part in _by_all_cores(self._digest, bands):
+            digest.update(part)
         return digest.hexdigest()
+
+    def _digest(self, band: Box) -> bytes:
+        part = self._read(band, 0)
+        digest = hashlib.blake2b(digest_size=16)
+        digest.update(b"all" if part.mask is None else np.packbits(part.mask).data)
+        digest.update(part.values.data)
+        return digest.digest()
 
     def _read(self, box: Box, level: int) -> Pixels:
         values: PixelValues = self._values[box.slices].astype(self.dtype, order="C")
@@ -75,3 +85,13 @@ class ArraySource(Bounded):
             return Pixels(values)
         values[~mask] = 0
         return Pixels(values, mask)
+
+
+def _by_all_cores(digest: Callable[[Box], bytes], bands: Sequence[Box]) -> Iterable[bytes]:
+    """The digests of bands, in their order; no thread outlives the call."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = min(cores, len(bands), _MOST_THREADS)
+    if threads < 2:
+        return [digest(band) for band in bands]
+    with ThreadPoolExecutor(threads, thread_name_prefix="mctree-digest") as pool:
+        return list(pool.map(digest, bands))

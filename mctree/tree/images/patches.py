@@ -33,8 +33,9 @@ TILE_PIXELS = PATCH * morton.TILE
 BLOCK_PIXELS = 8 * TILE_PIXELS
 BLOCK_LEVEL = 4
 """The level of the node that a block is."""
-_PATCHES_AT_ONCE = 1 << 10
-"""Patches that are encoded in one call: the same number wherever they come from, and few enough for the caches."""
+_PATCHES_AT_ONCE = 1 << 11
+"""Patches that are encoded in one call: the same number wherever they come from, and few enough for the caches.  Fewer
+would let threads wait for one another: each call of NumPy hands the interpreter lock over and wants it back."""
 _COORDINATES = slice(1, 8)
 """Of a row of statistics from level 1 up: patches, sums of columns and of rows, and the box that they reach over."""
 
@@ -90,10 +91,12 @@ def paint(box: Box, pixels: Pixels, coders: Sequence[Coder], *, keep: bool) -> B
     found = cut(values, real)
     x, y = morton.decode(found.index)
     index = morton.encode(x + box.x0 // PATCH, y + box.y0 // PATCH)
-    order = np.argsort(index)
-    index = index[order]
-    some = (order[at : at + _PATCHES_AT_ONCE] for at in range(0, len(index), _PATCHES_AT_ONCE))
-    parts = [_none(values.shape[2], coders), *(_patches(found.pixels[rows], found.mask[rows], coders) for rows in some)]
+    picture, mask = found.pixels, found.mask
+    if (index[1:] < index[:-1]).any():  # a block that begins at a multiple of its size has them in order
+        order = np.argsort(index)
+        index, picture, mask = index[order], picture[order], mask[order]
+    some = (slice(at, at + _PATCHES_AT_ONCE) for at in range(0, len(index), _PATCHES_AT_ONCE))
+    parts = [_none(values.shape[2], coders), *(_patches(picture[rows], mask[rows], coders) for rows in some)]
     statistics = np.concatenate([part[0] for part in parts])
     gists = tuple(np.concatenate([part[1][i] for part in parts]) for i in range(len(coders)))
     patches = Nodes(index, statistics, gists)
