@@ -16,9 +16,11 @@ from mctree.encoders.visual import VisualEncoder
 from mctree.errors import UsageError
 from mctree.format.values import checked_text
 from mctree.geometry import Address
+from mctree.sources.images import Box
 
 __all__ = [
     "as_address",
+    "as_box",
     "as_encoder",
     "as_integer",
     "as_locator",
@@ -108,6 +110,17 @@ def as_integer(value: object, what: str) -> int:
         return operator.index(cast(int, value))
     except TypeError:
         raise UsageError(f"{what} must be an integer, not {_kind(value)}") from None
+
+
+def as_box(value: object) -> Box:
+    """A region of an image, in pixels.
+
+    Raises:
+        UsageError: it is no `Box`.
+    """
+    if not isinstance(value, Box):
+        raise UsageError(f"a region is a mctree.sources.images.Box(x0, y0, x1, y1) of pixels, not {_kind(value)}")
+    return value
 
 
 def as_piece(data: object) -> bytes:

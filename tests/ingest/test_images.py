@@ -219,7 +219,6 @@ def test_what_did_not_change_is_not_read_and_what_is_the_same_again_is_kept(root
 
 
 def test_an_image_whose_pixels_are_not_kept_is_found_again_where_its_folder_went(root, store, folder, monkeypatch):
-    monkeypatch.setattr("mctree.tree.writer.KEPT_PIXELS", 0)
     monkeypatch.setattr(
         mctree.Writer.add_image, "__kwdefaults__", mctree.Writer.add_image.__kwdefaults__ | {"keep_pixels": 0}
     )

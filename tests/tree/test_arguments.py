@@ -12,6 +12,7 @@ import pytest
 import mctree
 from mctree.encoders import BytesTokenizer
 from mctree.errors import UsageError
+from mctree.sources.images import Box
 from mctree.testing.toys import ToyEncoder
 
 
@@ -22,6 +23,8 @@ def tree(tmp_path: Path) -> Iterator[mctree.Tree]:
             writer.add("a", b"text " * 20)
         yield tree
 
+
+PIXELS = np.zeros((9, 9, 3), np.uint8)
 
 Act = Callable[[Any], object]
 
@@ -51,6 +54,11 @@ WRITING: dict[str, Act] = {
     "to reopen with a list": lambda w: w.reopen("a", locator=[1]),
     "to remove a float": lambda w: w.remove(1.5),
     "to remove nothing": lambda w: w.remove(None),
+    "an image of a tuple as its region": lambda w: w.add_image("i", PIXELS, region=(0, 0, 5, 5)),
+    "an image of a region with halves": lambda w: w.add_image("i", PIXELS, region=Box(0, 0, 2.5, 5)),  # type: ignore[arg-type]
+    "an image to be changed nowhere": lambda w: w.change_image("i", PIXELS, None),
+    "an image to be extended by a slice": lambda w: w.extend_image("i", PIXELS, region=slice(5)),
+    "an image to be deepened by a list": lambda w: w.deepen_image("i", PIXELS, region=[0, 0, 5, 5]),
     "a link from a number": lambda w: w.link(5, (0, 1), kind="x"),
     "a link from text": lambda w: w.link("ab", (0, 1), kind="x"),
     "a link from three numbers": lambda w: w.link((0, 1, 2), (0, 1), kind="x"),
@@ -176,3 +184,11 @@ def test_an_error_of_the_callers_own_passes_through(tree: mctree.Tree) -> None:
     with tree.writer() as writer, pytest.raises(TypeError, match="mine"):
         writer.add("n", pieces())
     assert [document.name for document in tree.snapshot().documents()] == ["a"]
+
+
+def test_a_region_of_other_integers_is_one(tree: mctree.Tree) -> None:
+    x0, y0, x1, y1 = np.arange(4, dtype=np.int32)
+    box = Box(x0, x0, x1, y1)
+    assert box == Box(0, 0, 2, 3) and str(box) == "0,0,2,3" and y0 == 1 and type(box.y1) is int
+    with tree.writer() as writer:
+        writer.add_image("i", PIXELS, region=box)

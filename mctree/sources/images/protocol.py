@@ -22,9 +22,10 @@ It does not assume that an image is dense, that a level covers what a finer one 
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, SupportsIndex, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +60,7 @@ class Box:
     """The pixels `[x0, x1) × [y0, y1)` of one level; never empty.
 
     Raises:
-        UsageError: it would be empty, or begin left of or above the image.
+        UsageError: it would be empty, or begin left of or above the image, or an edge is no whole number.
     """
 
     x0: int
@@ -68,6 +69,9 @@ class Box:
     y1: int
 
     def __post_init__(self) -> None:
+        if not type(self.x0) is type(self.y0) is type(self.x1) is type(self.y1) is int:
+            for name in ("x0", "y0", "x1", "y1"):
+                object.__setattr__(self, name, _whole(getattr(self, name)))
         if not (0 <= self.x0 < self.x1 and 0 <= self.y0 < self.y1):
             raise UsageError(f"a box of pixels [{self.x0}, {self.x1}) × [{self.y0}, {self.y1}) holds none")
 
@@ -107,6 +111,14 @@ class Box:
     def holds(self, other: Box) -> bool:
         """Whether all pixels of the other box are pixels of this one."""
         return self.x0 <= other.x0 and self.y0 <= other.y0 and other.x1 <= self.x1 and other.y1 <= self.y1
+
+
+def _whole(edge: object) -> int:
+    """An edge of a box as Python's own integer, whatever kind of integer it is."""
+    try:
+        return operator.index(cast(SupportsIndex, edge))
+    except TypeError:
+        raise UsageError(f"the edges of a box are whole numbers of pixels, not {type(edge).__name__}") from None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
