@@ -42,7 +42,7 @@ class Canvas:
         record: of the image.
         statistics: the arrays of its statistics.
         coders: the gist sets that are to have gists of it, and their arrays.
-        unknown: the arrays of other sets that have gists of it, whose encoder is not known here.
+        unknown: the arrays of other sets, which may have gists of it that cannot be made here and now.
         block: the block of the timeline that it takes, if it has one already.
     """
 

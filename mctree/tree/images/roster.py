@@ -56,12 +56,15 @@ class Roster:
         return Canvas(self.book, record, self.book.statistics(record.channels), coders)
 
     def canvas_of(self, record: ImageRecord, block: int) -> Canvas:
-        """What a committed image is changed on, in the sets that have gists of it."""
+        """What a committed image is changed on, in the sets that have gists of it.
+
+        Also a set that is not built yet, and so is none of the image's, may have gists of parts of it: like those whose
+        encoder is not known here, these can only be marked as out of date.
+        """
         sets = self._every_set()
-        mine = {one: sets[one] for one in record.sets if one in sets}
-        coders = self.coders(mine)
-        known = {one: (mine[one], coder) for one, coder in coders.items() if coder is not None}
-        unknown = tuple(self.book.gists(one, found) for one, found in mine.items() if one not in known)
+        coders = self.coders({one: sets[one] for one in record.sets if one in sets})
+        known = {one: (sets[one], coder) for one, coder in coders.items() if coder is not None}
+        unknown = tuple(self.book.gists(one, found) for one, found in sets.items() if one not in known)
         canvas = self.canvas(replace(record, sets=tuple(known)), known)
         return replace(canvas, unknown=unknown, block=block)
 
