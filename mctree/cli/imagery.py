@@ -165,7 +165,7 @@ def _of_nodes(image: Image, level: int, part: Box, size: tuple[int, int]) -> NDA
 
 
 def _of_pixels(image: Image, part: Box, size: tuple[int, int]) -> NDArray[np.uint8]:
-    pixels = image.pixels(part)
+    pixels = image.pixels(part, partial=not len(image.coarse(part)[0]))
     values = pixels.values
     if image.dtype != np.uint8:
         values = (values.astype(np.uint32) * 255 // np.iinfo(image.dtype).max).astype(np.uint8)

@@ -100,7 +100,8 @@ def of_patches(pixels: NDArray[np.generic], mask: NDArray[np.bool_]) -> Statisti
     count = real_pixels(mask)
     values = without_masked(pixels, mask, count).reshape(len(pixels), _PIXELS * channels)
     # All partial sums are integers that the type holds: 256 · 255² < 2**24, and 256 · 65535² < 2**40.
-    floats = values.astype(np.float32 if pixels.dtype == np.uint8 else np.float64)
+    exact = np.dtype(np.float32 if pixels.dtype == np.uint8 else np.float64)
+    floats: NDArray[np.floating] = values.astype(exact)
     total = _by_channel(floats, channels)
     np.multiply(floats, floats, out=floats)
     return Statistics(count, total, _by_channel(floats, channels))
@@ -114,7 +115,8 @@ def _by_channel(values: NDArray[np.floating], channels: int) -> NDArray[np.float
     """
     n = len(values)
     if channels > _FEW_CHANNELS:
-        return values.reshape(n, _PIXELS, channels).sum(axis=1).astype(np.float64)
+        by_pixel: NDArray[np.float64] = values.reshape(n, _PIXELS, channels).sum(axis=1).astype(np.float64)
+        return by_pixel
     ones = np.tile(np.eye(channels, dtype=values.dtype), (_PIXELS, 1))
     rows = max(_PRODUCT // (_PIXELS * channels**2), 1)
     sums, whole = np.empty((n, channels), values.dtype), n - n % rows

@@ -72,7 +72,7 @@ def compact(tree: Tree, *, progress: Progress | None = None) -> None:
             Meta(meta.store, meta.epoch + 1, time.time_ns(), meta.chunk_bytes),
             first=snapshot.commit + 1,
             settings={KEEP: _setting(snapshot, KEEP)},
-            numbers={**snapshot.record.next, "graft": 0},
+            numbers={**snapshot.record.next, "graft": 0, "arena": snapshot.gallery.places.end},
         )
         try:
             with new, closing(new.writer()) as writer:

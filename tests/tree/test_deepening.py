@@ -317,9 +317,9 @@ def test_a_change_below_what_is_coarse_opens_the_way_to_it(tree: mctree.Tree, tm
     with tree.writer() as writer:
         writer.add_image("picture", old, finest=4)
     with tree.writer() as writer:
-        with pytest.raises(UsageError, match="deepen it there first"):
+        with pytest.raises(UsageError, match="extend it there first"):
             writer.change_image("picture", new.read(region).values, region)
-        with tree.snapshot() as snapshot, pytest.raises(NotFoundError, match="deepen it there first"):
+        with tree.snapshot() as snapshot, pytest.raises(NotFoundError, match="extend it there first"):
             snapshot.image("picture").pixels(region)
         writer.deepen_image("picture", old, region=region)
         with pytest.raises(UsageError, match="commit before changing it"):

@@ -49,7 +49,8 @@ def check(image: Image, source: Holed, taken: list[Box]) -> None:
     real, looked = source.masks[0], np.zeros((source.height, source.width), np.bool_)
     for box in taken:
         looked[widened(box, source).slices] = True
-    pixels = image.pixels()
+        assert np.array_equal(image.pixels(box).real(), real[box.slices])
+    pixels = image.pixels(partial=True)
     assert np.array_equal(pixels.real(), real & looked)
     assert np.array_equal(pixels.values, np.where((real & looked)[..., None], source.sizes[0], 0))
     tiles = image.first(1) + np.arange(IMAGE.width(image.root) // IMAGE.width(1))
@@ -62,7 +63,17 @@ def check(image: Image, source: Holed, taken: list[Box]) -> None:
         elif real[here].any():
             assert STATES[state] == "present"
         else:
-            assert STATES[state] in ("empty", "unknown")  # what the source says not to cover is not looked at
+            assert STATES[state] == "empty"
+
+
+def require_truth_of_emptiness(image: Image, source: Holed) -> None:
+    """What is said to have no pixels has none: of what was not looked at, nothing is known."""
+    for level in range(1, image.root + 1):
+        nodes = np.arange(IMAGE.width(image.root) // IMAGE.width(level))
+        nodes = nodes[image.raster.pixels(level, nodes) > 0]
+        empty = nodes[image.states(level, image.first(level) + nodes) == STATES.index("empty")]
+        for x0, y0, x1, y1 in image.raster.boxes(level, empty).tolist():
+            assert not source.masks[0][y0:y1, x0:x1].any()
 
 
 @settings(max_examples=20)
@@ -115,6 +126,8 @@ def test_a_coarse_part_is_extended_and_made_fine(data: st.DataObject, source: Ho
                     region=first if tree is parts else None,
                     finest=finest if tree is parts else 0,
                 )
+        with parts.snapshot() as snapshot:
+            require_truth_of_emptiness(snapshot.image("picture"), source)
         for _ in range(data.draw(st.integers(0, 3))):
             region, down = data.draw(st.composite(regions)(source)), data.draw(st.integers(0, finest))
             with parts.writer() as writer:
@@ -122,15 +135,58 @@ def test_a_coarse_part_is_extended_and_made_fine(data: st.DataObject, source: Ho
                     writer.deepen_image("picture", source, region=region, finest=down)
                 else:
                     writer.extend_image("picture", source, region=region)
-            if not down:
-                with parts.snapshot() as snapshot:
-                    image, box = snapshot.image("picture"), widened(region, source)
+            with parts.snapshot() as snapshot:
+                image, box = snapshot.image("picture"), widened(region, source)
+                require_truth_of_emptiness(image, source)
+                if not down:
                     assert np.array_equal(image.pixels(box).real(), source.masks[0][box.slices])
             assert_whole(parts)
         with parts.writer() as writer:
             writer.extend_image("picture", source)
         assert told(parts) == told(whole)
         assert_whole(parts)
+
+
+def test_a_node_of_which_a_coarse_region_shows_a_strip_alone_is_not_said_to_be_empty(tmp_path: Path) -> None:
+    """Its strip has no pixels, and a node beside it was made from an overview."""
+    full = np.zeros((4096, 4096), np.bool_)
+    full[:512, :1024] = full[512:1024, 1024:2048] = True
+    levels = (1, 2, 4, 8)
+    values = np.random.default_rng(0).integers(1, 256, (4096, 4096, 3), dtype=np.uint8)
+    source = Holed(values, [full[::factor, ::factor] for factor in levels], levels)
+    with made(tmp_path / "t.mctree") as tree:
+        with tree.writer() as writer:
+            writer.add_image("picture", source, region=Box(0, 0, 1536, 512), finest=3)
+        with tree.snapshot() as snapshot, snapshot.image("picture").follow(source) as image:
+            for level, column, row in ((4, 1, 0), (3, 2, 1), (1, 8, 4)):
+                node = np.array([image.index_at(level, column, row)])
+                assert STATES[image.states(level, node)[0]] == "unknown" and image.rows(level, node)[0][0]
+            assert STATES[image.states(1, np.array([image.index_at(1, 9, 0)]))[0]] == "empty", "all of it was seen"
+
+
+def test_pixels_that_were_not_read_are_not_taken_for_none(tmp_path: Path) -> None:
+    source = ProceduralSource(600, 600)
+    with made(tmp_path / "t.mctree") as tree:
+        with tree.writer() as writer:
+            writer.add_image("picture", source, region=Box(0, 0, 100, 100))
+        box = Box(100, 0, 300, 100)
+        with tree.snapshot() as snapshot:
+            image = snapshot.image("picture")
+            assert not image.complete and not image.whole and not image.from_overviews
+            assert image.pixels(Box(0, 0, 128, 128)).mask is None
+            with pytest.raises(NotFoundError, match=r"not all pixels .* were read: extend it"):
+                image.pixels(box)
+            assert image.pixels(box, partial=True).real().sum() == 28 * 100
+            with image.follow(source) as followed:
+                assert np.array_equal(followed.pixels(box).values, source.read(box).values)
+        with tree.writer() as writer:
+            for region in (Box(500, 500, 510, 510), Box(100, 100, 140, 110)):
+                with pytest.raises(UsageError, match=r"not read yet in all of .*: extend it there first"):
+                    writer.change_image("picture", np.zeros((region.height, region.width, 3), np.uint8), region)
+            writer.change_image("picture", np.full((128, 128, 3), 7, np.uint8), Box(128, 128, 256, 256))
+        with tree.snapshot() as snapshot:
+            assert (snapshot.image("picture").pixels(Box(128, 128, 256, 256)).values == 7).all()
+        assert_whole(tree)
 
 
 def test_an_extension_that_is_broken_off_goes_on_where_it_was(tmp_path: Path) -> None:
@@ -183,3 +239,24 @@ def test_what_cannot_be_extended_is_said(tmp_path: Path) -> None:
         with pytest.raises(NotFoundError):
             writer.extend_image("nothing", source)
         assert writer.extend_image("picture", source)
+
+
+def test_what_was_known_to_be_empty_stays_so_beside_a_larger_region(tmp_path: Path) -> None:
+    mask = np.zeros((1000, 3000), np.bool_)
+    mask[:128, :128] = mask[:, 1024:] = True
+    source = Holed(np.ones((1000, 3000, 3), np.uint8), [mask], (1,))
+    with made(tmp_path / "t.mctree") as tree:
+        with tree.writer() as writer:
+            writer.add_image("picture", source, region=Box(0, 0, 256, 256))
+            writer.commit()
+            assert writer.extend_image("picture", region=Box(1024, 0, 3000, 1000), image=source)
+            writer.commit()
+            assert not writer.extend_image("picture", region=Box(0, 0, 256, 256), image=source)
+            assert writer.extend_image("picture", region=Box(300, 300, 400, 400), image=source), "nothing is known yet"
+        with tree.snapshot() as snapshot:
+            image = snapshot.image("picture")
+            assert image.record.region == (1024, 0, 3000, 1000)
+            tiles = np.array([image.index_at(1, *place) for place in ((0, 0), (1, 1), (2, 2), (2, 0), (8, 0))])
+            states = [STATES[state] for state in image.states(1, tiles)]
+            assert states == ["present", "empty", "empty", "unknown", "present"]
+            assert not image.pixels(Box(128, 128, 256, 256)).real().any()

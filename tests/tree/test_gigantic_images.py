@@ -16,6 +16,7 @@ from mctree.errors import SourceError, UsageError
 from mctree.sources.images import Box, open_image
 from mctree.testing import ProceduralSource, assert_whole
 from mctree.testing.dump import dump
+from mctree.tree.images import painting
 from tests.sources.images.tile_sets import encoded, write_pmtiles
 
 ZOOM = 22
@@ -146,3 +147,29 @@ def test_threads_are_shown_the_same(tree: mctree.Tree) -> None:
             image.colour(1, Box(0, 0, 200, 200))
         with pytest.raises(SourceError, match="has changed"):
             snapshot.image("world").follow(ProceduralSource(side, side, seed=1, levels=source.levels))
+
+
+def test_room_behind_the_last_image_that_lives_comes_back_with_compaction(
+    tree: mctree.Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    side, extent = 1 << 30, 1 << 52
+    monkeypatch.setattr(painting, "ARENA_LIMIT", 3 * extent)
+    source = ProceduralSource(
+        side, side, levels=tuple(1 << k for k in range(23)), covered=[Box(0, 0, 1 << 22, 1 << 22)]
+    )
+    with tree.writer() as writer:
+        writer.add_image("small", ProceduralSource(100, 100))
+        writer.add_image("world", source, finest=22)
+        writer.commit()
+        assert writer.snapshot.image("world").base == extent
+        writer.add_image("world", source, finest=22, replace=True)
+        with pytest.raises(UsageError, match=r"no room is left in the arena .* compact this one"):
+            writer.add_image("more", source, finest=22)
+        writer.commit()
+        writer.remove("world")
+    tree.compact()
+    with tree.writer() as writer:
+        writer.add_image("world", source, finest=22)
+        writer.commit()
+        assert writer.snapshot.image("world").base == extent
+    assert_whole(tree)

@@ -4,8 +4,9 @@ A region is made fine where it is coarse, and read down to its pixels where nobo
 something is known are left alone, but for those of a block that others of them lack.  What is to be done is seen from
 the store alone: so it can be broken off at any commit and asked for again.
 
-What of an image was looked at is recorded as one rectangle.  It grows where it and the region make one, once nothing in
-the image is coarse.  Beside it, what has no pixels is known only tile by tile, where it was read.
+What of an image was looked at is recorded as one rectangle: it and the region, where these make one and nothing in the
+image is coarse, else the larger of them.  Beside it, nodes that the region holds and that have nothing are marked as
+empty, the largest such; only of the outermost tiles of a region whose edge is very long nothing is known then.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mctree.format.images import ImageRecord
+from mctree.geometry import IMAGE
 from mctree.sources.images import Box, Pixels
 from mctree.tree.images.blocks import blocks_from
 from mctree.tree.images.canvas import Canvas
@@ -26,6 +28,10 @@ from mctree.tree.images.patches import TILE_PIXELS
 from mctree.tree.images.threads import made
 
 __all__ = ["Extending", "joined"]
+
+_AT_ONCE = 1 << 12
+_MOST_ALONG = 1 << 12
+"""Nodes without anything that are looked into because a part of them is of the region."""
 
 
 @dataclass
@@ -74,11 +80,39 @@ class Extending:
         self.changed = bool(deepening.opened or read)
         root = np.array([canvas.first(canvas.record.level)])
         if canvas.book.find(canvas.book.array(canvas.statistics, canvas.record.level), root).overview[0]:
+            self._mark_empty(self.within)
             return canvas.record
-        known = joined(Box(*canvas.record.region), self.within)
+        before = Box(*canvas.record.region)
+        known = joined(before, self.within)
+        for looked_at in (before, self.within):
+            if not known.holds(looked_at):
+                self._mark_empty(looked_at)
         found = replace(canvas.record, region=(known.x0, known.y0, known.x1, known.y1))
         self.changed = self.changed or found != canvas.record
         return found
+
+    def _mark_empty(self, within: Box) -> None:
+        """Let nodes that have nothing, in a box all of which was looked at, be known to have nothing."""
+        canvas, raster = self.canvas, self.views.raster
+        waiting, along = [(canvas.record.level, np.zeros(1, np.int64))], 0
+        while waiting:
+            level, nodes = waiting.pop()
+            x0, y0, x1, y1 = raster.boxes(level, nodes).T
+            meets = (x0 < within.x1) & (within.x0 < x1) & (y0 < within.y1) & (within.y0 < y1)
+            held = (within.x0 <= x0) & (x1 <= within.x1) & (within.y0 <= y0) & (y1 <= within.y1)
+            array = canvas.book.array(canvas.statistics, level)
+            found = canvas.book.find(array, nodes + canvas.first(level))
+            lacking = meets & ~found.present & ~found.empty
+            empty = nodes[lacking & held]
+            if len(empty):
+                canvas.book.mark_empty(array, empty + canvas.first(level))
+                self.changed = True
+            if level > 1:
+                along += int((lacking & ~held).sum())
+                further = meets & (found.present | lacking & ~held & (along <= _MOST_ALONG))
+                fanout = IMAGE.fanout(level - 1)
+                below = (nodes[further, None] * fanout + np.arange(fanout)).reshape(-1)
+                waiting += [(level - 1, below[at : at + _AT_ONCE]) for at in range(0, len(below), _AT_ONCE)]
 
     def _unknown(self) -> Iterator[tuple[int, Box]]:
         """The blocks of the region in which there are tiles of which nothing is known, and may be pixels."""

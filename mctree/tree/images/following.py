@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mctree.errors import UsageError
+from mctree.errors import NotFoundError, UsageError
 from mctree.format.images import statistics_columns
 from mctree.geometry import IMAGE
 from mctree.sources.images import Box, Pixels
-from mctree.tree.images.closed import closed_nodes
 from mctree.tree.images.given import followed
 from mctree.tree.images.image import STATES, Image
 from mctree.tree.images.overviews import Part, Version, Views, own_level, version_for
@@ -104,13 +103,13 @@ class FollowedImage(Image):
                 found[at], there[at] = nodes.gists[which][place], True
         return found, there
 
-    def pixels(self, region: Box | None = None) -> Pixels:
-        """The pixels of a region, or of all of it: those that are kept, or else the source's."""
-        box = Box(0, 0, self.width, self.height) if region is None else region
-        if self.keeps_pixels and next(closed_nodes(self.find, self.base, self.root, (self.raster, box)), None) is None:
-            return super().pixels(box)
-        with self._lock:
-            return self._source.read(box)
+    def pixels(self, region: Box | None = None, *, partial: bool = False) -> Pixels:
+        """The pixels of a region, or of all of it: those that are kept, or else the source's, which knows all."""
+        try:
+            return super().pixels(region)
+        except NotFoundError:
+            with self._lock:
+                return self._source.read(Box(0, 0, self.width, self.height) if region is None else region)
 
     def _fetched(self, level: int, index: NDArray[np.int64]) -> list[tuple[int, Nodes, int]]:
         """Those of some nodes that the tree lacks and the source shows: which, and where their rows are."""

@@ -14,7 +14,8 @@ from mctree.errors import NotFoundError, SourceError, UsageError
 from mctree.format.images import LARGEST_SIDE, ImageRecord
 from mctree.sources.images import Access, ArraySource, Box, ImageSource, Pixels, open_image
 from mctree.tree.images.blocks import Extent
-from mctree.tree.images.image import Image
+from mctree.tree.images.image import STATES, Image
+from mctree.tree.images.overviews import codes
 from mctree.tree.images.patches import TILE_PIXELS
 
 __all__ = [
@@ -88,7 +89,7 @@ class Overlaid:
     """A committed image of which a region has other pixels.
 
     Args:
-        image: as it was committed; its pixels are kept, or the region consists of whole tiles.
+        image: as it was committed; its pixels are kept and were read, or the region consists of whole tiles.
         region: which pixels are others.
         values: these, `[h, w, c]` or `[h, w]`.
 
@@ -111,10 +112,18 @@ class Overlaid:
             f"{image.record.fingerprint} {region} {patch.fingerprint}".encode(), digest_size=16
         ).hexdigest()
         self._image, self._region, self._patch = image, region, patch
-        if not image.keeps_pixels and widened(region, self) != region:
+        within = widened(region, self)
+        if within == region:
+            return
+        if not image.keeps_pixels:
             raise UsageError(
                 f"image {image.id} keeps no pixels to fill up the region's tiles: give a region of whole tiles of "
                 f"{TILE_PIXELS} pixels, or the whole image as a source"
+            )
+        if (image.states(1, image.first(1) + codes(within, TILE_PIXELS)) == STATES.index("unknown")).any():
+            raise UsageError(
+                f"image {image.id} was not read yet in all of {within}: extend it there first, give a region of whole "
+                f"tiles of {TILE_PIXELS} pixels, or give the whole image as a source"
             )
 
     def read(self, box: Box, level: int = 0) -> Pixels:
@@ -122,7 +131,7 @@ class Overlaid:
         common = box.common(self._region)
         if common == box:
             return self._patch.read(self._within(box))
-        found = self._image.pixels(box)
+        found = self._image.pixels(box, partial=True)
         values, real = found.values, found.real()
         if common is not None:
             rows, columns = (
@@ -171,7 +180,7 @@ def source_of(image: Image) -> ImageSource:
         NotFoundError: they are neither kept nor where they came from.
         SourceError: what is there is no longer what was ingested.
     """
-    return _Kept(image) if image.keeps_pixels and image.complete else reopened(image, image.record)
+    return _Kept(image) if image.keeps_pixels and not image.from_overviews else reopened(image, image.record)
 
 
 def reopened(image: Image, record: ImageRecord) -> ImageSource:
@@ -185,7 +194,7 @@ def reopened(image: Image, record: ImageRecord) -> ImageSource:
         source = open_image(record.uri)
     except (SourceError, UsageError) as error:
         raise NotFoundError(
-            f"the pixels of image {image.id} are not kept, and {record.uri!r:.200} cannot be opened: {error}"
+            f"not all pixels of image {image.id} are kept, and {record.uri!r:.200} cannot be opened: {error}"
         ) from error
     try:
         _require_unchanged(image, record, source)
@@ -223,7 +232,7 @@ def _require_unchanged(image: Image, record: ImageRecord, source: ImageSource) -
 
 
 class _Kept:
-    """The kept pixels of a committed image."""
+    """The kept pixels of a committed image; of what was not read yet, none."""
 
     access: Access = "random"
     levels = (1,)
@@ -235,7 +244,7 @@ class _Kept:
 
     def read(self, box: Box, level: int = 0) -> Pixels:
         """The kept pixels of a box."""
-        return self._image.pixels(box)
+        return self._image.pixels(box, partial=True)
 
     def covered(self, box: Box, level: int = 0) -> Iterator[Box]:
         """All of a box."""

@@ -116,9 +116,14 @@ class Image:
         return self.record.kept
 
     @property
+    def from_overviews(self) -> bool:
+        """Whether some of it was made from smaller versions of the image that its source has."""
+        return bool(self.find(self.root, np.array([self.first(self.root)])).overview[0])
+
+    @property
     def complete(self) -> bool:
-        """Whether all of it is there down to its patches, and nothing was made from an overview."""
-        return not self.find(self.root, np.array([self.first(self.root)])).overview[0]
+        """Whether all that its source has is there, down to its patches."""
+        return self.whole and not self.from_overviews
 
     # Its nodes
 
@@ -294,11 +299,16 @@ class Image:
 
     # Pixels and gists
 
-    def pixels(self, region: Box | None = None) -> Pixels:
+    def pixels(self, region: Box | None = None, *, partial: bool = False) -> Pixels:
         """The kept pixels of a region, or of all of it.
 
+        Args:
+            region: in pixels.
+            partial: mask what was not read yet, as if the image had no pixels there.
+
         Raises:
-            NotFoundError: its pixels are not kept, or were not read there yet; read them from its source.
+            NotFoundError: its pixels are not kept, or not all of the region was read yet and it is not to be partial.
+            CorruptError: some of them are not what was committed.
             UsageError: the region reaches beyond the image, or is too large to be read at once.
         """
         region = Box(0, 0, self.width, self.height) if region is None else region
@@ -308,16 +318,16 @@ class Image:
             raise UsageError(f"{region.area} pixels are too many to be read at once: ask for at most {_MOST_PIXELS}")
         if not self.record.kept:
             raise NotFoundError(f"the pixels of image {self.id} are not kept; they came from {self.uri!r:.200}")
-        if next(closed_nodes(self.find, self.base, self.root, (self.raster, region)), None) is not None:
-            raise NotFoundError(f"not all pixels of image {self.id} in {region} were read: deepen it there first")
         values = np.zeros((region.height, region.width, self.channels), self.dtype)
         mask = np.zeros(values.shape[:2], np.bool_)
         pieces, first = Pieces(self._snapshot), self.first(1)
-        tiles = codes(region, TILE_PIXELS)
+        tiles, lacking = codes(region, TILE_PIXELS), []
         for tile, (x0, y0, x1, y1) in zip(tiles.tolist(), self.raster.boxes(1, tiles).tolist(), strict=True):
             piece = pieces.read(first + tile, (y1 - y0, x1 - x0, self.channels), self.dtype)
             common = Box(x0, y0, x1, y1).common(region)
-            if piece is None or common is None:
+            assert common is not None, "it meets the region"
+            if piece is None:
+                lacking.append(first + tile)
                 continue
             here = slice(common.y0 - y0, common.y1 - y0), slice(common.x0 - x0, common.x1 - x0)
             there = (
@@ -325,7 +335,19 @@ class Image:
                 slice(common.x0 - region.x0, common.x1 - region.x0),
             )
             values[there], mask[there] = piece[0][here], piece[1][here]
+        if lacking and not partial:
+            self._require_empty(np.array(lacking), region)
         return Pixels(values, None if mask.all() else mask)
+
+    def _require_empty(self, tiles: NDArray[np.int64], region: Box) -> None:
+        """Make sure that tiles of which no pixels are kept have none, and were read."""
+        found = self.find(1, tiles)
+        if (found.present & ~found.overview).any():
+            raise CorruptError(f"some kept pixels of image {self.id} in {region} are missing; run `mctree verify`")
+        if (self.states(1, tiles) != STATES.index("empty")).any():
+            raise NotFoundError(
+                f"not all pixels of image {self.id} in {region} were read: extend it there first, or ask for `partial`"
+            )
 
     def gists(
         self, level: int, index: NDArray[np.int64], gist_set: str | None = None

@@ -3,9 +3,9 @@
 Whether an image was just ingested, or a part of it changed or became finer: the parents of all nodes that changed are
 made anew from what their children say now, level by level up to the root.
 
-What was made from an overview taints what is above it: a node is marked as such if a child is.  And the children of a
-node are known all at once or not at all: those that a tainted parent does not have are marked as empty, so that nobody
-takes them for nodes that are yet to come.
+What was made from an overview taints what is above it: a node is marked as such if a child is.  And of what was looked
+at, the children of a node are known all at once or not at all: those that a tainted parent does not have are marked as
+empty, so that nobody takes them for nodes that are yet to come.
 """
 
 from __future__ import annotations
@@ -140,11 +140,11 @@ def _raise(
 
 
 def _places(record: ImageRecord, level: int, index: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which nodes meet the image, and which the part of it that was looked at: `bool [n]`."""
+    """Which nodes meet the image, and which of these lie within the part that was looked at: `bool [n]`."""
     left, top, right, bottom = Raster(record.height, record.width).boxes(level, index - _first(record, level)).T
     x0, y0, x1, y1 = record.region
     inside = (left < right) & (top < bottom)
-    return inside, inside & (left < x1) & (x0 < right) & (top < y1) & (y0 < bottom)
+    return inside, inside & (x0 <= left) & (right <= x1) & (y0 <= top) & (bottom <= y1)
 
 
 def _first(record: ImageRecord, level: int) -> int:

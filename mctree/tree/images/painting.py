@@ -167,7 +167,7 @@ class Painter:
             if next(canvas.closed(within), None) is not None:
                 if part:
                     raise UsageError(
-                        f"image {number} is not there down to its pixels in {region}: deepen it there first, or give "
+                        f"image {number} is not there down to its pixels in {region}: extend it there first, or give "
                         "the whole image as a source"
                     )
                 views = Views(source, [coder for coder, _ in canvas.coders], keep=record.kept)
@@ -354,7 +354,8 @@ class Painter:
         base = -(-self._roster.numbers["arena"] // raster.extent) * raster.extent
         if base + raster.extent > ARENA_LIMIT:
             raise UsageError(
-                "no room is left in the arena for an image of this size; compact the tree, or begin another"
+                "no room is left in the arena for an image of this size: begin another tree, or compact this one, if "
+                "the image that was added last is gone"
             )
         self._roster.numbers["arena"] = base + raster.extent
         return self._roster.take("document"), replace(record, base=base)

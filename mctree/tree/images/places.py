@@ -99,6 +99,12 @@ class Places:
         """The blocks of those that live, ascending."""
         return self.grafts["block"].astype(np.int64)
 
+    @property
+    def end(self) -> int:
+        """The position of the arena behind the last image that lives; 0 if none does."""
+        stops = self._by_base[2]
+        return int(stops[-1]) if len(stops) else 0
+
     @cached_property
     def _by_base(self) -> tuple[NDArray[np.intp], NDArray[np.int64], NDArray[np.int64]]:
         """Those that live, in the order in which they lie in the arena: which, where they begin, where they end."""
