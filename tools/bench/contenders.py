@@ -120,6 +120,8 @@ def pyramid_makers(sizes: Sizes) -> tuple[PyramidMaker, ...]:
         MctreePyramid(sizes, vectors=False),
         MctreePyramid(sizes, vectors=True),
         MctreePyramid(sizes, vectors=True, cores=1),
+        MctreePyramid(sizes, vectors=True, keep=True),
+        MctreePyramid(sizes, vectors=True, keep=True, cores=1),
         NumpyMeans(sizes),
         PillowReduce(sizes),
         VipsShrink(sizes),

@@ -31,21 +31,25 @@ _STEPS = 40
 
 
 class MctreePyramid:
-    """A store of one image, whose pixels it does not keep.
+    """A store of one image.
 
     Args:
         sizes: of the run.
         vectors: also make the vectors of the built-in encoder.
+        keep: also keep the pixels, compressed, as a store does of images of this size if nobody says otherwise.
         cores: how many cores it has, and threads.
     """
 
     tolerance = 1e-9
 
-    def __init__(self, sizes: Sizes, *, vectors: bool, cores: int = 2) -> None:
+    def __init__(self, sizes: Sizes, *, vectors: bool, keep: bool = False, cores: int = 2) -> None:
         self._vectors = vectors
         self._cores = cores
-        name = (NAME if vectors else f"{NAME}, colours alone") + (", one core" if cores == 1 else "")
+        self._kept = 1 << 40 if keep else 0
+        name = NAME if vectors else f"{NAME}, colours alone"
+        name += (", pixels kept" if keep else "") + (", one core" if cores == 1 else "")
         said = "count, Σ, Σ² of every node" + (", vectors of 48 numbers" if vectors else "")
+        said += ", pixels" if keep else ""
         said += "; stored, durable; " + ("one thread on one core" if cores == 1 else f"{cores} threads")
         self.about = About(name, KIND, said, loads=("mctree.tree",))
         self._pixels = np.zeros((0, 0, 3), np.uint8)
@@ -65,7 +69,7 @@ class MctreePyramid:
                 if self._vectors:
                     tree.build_gists(library("mctree.encoders").CosineEncoder(self._pixels.shape[2]), "cosine")
                 with tree.writer() as writer:
-                    writer.add_image("image", self._pixels, keep_pixels=0, workers=self._cores)
+                    writer.add_image("image", self._pixels, keep_pixels=self._kept, workers=self._cores)
         finally:
             os.sched_setaffinity(0, cores)
 
