@@ -203,13 +203,7 @@ def nobody_checks(patch: Patch) -> None:
     patch.setattr(context, "first_breach", lambda *args: Breach("budget", "all", "is wrong"))
 
 
-RARE = {"new_tiles_of_opened_images_are_not_shown"}
-"""Those that the machine comes upon late: the best part of a minute, which the long form has."""
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in RARE else []) for name in mutant]
-)
+@pytest.mark.parametrize("name", mutant)
 def test_the_machine_finds(name: str, monkeypatch: Patch) -> None:
     mutant[name](monkeypatch)
-    assert_found(FocusMachine, examples=1500, steps=30)
+    assert_found(FocusMachine, examples=150, steps=30, start=4)

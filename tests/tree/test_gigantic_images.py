@@ -16,7 +16,7 @@ from mctree.errors import SourceError, UsageError
 from mctree.sources.images import Box, open_image
 from mctree.testing import ProceduralSource, assert_whole
 from mctree.testing.dump import dump
-from mctree.tree.images import painting
+from mctree.tree.images import roster
 from tests.sources.images.tile_sets import encoded, write_pmtiles
 
 ZOOM = 22
@@ -153,7 +153,7 @@ def test_room_behind_the_last_image_that_lives_comes_back_with_compaction(
     tree: mctree.Tree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     side, extent = 1 << 30, 1 << 52
-    monkeypatch.setattr(painting, "ARENA_LIMIT", 3 * extent)
+    monkeypatch.setattr(roster, "ARENA_LIMIT", 3 * extent)
     source = ProceduralSource(
         side, side, levels=tuple(1 << k for k in range(23)), covered=[Box(0, 0, 1 << 22, 1 << 22)]
     )

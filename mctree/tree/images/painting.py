@@ -3,16 +3,13 @@
 Blocks are read, made into rows and put down in order; every so many are committed, with how far it came, so that who is
 killed goes on from there.  Then what stands above the tiles is made, and with it, in one commit, the image takes its
 block of the timeline: before that nobody sees it, and a version that it supersedes lives on.
-
-An image that was begun is found again by its name, if its source, its pixels' fate and its gist sets are the same; else
-it is begun anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,8 +17,7 @@ from numpy.typing import NDArray
 
 from mctree.errors import UsageError
 from mctree.format.facts import DocumentRecord, GistSetRecord
-from mctree.format.images import ARENA, ARENA_LIMIT, ImageRecord
-from mctree.geometry import Raster
+from mctree.format.images import ARENA_LIMIT, ImageRecord
 from mctree.sources.images import Box, ImageSource, Pixels
 from mctree.storage.session import Session
 from mctree.tree.arguments import source_shown
@@ -37,7 +33,6 @@ from mctree.tree.images.given import (
     as_image,
     followed,
     require_same_pixels,
-    require_storable,
     widened,
 )
 from mctree.tree.images.image import Image
@@ -45,6 +40,7 @@ from mctree.tree.images.overviews import Part, Version, Views, own_level, versio
 from mctree.tree.images.patches import paint
 from mctree.tree.images.roster import Roster
 from mctree.tree.images.threads import made
+from mctree.tree.images.wishes import Wishes
 from mctree.tree.opened import OpenedDocuments
 from mctree.tree.placing import new_record
 
@@ -52,31 +48,10 @@ if TYPE_CHECKING:
     from mctree.tree.snapshot import Snapshot
     from mctree.tree.tree import Tree
 
-__all__ = ["Painter", "Wishes"]
+__all__ = ["Painter"]
 
 _RAISED_BETWEEN = 1 << 6
 """Batches of nodes above the tiles from one commit to the next."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wishes:
-    """How an image is to be added.
-
-    Attributes:
-        sets: names of the gist sets that are to have gists of it; None: all that can.
-        keep: bytes of pixels up to which they are kept.
-        commit_every: blocks from one commit to the next; None: all in the next commit.
-        workers: threads that make rows of blocks.
-        region: the part that is read; None: all of it.
-        finest: the level down to which nodes are made; 0: down to patches.
-    """
-
-    sets: Sequence[str] | None
-    keep: int
-    commit_every: int | None
-    workers: int
-    region: Box | None
-    finest: int = 0
 
 
 class Painter:
@@ -131,7 +106,7 @@ class Painter:
         sets = self._roster.wished(wishes.sets, source.channels)
         if previous:
             self._opened.require_removable(previous)
-        number, record = self._begin(name, source, wishes, tuple(sets))
+        number, record = self._roster.begin(name, source, wishes, tuple(sets))
         canvas = self._roster.canvas(record, sets)
         self.book.mark()
         try:
@@ -300,10 +275,7 @@ class Painter:
 
     def forget(self, name: bytes) -> None:
         """Let an image that was begun and is not finished be gone."""
-        begun = self._roster.begun()
-        if name in begun:
-            self.book.records[begun.pop(name)] = None
-            self.book.unfinished = begun
+        self._roster.forget(name)
 
     def adopt(self, record: ImageRecord, graft: np.void, block: int) -> None:
         """Take over an image of another epoch, which there takes another block; its rows come by themselves.
@@ -314,51 +286,6 @@ class Painter:
         self.book.records[number] = record
         self.book.grafts.append((block, number, record.base, *size, record.space, record.level, record.channels))
         self._roster.take("graft")
-
-    # Beginning
-
-    def _begin(
-        self, name: bytes, source: ImageSource, wishes: Wishes, sets: tuple[int, ...]
-    ) -> tuple[int, ImageRecord]:
-        """The number and the record of an image that is to be ingested, or gone on with."""
-        require_storable(source)
-        raw = source.height * source.width * source.channels * source.dtype.itemsize
-        raster = Raster(source.height, source.width)
-        if not 0 <= wishes.finest <= raster.root:
-            raise UsageError(f"an image of this size has levels 0..{raster.root}, not {wishes.finest}")
-        factor = source.levels[version_for(source, wishes.finest)] if wishes.finest else 1
-        within = widened(wishes.region, source, raster.side(own_level(factor)))
-        record = ImageRecord(
-            uri=source.uri,
-            fingerprint=source.fingerprint,
-            height=source.height,
-            width=source.width,
-            channels=source.channels,
-            dtype=np.dtype(source.dtype).name,
-            space=ARENA,
-            base=0,
-            level=raster.root,
-            kept=raw <= wishes.keep,
-            region=(within.x0, within.y0, within.x1, within.y1),
-            sets=sets,
-            order="z" if source.access == "random" else "rows",
-            finest=wishes.finest,
-        )
-        begun = self._roster.begun()
-        if name in begun:
-            number = begun[name]
-            found = self._roster.record(number)
-            if replace(found, base=0, done=0) == record:
-                return number, found
-            self.forget(name)
-        base = -(-self._roster.numbers["arena"] // raster.extent) * raster.extent
-        if base + raster.extent > ARENA_LIMIT:
-            raise UsageError(
-                "no room is left in the arena for an image of this size: begin another tree, or compact this one, if "
-                "the image that was added last is gone"
-            )
-        self._roster.numbers["arena"] = base + raster.extent
-        return self._roster.take("document"), replace(record, base=base)
 
     def _require_images(self) -> None:
         meta = self._session.store.meta

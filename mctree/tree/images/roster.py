@@ -1,4 +1,8 @@
-"""Which images does a writer work on, under which numbers, and in which gist sets?  As committed, or as about to be."""
+"""Which images does a writer work on, under which numbers, and in which gist sets?  As committed, or as about to be.
+
+An image that was begun is found again by its name, if its source, its pixels' fate and its gist sets are the same; else
+it is begun anew.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +14,17 @@ import numpy as np
 
 from mctree.errors import NotFoundError, UsageError
 from mctree.format.facts import GistSetRecord
-from mctree.format.images import ImageRecord
+from mctree.format.images import ARENA, ARENA_LIMIT, ImageRecord
 from mctree.format.keys import Table, u64
+from mctree.geometry import Raster
+from mctree.sources.images import ImageSource
 from mctree.tree.gists import gist_sets
 from mctree.tree.images.book import Book
 from mctree.tree.images.canvas import Canvas
+from mctree.tree.images.given import require_storable, widened
+from mctree.tree.images.overviews import own_level, version_for
 from mctree.tree.images.patches import Coder
+from mctree.tree.images.wishes import Wishes
 from mctree.tree.opened import OpenedDocuments
 
 if TYPE_CHECKING:
@@ -119,6 +128,64 @@ class Roster:
         if self.book.unfinished is not None:
             return self.book.unfinished
         return self._snapshot.gallery.unfinished()
+
+    def begin(self, name: bytes, source: ImageSource, wishes: Wishes, sets: tuple[int, ...]) -> tuple[int, ImageRecord]:
+        """The number and the record of an image that is to be added, or gone on with if it was begun.
+
+        Args:
+            name: of its source.
+            source: of its pixels.
+            wishes: how it is to be added.
+            sets: the gist sets that are to have gists of it.
+
+        Raises:
+            UsageError: a store cannot hold it, or not as it is wished.
+        """
+        require_storable(source)
+        raw = source.height * source.width * source.channels * source.dtype.itemsize
+        raster = Raster(source.height, source.width)
+        if not 0 <= wishes.finest <= raster.root:
+            raise UsageError(f"an image of this size has levels 0..{raster.root}, not {wishes.finest}")
+        factor = source.levels[version_for(source, wishes.finest)] if wishes.finest else 1
+        within = widened(wishes.region, source, raster.side(own_level(factor)))
+        record = ImageRecord(
+            uri=source.uri,
+            fingerprint=source.fingerprint,
+            height=source.height,
+            width=source.width,
+            channels=source.channels,
+            dtype=np.dtype(source.dtype).name,
+            space=ARENA,
+            base=0,
+            level=raster.root,
+            kept=raw <= wishes.keep,
+            region=(within.x0, within.y0, within.x1, within.y1),
+            sets=sets,
+            order="z" if source.access == "random" else "rows",
+            finest=wishes.finest,
+        )
+        begun = self.begun()
+        if name in begun:
+            number = begun[name]
+            found = self.record(number)
+            if replace(found, base=0, done=0) == record:
+                return number, found
+            self.forget(name)
+        base = -(-self.numbers["arena"] // raster.extent) * raster.extent
+        if base + raster.extent > ARENA_LIMIT:
+            raise UsageError(
+                "no room is left in the arena for an image of this size: begin another tree, or compact this one, if "
+                "the image that was added last is gone"
+            )
+        self.numbers["arena"] = base + raster.extent
+        return self.take("document"), replace(record, base=base)
+
+    def forget(self, name: bytes) -> None:
+        """Let an image that was begun and is not finished be gone."""
+        begun = self.begun()
+        if name in begun:
+            self.book.records[begun.pop(name)] = None
+            self.book.unfinished = begun
 
     def record(self, number: int) -> ImageRecord:
         """The record of an image, committed or about to be.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mctree.sources.images import Box, ImageSource
 from mctree.tree.arguments import as_box, as_integer, as_name, source_shown
 from mctree.tree.images.given import as_image
-from mctree.tree.images.painting import Wishes
+from mctree.tree.images.wishes import Wishes
 from mctree.tree.turn import Turn
 
 if TYPE_CHECKING:
