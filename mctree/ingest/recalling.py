@@ -36,7 +36,10 @@ class Memory:
             if record is None:
                 return stamp, None
             if record.media == "image":
-                return stamp, Known.of_image(number, self._base.gallery.record(number))
+                image = self._base.gallery.record(number)
+                looked_at = image.region == (0, 0, image.width, image.height)
+                whole = looked_at and not self._base.gallery.is_coarse(number)
+                return stamp, Known.of_image(number, image, whole=whole)
             if not record.open:
                 return stamp, Known.closed(number, record)
             size, marker = self._base.document(number).size, self._base.stamp(marker_name(name))

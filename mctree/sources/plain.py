@@ -11,8 +11,9 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from mctree.errors import SourceError
 from mctree.sources.directory import ImageFolder
@@ -50,7 +51,7 @@ def plain_documents(file: RegularFile, images: Images | None) -> Iterator[RawDoc
         yield head
     elif images is not None and kind_among_files(file.name, head.data) is not None:
         most = images.max_pixels
-        yield RawImage(file.name, file.path, lambda: open_file(file, max_pixels=most), lambda: _content(file))
+        yield RawImage(file.name, file.path, lambda: open_file(file, max_pixels=most), partial(_content, file))
     else:
         yield text_document(file, head)
 
@@ -62,7 +63,7 @@ def folder_image(folder: ImageFolder, stamp: Stamp, images: Images) -> RawImage:
         folder.name,
         folder.path,
         lambda: open_image(path, max_pixels=images.max_pixels),
-        lambda: _listing(folder, stamp),
+        partial(_listing, folder, stamp),
     )
 
 
@@ -83,17 +84,19 @@ def folder_stamp(folder: ImageFolder) -> Stamp:
     return Stamp(size, modified, top.st_ino, changed)
 
 
-def _content(file: RegularFile) -> bytes:
+def _content(file: RegularFile, between: Callable[[], object]) -> bytes:
     digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
     for chunk in reopen(file):
+        between()
         digest.update(chunk)
     return digest.digest()
 
 
-def _listing(folder: ImageFolder, stamp: Stamp) -> bytes:
+def _listing(folder: ImageFolder, stamp: Stamp, between: Callable[[], object]) -> bytes:
     """Of the names, sizes and times of modification of what a folder holds, whatever order the system lists them in."""
     total, above = 0, len(folder.path)
     for name, status in _entries(folder.path):
+        between()
         if not stat.S_ISDIR(status.st_mode):
             facts = name[above:], status.st_size, status.st_mtime_ns, stat.S_IFMT(status.st_mode)
             one = hashlib.blake2b(repr(facts).encode(), digest_size=_DIGEST_BYTES).digest()

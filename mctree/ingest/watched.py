@@ -1,0 +1,75 @@
+"""How far is an image read?  It tells while it is read, and lets Ctrl-C strike between two reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from mctree.ingest.interrupts import Held
+from mctree.sources.images import Access, Box, ImageSource, Pixels
+
+__all__ = ["BYTES_A_BYTE", "Watched"]
+
+BYTES_A_BYTE = 8
+"""So many bytes of pixels count as one of text: they cost about as much to read, and to hold until a commit."""
+
+
+class Watched:
+    """An image that tells how far it was read.
+
+    Args:
+        source: the image.
+        size: bytes of input.
+        advance: told of bytes of input, as large a part of them as of the pixels was read.
+        held: the block that reads run in.
+
+    Attributes:
+        advanced: bytes of input that were told of.
+        pixels: that were read.
+        one_pixel: its bytes.
+    """
+
+    def __init__(self, source: ImageSource, size: int, advance: Callable[[int], None], held: Held) -> None:
+        self.uri, self.height, self.width = source.uri, source.height, source.width
+        self.channels, self.dtype, self.levels = source.channels, source.dtype, source.levels
+        self.access: Access = source.access
+        self.fingerprint = source.fingerprint
+        self.one_pixel = source.channels * np.dtype(source.dtype).itemsize
+        self.advanced = self.pixels = 0
+        self._source = source
+        self._size = size
+        self._advance = advance
+        self._held = held
+
+    @property
+    def weight(self) -> int:
+        """How many bytes of text what was read of it counts as."""
+        return self.pixels * self.one_pixel // BYTES_A_BYTE
+
+    def probe(self) -> None:
+        """Read a pixel of it, if there are any: of a picture that is decoded in one piece, that takes all of it.
+
+        Raises:
+            SourceError: it cannot be read.
+        """
+        found = next(self._source.covered(Box(0, 0, self.width, self.height)), None)
+        if found is not None:
+            self._source.read(Box(found.x0, found.y0, found.x0 + 1, found.y0 + 1))
+
+    def read(self, box: Box, level: int = 0) -> Pixels:
+        """The pixels of a box."""
+        self._held.allow()
+        pixels = self._source.read(box, level)
+        self.pixels += box.area
+        share = self._size * self.pixels // (self.height * self.width) - self.advanced
+        self.advanced += share
+        self._advance(share)
+        return pixels
+
+    def covered(self, box: Box, level: int = 0) -> Iterator[Box]:
+        """Where in a box there may be pixels."""
+        return self._source.covered(box, level)
+
+    def close(self) -> None:
+        """Whoever opened the source closes it."""
