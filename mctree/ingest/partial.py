@@ -6,16 +6,22 @@ be another part of each.
 
 from __future__ import annotations
 
+import os
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 
 from mctree.errors import UsageError
 from mctree.geometry import Raster
-from mctree.sources import Item, RawImage, Source
+from mctree.sources import Item, RawImage, Skipped, Source
 from mctree.sources.images import Box
+from mctree.sources.images.folder_names import holds_tiles
+from mctree.sources.images.telling import speaks_against
+from mctree.sources.names import shown
 
 __all__ = ["PartWanted", "require_one_image"]
+
+_OF_ONE = "a region or a coarse view is taken of one image"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +47,29 @@ def require_one_image(source: Source, wanted: PartWanted) -> None:
         UsageError: it is not, or has not.
         SourceError: the image cannot be opened.
     """
-    for item in (found := list(islice(source, 2))):
-        if len(found) == 1 and isinstance(item, Item) and not item.container and item.stamp is not None:
-            documents = list(islice(item.documents(), 2))
-            if len(documents) == 1 and isinstance(documents[0], RawImage):
-                _require_part(documents[0], wanted)
+    found = list(islice(source, 2))
+    if len(found) == 1:
+        (item,) = found
+        plain = isinstance(item, Item) and not item.container and item.stamp is not None
+        documents = list(islice(item.documents(), 2)) if isinstance(item, Item) and plain else found
+        if len(documents) == 1:
+            (document,) = documents
+            if isinstance(document, RawImage):
+                _require_part(document, wanted)
                 return
-    raise UsageError("a region or a coarse view is taken of one image: give the path of one image, and nothing else")
+            if isinstance(document, Skipped):
+                raise UsageError(f"{_OF_ONE}, and '{shown(document.name)}' cannot be read as one: {document.reason}")
+    if why := _other_than_tiles(source):
+        raise UsageError(f"{_OF_ONE}, and this folder is none: {why}")
+    raise UsageError(f"{_OF_ONE}: give the path of one image, and nothing else")
+
+
+def _other_than_tiles(source: Source) -> str | None:
+    """Why the one folder that was given is no image of tiles, if it looks like one in the first place."""
+    paths = [root.path for root in source.roots]
+    if len(paths) != 1 or paths[0] is None or not os.path.isdir(paths[0]) or not holds_tiles(paths[0]):
+        return None
+    return speaks_against(paths[0])
 
 
 def _require_part(raw: RawImage, wanted: PartWanted) -> None:

@@ -5,7 +5,8 @@ All of it is as of one commit, the newest when the run began: the run has the wr
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+import threading
+from contextlib import AbstractContextManager, nullcontext
 
 from mctree.format.facts import Stamp
 from mctree.ingest.plan import Known, marker_name
@@ -44,6 +45,14 @@ class Memory:
                 return stamp, Known.closed(number, record)
             size, marker = self._base.document(number).size, self._base.stamp(marker_name(name))
             return stamp, Known.open(number, record, size, marker)
+
+    def has_image(self, name: bytes) -> bool:
+        """Whether there is an image of this name; may be asked by any thread."""
+        if self._empty:
+            return False
+        with self._held if threading.current_thread() is threading.main_thread() else nullcontext():
+            record = self._base.recall(name)[2]
+        return record is not None and record.media == "image"
 
     def is_foreign(self, name: bytes) -> bool:
         """Whether the document of this name is being written to by somebody else."""
