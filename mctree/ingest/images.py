@@ -24,7 +24,7 @@ from mctree.encoders import CosineEncoder
 from mctree.errors import SourceError, UsageError
 from mctree.ingest.interrupts import Held
 from mctree.ingest.jobs import ImagePart
-from mctree.ingest.partial import PartWanted
+from mctree.ingest.partial import PartWanted, is_there, lacks_sizes
 from mctree.ingest.plan import (
     Known,
     Sighting,
@@ -148,18 +148,18 @@ class ImageScribe:
         same = part.verdict in (Verdict.RELOCATE, Verdict.EXTEND)
         if known is not None and (same or is_as_recorded(known, before, source.uri, source.fingerprint)):
             return self._go_on(part, known, source)
-        return self._begin(part, source)
+        return self._begin(part, source, replace=part.verdict is Verdict.SUPERSEDE)
 
-    def _begin(self, part: ImagePart, source: Watched) -> Written:
+    def _begin(self, part: ImagePart, source: Watched, *, replace: bool) -> Written:
         """Take what is wanted of an image of which nothing is there, or go on with one that was begun."""
         name, known = part.raw.name, part.known
-        source.probe()
+        source.probe(self._wanted.region, self._wanted.finest)
         self._begin_set(source.channels)
         content = self._mark(part, source)
         self._writer.add_image(
             name,
             source,
-            replace=part.verdict is Verdict.SUPERSEDE,
+            replace=replace,
             region=self._wanted.region,
             finest=self._wanted.finest,
             commit_every=self._blocks_a_commit(source),
@@ -172,12 +172,12 @@ class ImageScribe:
             self._writer.stamp(marker_name(name), None)
         self._tally.images += 1
         self._tally.pixels += source.pixels
-        self._tally.bytes_read += part.size
-        if part.verdict is Verdict.SUPERSEDE:
+        self._tally.bytes_read += source.advanced if self._wanted else part.size
+        if replace:
             self._tally.superseded += 1
         else:
             self._tally.added += 1
-        return Written(source.weight, superseded=part.verdict is Verdict.SUPERSEDE)
+        return Written(source.weight, superseded=replace)
 
     def _go_on(self, part: ImagePart, known: Known, source: Watched) -> Written | None:
         """Take what is wanted of an image of which something is there, or all."""
@@ -186,12 +186,22 @@ class ImageScribe:
             self._writer.relocate_image(known.number, source)
         # Recorded before more of it comes, as that may be committed on the way.
         self._stamp(part, source, part.content)
-        more = not known.whole and self._add_to(part, known, source)
+        try:
+            more = not known.whole and self._add_to(part, known, source)
+        except SourceError as error:
+            if not lacks_sizes(source):
+                raise
+            if self._wanted:
+                raise SourceError(
+                    f"{error}; ingest it without a region or a finest level, and it is superseded by an image made of "
+                    "its pixels"
+                ) from error
+            return self._begin(part, source, replace=True)
         self._tally.pixels += source.pixels
         if not more:
             self._tally.unchanged += 1
             return Written(0) if moved else None
-        self._tally.bytes_read += part.size
+        self._tally.bytes_read += source.advanced
         self._tally.extended += 1
         return Written(source.weight)
 
@@ -201,12 +211,15 @@ class ImageScribe:
         every, workers = self._blocks_a_commit(source), self._workers_for(source)
         if not finest:
             return self._writer.extend_image(known.number, source, region=region, commit_every=every, workers=workers)
-        whole = Box(0, 0, source.width, source.height)
-        looked = Box(*self._writer.snapshot.image(known.number).record.region)
-        if not looked.holds(whole if region is None else region):
+        image = self._writer.snapshot.image(known.number)
+        asked = Box(0, 0, source.width, source.height) if region is None else region
+        looked = Box(*image.record.region)
+        if not looked.holds(asked):
+            if is_there(image, source, asked):
+                return False
             raise UsageError(
-                f"of {name} only {looked} is there so far: what lies beside it is taken down to its pixels, so "
-                "name no finest level"
+                f"of {name} a coarse view can be taken inside {looked}, and not all of {asked} lies there or is there "
+                "in full: what lies beside it is taken down to its pixels, so name no finest level"
             )
         opened = self._writer.deepen_image(
             known.number, source, region=region, finest=finest, commit_every=every, workers=workers

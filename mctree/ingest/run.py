@@ -122,10 +122,11 @@ def ingest(
         images: read images as such; else they are skipped as binary.
         max_pixels: of an image: the most that are decoded in one piece.
         region: read only this part of the one image that is given, in pixels of its full size, widened to whole tiles.
-            What is there of it already stays, if the image is the same; a run without a region reads the rest.
+            What is there already stays, be it a part or all of the image, if the bytes of its file are the same (of a
+            folder: the names, sizes and times in it); a run without a region reads the rest.
         finest: of the one image that is given, make nodes of this level and those above alone, from the smaller
-            versions that it has (see `Writer.add_image`).  What is finer there already stays; a run without it reads
-            the rest.
+            versions that it has (see `Writer.add_image`).  What is finer there already stays, under the same
+            condition; a run without it reads the rest.
         stdin: read instead of standard input.
         keep_vanished: keep documents whose inputs are gone.
         workers: how many cores to use; None for all that this process may run on.

@@ -8,6 +8,7 @@ import numpy as np
 
 from mctree.ingest.interrupts import Held
 from mctree.sources.images import Access, Box, ImageSource, Pixels
+from mctree.tree.images.overviews import Version, version_for
 
 __all__ = ["BYTES_A_BYTE", "Watched"]
 
@@ -21,11 +22,11 @@ class Watched:
     Args:
         source: the image.
         size: bytes of input.
-        advance: told of bytes of input, as large a part of them as of the pixels was read.
+        advance: told of bytes of input while they are read.
         held: the block that reads run in.
 
     Attributes:
-        advanced: bytes of input that were told of.
+        advanced: bytes of input that were told of: as large a part of them as of the pixels was read.
         pixels: that were read.
         one_pixel: its bytes.
     """
@@ -47,22 +48,30 @@ class Watched:
         """How many bytes of text what was read of it counts as."""
         return self.pixels * self.one_pixel // BYTES_A_BYTE
 
-    def probe(self) -> None:
-        """Read a pixel of it, if there are any: of a picture that is decoded in one piece, that takes all of it.
+    def probe(self, region: Box | None, finest: int) -> None:
+        """Read a pixel of what is wanted, if there are any: of a picture that is decoded in one piece, that takes all.
+
+        Args:
+            region: what is wanted, in pixels at full size; None: all of it.
+            finest: the level down to which: the size of the image that this is made from is looked at.
 
         Raises:
             SourceError: it cannot be read.
         """
-        found = next(self._source.covered(Box(0, 0, self.width, self.height)), None)
+        k = version_for(self, finest) if finest else 0
+        version = Version(self, k)
+        within = version.box if region is None else version.inside(region)
+        found = next(self._source.covered(within, k), None)
         if found is not None:
-            self._source.read(Box(found.x0, found.y0, found.x0 + 1, found.y0 + 1))
+            self._source.read(Box(found.x0, found.y0, found.x0 + 1, found.y0 + 1), k)
 
     def read(self, box: Box, level: int = 0) -> Pixels:
         """The pixels of a box."""
         self._held.allow()
         pixels = self._source.read(box, level)
         self.pixels += box.area
-        share = self._size * self.pixels // (self.height * self.width) - self.advanced
+        whole = self.height * self.width
+        share = self._size * min(self.pixels, whole) // whole - self.advanced
         self.advanced += share
         self._advance(share)
         return pixels

@@ -40,8 +40,8 @@ _STORE_SUFFIX = b".mctree"
 _STORE_FILES = frozenset((b"zarr.json", b"index.lmdb"))
 
 _KNOWN = (
-    "so this is no image of tiles any more, and what the store has of it stays: take that away, or remove the image from "
-    "the store if its files are to be documents"
+    "so this is no image of tiles any more, and what the store has of it stays: take that away, or remove the image "
+    "from the store if its files are to be documents"
 )
 
 Identity = tuple[int, int]

@@ -1,8 +1,8 @@
 """What do several walks of one run know of folders together?  Which are images of tiles, and what was seen of these.
 
-To tell, and to see at a glance whether it is what it was, takes a look at every name in a folder of tiles: minutes,
-where there are millions.  A run walks its inputs up to four times (to make sure of them, for a sample, for their sizes, and to
-read them), in two threads.  Each folder is told once, and stamped once if it is at rest.
+To tell, and to see at a glance whether it is what it was, takes a look at every name in a folder of tiles: that is
+minutes, where there are millions.  A run walks its inputs up to four times (to make sure of them, for a sample, for
+their sizes, and to read them), in two threads.  Each folder is told once, and stamped once if it is at rest.
 
 It does not assume that a folder stays what it was: whoever reads it compares it with its stamp, and a folder that is
 another one by its device and inode is told anew.
