@@ -249,15 +249,9 @@ class Walk:
         names = {found.name for found in listed.entries}
         if names >= _STORE_FILES:
             return None
-        path = joined(self._path, relative) if relative else self._path
-        zarr = not names.isdisjoint(ZARR_NAMES)
-        if self._told is not None and (zarr or _may_be_tiles(listed)):
-            against = None if zarr else self._told.against(path, identity)
-            if against is None:
-                wanted = above is None or above.filter.includes(relative, folder=True)
-                return ImageFolder(self._full(relative), path, identity) if wanted else None
-            if self._told.is_image(self._full(relative)):
-                return self._doubt(relative, f"{against}, {_KNOWN}")
+        stays_whole, found = self._image(above, relative, identity, listed)
+        if stays_whole:
+            return found
         rules: list[Rules] = []
         for name in IGNORE_FILES:
             heeded = self._ignore_files and name in names
@@ -268,6 +262,22 @@ class Walk:
         wanted_below = (above.filter if above else self._wanted).below(relative, rules)
         return _Folder(descriptor, relative, identity, linked, wanted_below, iter(listed.entries), listed.steady)
 
+    def _image(
+        self, above: _Folder | None, relative: bytes, identity: Identity, listed: _Listed
+    ) -> tuple[bool, ImageFolder | Skipped | None]:
+        """Whether a folder is one image, or was and is not to be entered; and what is to be said of it, if anything."""
+        zarr = any(entry.name in ZARR_NAMES for entry in listed.entries)
+        numbered = any(entry.folder and number(entry.name) is not None for entry in listed.entries)
+        if self._told is None or not (zarr or numbered):
+            return False, None
+        path = joined(self._path, relative) if relative else self._path
+        against = None if zarr else self._told.against(path, identity)
+        if against is None:
+            wanted = above is None or above.filter.includes(relative, folder=True)
+            return True, ImageFolder(self._full(relative), path, identity) if wanted else None
+        known = self._told.is_image(self._full(relative))
+        return known, self._doubt(relative, f"{against}, {_KNOWN}") if known else None
+
     def _visited(self, identity: Identity) -> str | None:
         if any(identity == folder.identity for folder in self._stack):
             return "a symbolic link to a folder above it"
@@ -276,10 +286,6 @@ class Walk:
         if identity in self._by_links:
             return "by way of a symbolic link, a folder that another one led to"
         return None
-
-
-def _may_be_tiles(listed: _Listed) -> bool:
-    return any(entry.folder and number(entry.name) is not None for entry in listed.entries)
 
 
 def _list(descriptor: int, follow: bool) -> _Listed:
