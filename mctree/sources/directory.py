@@ -27,7 +27,7 @@ from mctree.sources.files import RegularFile, kind_of
 from mctree.sources.folders import ImageFolder
 from mctree.sources.ignore import IGNORE_FILES, VERSION_CONTROL, Filter, read_ignore_file
 from mctree.sources.images.folder_names import ZARR_NAMES, number
-from mctree.sources.names import failure, joined
+from mctree.sources.names import failure, joined, shown
 from mctree.sources.patterns import Rules
 from mctree.sources.protocol import Skipped
 from mctree.sources.told import Told
@@ -275,8 +275,9 @@ class Walk:
         if against is None:
             wanted = above is None or above.filter.includes(relative, folder=True)
             return True, ImageFolder(self._full(relative), path, identity) if wanted else None
-        known = self._told.is_image(self._full(relative))
-        return known, self._doubt(relative, f"{against}, {_KNOWN}") if known else None
+        if not self._told.is_image(self._full(relative)):
+            return False, None
+        return True, self._doubt(relative, f"{against.removeprefix(shown(path)).lstrip('/ ')}, {_KNOWN}")
 
     def _visited(self, identity: Identity) -> str | None:
         if any(identity == folder.identity for folder in self._stack):

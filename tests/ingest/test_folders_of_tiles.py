@@ -47,13 +47,13 @@ def test_what_others_leave_behind_in_it_changes_nothing(map_, store, name, optio
 
 def stray(map_: Path) -> str:
     (map_ / "1/1/notes.txt").write_bytes(b"x")
-    return "map/1/1/notes.txt is no tile"
+    return "1/1/notes.txt is no tile"
 
 
 def link(map_: Path) -> str:
     target = (map_ / "1/1/1.png").rename(map_.parents[1] / "elsewhere")
     (map_ / "1/1/1.png").symlink_to(target)
-    return "map/1/1/1.png is a symbolic link"
+    return "1/1/1.png is a symbolic link"
 
 
 @pytest.mark.parametrize("change", [stray, link])
@@ -70,7 +70,7 @@ def test_a_known_image_whose_folder_stops_looking_like_one_stays(
     report = ingest(paths, store, workers=1, on_event=lambda _: None)
     assert not report.changed and report.skipped_count == 1
     (skipped,) = report.skipped
-    assert skipped.name == name.encode() and said in skipped.reason and "\n" not in skipped.reason
+    assert skipped.name == name.encode() and skipped.reason.startswith(said) and "\n" not in skipped.reason
     assert (held(store)[name] == before).all() and set(held(store)) == {name}
 
 

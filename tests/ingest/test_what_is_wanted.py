@@ -76,6 +76,16 @@ def test_a_broken_tile_is_in_the_way_only_where_it_is_wanted(folder, store):
     assert ingest([root], store, **OPTIONS).skipped_count == 1
 
 
+def test_a_first_tile_that_is_no_picture_does_not_close_the_others(folder, store):
+    tiles = {(z, x, y): png(256, 256, seed=z + x + y) for z in (0, 1) for x in range(1 << z) for y in range(1 << z)}
+    root = write_folder(Path(folder, "map"), {**tiles, (1, 0, 0): b"garbage"})
+    assert counts(take(root, store, region=Box(256, 256, 512, 512))) == (1, 0, 0, 0)
+    with pytest.raises(SourceError, match="tile 1/0/0 is no picture"):
+        take(root, f"{store}2", region=Box(0, 0, 10, 10))
+    report = take(root, f"{store}3")
+    assert report.skipped_count == 1 and "tile 1/0/0 is no picture" in report.skipped[0].reason
+
+
 def test_bytes_count_in_proportion_to_what_was_read(folder, store):
     path = os.path.join(folder, "big.tif")
     save(path)
