@@ -31,6 +31,8 @@ __all__ = ["as_region", "draw_image", "find_image", "node_json", "node_rows"]
 _CLOSED = "; nothing below it is in the tree"
 _MOST_NODES = 1 << 22
 _MOST_PIXELS = 1 << 26
+_DIGITS = 18
+"""Of a number of pixels that is read at all; no image has as many."""
 
 
 def find_image(snapshot: Snapshot, which: str) -> Image:
@@ -48,8 +50,8 @@ def as_region(text: str) -> Box:
     Raises:
         UsageError: it is none.
     """
-    parts = text.split(",")
-    if len(parts) != 4 or not all(part.strip().isascii() and part.strip().isdigit() for part in parts):
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) != 4 or not all(part.isascii() and part.isdigit() and len(part) <= _DIGITS for part in parts):
         raise UsageError(f"region {text!r:.60} is not X0,Y0,X1,Y1: four whole numbers of pixels")
     return Box(*map(int, parts))
 

@@ -7,27 +7,38 @@ with the next run, which finds it begun.  Between two blocks Ctrl-C may strike: 
 A store that has gists gets some of its images, too.  An encoder takes pixels of so many channels, so images of each
 number of channels have a set of their own, which is begun with the first such image.  Who drops it is not overruled.
 
-Of an image only a part may be wanted.  It is added to what is there of the very same image, as its fingerprint tells;
-and whoever wants all of it later gets the rest.  An image that may not be whole has no stamp, so that it is looked at
-again.
+Of an image only a part may be wanted.  It is added to what is there of the very same image (`plan` says which that is);
+and whoever wants all of it later gets the rest.  Whatever is there stays, unless the file holds another image now.
+
+What the file holds tells whether it is the same, not its times alone: so a part that is there has a stamp like any
+image, and one that is begun has a marker.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-
-import numpy as np
 
 from mctree.encoders import CosineEncoder
 from mctree.errors import SourceError, UsageError
 from mctree.ingest.interrupts import Held
 from mctree.ingest.jobs import ImagePart
-from mctree.ingest.partial import PartWanted
-from mctree.ingest.plan import Known, Verdict, image_digest, marker_name
+from mctree.ingest.partial import PartWanted, is_there, lacks_sizes
+from mctree.ingest.plan import (
+    Known,
+    Sighting,
+    Verdict,
+    begun_name,
+    content_for,
+    image_digest,
+    is_as_recorded,
+    marker_name,
+    settled,
+)
 from mctree.ingest.report import Tally, failed
-from mctree.sources.images import Access, Box, ImageSource, Pixels
+from mctree.ingest.watched import BYTES_A_BYTE, Watched
+from mctree.sources.images import Box, ImageSource
 from mctree.sources.names import shown
 from mctree.tree import Snapshot, Tree, Writer
 from mctree.tree.sets import begin_gists
@@ -41,8 +52,6 @@ _IMAGES_SINCE = 2
 """The format of stores from which on they hold images."""
 _BLOCK_SIDE = 1 << 10
 """Of what is read at once of an image, and made into rows by one thread."""
-_BYTES_A_BYTE = 8
-"""So many bytes of pixels count as one of text: they cost about as much to read, and to hold until a commit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +116,10 @@ class ImageScribe:
             SourceError: only a part of it is wanted, and it cannot be read.
             UsageError: only a part of it is wanted, and cannot be had.
         """
-        watched: _Watched | None = None
+        watched: Watched | None = None
         try:
             with closing(part.raw.open()) as source:
-                watched = _Watched(source, part.size, self._advance, self._held)
+                watched = Watched(source, part.size, self._advance, self._held)
                 written = self._write(part, watched)
         except (SourceError, UsageError) as error:
             if self._wanted:
@@ -128,91 +137,141 @@ class ImageScribe:
         Args:
             gone: whether what did not come up has vanished.
         """
-        unfinished = self._writer.snapshot.gallery.unfinished() if self._writer.snapshot.record.arena else {}
-        vanished = [name for name in unfinished if name not in self._failed and gone(name)]
+        vanished = [name for name in self._unfinished() if name not in self._failed and gone(name)]
         for name in vanished:
             self._writer.forget_image(name)
+            self._writer.stamp(begun_name(name), None)
         return bool(vanished)
 
-    def _write(self, part: ImagePart, source: _Watched) -> Written | None:
-        name, known = part.raw.name, part.known
-        if part.verdict is Verdict.RELOCATE:
-            assert known is not None, "what is relocated is there"
-            as_before = (source.uri, source.fingerprint.encode()) == (known.uri, known.digest)
-            if not as_before:
-                self._writer.relocate_image(known.number, source)
-            self._stamp(part, source, part.content)
-            self._tally.unchanged += 1
-            return None if as_before else Written(0)
-        if known is not None and _goes_on(part, source):
+    def _write(self, part: ImagePart, source: Watched) -> Written | None:
+        known, before = part.known, None if part.sighting is None else part.sighting.before
+        same = part.verdict in (Verdict.RELOCATE, Verdict.EXTEND)
+        if known is not None and (same or is_as_recorded(known, before, source.uri, source.fingerprint)):
             return self._go_on(part, known, source)
-        source.probe()
+        return self._begin(part, source, replace=part.verdict is Verdict.SUPERSEDE)
+
+    def _begin(self, part: ImagePart, source: Watched, *, replace: bool) -> Written:
+        """Take what is wanted of an image of which nothing is there, or go on with one that was begun."""
+        name, known = part.raw.name, part.known
+        source.probe(self._wanted.region, self._wanted.finest)
         self._begin_set(source.channels)
+        content = self._mark(part, source)
         self._writer.add_image(
             name,
             source,
-            replace=part.verdict is Verdict.SUPERSEDE,
+            replace=replace,
             region=self._wanted.region,
             finest=self._wanted.finest,
             commit_every=self._blocks_a_commit(source),
             workers=self._workers_for(source),
         )
-        self._stamp(part, source, part.content)
+        self._stamp(part, source, content)
+        if content:
+            self._writer.stamp(begun_name(name), None)
         if known is not None and known.unfinished:
             self._writer.stamp(marker_name(name), None)
         self._tally.images += 1
         self._tally.pixels += source.pixels
-        self._tally.bytes_read += part.size
-        if part.verdict is Verdict.SUPERSEDE:
+        self._tally.bytes_read += source.advanced if self._wanted else part.size
+        if replace:
             self._tally.superseded += 1
         else:
             self._tally.added += 1
-        return Written(source.weight, superseded=part.verdict is Verdict.SUPERSEDE)
+        return Written(source.weight, superseded=replace)
 
-    def _go_on(self, part: ImagePart, known: Known, source: _Watched) -> Written | None:
-        """Take what is wanted of an image of which something is there."""
-        region, finest, name = self._wanted.region, self._wanted.finest, shown(part.raw.name)
-        every, workers = self._blocks_a_commit(source), self._workers_for(source)
-        if finest:
-            whole = Box(0, 0, source.width, source.height)
-            looked = Box(*self._writer.snapshot.image(known.number).record.region)
-            if not looked.holds(whole if region is None else region):
-                raise UsageError(
-                    f"of {name} only {looked} is there so far: what lies beside it is taken down to its pixels, so "
-                    "name no finest level"
-                )
-            more = bool(
-                self._writer.deepen_image(
-                    known.number, source, region=region, finest=finest, commit_every=every, workers=workers
-                )
-            )
-        else:
-            more = self._writer.extend_image(known.number, source, region=region, commit_every=every, workers=workers)
+    def _go_on(self, part: ImagePart, known: Known, source: Watched) -> Written | None:
+        """Take what is wanted of an image of which something is there, or all."""
+        moved = (source.uri, source.fingerprint.encode()) != (known.uri, known.digest)
+        if moved:
+            self._writer.relocate_image(known.number, source)
+        # Recorded before more of it comes, as that may be committed on the way.
         self._stamp(part, source, part.content)
+        try:
+            more = not known.whole and self._add_to(part, known, source)
+        except SourceError as error:
+            if not lacks_sizes(source):
+                raise
+            if self._wanted:
+                raise SourceError(
+                    f"{error}; ingest it without a region or a finest level, and it is superseded by an image made of "
+                    "its pixels"
+                ) from error
+            return self._begin(part, source, replace=True)
         self._tally.pixels += source.pixels
         if not more:
             self._tally.unchanged += 1
-            return None
-        self._tally.bytes_read += part.size
+            return Written(0) if moved else None
+        self._tally.bytes_read += source.advanced
         self._tally.extended += 1
         return Written(source.weight)
 
-    def _blocks_a_commit(self, source: _Watched) -> int:
-        return max(self._batch * _BYTES_A_BYTE // (_BLOCK_SIDE**2 * source.one_pixel), 1)
+    def _add_to(self, part: ImagePart, known: Known, source: Watched) -> bool:
+        """Add what is wanted to a part of an image that is there; whether it was not there already."""
+        region, finest, name = self._wanted.region, self._wanted.finest, shown(part.raw.name)
+        every, workers = self._blocks_a_commit(source), self._workers_for(source)
+        if not finest:
+            return self._writer.extend_image(known.number, source, region=region, commit_every=every, workers=workers)
+        image = self._writer.snapshot.image(known.number)
+        asked = Box(0, 0, source.width, source.height) if region is None else region
+        looked = Box(*image.record.region)
+        if not looked.holds(asked):
+            if is_there(image, source, asked):
+                return False
+            raise UsageError(
+                f"of {name} a coarse view can be taken inside {looked}, and not all of {asked} lies there or is there "
+                "in full: what lies beside it is taken down to its pixels, so name no finest level"
+            )
+        opened = self._writer.deepen_image(
+            known.number, source, region=region, finest=finest, commit_every=every, workers=workers
+        )
+        return bool(opened)
 
-    def _workers_for(self, source: _Watched) -> int:
-        return min(self._workers, -(-source.height // _BLOCK_SIDE) * -(-source.width // _BLOCK_SIDE))
+    def _mark(self, part: ImagePart, source: Watched) -> bytes:
+        """Before an image is begun that may be committed on the way, or was: note what its file holds.
+
+        What was begun of another file of the same fingerprint is forgotten.
+
+        Returns:
+            What its file or folder holds; empty where that was not looked at.
+        """
+        name, sighting = part.raw.name, part.sighting
+        begun = name in self._unfinished()
+        if sighting is None or not (begun or self._blocks(source) > self._blocks_a_commit(source)):
+            return b""
+        marker = self._writer.stamp_of(begun_name(name)) if begun else None
+        noted = content_for(marker, source.fingerprint.encode())
+        content = noted if settled(marker, sighting.seen) else self._content(part)
+        if noted and noted != content:
+            self._writer.forget_image(name)
+        if content:
+            mark = Sighting(sighting.seen, sighting.seen_ns, marker).stamp(image_digest(content, source.fingerprint))
+            if mark is not None:
+                self._writer.stamp(begun_name(name), mark)
+        return content
+
+    def _unfinished(self) -> Mapping[bytes, int]:
+        """Images that were begun and are not finished, by name."""
+        return self._writer.snapshot.gallery.unfinished() if self._writer.snapshot.record.arena else {}
+
+    def _content(self, part: ImagePart) -> bytes:
+        """What the file or folder of an image holds; empty if it is no longer what was seen."""
+        try:
+            return part.raw.digest(self._held.allow)
+        except SourceError:
+            return b""
+
+    def _blocks_a_commit(self, source: Watched) -> int:
+        return max(self._batch * BYTES_A_BYTE // (_BLOCK_SIDE**2 * source.one_pixel), 1)
+
+    def _blocks(self, source: Watched) -> int:
+        return -(-source.height // _BLOCK_SIDE) * -(-source.width // _BLOCK_SIDE)
+
+    def _workers_for(self, source: Watched) -> int:
+        return min(self._workers, self._blocks(source))
 
     def _stamp(self, part: ImagePart, source: ImageSource, content: bytes) -> None:
         """Record what was seen of an image's input; where that has changed meanwhile, the next run will see it."""
-        if part.sighting is None:
-            return
-        if self._wanted:
-            self._writer.stamp(part.raw.name, None)
-            return
-        try:
-            content = content or part.raw.digest()
-        except SourceError:
+        if part.sighting is None or not (content := content or self._content(part)):
             return
         stamp = part.sighting.stamp(image_digest(content, source.fingerprint))
         if stamp is not None:
@@ -235,65 +294,3 @@ def _free_name(snapshot: Snapshot, channels: int) -> str:
     taken = {view.name for view in snapshot.gist_sets()}
     name = SET_NAME.format(channels=channels)
     return name if name not in taken else next(n for i in range(2, len(taken) + 3) if (n := f"{name}-{i}") not in taken)
-
-
-def _goes_on(part: ImagePart, source: ImageSource) -> bool:
-    """Whether an image is the one that is there, of which nobody says that it is whole: that would be its stamp."""
-    known, sighting = part.known, part.sighting
-    if known is None or sighting is None or sighting.before is not None:
-        return False
-    return (source.uri, source.fingerprint.encode()) == (known.uri, known.digest)
-
-
-class _Watched:
-    """An image that tells how far it was read, and lets Ctrl-C strike between two reads.
-
-    Attributes:
-        advanced: bytes of input that were told of.
-        pixels: that were read.
-        one_pixel: its bytes.
-    """
-
-    def __init__(self, source: ImageSource, size: int, advance: Callable[[int], None], held: Held) -> None:
-        self.uri, self.height, self.width = source.uri, source.height, source.width
-        self.channels, self.dtype, self.levels = source.channels, source.dtype, source.levels
-        self.access: Access = source.access
-        self.fingerprint = source.fingerprint
-        self.one_pixel = source.channels * np.dtype(source.dtype).itemsize
-        self.advanced = self.pixels = 0
-        self._source = source
-        self._size = size
-        self._advance = advance
-        self._held = held
-
-    @property
-    def weight(self) -> int:
-        """How many bytes of text what was read of it counts as."""
-        return self.pixels * self.one_pixel // _BYTES_A_BYTE
-
-    def probe(self) -> None:
-        """Read a pixel of it, if there are any: of a picture that is decoded in one piece, that takes all of it.
-
-        Raises:
-            SourceError: it cannot be read.
-        """
-        found = next(self._source.covered(Box(0, 0, self.width, self.height)), None)
-        if found is not None:
-            self._source.read(Box(found.x0, found.y0, found.x0 + 1, found.y0 + 1))
-
-    def read(self, box: Box, level: int = 0) -> Pixels:
-        """The pixels of a box."""
-        self._held.allow()
-        pixels = self._source.read(box, level)
-        self.pixels += box.area
-        share = self._size * self.pixels // (self.height * self.width) - self.advanced
-        self.advanced += share
-        self._advance(share)
-        return pixels
-
-    def covered(self, box: Box, level: int = 0) -> Iterator[Box]:
-        """Where in a box there may be pixels."""
-        return self._source.covered(box, level)
-
-    def close(self) -> None:
-        """Whoever opened the source closes it."""

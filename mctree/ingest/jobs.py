@@ -57,8 +57,8 @@ class ImagePart:
 
     Attributes:
         raw: where it comes from.
-        verdict: ADD, SUPERSEDE or RELOCATE.
-        known: the document that is superseded or relocated.
+        verdict: ADD, SUPERSEDE, EXTEND or RELOCATE.
+        known: the document that is superseded, extended or relocated.
         sighting: what its stamp is made of.
         content: what stands for what its file or folder holds, if that was looked at; else empty.
         size: bytes of input.

@@ -12,10 +12,17 @@ younger than a clock can tell (`settled`).  *What has become of the document?*  
 A document too long for one commit is open while it is ingested.  Should the run be broken off, a *marker* beside it
 (a stamp under a name that no input can have) says that it is ours and how far it got; going on with it is EXTEND.
 
-An image is compared as a whole: it is the one that is there if the bytes of its file are (`judge_image`).  What a store
-keeps of where an image came from is its fingerprint, which changes with the file's time, and its URI; so its stamp
-holds the digest of the bytes and that fingerprint, one behind the other: it speaks of this image, and of no other.
-RELOCATE says that the same image has another fingerprint or URI now.
+Of an image there are two questions.  *Is it the same one?*  It is if the bytes of its file are (`judge_image`).  What a
+store keeps of where an image came from is its fingerprint, which changes with the file's time, and its URI; so its
+stamp holds the digest of the bytes and that fingerprint, one behind the other: it speaks of this image, and of no
+other.  Where no stamp does, its fingerprint and URI have to do (`is_as_recorded`).  *How much of it is there?*  That is
+said by the image itself, and by no stamp:
+
+    the same image, all of it                    RELOCATE: it may have another fingerprint or URI now
+    the same image, a part of it                 EXTEND: what is there stays, and what is wanted comes beside it
+
+An image that is written in more than one commit has a marker, too: a stamp, of the same form, of the file that it was
+begun from.
 
 It does not assume that times are right: a `stat` that differs in anything only leads to a look at the bytes.
 """
@@ -36,8 +43,11 @@ __all__ = [
     "Known",
     "Sighting",
     "Verdict",
+    "begun_name",
+    "content_for",
     "content_of",
     "image_digest",
+    "is_as_recorded",
     "judge",
     "judge_image",
     "marker_name",
@@ -76,6 +86,7 @@ class Known:
         unfinished: ours, from a run that was broken off.
         foreign: open, and not ours.
         uri: where the pixels of an image came from; empty for a text.
+        whole: of an image: whether all of it is there, down to its pixels.
     """
 
     number: int
@@ -85,6 +96,7 @@ class Known:
     unfinished: bool = False
     foreign: bool = False
     uri: str = ""
+    whole: bool = True
 
     @property
     def image(self) -> bool:
@@ -92,9 +104,9 @@ class Known:
         return bool(self.uri)
 
     @classmethod
-    def of_image(cls, number: int, record: ImageRecord) -> Known:
-        """An image."""
-        return cls(number, 0, record.fingerprint.encode(), uri=record.uri)
+    def of_image(cls, number: int, record: ImageRecord, *, whole: bool) -> Known:
+        """An image, of which all is there or a part."""
+        return cls(number, 0, record.fingerprint.encode(), uri=record.uri, whole=whole)
 
     @classmethod
     def closed(cls, number: int, record: DocumentRecord) -> Known:
@@ -144,11 +156,27 @@ def judge_image(known: Known | None, before: Stamp | None, content: bytes) -> Ve
     Args:
         known: the live document of its name; not one that somebody is writing to.
         before: the stamp of its input.
-        content: 32 bytes that stand for what its file or folder holds now.
+        content: 32 bytes that stand for what its file or folder holds now; empty if no stamp speaks of the image.
     """
     if known is None:
         return Verdict.ADD
-    return Verdict.RELOCATE if content and content_of(before, known) == content else Verdict.SUPERSEDE
+    if not content or content_of(before, known) != content:
+        return Verdict.SUPERSEDE
+    return Verdict.RELOCATE if known.whole else Verdict.EXTEND
+
+
+def is_as_recorded(known: Known | None, before: Stamp | None, uri: str, fingerprint: str) -> bool:
+    """Whether a known image that no stamp speaks of is the one that is found now, as far as its fingerprint tells.
+
+    Args:
+        known: the live document of its name.
+        before: the stamp of its input.
+        uri: where its pixels are now.
+        fingerprint: of what is there.
+    """
+    if known is None or content_of(before, known):
+        return False
+    return (uri, fingerprint.encode()) == (known.uri, known.digest)
 
 
 def image_digest(content: bytes, fingerprint: str) -> bytes:
@@ -163,7 +191,12 @@ def image_digest(content: bytes, fingerprint: str) -> bytes:
 
 def content_of(stamp: Stamp | None, known: Known | None) -> bytes:
     """What a known image's file or folder held when it was read, 32 bytes; empty if its stamp speaks of another."""
-    if stamp is None or known is None or not known.image or stamp.digest[_DIGEST_BYTES:] != known.digest:
+    return content_for(stamp, known.digest) if known is not None and known.image else b""
+
+
+def content_for(stamp: Stamp | None, fingerprint: bytes) -> bytes:
+    """What the file or folder of an image of this fingerprint held, 32 bytes; empty if the stamp speaks of another."""
+    if stamp is None or stamp.digest[_DIGEST_BYTES:] != fingerprint:
         return b""
     return stamp.digest[:_DIGEST_BYTES]
 
@@ -220,6 +253,11 @@ class Sighting:
 def marker_name(document: bytes) -> bytes:
     """The name under which the marker of an unfinished document stands; no input has a NUL in its name."""
     return b"\0" + document
+
+
+def begun_name(image: bytes) -> bytes:
+    """The name under which it stands what file an image was begun from that is not finished."""
+    return b"\0begun\0" + image
 
 
 def marker_stamp(size: int, digest: bytes) -> Stamp:

@@ -119,7 +119,7 @@ class Reader:
             self._tally.skip(Skipped(item.name, TAKEN))
             return False
         as_before = speaks_of(before, known) and settled(before, item.stamp)
-        if known is not None and as_before and (not known.image or self._stays(item.name, known)):
+        if known is not None and as_before and (not known.image or (known.whole and self._stays(item.name, known))):
             if self.seen.add(known.number):
                 self._tally.unchanged += 1
             self._accompany(item.name, image=known.image, folder=item.folder)
@@ -221,8 +221,10 @@ class Reader:
         self, raw: RawImage, known: Known | None, sighting: Sighting | None
     ) -> Generator[Job, None, Verdict | None]:
         """Judge an image; see `_any`.  Whether it can be read shows when it is written."""
-        content, before = b"", None if sighting is None else sighting.before
-        if content_of(before, known):
+        before = None if sighting is None else sighting.before
+        content = content_of(before, known)
+        at_rest = known is not None and sighting is not None and settled(before, sighting.seen)
+        if known is not None and content and not (at_rest and self._stays(raw.name, known)):
             try:
                 content = raw.digest()
             except SourceError as error:

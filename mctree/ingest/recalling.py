@@ -5,7 +5,8 @@ All of it is as of one commit, the newest when the run began: the run has the wr
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+import threading
+from contextlib import AbstractContextManager, nullcontext
 
 from mctree.format.facts import Stamp
 from mctree.ingest.plan import Known, marker_name
@@ -36,11 +37,22 @@ class Memory:
             if record is None:
                 return stamp, None
             if record.media == "image":
-                return stamp, Known.of_image(number, self._base.gallery.record(number))
+                image = self._base.gallery.record(number)
+                looked_at = image.region == (0, 0, image.width, image.height)
+                whole = looked_at and not self._base.gallery.is_coarse(number)
+                return stamp, Known.of_image(number, image, whole=whole)
             if not record.open:
                 return stamp, Known.closed(number, record)
             size, marker = self._base.document(number).size, self._base.stamp(marker_name(name))
             return stamp, Known.open(number, record, size, marker)
+
+    def has_image(self, name: bytes) -> bool:
+        """Whether there is an image of this name; may be asked by any thread."""
+        if self._empty:
+            return False
+        with self._held if threading.current_thread() is threading.main_thread() else nullcontext():
+            record = self._base.recall(name)[2]
+        return record is not None and record.media == "image"
 
     def is_foreign(self, name: bytes) -> bool:
         """Whether the document of this name is being written to by somebody else."""

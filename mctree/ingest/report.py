@@ -34,7 +34,8 @@ class Report:
         extended: documents that only grew: their blocks are kept, and new ones follow; and images of which more came.
         removed: documents whose input is gone.
         unchanged: documents that were found to be what they were.
-        bytes_read: bytes of texts that were read, and of the files of images, those only compared included.
+        bytes_read: bytes of texts that were read, those only compared included, and of the files of images; of an image
+            of which a part is read, as large a part of its bytes.
         tokens: tokens written.
         images: how many of the added and superseded documents are images.
         pixels: that were read of images.

@@ -35,6 +35,7 @@ from mctree.ingest.writing import Scribe
 from mctree.sources import Format, Source, open_source
 from mctree.sources.images import Box
 from mctree.sources.images.bounded import MOST_PIXELS
+from mctree.sources.told import Told
 from mctree.tree import Snapshot, Tree, Writer
 from mctree.tree.tree import CHUNK_BYTES
 
@@ -48,7 +49,7 @@ class _Input:
     """What to read, as often as it is asked for.
 
     Attributes:
-        open: opens it anew, for one walk.
+        open: opens it anew, for one walk; given whether a store has an image of a name, beside that store.
         again: two walks do not disturb each other.
         reading: 16 bytes that stand for how containers are read.
         images: whether it may give images.
@@ -56,7 +57,7 @@ class _Input:
         text_field: the field that holds the text of a record.
     """
 
-    open: Callable[[], Source]
+    open: Callable[[Callable[[bytes], bool]], Source]
     again: bool
     reading: bytes
     images: bool
@@ -65,7 +66,7 @@ class _Input:
 
     def sample(self, size: int) -> Sample:
         """A sample of it, of so many bytes."""
-        return draw(self.open(), self.spooled, size=size, text_field=self.text_field)
+        return draw(self.open(_no_image), self.spooled, size=size, text_field=self.text_field)
 
 
 def ingest(
@@ -121,10 +122,11 @@ def ingest(
         images: read images as such; else they are skipped as binary.
         max_pixels: of an image: the most that are decoded in one piece.
         region: read only this part of the one image that is given, in pixels of its full size, widened to whole tiles.
-            What is there of it already stays, if the image is the same; a run without a region reads the rest.
+            What is there already stays, be it a part or all of the image, if the bytes of its file are the same (of a
+            folder: the names, sizes and times in it); a run without a region reads the rest.
         finest: of the one image that is given, make nodes of this level and those above alone, from the smaller
-            versions that it has (see `Writer.add_image`).  What is finer there already stays; a run without it reads
-            the rest.
+            versions that it has (see `Writer.add_image`).  What is finer there already stays, under the same
+            condition; a run without it reads the rest.
         stdin: read instead of standard input.
         keep_vanished: keep documents whose inputs are gone.
         workers: how many cores to use; None for all that this process may run on.
@@ -149,11 +151,11 @@ def ingest(
     if isinstance(paths, Source):
         if wanted:
             raise UsageError("a region or a coarse view is taken of one image: give its path, and not a Source")
-        given = _Input(lambda: paths, False, _reading("source"), True, None, text_field)
+        given = _Input(lambda _: paths, False, _reading("source"), True, None, text_field)
     else:
-        spooled = SpooledInput(_standard_input if stdin is None else lambda: stdin)
+        spooled, told = SpooledInput(_standard_input if stdin is None else lambda: stdin), Told()
 
-        def opened() -> Source:
+        def opened(is_image: Callable[[bytes], bool]) -> Source:
             return open_source(
                 paths,
                 names=names,
@@ -168,13 +170,14 @@ def ingest(
                 images=images,
                 max_pixels=max_pixels,
                 stdin=cast(BinaryIO, spooled),
+                told=told.beside(is_image),
             )
 
         reading = _reading(format, text_field, id_field, max_bytes)
         given = _Input(opened, True, reading, images and format == "auto", spooled, text_field)
+    source = given.open(_no_image)  # what cannot be opened is said before anything is made
     if wanted:
-        require_one_image(given.open(), wanted)
-    source = given.open()
+        require_one_image(source, wanted)
     tally = Tally()
     tracker = Tracker(tally, on_event)
     with ExitStack() as stack:
@@ -193,14 +196,10 @@ def ingest(
         stack.enter_context(prepared.tree)
         if totals:
             tracker.total = lambda: totals[0]
-        elif on_event is not None and given.again:
-            scan = SizeScan(given.open())
-            scan.start()
-            stack.callback(scan.stop)
-            tracker.total = lambda: scan.total
         preparing_seconds = time.monotonic() - began
         workers = workers or cores()
-        run = _Run(source, given, wanted, workers, batch_bytes, keep_vanished, tally, tracker, interrupts)
+        scanning = on_event is not None and given.again and not totals
+        run = _Run(given, wanted, scanning, workers, batch_bytes, keep_vanished, tally, tracker, interrupts)
         before, after = run.sync(prepared)
     seconds = time.monotonic() - began
     return tally.report(seconds, before if existed else None, after, preparing_seconds=preparing_seconds)
@@ -211,9 +210,9 @@ class _Run:
     """One walk over a source, and what is done on it.
 
     Attributes:
-        source: what to read.
-        given: how it is read.
+        given: what to read.
         wanted: how much of an image.
+        scanning: whether to find out meanwhile how much it is.
         workers: how many cores to use.
         batch: bytes of input to a commit.
         keep_vanished: keep documents whose inputs are gone.
@@ -222,9 +221,9 @@ class _Run:
         interrupts: holds Ctrl-C back where a step must be whole.
     """
 
-    source: Source
     given: _Input
     wanted: PartWanted
+    scanning: bool
     workers: int
     batch: int
     keep_vanished: bool
@@ -236,11 +235,18 @@ class _Run:
         """Bring the tree up to date with the source; the newest commits before and after."""
         tree, held, tracker = prepared.tree, self.interrupts.held, self.tracker
         assert tree.tokenizer is not None, "the store was prepared for text"
-        with closing(tree.writer()) as writer, tree.snapshot() as base:
-            memory, captions = Memory(base, held), Captions(writer, self.source.roots)
+        with closing(tree.writer()) as writer, tree.snapshot() as base, ExitStack() as stack:
+            memory = Memory(base, held)
+            source = self.given.open(memory.has_image)
+            captions = Captions(writer, source.roots)
+            if self.scanning:
+                scan = SizeScan(self.given.open(memory.has_image))
+                stack.callback(scan.stop)
+                scan.start()
+                tracker.total = lambda: scan.total
             scribe = Scribe(tree, writer, self._image_scribe(tree, writer), captions, self.tally, self.batch)
             reader = Reader(
-                self.source,
+                source,
                 memory,
                 self.tally,
                 tracker.advance,
@@ -267,10 +273,10 @@ class _Run:
                     tracker.advance(job.handled)
             if not self.keep_vanished and len(reader.seen) < base.documents_count:
                 tracker.enter("removing")
-                self._remove_vanished(base, memory, reader, scribe)
+                self._remove_vanished(source, base, memory, reader, scribe)
             if not self.keep_vanished:
                 with held:
-                    scribe.forget_vanished(self.source.covers)
+                    scribe.forget_vanished(source.covers)
             tracker.enter("finishing")
             with held:
                 scribe.finish()
@@ -289,7 +295,7 @@ class _Run:
             passed=self.tracker.pass_over,
         )
 
-    def _remove_vanished(self, base: Snapshot, memory: Memory, reader: Reader, scribe: Scribe) -> None:
+    def _remove_vanished(self, source: Source, base: Snapshot, memory: Memory, reader: Reader, scribe: Scribe) -> None:
         live = base.sources()
         while True:
             with self.interrupts.held:
@@ -297,12 +303,17 @@ class _Run:
                 if entry is None:
                     return
                 name, number, record = entry
-                if number not in reader.seen and self._is_gone(name, record, memory):
+                if number not in reader.seen and _is_gone(source, name, record, memory):
                     scribe.remove(number, name)
 
-    def _is_gone(self, name: bytes, record: DocumentRecord, memory: Memory) -> bool:
-        """Whether a document that no input stands for is this source's, so that its input has vanished."""
-        return self.source.covers(name) and not (record.open and memory.is_foreign(name))
+
+def _is_gone(source: Source, name: bytes, record: DocumentRecord, memory: Memory) -> bool:
+    """Whether a document that no input stands for is this source's, so that its input has vanished."""
+    return source.covers(name) and not (record.open and memory.is_foreign(name))
+
+
+def _no_image(name: bytes) -> bool:
+    return False
 
 
 def _kind(value: object) -> str:

@@ -139,7 +139,7 @@ class Scribe:
 
     def _write_image(self, part: ImagePart) -> None:
         assert self._document is None, "an image comes between two documents"
-        if part.verdict is not Verdict.RELOCATE:
+        if part.verdict in (Verdict.ADD, Verdict.SUPERSEDE):
             # Taken note of before: a large image is committed on the way.
             self._captions.written(part.raw.name, image=True)
         written = self._images.write(part)

@@ -8,7 +8,8 @@ its place, while the walk is in it leads nobody out of the tree.
 Never entered: version control (`.git` …), mctree stores, and what the filter ignores; none of these is reported.
 Where images are wanted, a folder that is one (it holds Zarr's metadata, or is a pyramid of tiles) is handed over whole
 and not entered; `include` patterns speak of it as of a folder.  To tell tiles from other pictures in numbered folders,
-these are looked into.
+these are looked into.  A folder of numbered folders that a store knows as one image and that is none any more (`told`)
+is reported and not entered, since one stray file would else make a document of each of its tiles.
 Symbolic links are reported and not followed unless `follow` says so.  Then a link to a file gives that file under the
 link's name, and a link to a folder is entered, except where that folder is above it, is a root, or was entered by way
 of a link before.  So the walk ends, and enters a folder at most twice: by its own name and by way of links.
@@ -23,19 +24,25 @@ from dataclasses import dataclass
 
 from mctree.sources.coverage import Coverage
 from mctree.sources.files import RegularFile, kind_of
+from mctree.sources.folders import ImageFolder
 from mctree.sources.ignore import IGNORE_FILES, VERSION_CONTROL, Filter, read_ignore_file
 from mctree.sources.images.folder_names import ZARR_NAMES, number
-from mctree.sources.images.telling import is_pyramid
-from mctree.sources.names import failure, joined
+from mctree.sources.names import failure, joined, shown
 from mctree.sources.patterns import Rules
 from mctree.sources.protocol import Skipped
+from mctree.sources.told import Told
 
-__all__ = ["DEEPEST", "Identity", "ImageFolder", "Walk", "holds_store"]
+__all__ = ["DEEPEST", "Identity", "Walk", "holds_store"]
 
 DEEPEST = 256
 _LISTINGS = 3
 _STORE_SUFFIX = b".mctree"
 _STORE_FILES = frozenset((b"zarr.json", b"index.lmdb"))
+
+_KNOWN = (
+    "so this is no image of tiles any more, and what the store has of it stays: take that away, or remove the image "
+    "from the store if its files are to be documents"
+)
 
 Identity = tuple[int, int]
 
@@ -43,19 +50,6 @@ Identity = tuple[int, int]
 def holds_store(path: bytes) -> bool:
     """Whether the folder at `path` is an mctree store."""
     return all(os.path.lexists(joined(path, name)) for name in _STORE_FILES)
-
-
-@dataclass(frozen=True, slots=True)
-class ImageFolder:
-    """A folder that is one image.
-
-    Attributes:
-        name: within the store.
-        path: absolute.
-    """
-
-    name: bytes
-    path: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +112,7 @@ class Walk:
         coverage: where doubts are noted.
         ignore_files: whether ignore files count.
         follow: whether symbolic links are followed.
-        images: whether folders that are images are wanted.
+        told: what is known of folders that may be images; None: they are not wanted as such.
     """
 
     def __init__(
@@ -131,7 +125,7 @@ class Walk:
         *,
         ignore_files: bool,
         follow: bool,
-        images: bool,
+        told: Told | None,
     ) -> None:
         self._name = name
         self._path = path
@@ -140,7 +134,7 @@ class Walk:
         self._coverage = coverage
         self._ignore_files = ignore_files
         self._follow = follow
-        self._images = images
+        self._told = told
         self._by_links: set[Identity] = set()
         self._stack: list[_Folder] = []
 
@@ -255,10 +249,9 @@ class Walk:
         names = {found.name for found in listed.entries}
         if names >= _STORE_FILES:
             return None
-        path = joined(self._path, relative) if relative else self._path
-        if self._images and _is_image(path, listed):
-            wanted = above is None or above.filter.includes(relative, folder=True)
-            return ImageFolder(self._full(relative), path) if wanted else None
+        stays_whole, found = self._image(above, relative, identity, listed)
+        if stays_whole:
+            return found
         rules: list[Rules] = []
         for name in IGNORE_FILES:
             heeded = self._ignore_files and name in names
@@ -269,6 +262,23 @@ class Walk:
         wanted_below = (above.filter if above else self._wanted).below(relative, rules)
         return _Folder(descriptor, relative, identity, linked, wanted_below, iter(listed.entries), listed.steady)
 
+    def _image(
+        self, above: _Folder | None, relative: bytes, identity: Identity, listed: _Listed
+    ) -> tuple[bool, ImageFolder | Skipped | None]:
+        """Whether a folder is one image, or was and is not to be entered; and what is to be said of it, if anything."""
+        zarr = any(entry.name in ZARR_NAMES for entry in listed.entries)
+        numbered = any(entry.folder and number(entry.name) is not None for entry in listed.entries)
+        if self._told is None or not (zarr or numbered):
+            return False, None
+        path = joined(self._path, relative) if relative else self._path
+        against = None if zarr else self._told.against(path, identity)
+        if against is None:
+            wanted = above is None or above.filter.includes(relative, folder=True)
+            return True, ImageFolder(self._full(relative), path, identity) if wanted else None
+        if not self._told.is_image(self._full(relative)):
+            return False, None
+        return True, self._doubt(relative, f"{against.removeprefix(shown(path)).lstrip('/ ')}, {_KNOWN}")
+
     def _visited(self, identity: Identity) -> str | None:
         if any(identity == folder.identity for folder in self._stack):
             return "a symbolic link to a folder above it"
@@ -277,13 +287,6 @@ class Walk:
         if identity in self._by_links:
             return "by way of a symbolic link, a folder that another one led to"
         return None
-
-
-def _is_image(path: bytes, listed: _Listed) -> bool:
-    """Whether a folder is one image, of Zarr or of tiles."""
-    if any(entry.name in ZARR_NAMES for entry in listed.entries):
-        return True
-    return any(entry.folder and number(entry.name) is not None for entry in listed.entries) and is_pyramid(path)
 
 
 def _list(descriptor: int, follow: bool) -> _Listed:

@@ -15,6 +15,7 @@ from mctree.sources.path_source import Format, PathSource, Reading
 from mctree.sources.plain import Images
 from mctree.sources.protocol import Source
 from mctree.sources.records import Fields
+from mctree.sources.told import Told
 
 __all__ = ["open_source"]
 
@@ -35,6 +36,7 @@ def open_source(
     images: bool = False,
     max_pixels: int = MOST_PIXELS,
     stdin: BinaryIO | None = None,
+    told: Told | None = None,
 ) -> Source:
     """Open files, folders and standard input as one source.
 
@@ -56,6 +58,8 @@ def open_source(
             where the format is `auto`.
         max_pixels: of an image: the most that are decoded in one piece.
         stdin: read instead of the process's own standard input; it is not closed.
+        told: shared by sources that are opened for one run, so that what a folder is is told once; None: each iteration
+            tells it anew.
 
     Raises:
         UsageError: an argument makes no sense; two paths have one name; one path lies within another.
@@ -83,4 +87,4 @@ def open_source(
     wanted = Filter(parse_option("exclude", exclude), parse_option("include", include) if include else None)
     wanted_images = Images(max_pixels) if images and format == "auto" else None
     reading = Reading(format, Fields(text_field, id_field, max_bytes), max_line, wanted_images)
-    return PathSource(roots, wanted, reading, ignore_files=ignore_files, follow=follow_symlinks, stdin=stdin)
+    return PathSource(roots, wanted, reading, ignore_files=ignore_files, follow=follow_symlinks, stdin=stdin, told=told)

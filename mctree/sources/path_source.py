@@ -11,17 +11,19 @@ from typing import BinaryIO, Literal, cast
 
 from mctree.errors import SourceError
 from mctree.sources.coverage import Coverage, Extent
-from mctree.sources.directory import ImageFolder, Walk
+from mctree.sources.directory import Walk
 from mctree.sources.files import RegularFile, kind_of
+from mctree.sources.folders import ImageFolder
 from mctree.sources.ignore import Filter
 from mctree.sources.jsonl import jsonl_documents, jsonl_file_documents
 from mctree.sources.locating import Located
 from mctree.sources.names import failure, shown
 from mctree.sources.parquet import parquet_documents
-from mctree.sources.plain import Images, folder_image, folder_stamp, plain_documents
+from mctree.sources.plain import Images, folder_image, plain_documents
 from mctree.sources.protocol import Item, RawDocument, RawImage, Root, Skipped
 from mctree.sources.records import Fields
 from mctree.sources.stdin import Stream, stream_documents
+from mctree.sources.told import Told
 
 __all__ = ["Format", "PathSource", "Reading"]
 
@@ -87,6 +89,7 @@ class PathSource:
         ignore_files: bool,
         follow: bool,
         stdin: BinaryIO | None,
+        told: Told | None,
     ) -> None:
         self._located = tuple(located)
         self._wanted = wanted
@@ -94,6 +97,8 @@ class PathSource:
         self._ignore_files = ignore_files
         self._follow = follow
         self._stdin = stdin
+        self._given = told
+        self._told = Told() if told is None else told
         self._streams: dict[bytes, Stream] = {}
         self._coverage = Coverage()
 
@@ -109,6 +114,7 @@ class PathSource:
     def __iter__(self) -> Iterator[Item | Skipped]:
         """Find everything anew; see `Source.__iter__`."""
         self._coverage = Coverage()
+        self._told = Told() if self._given is None else self._given
         return self._found(self._coverage)
 
     def _found(self, coverage: Coverage) -> Iterator[Item | Skipped]:
@@ -138,7 +144,7 @@ class PathSource:
             coverage,
             ignore_files=self._ignore_files,
             follow=self._follow,
-            images=self._reading.images is not None,
+            told=self._told if self._reading.images is not None else None,
         )
 
     def _item(self, found: RegularFile | ImageFolder, coverage: Coverage) -> Item | Skipped:
@@ -148,7 +154,7 @@ class PathSource:
         images = self._reading.images
         assert images is not None, "no folder is an image where images are not wanted"
         try:
-            stamp = folder_stamp(folder)
+            stamp = self._told.stamp(folder)
         except SourceError as error:
             coverage.doubt(folder.name)
             return Skipped(folder.name, str(error).removeprefix(shown(folder.path)).lstrip("/ "), certain=False)

@@ -102,7 +102,7 @@ class RawImage:
     name: bytes
     path: bytes
     _open: Callable[[], ImageSource] = field(repr=False)
-    _digest: Callable[[], bytes] = field(repr=False)
+    _digest: Callable[[Callable[[], object]], bytes] = field(repr=False)
 
     def open(self) -> ImageSource:
         """Open it; the caller closes it.
@@ -113,13 +113,16 @@ class RawImage:
         """
         return self._open()
 
-    def digest(self) -> bytes:
+    def digest(self, between: Callable[[], object] = lambda: None) -> bytes:
         """32 bytes that stand for what it consists of: the bytes of a file; names, sizes and times in a folder.
+
+        Args:
+            between: called now and then, as all of a large file is read; what it raises ends that.
 
         Raises:
             SourceError: it cannot be read, or is no longer what was found.
         """
-        return self._digest()
+        return self._digest(between)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -145,3 +145,9 @@ def test_a_set_of_images_is_dropped_and_built_again(folder: Path, tmp_path: Path
     bad("gist", "build", store, "--channels", "3", code=2)
     assert "another encoder" in bad("gist", "build", store, "--encoder", "cosine", "--name", "default", code=2)
     assert "all is well" in good("verify", store)
+
+
+@pytest.mark.parametrize("region", ["0,0,1," + "9" * 5000, "0,0,1", "a,0,1,1", "0,0,-1,1"])
+def test_a_region_that_is_none_is_named_in_one_line(folder: Path, tmp_path: Path, region: str) -> None:
+    said = bad("ingest", folder / "b.png", "-o", tmp_path / "s", f"--region={region}", code=2)
+    assert "is not X0,Y0,X1,Y1" in said and len(said) < 300

@@ -139,9 +139,16 @@ def test_a_folder_of_tiles_is_one_image_and_kept_up_with(root, store):
     one.unlink()
     assert counts(sync(root, store)) == (0, 1, 0, 1)
     np.testing.assert_array_equal(held(store)["t/map"][:, 16:], 0)
-    # A picture that is no tile makes it a folder of pictures, which are documents of their own.
+    # A picture that is no tile would make it a folder of pictures; but it is known, so what the store has of it stays.
     write(f"{root}/map/more", {"photo.png": png(9, 9)})
-    assert counts(sync(root, store)) == (3, 0, 1, 1)
+    report = sync(root, store)
+    assert counts(report) == (0, 0, 0, 1) and not report.changed
+    assert "more is no folder called by a zoom" in report.skipped[0].reason
+    # Whoever wants it as pictures takes the image out of the store.
+    with mctree.open(store) as tree, tree.writer() as writer:
+        writer.remove("t/map")
+        writer.commit()
+    assert counts(sync(root, store)) == (3, 0, 0, 1)
     assert set(held(store)) == {"t/map/0/0/0.png", "t/map/1/0/1.png", "t/map/more/photo.png", "t/texts/a.txt"}
     shutil.rmtree(f"{root}/map/more")
     assert counts(sync(root, store)) == (1, 0, 3, 1)

@@ -8,22 +8,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tifffile
 
 import mctree
 from mctree.errors import SourceError, UsageError
-from mctree.ingest import Report, ingest
+from mctree.ingest import ingest
 from mctree.sources.images import Box, open_image
 from mctree.sources.images.tiff import TiffSource
 from mctree.testing import assert_whole
 from tests.ingest.corpora import write
+from tests.ingest.parts import FULL, HEIGHT, WIDTH, counts, save, take
 from tests.ingest.pictures import OPTIONS, captions, held, pixels, png, told
 from tests.sources.images.tile_sets import write_folder
 
 pytestmark = pytest.mark.usefixtures("clocks_are_fine")
-
-HEIGHT, WIDTH = 1100, 2300
-FULL = pixels(HEIGHT, WIDTH)
 
 
 @pytest.fixture
@@ -37,23 +34,6 @@ def image(folder: str) -> str:
 @pytest.fixture
 def store(folder: str) -> str:
     return os.path.join(folder, "s")
-
-
-def save(path: str, values: Any = FULL) -> None:
-    tile = {"tile": (128, 128), "photometric": "rgb", "metadata": None}
-    with tifffile.TiffWriter(path) as writer:
-        for factor in (1, 2, 4, 8):
-            writer.write(values[::factor, ::factor], subfiletype=int(factor > 1), **tile)
-
-
-def take(path: str, store: str, **options: Any) -> Report:
-    fresh = {} if os.path.exists(store) else OPTIONS
-    return ingest([path], store, **{"workers": 1, **fresh, **options})
-
-
-def counts(report: Report) -> tuple[int, int, int, int]:
-    assert not report.skipped_count and not report.removed
-    return report.added, report.extended, report.superseded, report.unchanged
 
 
 def there(store: str, name: str = "big.tif") -> np.ndarray:
@@ -120,7 +100,9 @@ def test_a_coarse_view_becomes_finer_where_it_is_wanted_and_then_everywhere(imag
 def test_a_coarse_region_is_begun_and_what_lies_beside_it_comes_in_detail(image, store, folder):
     assert counts(take(image, store, region=Box(0, 0, 10, 10), finest=3)) == (1, 0, 0, 0)
     for options in ({"region": Box(0, 0, 1000, 10)}, {}):
-        with pytest.raises(UsageError, match=r"of big.tif only 0,0,512,512 is there so far.* no finest level"):
+        with pytest.raises(
+            UsageError, match=r"of big.tif a coarse view can be taken inside 0,0,512,512.* no finest level"
+        ):
             take(image, store, finest=2, **options)
     assert counts(take(image, store, region=Box(0, 0, 10, 10), finest=2)) == (0, 1, 0, 0)
     assert counts(take(image, store, region=Box(500, 0, 700, 10))) == (0, 1, 0, 0)

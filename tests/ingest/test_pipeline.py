@@ -40,7 +40,7 @@ def test_a_folder_of_images_is_not_read_to_its_end_before_the_first_is_written()
     def jobs() -> Iterator[Job]:
         for number in range(10_000):
             begun.append(number)
-            raw = RawImage(b"%d" % number, b"/", lambda: pytest.fail("opened"), lambda: b"")
+            raw = RawImage(b"%d" % number, b"/", lambda: pytest.fail("opened"), lambda between: b"")
             yield Job(image=ImagePart(raw, Verdict.ADD, None, None, b"", 0))
 
     with closing(Tokenized(jobs(), BytesTokenizer(), 2, 1 << 20)) as ready:

@@ -6,8 +6,9 @@
           44.png
 
 Folders and files whose names are other than these numbers, written without leading zeros, are not looked at.  Links are
-not followed.  Which tiles a zoom has is listed once, when it is first asked for, and held as 8 bytes a tile; a tile
-that is read is looked for by its name.
+not followed.  Rows are counted from the top, or turned round if the folder says otherwise (`schemes`).  Which tiles a
+zoom has is listed once, when it is first asked for, and held as 8 bytes a tile; a tile that is read is looked for by
+its name.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from mctree.sources.images.folder_names import DEEPEST_ZOOM, TILE_ENDINGS, numbe
 from mctree.sources.images.listing import Listing, listed
 from mctree.sources.images.local import open_local
 from mctree.sources.images.pyramid import MOST_TILE_BYTES, Cells
+from mctree.sources.images.schemes import counts_from_below
 from mctree.sources.names import failure, shown
 
 __all__ = ["TileFolder"]
@@ -37,7 +39,7 @@ class TileFolder:
         zooms: see `Archive`.
 
     Raises:
-        SourceError: it cannot be listed, or has no zoom.
+        SourceError: it cannot be listed, has no zoom, or counts its rows in a way that is unknown.
     """
 
     def __init__(self, path: bytes) -> None:
@@ -49,12 +51,13 @@ class TileFolder:
         if max(found) > DEEPEST_ZOOM:
             raise SourceError(f"{self.name} has a folder for zoom {max(found)}: tiles end at zoom {DEEPEST_ZOOM}")
         self.zooms = tuple(sorted(found, reverse=True))
+        self._turned = counts_from_below(path)
         self._listings: dict[int, Listing] = {}
 
     @property
     def fingerprint(self) -> str:
         """Of the name, size and last modification of every tile."""
-        digest = hashlib.blake2b(digest_size=16)
+        digest = hashlib.blake2b(b"rows from below" if self._turned else b"", digest_size=16)
         for zoom in self.zooms:
             for column in sorted(numbered_folders(self._folder(zoom))):
                 folder = self._folder(zoom, column)
@@ -66,7 +69,7 @@ class TileFolder:
 
     def tile(self, zoom: int, column: int, row: int) -> bytes | None:
         """A tile; see `Archive.tile`."""
-        stem = b"%s/%d" % (self._folder(zoom, column), row)
+        stem = b"%s/%d" % (self._folder(zoom, column), (1 << zoom) - 1 - row if self._turned else row)
         there = [stem + ending for ending in TILE_ENDINGS if os.path.lexists(stem + ending)]
         if not there:
             return None
@@ -101,12 +104,16 @@ class TileFolder:
         side = 1 << zoom
         columns = [column for column in numbered_folders(self._folder(zoom)) if column < side]
         try:
-            return listed(
-                (column, (row for row, _, _ in _tiles(self._folder(zoom, column), self.name) if row < side))
-                for column in columns
-            )
+            return listed((column, self._rows(zoom, column)) for column in columns)
         except ValueError as error:
             raise SourceError(f"{self.name}, zoom {zoom}: {error}; make a PMTiles file of them") from error
+
+    def _rows(self, zoom: int, column: int) -> Iterator[int]:
+        """The rows of the tiles of a column, counted from the top."""
+        last = (1 << zoom) - 1
+        for row, _, _ in _tiles(self._folder(zoom, column), self.name):
+            if row <= last:
+                yield last - row if self._turned else row
 
 
 def _tiles(path: bytes, name: str, *, stats: bool = False) -> Iterator[tuple[int, bytes, os.stat_result | None]]:

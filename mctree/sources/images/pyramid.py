@@ -36,6 +36,8 @@ MOST_TILE_BYTES = 1 << 25
 """No tile is longer, encoded."""
 
 _OPAQUE = ("jpeg", "bmp")
+_MOST_TRIED = 16
+"""Tiles that are looked at for one that is a picture."""
 
 Cells = tuple[int, int, int, int]
 """Tiles `[c0, c1) × [r0, r1)` of a zoom: `c0, r0, c1, r1`."""
@@ -127,15 +129,24 @@ class TilePyramid(Bounded):
         return self._archive.fingerprint
 
     def _first(self) -> tuple[bytes, Picture]:
-        """The beginning of some tile of the finest zoom that has one, and its header."""
+        """The beginning of some tile of the finest zoom that has one, and its header.
+
+        A tile that is no picture is an error when it is read, and one of the next ones says what tiles are like.
+        """
         archive = self._archive
+        damage: list[SourceError] = []
         for zoom in archive.zooms:
             for column, row, _, _ in archive.covered(zoom, (0, 0, 1 << zoom, 1 << zoom)):
                 data = archive.tile(zoom, column, row)
                 if data is not None:
                     name = _tile_name(archive, zoom, column, row)
-                    return data[:SNIFFED], Picture(io.BytesIO(data), name, TILE_SIDES[-1] ** 2)
-        raise SourceError(f"{archive.name} holds no tiles")
+                    try:
+                        return data[:SNIFFED], Picture(io.BytesIO(data), name, TILE_SIDES[-1] ** 2)
+                    except SourceError as error:
+                        damage.append(error)
+                if len(damage) == _MOST_TRIED:
+                    raise damage[0]
+        raise damage[0] if damage else SourceError(f"{archive.name} holds no tiles")
 
     def _layout(self, level: int) -> Layout:
         side = self.side << self._archive.zooms[level]

@@ -17,7 +17,7 @@ from mctree.format.images import ImageRecord
 from mctree.format.keys import Table, u64
 from mctree.format.records import BLOCK
 from mctree.format.values import unpack
-from mctree.geometry import intervals
+from mctree.geometry import IMAGE, intervals
 from mctree.storage.index import Reading
 from mctree.storage.store import Store
 from mctree.tree.images.arena import Arena
@@ -54,6 +54,7 @@ class Gallery:
         self._record = record
         self._held = held
         self._arena: Arena | None = None
+        self._statistics: dict[int, tuple[int, ...]] = {}
 
     @cached_property
     def pixels_array(self) -> int | None:
@@ -63,8 +64,11 @@ class Gallery:
 
     def statistics_arrays(self, channels: int) -> tuple[int, ...]:
         """The arrays of statistics of images with so many channels, from LOD0 on."""
-        with self._reading() as index:
-            return read_statistics(index, self._record.number, channels)
+        found = self._statistics.get(channels)
+        if found is None:
+            with self._reading() as index:
+                found = self._statistics[channels] = read_statistics(index, self._record.number, channels)
+        return found
 
     def record(self, number: int) -> ImageRecord:
         """What the index says of a live image, by its document's number.
@@ -77,6 +81,17 @@ class Gallery:
         if payload is None:
             raise CorruptError(f"the record of image {number} is missing; run `mctree verify`")
         return ImageRecord.decode(payload)
+
+    def is_coarse(self, number: int) -> bool:
+        """Whether a live image, by its document's number, is somewhere made from an overview, with nothing below."""
+        graft = self.places.of_document(number)
+        if graft is None:
+            return False
+        level, arrays = int(graft["level"]), self.statistics_arrays(int(graft["channels"]))
+        if level >= len(arrays):
+            raise CorruptError(f"the statistics of image {number} have no level {level}; run `mctree verify`")
+        root = np.array([int(graft["base"]) // IMAGE.width(level)])
+        return bool(self.pages.find(arrays[level], root).overview[0])
 
     def unfinished(self) -> dict[bytes, int]:
         """Images whose ingest was begun and is not finished: their numbers, by name."""

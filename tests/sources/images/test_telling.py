@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mctree.sources import Item, RawDocument, RawImage, Skipped, open_source
-from mctree.sources.images.telling import is_pyramid
+from mctree.sources.images.telling import speaks_against
 from mctree.testing import scratch
 from tests.sources.images.tile_sets import SIDE, Tiles, encoded, write_folder
 
@@ -24,7 +24,7 @@ Leaf = tuple[int, int, int]
 
 def told(path: Path) -> bool:
     """Whether a folder is one image; what a source says must agree."""
-    found = is_pyramid(os.fsencode(path))
+    found = speaks_against(os.fsencode(path)) is None
     items = list(open_source([path], images=True))
     assert found == (len(items) == 1 and items[0].name == os.fsencode(path.name))
     return found
@@ -129,11 +129,27 @@ def test_whatever_speaks_against_it_leaves_a_folder_as_it_is(
     assert told(path)
     change(path)
     assert not told(path)
+    (said,) = {speaks_against(os.fsencode(path)) for _ in range(2)}
+    assert said is not None and said.isprintable() and said.startswith(str(path))
     names = {item.name for item in open_source([path], images=True, follow_symlinks=follow)}
     assert b"map" not in names and b"map/2/2/3.png" in names
 
 
-BESIDE = [".DS_Store", "3/.DS_Store", "3/5/._6.png", "3/5/Thumbs.db", "metadata.json"]
+BESIDE = [
+    ".DS_Store",
+    "3/.DS_Store",
+    "3/5/._6.png",
+    "3/5/Thumbs.db",
+    "metadata.json",
+    "tilemapresource.xml",
+    "leaflet.html",
+    "3/5/6.png.aux.xml",
+    "3/5/7.png.part",
+    "3/5/7.png.crdownload",
+    "3/5/7.png.tmp",
+    "3/5/6.png~",
+    "3/5/6.kml",
+]
 
 
 @pytest.mark.parametrize("name", BESIDE)
@@ -184,3 +200,25 @@ def test_pyramids_are_found_wherever_they_lie(tmp_path: Path) -> None:
     assert len(tiles) == 3 * len(BASE)
     kinds: list[RawDocument | RawImage | Skipped] = [one for item in tiles for one in item.documents()]
     assert all(isinstance(one, Skipped) and one.reason == "binary" for one in kinds)
+
+
+def test_what_speaks_against_it_is_named(tmp_path: Path) -> None:
+    path = write_folder(tmp_path / "map", BASE)
+    linked("3/5/6.png")(path)
+    assert speaks_against(os.fsencode(path)) == f"{path}/3/5/6.png is a symbolic link"
+    (path / "3/5/6.png").unlink()
+    written("3/5/6.txt")(path)
+    assert speaks_against(os.fsencode(path)) == f"{path}/3/5/6.txt is no tile, called ROW.png"
+    (path / "3/5/6.txt").unlink()
+    written("notes.txt")(path)
+    assert speaks_against(os.fsencode(path)) == f"{path}/notes.txt is no folder called by a zoom, 0 to 30"
+
+
+def test_what_cannot_be_looked_at_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_folder(tmp_path / "map", BASE)
+
+    def refused(_: bytes) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("mctree.sources.images.folder_names.os.scandir", refused)
+    assert speaks_against(os.fsencode(path)) is None

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import ClassVar
 
+import numpy as np
 import pytest
 
 from mctree.errors import SourceError
-from mctree.sources.images import ImageSource, open_image
+from mctree.sources.images import Box, ImageSource, open_image
 from mctree.sources.images.protocol import level_box
-from tests.sources.images.tile_sets import SIDE, colours, encoded, write_folder
+from tests.sources.images.tile_sets import SIDE, Tiles, colours, encoded, write_folder
 
 
 class TestFolder:
@@ -87,3 +89,59 @@ class TestFolder:
             open_image(tmp_path / "a")
         with pytest.raises(SourceError, match="neither Zarr arrays nor tiles"):
             open_image(tmp_path / "a" / "3")
+
+
+class TestRowsFromBelow:
+    """Rows are numbered from below where the folder says so, as the Tile Map Service does."""
+
+    TILES: ClassVar[Tiles] = {
+        (z, x, y): encoded(colours(z, x, y, 3)) for z in (0, 1, 2) for x in (0, 1) for y in (0, 1) if x + y < 1 << z
+    }
+
+    def turned(self, path: Path) -> Path:
+        return write_folder(path, {(z, x, (1 << z) - 1 - y): data for (z, x, y), data in self.TILES.items()})
+
+    @pytest.mark.parametrize(
+        ("name", "data"),
+        [
+            ("metadata.json", b'{"scheme": "tms"}'),
+            ("metadata.json", b'{"name": "x", "scheme": "TMS"}'),
+            ("tilemapresource.xml", b"<TileMap/>"),
+        ],
+    )
+    def test_it_is_the_same_image(self, tmp_path: Path, name: str, data: bytes) -> None:
+        path, other = self.turned(tmp_path / "a"), write_folder(tmp_path / "b", self.TILES)
+        (path / name).write_bytes(data)
+        with open_image(path) as source, open_image(other) as expected:
+            for level in range(3):
+                box = level_box(expected, level)
+                found, wanted = source.read(box, level), expected.read(box, level)
+                assert np.array_equal(found.values, wanted.values)
+                assert np.array_equal(found.real(), wanted.real())
+                assert {*source.covered(box, level)} == {*expected.covered(box, level)}
+            before = source.fingerprint
+        (path / name).unlink()
+        with open_image(path) as source:
+            assert source.fingerprint != before, "it is another image"
+
+    @pytest.mark.parametrize(
+        "data", [b"", b"{", b"[]", b"{}", b'{"scheme": 7}', b'{"scheme": "xyz"}', b"\xff" * 100, b"[" * 100_000]
+    )
+    def test_what_does_not_say_so_leaves_them_as_they_are(self, tmp_path: Path, data: bytes) -> None:
+        path = write_folder(tmp_path / "a", self.TILES)
+        (path / "metadata.json").write_bytes(data)
+        with open_image(path) as source:
+            assert np.array_equal(source.read(Box(0, 0, SIDE, SIDE)).values[..., :3], colours(2, 0, 0, 3))
+
+    def test_what_is_said_outright_counts_for_more(self, tmp_path: Path) -> None:
+        path = write_folder(tmp_path / "a", self.TILES)
+        (path / "metadata.json").write_bytes(b'{"scheme": "xyz"}')
+        (path / "tilemapresource.xml").write_bytes(b"<TileMap/>")
+        with open_image(path) as source:
+            assert np.array_equal(source.read(Box(0, 0, SIDE, SIDE)).values[..., :3], colours(2, 0, 0, 3))
+
+    def test_a_scheme_that_is_unknown_is_refused(self, tmp_path: Path) -> None:
+        path = write_folder(tmp_path / "a", self.TILES)
+        (path / "metadata.json").write_bytes(b'{"scheme": "zyx"}')
+        with pytest.raises(SourceError, match="scheme 'zyx', and not xyz or tms"):
+            open_image(path)
