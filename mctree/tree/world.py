@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mctree.errors import CorruptError
 from mctree.format.keys import Table, u64
 from mctree.format.records import BLOCK, DEATH_DTYPE, decode_deaths
 from mctree.geometry import TEXT, World, intervals
@@ -236,9 +237,16 @@ class TimelineWorld:
         return counts
 
     def placed(self, start: int, stop: int) -> int:
-        """Real tokens of the blocks [start, stop), dead ones included."""
+        """Real tokens of the blocks [start, stop), dead ones included.
+
+        Raises:
+            CorruptError: they are more than fit, or less than none.
+        """
         before = self._placed_before(np.array([start, stop]))
-        return int(before[1] - before[0])
+        tokens = int(before[1] - before[0])
+        if not 0 <= tokens <= (stop - start) * BLOCK:
+            raise CorruptError(f"the counts of tokens of blocks {start}..{stop - 1} are damaged; run `mctree verify`")
+        return tokens
 
     def _placed_before(self, block: NDArray[np.int64]) -> NDArray[np.int64]:
         flat = block.reshape(-1)

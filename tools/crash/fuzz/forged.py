@@ -132,10 +132,10 @@ def forge(data: bytes) -> dict[bytes, bytes]:
 
 
 def _with_field(key: bytes, payload: bytes, where: int, value: Any) -> bytes:
-    """A payload in which one field says something else; if it is no map, other bytes."""
-    if key[:1] not in {bytes([tag]) for tag in _MAPS} or not payload:
+    """A payload in which one field says something else; if it is no map, or none any more, other bytes."""
+    fields = _fields(payload) if key[:1] in {bytes([tag]) for tag in _MAPS} else None
+    if not fields:
         return payload[: where % (len(payload) + 1)] + bytes(msgpack.packb(0 if isinstance(value, dict) else value))
-    fields: dict[Any, Any] = msgpack.unpackb(payload, strict_map_key=False)
     names = list(fields)
     name = names[where % len(names)]
     inner = fields[name]
@@ -146,6 +146,15 @@ def _with_field(key: bytes, payload: bytes, where: int, value: Any) -> bytes:
     else:
         fields[name] = value
     return bytes(msgpack.packb(fields))
+
+
+def _fields(payload: bytes) -> dict[Any, Any] | None:
+    """What a map says; None if an earlier change has made something else of it."""
+    try:
+        found = msgpack.unpackb(payload, strict_map_key=False)
+    except (ValueError, TypeError, msgpack.UnpackException):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def through_a_forged_store(data: bytes) -> None:
