@@ -164,6 +164,15 @@ def test_a_node_of_which_a_coarse_region_shows_a_strip_alone_is_not_said_to_be_e
             assert STATES[image.states(1, np.array([image.index_at(1, 9, 0)]))[0]] == "empty", "all of it was seen"
 
 
+def test_a_region_without_pixels_is_named(tmp_path: Path) -> None:
+    mask = np.zeros((400, 600), np.bool_)
+    mask[:100] = True
+    source = Holed(np.ones((400, 600, 3), np.uint8), [mask], (1,))
+    wrong = pytest.raises(SourceError, match=r"no pixels in 0,256,128,384: there is nothing to show")
+    with made(tmp_path / "t.mctree") as tree, tree.writer() as writer, wrong:
+        writer.add_image("picture", source, region=Box(0, 300, 10, 310))
+
+
 def test_pixels_that_were_not_read_are_not_taken_for_none(tmp_path: Path) -> None:
     source = ProceduralSource(600, 600)
     with made(tmp_path / "t.mctree") as tree:

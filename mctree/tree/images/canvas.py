@@ -117,7 +117,9 @@ class Canvas:
         level, levels = self.record.level, self.statistics.numbers
         root = np.array([self.first(level)])
         if len(levels) <= level or not self.book.find(levels[level], root).present[0]:
-            raise SourceError("the image has no pixels: there is nothing to show")
+            looked = Box(*self.record.region)
+            where = "" if looked.area == self.record.height * self.record.width else f" in {looked}"
+            raise SourceError(f"the image has no pixels{where}: there is nothing to show")
 
     def closed(self, within: Box) -> Iterator[tuple[int, NDArray[np.int64]]]:
         """The closed nodes of the image that meet a box of its pixels: see `closed_nodes`."""
