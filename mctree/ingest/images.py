@@ -254,9 +254,12 @@ class ImageScribe:
         return self._writer.snapshot.gallery.unfinished() if self._writer.snapshot.record.arena else {}
 
     def _content(self, part: ImagePart) -> bytes:
-        """What the file or folder of an image holds; empty if it is no longer what was seen."""
+        """What the file or folder of an image holds; empty if it is no longer what was seen.
+
+        Of a large file of which a part is wanted, so that it may never be read as a whole, a glance has to do.
+        """
         try:
-            return part.raw.digest(self._held.allow)
+            return part.raw.glance(self._held.allow) if self._wanted else part.raw.digest(self._held.allow)
         except SourceError:
             return b""
 

@@ -226,7 +226,9 @@ class Reader:
         at_rest = known is not None and sighting is not None and settled(before, sighting.seen)
         if known is not None and content and not (at_rest and self._stays(raw.name, known)):
             try:
-                content = raw.digest()
+                # Of parts of a large file a glance at it is on record; of what was read as a whole, all bytes.
+                found = raw.glance()
+                content = raw.digest() if raw.large and known.whole and found != content else found
             except SourceError as error:
                 self._tally.skip(failed(raw.name, error, raw.path))
                 return None

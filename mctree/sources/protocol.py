@@ -103,6 +103,7 @@ class RawImage:
     path: bytes
     _open: Callable[[], ImageSource] = field(repr=False)
     _digest: Callable[[Callable[[], object]], bytes] = field(repr=False)
+    _glance: Callable[[], bytes] | None = field(default=None, repr=False)
 
     def open(self) -> ImageSource:
         """Open it; the caller closes it.
@@ -123,6 +124,19 @@ class RawImage:
             SourceError: it cannot be read, or is no longer what was found.
         """
         return self._digest(between)
+
+    @property
+    def large(self) -> bool:
+        """Whether a glance tells less than the digest."""
+        return self._glance is not None
+
+    def glance(self, between: Callable[[], object] = lambda: None) -> bytes:
+        """The same, but of a large file its size, its time and samples of its bytes: whatever its size, it is quick.
+
+        Raises:
+            SourceError: it cannot be read, or is no longer what was found.
+        """
+        return self._digest(between) if self._glance is None else self._glance()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -51,7 +51,9 @@ def held(store: str) -> dict[str, bytes | NDArray[np.uint8]]:
         assert_whole(tree)
         images = {image.name: image for image in snapshot.images()}
         return {
-            document.name: images[document.name].pixels().values if document.name in images else document.read()
+            document.name: images[document.name].pixels(partial=True).values
+            if document.name in images
+            else document.read()
             for document in snapshot.documents()
         }
 

@@ -12,6 +12,7 @@ import pytest
 
 import mctree
 from mctree.ingest import ingest, plan
+from mctree.sources import plain
 from mctree.sources.images import Box, Pixels, open_image
 from mctree.sources.images.tiff import TiffSource
 from mctree.testing import assert_whole
@@ -199,3 +200,25 @@ def test_a_part_of_an_image_of_a_folder_is_completed_with_the_folder(folder, sto
     assert counts(ingest([root], store)) == (0, 1, 0, 1)
     assert np.array_equal(held(store)["t/a.png"], pixels(300, 300))
     assert counts(ingest([root], store)) == (0, 0, 0, 2)
+
+
+def test_of_a_large_file_a_part_costs_a_glance(image, store, monkeypatch):
+    """All of it may never be read; what was read as a whole is still known by its bytes."""
+    monkeypatch.setattr(plain, "_SAMPLED", 1000)
+    monkeypatch.setattr(plan, "RACY_NS", 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(plain, "_content", lambda file, between: pytest.fail("all of it was read"))
+        take(image, store, region=LEFT)
+        assert counts(take(image, store, region=LEFT)) == (0, 0, 0, 1)
+        os.chmod(image, 0o600)  # another ctime, the same file
+        assert counts(take(image, store, region=CORNER)) == (0, 0, 0, 1)
+        before = os.stat(image)
+        save(image, FULL[::-1])
+        os.utime(image, ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert os.stat(image).st_size == before.st_size
+        assert counts(take(image, store, region=RIGHT)) == (0, 0, 1, 0), "nothing of the old one stays"
+    other = f"{store}-whole"
+    take(image, other)
+    os.utime(image)
+    assert counts(take(image, other, region=CORNER)) == (0, 0, 0, 1)
+    assert np.array_equal(held(other)["big.tif"], FULL[::-1])
