@@ -13,8 +13,12 @@ merging     what stands above tiles: rows of parents, made of those of their chi
 noted, book what one writer is about to say
 canvas      where the rows of one image go while it is worked on
 deepening   how an image becomes finer where it is coarse
-roster      which images a writer works on, and in which gist sets
-painting    what a writer does to add an image, to change a part of one, and to deepen it
+extending   how more of an image comes to be known
+checkpoints commits on the way of long work
+wishes      what a caller wants of an image that is to be added
+roster      which images a writer works on, how one begins, and in which gist sets it is
+painting    how all of that is put together: adding an image, changing a part, deepening, extending
+writing     what a writer offers of it
 covering    how a gist set comes to cover images that were there before it
 slots       images on the timeline, as a gist set sees them
 arena       what exists of the arena, for whole arrays of nodes
