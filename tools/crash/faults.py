@@ -154,4 +154,4 @@ def run(scale: Scale, scratch: Path, say: Say) -> Result:
     return Result([*rows.values(), *(kind(scale, scratch, say) for kind in (fill_disk, limit_files, make_read_only))])
 
 
-PART = Part("faults", "3. Errors from below: the writer fails clearly, readers go on, nothing is lost", run)
+PART = Part("faults", "errors from below: the writer fails clearly, readers go on, nothing is lost", run)

@@ -130,4 +130,4 @@ def silent_flips(specimen: Specimen, file: str, parts: list[range], scale: Scale
     return [Damage(file, at, bytes([1 << rng.randrange(8)])) for at in chosen]
 
 
-PART = Part("flips", "4. Corruption: whatever bit is flipped, it is found before it is believed", run)
+PART = Part("flips", "whatever bit is flipped, it is found before it is believed", run)

@@ -73,7 +73,7 @@ def hunt(name: str, seconds: int, *, keeping: bool = False) -> Hunt:
         counts = [line.split()[-1] for line in lines if "number_of_executed_units" in line]
         tail = (
             "\n".join(line for line in lines if not line.startswith(("#", "INFO", "WARNING", "stat::")))[-2000:]
-            if breaking
+            if breaking or not counts
             else ""
         )
         return Hunt(int(counts[-1]) if counts else 0, breaking, tail)
@@ -122,6 +122,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{name}: {found.inputs} inputs, {len(found.broke)} broke something", flush=True)
         for data in found.broke:
             print(f"{name}: {data[:200]!r}\n{found.said}")
+        if not found.inputs and not found.broke:
+            print(f"{name}: the fuzzer tried nothing\n{found.said}")
+            broken += 1
         broken += len(found.broke)
     return int(broken > 0)
 
