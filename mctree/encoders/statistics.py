@@ -32,6 +32,8 @@ _PIXELS: Final = PATCH * PATCH
 _PRODUCT: Final = 1 << 18
 """Multiplications of one product: for more of them BLAS libraries wake threads, whose waiting costs far more than they
 give, most of all where another process has the other cores."""
+_AT_ONCE: Final = 1 << 21
+"""Values worked on at once, so that memory is bounded whatever the number of channels."""
 _FEW_CHANNELS: Final = 8
 _TYPES: Final = [np.dtype(np.int64), np.dtype(np.float64), np.dtype(np.float64)]
 
@@ -101,13 +103,18 @@ def of_patches(pixels: NDArray[np.generic], mask: NDArray[np.bool_]) -> Statisti
     values = without_masked(pixels, mask, count).reshape(len(pixels), _PIXELS * channels)
     # All partial sums are integers that the type holds: 256 · 255² < 2**24, and 256 · 65535² < 2**40.
     exact = np.dtype(np.float32 if pixels.dtype == np.uint8 else np.float64)
-    floats: NDArray[np.floating] = values.astype(exact)
-    total = _by_channel(floats, channels)
-    np.multiply(floats, floats, out=floats)
-    return Statistics(count, total, _by_channel(floats, channels))
+    total, square = np.empty((2, len(pixels), channels))
+    step = max(_AT_ONCE // (_PIXELS * channels), 1)
+    for start in range(0, len(pixels), step):
+        rows = slice(start, start + step)
+        floats: NDArray[np.floating] = values[rows].astype(exact)
+        total[rows] = _by_channel(floats, channels)
+        np.multiply(floats, floats, out=floats)
+        square[rows] = _by_channel(floats, channels)
+    return Statistics(count, total, square)
 
 
-def _by_channel(values: NDArray[np.floating], channels: int) -> NDArray[np.float64]:
+def _by_channel(values: NDArray[np.floating], channels: int) -> NDArray[np.floating]:
     """Sums over the pixels of patches `[n, 256 · channels]`: `[n, channels]`.
 
     Of few channels, as products with ones and zeros, by the fastest adder there is.  One call makes them all, so that
@@ -115,11 +122,11 @@ def _by_channel(values: NDArray[np.floating], channels: int) -> NDArray[np.float
     """
     n = len(values)
     if channels > _FEW_CHANNELS:
-        by_pixel: NDArray[np.float64] = values.reshape(n, _PIXELS, channels).sum(axis=1).astype(np.float64)
+        by_pixel: NDArray[np.floating] = values.reshape(n, _PIXELS, channels).sum(axis=1)
         return by_pixel
     ones = np.tile(np.eye(channels, dtype=values.dtype), (_PIXELS, 1))
     rows = max(_PRODUCT // (_PIXELS * channels**2), 1)
     sums, whole = np.empty((n, channels), values.dtype), n - n % rows
     np.matmul(values[:whole].reshape(-1, rows, _PIXELS * channels), ones, out=sums[:whole].reshape(-1, rows, channels))
     np.matmul(values[whole:], ones, out=sums[whole:])
-    return sums.astype(np.float64)
+    return sums
