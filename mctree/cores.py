@@ -1,9 +1,9 @@
 """How does work that falls into independent parts use all cores?  Threads, for the length of one call.
 
-It pays for calls that last and release the interpreter lock, as tokenizers do; not for many short ones of NumPy, where
-threads lose more by handing the lock to and fro.  Results come in the order of the parts, and no part depends on
-another, so they are the same for any number of threads.  No thread outlives the call, since threads that wait would be
-lost in a forked process.
+It pays for calls that last and release the interpreter lock, as tokenizers and digests do; not for many short ones of
+NumPy, where threads lose more by handing the lock to and fro.  Results come in the order of the parts, and no part
+depends on another, so they are the same for any number of threads.  No thread outlives the call, since threads that
+wait would be lost in a forked process.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def at_once(work: Callable[[Part], Made], parts: Sequence[Part]) -> Iterable[Mad
     threads = min(cores(), len(parts), _MOST_THREADS)
     if threads < 2:
         return [work(part) for part in parts]
-    with ThreadPoolExecutor(threads, thread_name_prefix="mctree-encode") as pool:
+    with ThreadPoolExecutor(threads, thread_name_prefix="mctree-work") as pool:
         return list(pool.map(work, parts))
 
 

@@ -29,8 +29,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mctree.cores import at_once
 from mctree.encoders.context import RARITY_POWER, context_vectors, rarity_of
-from mctree.encoders.cores import at_once
 from mctree.encoders.crosstalk import Crosstalk
 from mctree.encoders.protocol import Tokenizer
 from mctree.encoders.sums import unit_rows, weighted_sums

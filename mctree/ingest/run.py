@@ -16,8 +16,8 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
+from mctree.cores import cores
 from mctree.encoders import Encoder, Tokenizer
-from mctree.encoders.cores import cores
 from mctree.errors import UsageError
 from mctree.format.facts import DocumentRecord
 from mctree.ingest.captions import Captions

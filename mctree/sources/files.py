@@ -36,6 +36,7 @@ __all__ = [
     "kind_of",
     "read_head",
     "reopen",
+    "reopened",
     "stamp_of",
     "text_document",
 ]
@@ -267,11 +268,20 @@ def reopen(file: RegularFile) -> Iterator[bytes]:
     Raises:
         SourceError: it changed, or cannot be read.
     """
+    with reopened(file) as opened:
+        yield from opened.chunks()
+
+
+def reopened(file: RegularFile) -> OpenFile:
+    """A file, open, as it was when it was listed.
+
+    Raises:
+        SourceError: it changed, or cannot be opened.
+    """
     opened = file.open()
     if isinstance(opened, Skipped):
         raise SourceError(f"{shown(file.name)} {opened.reason}: run again when it is at rest")
-    with opened:
-        yield from opened.chunks()
+    return opened
 
 
 def _cause(error: SourceError) -> str:

@@ -13,12 +13,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from mctree.errors import SourceError
-from mctree.sources.files import RegularFile, read_head, reopen, text_document
+from mctree.sources.files import RegularFile, read_head, reopen, reopened, text_document
 from mctree.sources.folders import ImageFolder, folder_digest
 from mctree.sources.images.opening import open_file, open_image
 from mctree.sources.images.sniffing import kind_among_files
-from mctree.sources.names import shown
 from mctree.sources.protocol import RawDocument, RawImage, Skipped, Stamp
 
 __all__ = ["Images", "folder_image", "plain_documents"]
@@ -84,10 +82,7 @@ def _samples(file: RegularFile) -> bytes:
     """What a glance sees: of two files with the same, one was made so on purpose, or is a copy of the other."""
     stamp = file.stamp
     digest = hashlib.blake2b(repr(("samples", stamp.size, stamp.mtime_ns)).encode(), digest_size=_DIGEST_BYTES)
-    found = file.open()
-    if isinstance(found, Skipped):
-        raise SourceError(f"{shown(file.name)} {found.reason}")
-    with found as opened:
+    with reopened(file) as opened:
         for at in range(_SAMPLES):
             digest.update(opened.read_at((stamp.size - _SAMPLE) * at // (_SAMPLES - 1), _SAMPLE))
         opened.confirm()

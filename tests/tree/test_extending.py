@@ -15,6 +15,7 @@ from mctree.sources.images import Box, ImageSource, Pixels
 from mctree.testing import assert_whole, scratch
 from mctree.testing.dump import dump
 from mctree.testing.procedural import ProceduralSource
+from mctree.tree.images import extending
 from mctree.tree.images.extending import joined
 from mctree.tree.images.image import STATES, Image
 from tests.tree.albums import told
@@ -269,3 +270,22 @@ def test_what_was_known_to_be_empty_stays_so_beside_a_larger_region(tmp_path: Pa
             states = [STATES[state] for state in image.states(1, tiles)]
             assert states == ["present", "empty", "empty", "unknown", "present"]
             assert not image.pixels(Box(128, 128, 256, 256)).real().any()
+
+
+def test_where_the_edge_of_a_region_is_too_long_less_is_known_and_nothing_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extending, "_MOST_ALONG", 0)
+    mask = np.zeros((2000, 3000), np.bool_)
+    mask[:128, :128] = mask[1500:, 2500:] = True
+    source = Holed(np.ones((2000, 3000, 3), np.uint8), [mask], (1,))
+    with made(tmp_path / "t.mctree") as tree:
+        with tree.writer() as writer:
+            writer.add_image("picture", source, region=Box(0, 0, 10, 10))
+            writer.commit()
+            writer.extend_image("picture", source, region=Box(2300, 300, 3000, 2000))
+        with tree.snapshot() as snapshot:
+            image = snapshot.image("picture")
+            require_truth_of_emptiness(image, source)
+            assert (image.pixels(Box(2500, 1500, 3000, 2000)).values == 1).all()
+        assert_whole(tree)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mctree.cores import at_once
 from mctree.errors import UsageError
 from mctree.sources.images.bounded import MOST_PIXELS, Bounded
 from mctree.sources.images.protocol import Box, Pixels, PixelValues
@@ -20,7 +18,6 @@ __all__ = ["ArraySource"]
 
 _BAND = 1 << 20
 """Bytes of pixels that are digested as one, by one thread."""
-_MOST_THREADS = 8
 
 
 class ArraySource(Bounded):
@@ -68,7 +65,7 @@ class ArraySource(Bounded):
         digest = hashlib.blake2b(repr((self._values.shape, self.dtype.name)).encode(), digest_size=16)
         rows = max(_BAND // max(self._values[:1].nbytes, 1), 1)
         bands = [Box(0, top, self.width, min(top + rows, self.height)) for top in range(0, self.height, rows)]
-        for part in _by_all_cores(self._digest, bands):
+        for part in at_once(self._digest, bands):
             digest.update(part)
         return digest.hexdigest()
 
@@ -85,13 +82,3 @@ class ArraySource(Bounded):
             return Pixels(values)
         values[~mask] = 0
         return Pixels(values, mask)
-
-
-def _by_all_cores(digest: Callable[[Box], bytes], bands: Sequence[Box]) -> Iterable[bytes]:
-    """The digests of bands, in their order; no thread outlives the call."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = min(cores, len(bands), _MOST_THREADS)
-    if threads < 2:
-        return [digest(band) for band in bands]
-    with ThreadPoolExecutor(threads, thread_name_prefix="mctree-digest") as pool:
-        return list(pool.map(digest, bands))

@@ -6,7 +6,8 @@ the store alone: so it can be broken off at any commit and asked for again.
 
 What of an image was looked at is recorded as one rectangle: it and the region, where these make one and nothing in the
 image is coarse, else the larger of them.  Beside it, nodes that the region holds and that have nothing are marked as
-empty, the largest such; only of the outermost tiles of a region whose edge is very long nothing is known then.
+empty, the largest such.  They are looked for along so much of the region's edge: of what is behind that, where the edge
+is very long, nothing is known then.
 """
 
 from __future__ import annotations

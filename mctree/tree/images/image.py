@@ -118,7 +118,7 @@ class Image:
     @property
     def from_overviews(self) -> bool:
         """Whether some of it was made from smaller versions of the image that its source has."""
-        return bool(self.find(self.root, np.array([self.first(self.root)])).overview[0])
+        return self._snapshot.gallery.is_coarse(self.id)
 
     @property
     def complete(self) -> bool:
