@@ -31,6 +31,7 @@ from mctree.tree.images.threads import made
 __all__ = ["Extending", "joined"]
 
 _AT_ONCE = 1 << 12
+"""Nodes that are looked at in one call."""
 _MOST_ALONG = 1 << 12
 """Nodes without anything that are looked into because a part of them is of the region."""
 
