@@ -183,8 +183,8 @@ def _copy_files(store: Store, index: Reading, at: int, advanced: Callable[[int],
     replace_file("zarr.json", root_metadata(*store.identity, store.meta.format), at, sync=False)
     layouts, rows = _layouts(index), _rows(index)
     for number, layout in layouts.items():
-        write_group_metadata(at, layout.path, sync=False)
-        write_array_metadata(at, layout, _shown(newest, number, rows), sync=False)
+        write_group_metadata(at, layout.path)
+        write_array_metadata(at, layout, _shown(newest, number, rows))
     for one in _chunks(index, layouts, rows):
         _copy_chunk(store, one, at, advanced)
     body = newest.number.to_bytes(8, "little")

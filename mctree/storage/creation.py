@@ -34,6 +34,7 @@ from mctree.storage.files import (
     pwrite_all,
     remove_tree,
     replace_file,
+    replace_files,
     sync_directory,
     sync_tree,
     telling,
@@ -47,6 +48,7 @@ __all__ = [
     "FIRST_NUMBERS",
     "build_store",
     "create_store",
+    "describe_arrays",
     "making",
     "remove_store",
     "write_array_metadata",
@@ -218,8 +220,8 @@ def build_store(
         make_directory(folder, at)
     replace_file("zarr.json", root_metadata(meta.store, meta.epoch, meta.format), at, sync=False)
     for layout in arrays:
-        write_group_metadata(at, layout.path, sync=False)
-        write_array_metadata(at, layout, 0, sync=False)
+        write_group_metadata(at, layout.path)
+        write_array_metadata(at, layout, 0)
     try:
         _write_index(path, meta, first, time_ns, arrays, facts, numbers)
     except lmdb.Error as error:
@@ -258,36 +260,56 @@ def _write_index(
         index.put(commit_key(Table.COMMIT, first), commit.encode())
 
 
-def write_group_metadata(at: int, path: str, *, sync: bool = True) -> None:
-    """Make each folder above `path` a Zarr group, if it is none yet."""
-    parts = path.split("/")[:-1]
-    for i in range(len(parts)):
-        folder = "/".join(parts[: i + 1])
-        changed = make_directory(folder, at)
-        try:
-            os.stat(f"{folder}/zarr.json", dir_fd=at)
-        except FileNotFoundError:
-            replace_file(f"{folder}/zarr.json", group_metadata(), at, sync=sync)
-        if sync:
-            # Also where the folder was there: whoever made it may have died before its name was durable.
-            for name in {*changed, folder.rpartition("/")[0] or "."}:
-                sync_directory(name, at)
+def describe_arrays(at: int, layouts: Sequence[ArrayLayout]) -> list[str]:
+    """Make the folders of new arrays and their `zarr.json`, and each folder above them a Zarr group, if it is none yet.
+
+    Whatever gets a name is whole, also after a power cut.  The names are not durable yet.
+
+    Args:
+        at: descriptor of the store's directory.
+        layouts: the arrays, which have no rows yet.
+
+    Returns:
+        The folders that must be synced before a commit names the arrays, those among them that were there: whoever made
+        them may have died before their names were durable.
+    """
+    contents = dict[str, bytes]()
+    for layout in layouts:
+        make_directory(layout.path, at)
+        for folder in _above(layout.path):
+            if not exists(f"{folder}/zarr.json", at):
+                contents[f"{folder}/zarr.json"] = group_metadata()
+        contents[f"{layout.path}/zarr.json"] = array_metadata(layout, 0)
+    replace_files(contents, at)
+    paths = [path for layout in layouts for path in (*_above(layout.path), layout.path)]
+    return list(dict.fromkeys([*paths, "."]))
 
 
-def write_array_metadata(at: int, layout: ArrayLayout, rows: int, *, sync: bool = True) -> None:
+def write_group_metadata(at: int, path: str) -> None:
+    """Make each folder above `path` a Zarr group, if it is none yet; not durable."""
+    for folder in _above(path):
+        make_directory(folder, at)
+        if not exists(f"{folder}/zarr.json", at):
+            replace_file(f"{folder}/zarr.json", group_metadata(), at, sync=False)
+
+
+def _above(path: str) -> list[str]:
+    """The folders that a path lies in, the outermost first."""
+    parts = path.split("/")
+    return ["/".join(parts[:i]) for i in range(1, len(parts))]
+
+
+def write_array_metadata(at: int, layout: ArrayLayout, rows: int, *, sync: bool = False) -> None:
     """Write an array's `zarr.json` with so many rows.
 
     Args:
         at: descriptor of the store's directory.
         layout: the array.
         rows: what its shape says; advisory, for readers other than mctree.
-        sync: make it durable, as the commit that names the array needs it; without it the caller does.
+        sync: make it durable.
     """
-    changed = make_directory(layout.path, at)
+    make_directory(layout.path, at)
     replace_file(f"{layout.path}/zarr.json", array_metadata(layout, rows), at, sync=sync)
-    if sync:
-        for name in {*changed, layout.path.rpartition("/")[0]}:
-            sync_directory(name, at)
 
 
 def write_array_rows(at: int, layout: ArrayLayout, rows: int) -> None:
@@ -304,4 +326,4 @@ def write_array_rows(at: int, layout: ArrayLayout, rows: int) -> None:
         if len(found) == len(wanted) and found[:start] == wanted[:start] and found[stop:] == wanted[stop:]:
             pwrite_all(fd, field, start)
             return
-    write_array_metadata(at, layout, rows)
+    write_array_metadata(at, layout, rows, sync=True)

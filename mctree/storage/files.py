@@ -11,8 +11,8 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 
 from mctree.errors import CorruptError, WriterFailedError
 
@@ -31,6 +31,7 @@ __all__ = [
     "read_small",
     "remove_tree",
     "replace_file",
+    "replace_files",
     "start_writing",
     "sync_directory",
     "sync_tree",
@@ -242,19 +243,37 @@ def replace_file(name: str, data: bytes, at: int, *, sync: bool = True) -> None:
         at: directory descriptor.
         sync: make content and name durable.  Without it a power cut may leave the old content, or none.
     """
-    temporary = leftover_name(name)
-    try:
-        with opened(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, at) as fd:
-            pwrite_all(fd, data, 0)
-            if sync:
-                os.fsync(fd)
-        os.rename(temporary, name, src_dir_fd=at, dst_dir_fd=at)
-    except OSError:
-        with suppress(OSError):
-            os.unlink(temporary, dir_fd=at)
-        raise
+    replace_files({name: data}, at, sync=sync)
     if sync:
         sync_directory(name.rpartition("/")[0] or ".", at)
+
+
+def replace_files(contents: Mapping[str, bytes], at: int, *, sync: bool = True) -> None:
+    """Put files under their names, each in one step, as `replace_file` does; their names are not durable yet.
+
+    Args:
+        contents: of each file, by its name.
+        at: directory descriptor.
+        sync: make the contents durable before any file has its name.
+    """
+    try:
+        with ExitStack() as open_files:
+            fds = []
+            for name, data in contents.items():
+                fd = open_files.enter_context(opened(leftover_name(name), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, at))
+                pwrite_all(fd, data, 0)
+                if sync and len(contents) > 1:
+                    start_writing(fd)  # so that all are on their way when the first sync waits for the journal
+                fds.append(fd)
+            for fd in fds if sync else ():
+                os.fsync(fd)
+        for name in contents:
+            os.rename(leftover_name(name), name, src_dir_fd=at, dst_dir_fd=at)
+    except OSError:
+        for name in contents:
+            with suppress(OSError):
+                os.unlink(leftover_name(name), dir_fd=at)
+        raise
 
 
 def leftover_name(name: str) -> str:

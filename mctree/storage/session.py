@@ -26,9 +26,9 @@ from mctree.format.commits import ArrayState, Commit
 from mctree.format.keys import Table, checksum_key, commit_key, u32, u64
 from mctree.format.records import SUMS_PER_PAGE
 from mctree.storage.chunks import ArrayWriter, generation_name, open_generation, publish, read_chunk, row_sums
-from mctree.storage.creation import write_array_metadata, write_group_metadata
+from mctree.storage.creation import describe_arrays
 from mctree.storage.environment import MapFull
-from mctree.storage.files import exists, list_names, remove_tree, telling
+from mctree.storage.files import exists, list_names, remove_tree, sync_directory, telling
 from mctree.storage.hints import Hints
 from mctree.storage.index import Reading, Writing
 from mctree.storage.lock import WriterLock
@@ -80,6 +80,7 @@ class Session:
         self._touched: dict[int, ArrayWriter] = {}  # those with something for the next commit
         self._staged: dict[tuple[int, int], int] = {}
         self._sums: list[_Sums] = []
+        self._folders: dict[str, None] = {}  # whose entries the next commit relies on: those of new arrays
         self._hints = Hints(store.at)
         try:
             # Before anything is taken for left over: it may be of a commit that nobody has seen yet.
@@ -107,14 +108,17 @@ class Session:
             writer = self._arrays[number] = ArrayWriter(self.store.at, number, layout, self.newest.arrays[number].rows)
         return writer
 
-    def add_array(self, number: int, layout: ArrayLayout) -> ArrayWriter:
-        """Make a new, empty array; the caller's commit records it."""
+    def add_arrays(self, layouts: Mapping[int, ArrayLayout]) -> None:
+        """Make new, empty arrays; the caller's commit records them.
+
+        Args:
+            layouts: of the arrays, by their numbers.
+        """
         self.check()
-        with self.whole(f"making array {layout.path}"):
-            write_group_metadata(self.store.at, layout.path)
-            write_array_metadata(self.store.at, layout, 0)
-        writer = self._arrays[number] = self._touched[number] = ArrayWriter(self.store.at, number, layout, 0)
-        return writer
+        with self.whole("making arrays"):
+            self._folders.update(dict.fromkeys(describe_arrays(self.store.at, list(layouts.values()))))
+        for number, layout in layouts.items():
+            self._arrays[number] = self._touched[number] = ArrayWriter(self.store.at, number, layout, 0)
 
     def drop_array(self, number: int) -> None:
         """Append no more to an array: the caller's commit ends it."""
@@ -314,6 +318,9 @@ class Session:
                     index.put(commit_key(Table.COMMIT, self.number), commit.encode())
                     for writer in self._touched.values():
                         writer.sync()
+                    while self._folders:  # the first waits for the file system's journal, the others for nothing more
+                        sync_directory(next(iter(self._folders)), self.store.at)
+                        del self._folders[next(iter(self._folders))]
                 return commit
             except MapFull:
                 self.store.environment.grow()

@@ -208,7 +208,7 @@ class GistBuilder:
         if level > len(self.record.levels):
             array = self._new_array()
             layout = level_layout(self.record, level, self._session.store.meta.chunk_bytes)
-            self._session.add_array(array, layout)
+            self._session.add_arrays({array: layout})
             self.record = self.record.with_level(array)
             self.added[array] = layout
         self._session.append({self.record.levels[level - 1]: rows}, summed=True)

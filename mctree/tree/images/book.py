@@ -9,7 +9,7 @@ Whatever was noted since the last commit can be taken back, for an image that co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mctree.errors import CorruptError
+from mctree.format.arrays import ArrayLayout
 from mctree.format.commits import array_fact
 from mctree.format.facts import GistSetRecord
 from mctree.format.images import (
@@ -45,7 +46,7 @@ from mctree.tree.images.families import (
 )
 from mctree.tree.images.kept import read_pieces
 from mctree.tree.images.noted import UNFINISHED, Noted, intact_rows, unfinished_setting
-from mctree.tree.images.pages import Located, bits_of, popcount, set_bits
+from mctree.tree.images.pages import Located, masks, popcount, set_bits
 from mctree.tree.images.slots import Slots, slots
 
 if TYPE_CHECKING:
@@ -111,12 +112,19 @@ class Book:
 
     def array(self, family: Family, level: int) -> int:
         """The array of a level, which is made if there is none."""
-        while len(family.numbers) <= level:
-            layout, number = family.layout(len(family.numbers)), self._new_array()
-            self._session.add_array(number, layout)
-            family.numbers.append(number)
-            family.added[number] = layout
+        self.make_arrays([family], level)
         return family.numbers[level]
+
+    def make_arrays(self, families: Iterable[Family], level: int) -> None:
+        """Make the arrays up to a level that there are not: many at once wait for the disk as long as one."""
+        layouts = dict[int, ArrayLayout]()
+        for family in families:
+            while (above := len(family.numbers)) <= level:
+                number = self._new_array()
+                layouts[number] = family.added[number] = family.layout(above)
+                family.numbers.append(number)
+        if layouts:
+            self._session.add_arrays(layouts)
 
     # Nodes
 
@@ -173,7 +181,7 @@ class Book:
         empty = gone if known is None else gone[known]
         touched = distinct(np.concatenate([index, gone]) // NODES_PER_PAGE)
         pages = self._of(array, touched)
-        fresh, left = _masks(touched, index), _masks(touched, gone)
+        fresh, left = masks(touched, index), masks(touched, gone)
         kept = pages["present"] & ~(fresh | left)
         every, values = index, rows
         follows = self._follows(array, pages, kept, index)
@@ -187,11 +195,11 @@ class Book:
         if not follows:
             counts = popcount(np.ascontiguousarray(pages["present"]))
             pages["row"] = np.where(counts > 0, start + np.cumsum(counts) - counts, 0)
-        pages["empty"] = (pages["empty"] & ~(fresh | left)) | _masks(touched, empty)
+        pages["empty"] = (pages["empty"] & ~(fresh | left)) | masks(touched, empty)
         pages["stale"] &= kept
         pages["overview"] &= kept
         if overview is not None:
-            pages["overview"] |= _masks(touched, index[overview])
+            pages["overview"] |= masks(touched, index[overview])
         self._put_pages(array, pages)
 
     def slots(self, number: int, record: GistSetRecord) -> Slots:
@@ -217,14 +225,14 @@ class Book:
         """Let some nodes of a level, ascending, which have no rows, be known to have nothing."""
         touched = distinct(index // NODES_PER_PAGE)
         pages = self._of(array, touched)
-        pages["empty"] |= _masks(touched, index) & ~pages["present"]
+        pages["empty"] |= masks(touched, index) & ~pages["present"]
         self._put_pages(array, pages)
 
     def mark_stale(self, array: int, index: NDArray[np.int64]) -> None:
         """Let those of some nodes of a level that have rows be stale."""
         touched = distinct(index // NODES_PER_PAGE)
         pages = self._of(array, touched)
-        pages["stale"] |= pages["present"] & _masks(touched, index)
+        pages["stale"] |= pages["present"] & masks(touched, index)
         self._put_pages(array, pages[pages["present"] != 0])
 
     def _of(self, array: int, numbers: NDArray[np.int64]) -> NDArray[np.void]:
@@ -386,11 +394,3 @@ def _replaced(
         return np.concatenate([before, more])
     merged = np.concatenate([before[~np.isin(before[field], touched)], more])
     return merged[np.argsort(merged[field], kind="stable")]
-
-
-def _masks(pages: NDArray[np.int64], index: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """For each of ascending pages, the bits of those of its nodes that are in `index`, ascending: `uint64 [n]`."""
-    masks = np.zeros(len(pages), np.uint64)
-    if len(index):
-        np.bitwise_or.at(masks, np.searchsorted(pages, index // NODES_PER_PAGE), bits_of(index))
-    return masks

@@ -25,8 +25,8 @@ __all__ = [
     "NO_PAGES",
     "Located",
     "PageReader",
-    "bits_of",
     "located",
+    "masks",
     "popcount",
     "read_group",
     "set_bits",
@@ -66,21 +66,29 @@ class Located:
         return self.row >= 0
 
 
-def popcount(masks: NDArray[np.uint64]) -> NDArray[np.int64]:
+def popcount(bits: NDArray[np.uint64]) -> NDArray[np.int64]:
     """How many bits of each mask are set: `int64 [n]`."""
-    counts: NDArray[np.int64] = _BITS[masks.view(np.uint8).reshape(-1, 8)].sum(axis=1, dtype=np.int64)
+    counts: NDArray[np.int64] = _BITS[bits.view(np.uint8).reshape(-1, 8)].sum(axis=1, dtype=np.int64)
     return counts
 
 
-def bits_of(index: NDArray[np.int64]) -> NDArray[np.uint64]:
+def _bits_of(index: NDArray[np.int64]) -> NDArray[np.uint64]:
     """The bit of each node in the masks of its page: `uint64 [n]`."""
     return _ONE << (index % NODES_PER_PAGE).astype(np.uint64)
 
 
-def set_bits(pages: NDArray[np.int64], masks: NDArray[np.uint64]) -> NDArray[np.int64]:
+def masks(pages: NDArray[np.int64], index: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """For each of ascending pages, the bits of those of its nodes that are in `index`, ascending: `uint64 [n]`."""
+    found = np.zeros(len(pages), np.uint64)
+    if len(index):
+        np.bitwise_or.at(found, np.searchsorted(pages, index // NODES_PER_PAGE), _bits_of(index))
+    return found
+
+
+def set_bits(pages: NDArray[np.int64], bits: NDArray[np.uint64]) -> NDArray[np.int64]:
     """The nodes whose bits are set in the masks of ascending pages, ascending: `int64 [m]`."""
-    bits = np.unpackbits(np.ascontiguousarray(masks, "<u8").view(np.uint8).reshape(-1, 8), axis=1, bitorder="little")
-    which, offset = np.nonzero(bits)
+    each = np.unpackbits(np.ascontiguousarray(bits, "<u8").view(np.uint8).reshape(-1, 8), axis=1, bitorder="little")
+    which, offset = np.nonzero(each)
     found: NDArray[np.int64] = pages[which] * NODES_PER_PAGE + offset
     return found
 
@@ -92,7 +100,7 @@ def located(pages: NDArray[np.void], index: NDArray[np.int64]) -> Located:
         return Located(np.full(len(index), -1, np.int64), none, none, none)
     wanted, numbers = (index // NODES_PER_PAGE).astype(np.uint64), pages["page"]
     at = np.minimum(np.searchsorted(numbers, wanted), len(numbers) - 1)
-    known, bit = numbers[at] == wanted, bits_of(index)
+    known, bit = numbers[at] == wanted, _bits_of(index)
     found = pages[at]
     present = known & (found["present"] & bit != 0)
     row = found["row"].astype(np.int64) + popcount(found["present"] & (bit - _ONE))

@@ -109,6 +109,7 @@ class Painter:
         number, record = self._roster.begin(name, source, wishes, tuple(sets))
         canvas = self._roster.canvas(record, sets)
         self.book.mark()
+        self.book.make_arrays([canvas.statistics, *(family for _, family in canvas.coders)], record.level)
         try:
             lowest = self._paint(name, number, canvas, source, wishes)
             return self._finish(name, number, canvas, document, wishes, previous, lowest)
