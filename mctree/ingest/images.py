@@ -38,9 +38,11 @@ from mctree.ingest.plan import (
 )
 from mctree.ingest.report import Tally, failed
 from mctree.ingest.watched import BYTES_A_BYTE, Watched
+from mctree.processes import Processes
 from mctree.sources.images import Box, ImageSource
 from mctree.sources.names import shown
 from mctree.tree import Snapshot, Tree, Writer
+from mctree.tree.images.makers import Workers
 from mctree.tree.sets import begin_gists
 
 __all__ = ["SET_NAME", "ImageScribe", "Written"]
@@ -75,7 +77,7 @@ class ImageScribe:
         writer: its writer.
         tally: counts what is written.
         batch: bytes of input to a commit.
-        workers: threads that make rows of blocks.
+        workers: who makes rows of blocks: so many threads, or processes.
         wanted: how much of the image, of which there is one only if that is not all of it.
         held: the block that all of this runs in.
         advance: told of bytes of input that are dealt with.
@@ -89,7 +91,7 @@ class ImageScribe:
         tally: Tally,
         *,
         batch: int,
-        workers: int,
+        workers: Workers,
         wanted: PartWanted,
         held: Held,
         advance: Callable[[int], None],
@@ -269,7 +271,9 @@ class ImageScribe:
     def _blocks(self, source: Watched) -> int:
         return -(-source.height // _BLOCK_SIDE) * -(-source.width // _BLOCK_SIDE)
 
-    def _workers_for(self, source: Watched) -> int:
+    def _workers_for(self, source: Watched) -> Workers:
+        if isinstance(self._workers, Processes):
+            return self._workers if self._blocks(source) > self._workers.count else self._blocks(source)
         return min(self._workers, self._blocks(source))
 
     def _stamp(self, part: ImagePart, source: ImageSource, content: bytes) -> None:

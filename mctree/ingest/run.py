@@ -32,11 +32,13 @@ from mctree.ingest.recalling import Memory
 from mctree.ingest.report import Report, Tally
 from mctree.ingest.sample import Sample, SpooledInput, draw
 from mctree.ingest.writing import Scribe
+from mctree.processes import Processes
 from mctree.sources import Format, Source, open_source
 from mctree.sources.images import Box
 from mctree.sources.images.bounded import MOST_PIXELS
 from mctree.sources.told import Told
 from mctree.tree import Snapshot, Tree, Writer
+from mctree.tree.images.makers import Workers
 from mctree.tree.tree import CHUNK_BYTES
 
 __all__ = ["ingest"]
@@ -91,6 +93,7 @@ def ingest(
     stdin: BinaryIO | None = None,
     keep_vanished: bool = False,
     workers: int | None = None,
+    processes: bool = False,
     batch_bytes: int = 8 << 20,
     chunk_bytes: int = CHUNK_BYTES,
     on_event: Callable[[Progress], None] | None = None,
@@ -130,6 +133,8 @@ def ingest(
         stdin: read instead of standard input.
         keep_vanished: keep documents whose inputs are gone.
         workers: how many cores to use; None for all that this process may run on.
+        processes: use them for large images by processes, where threads hinder one another; the main module must be one
+            that can be imported, as for `multiprocessing`.
         batch_bytes: bytes of input to a commit.
         chunk_bytes: wished size of chunk files of a new store.
         on_event: told how far the run is, in this thread.
@@ -199,7 +204,8 @@ def ingest(
         preparing_seconds = time.monotonic() - began
         workers = workers or cores()
         scanning = on_event is not None and given.again and not totals
-        run = _Run(given, wanted, scanning, workers, batch_bytes, keep_vanished, tally, tracker, interrupts)
+        painters = stack.enter_context(Processes(workers - 1)) if processes and workers > 1 else workers
+        run = _Run(given, wanted, scanning, workers, painters, batch_bytes, keep_vanished, tally, tracker, interrupts)
         before, after = run.sync(prepared)
     seconds = time.monotonic() - began
     return tally.report(seconds, before if existed else None, after, preparing_seconds=preparing_seconds)
@@ -214,6 +220,7 @@ class _Run:
         wanted: how much of an image.
         scanning: whether to find out meanwhile how much it is.
         workers: how many cores to use.
+        painters: who makes rows of images.
         batch: bytes of input to a commit.
         keep_vanished: keep documents whose inputs are gone.
         tally: what was done so far.
@@ -225,6 +232,7 @@ class _Run:
     wanted: PartWanted
     scanning: bool
     workers: int
+    painters: Workers
     batch: int
     keep_vanished: bool
     tally: Tally
@@ -288,7 +296,7 @@ class _Run:
             writer,
             self.tally,
             batch=self.batch,
-            workers=self.workers,
+            workers=self.painters,
             wanted=self.wanted,
             held=self.interrupts.held,
             advance=self.tracker.advance,

@@ -145,6 +145,7 @@ def command(
                 id_field=id_field,
                 keep_vanished=keep_vanished,
                 workers=workers,
+                processes=True,
                 on_event=lambda event: _show(shown, event),
             )
         except KeyboardInterrupt as error:

@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mctree.geometry import IMAGE
-from mctree.sources.images import Box, Pixels
+from mctree.sources.images import Box
 from mctree.tree.images.canvas import Canvas, Changed
 from mctree.tree.images.checkpoints import Checkpoints
-from mctree.tree.images.overviews import Part, Views
+from mctree.tree.images.makers import Workers, made
+from mctree.tree.images.overviews import Views
 from mctree.tree.images.patches import BLOCK_LEVEL
-from mctree.tree.images.threads import made
 
 __all__ = ["Deepening"]
 
@@ -50,20 +50,17 @@ class Deepening:
     checkpoints: Checkpoints
     opened: int = 0
 
-    def run(self, workers: int) -> None:
+    def run(self, workers: Workers) -> None:
         """Do it.
 
         Args:
-            workers: threads that make rows of blocks.
+            workers: who makes rows of blocks.
 
         Raises:
             SourceError: the source cannot be read, shows nothing of the image any more, or has no version that fits.
         """
-
-        def complete(box: Box, pixels: Pixels) -> Part:
-            return self.views.made(0, box, pixels, whole=True)
-
-        for _, part in made(self._closed(), self.views.source.read, complete, workers):
+        recipe = self.views.recipe(0, whole=True)
+        for _, part in made(self._closed(), self.views.source.read, recipe, workers):
             self.canvas.put_part(part, self.checkpoints.changed)
             self.checkpoints.passed(1)
         self.checkpoints.settle()

@@ -19,14 +19,14 @@ import numpy as np
 
 from mctree.format.images import ImageRecord
 from mctree.geometry import IMAGE
-from mctree.sources.images import Box, Pixels
+from mctree.sources.images import Box
 from mctree.tree.images.blocks import blocks_from
 from mctree.tree.images.canvas import Canvas
 from mctree.tree.images.checkpoints import Checkpoints
 from mctree.tree.images.deepening import Deepening
-from mctree.tree.images.overviews import Part, Views, codes
+from mctree.tree.images.makers import Workers, made
+from mctree.tree.images.overviews import Views, codes
 from mctree.tree.images.patches import TILE_PIXELS
-from mctree.tree.images.threads import made
 
 __all__ = ["Extending", "joined"]
 
@@ -54,11 +54,11 @@ class Extending:
     checkpoints: Checkpoints
     changed: bool = False
 
-    def run(self, workers: int) -> ImageRecord:
+    def run(self, workers: Workers) -> ImageRecord:
         """Do it.
 
         Args:
-            workers: threads that make rows of blocks.
+            workers: who makes rows of blocks.
 
         Returns:
             What is to be recorded of the image.
@@ -69,12 +69,8 @@ class Extending:
         canvas, source = self.canvas, self.views.source
         deepening = Deepening(canvas, self.views, self.within, 0, self.checkpoints)
         deepening.run(workers)
-
-        def make(box: Box, pixels: Pixels) -> Part:
-            return self.views.made(0, box, pixels, whole=True)
-
-        read = False
-        for _, part in made(self._unknown(), source.read, make, workers):
+        recipe, read = self.views.recipe(0, whole=True), False
+        for _, part in made(self._unknown(), source.read, recipe, workers):
             read = True
             canvas.put_part(part, self.checkpoints.changed)
             self.checkpoints.passed(1)

@@ -109,6 +109,33 @@ class Part:
         return codes(self.box, TILE_PIXELS)
 
 
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What pixels of a version become: a function of these alone, for any thread or process.
+
+    Attributes:
+        raster: of the image.
+        factor: by how much the version is smaller.
+        coders: the gist sets that are to have gists of it.
+        keep: whether to compress the pixels.
+        whole: of the image itself, with its patches.
+    """
+
+    raster: Raster
+    factor: int
+    coders: tuple[Coder, ...]
+    keep: bool
+    whole: bool
+
+    def __call__(self, box: Box, pixels: Pixels) -> Part:
+        """Of the pixels of a box, in pixels of the version, which begins at a multiple of a tile."""
+        block = paint(box, pixels, self.coders, keep=self.keep)
+        if self.factor > 1:
+            statistics = _statistics(self.raster, self.factor, box, pixels, block.tiles.index)
+            block = replace(block, tiles=replace(block.tiles, statistics=statistics))
+        return Part(own_level(self.factor), box, block, overview=not self.whole)
+
+
 class Views:
     """An image as its source shows it, from any distance.
 
@@ -121,7 +148,7 @@ class Views:
     def __init__(self, source: ImageSource, coders: Sequence[Coder], *, keep: bool) -> None:
         self.source = source
         self.raster = Raster(source.height, source.width)
-        self._coders = coders
+        self._coders = tuple(coders)
         self._keep = keep
 
     def node(self, level: int, code: int) -> list[Part]:
@@ -168,16 +195,11 @@ class Views:
             box: in pixels of it; begins at a multiple of a tile.
             whole: of the image itself, with its patches.
         """
-        return self.made(k, box, self.source.read(box, k), whole=whole)
+        return self.recipe(k, whole=whole)(box, self.source.read(box, k))
 
-    def made(self, k: int, box: Box, pixels: Pixels, *, whole: bool = False) -> Part:
-        """The same of pixels that were read: a function of these."""
-        factor = self.source.levels[k]
-        block = paint(box, pixels, self._coders, keep=self._keep and whole)
-        if factor > 1:
-            statistics = _statistics(self.raster, factor, box, pixels, block.tiles.index)
-            block = replace(block, tiles=replace(block.tiles, statistics=statistics))
-        return Part(own_level(factor), box, block, overview=not whole)
+    def recipe(self, k: int, *, whole: bool = False) -> Recipe:
+        """How pixels of a version become what `part` gives, once they were read."""
+        return Recipe(self.raster, self.source.levels[k], self._coders, self._keep and whole, whole)
 
     def rest(self, k: int, part: Part) -> Iterator[Part]:
         """What finer versions show of the tiles of a part of version `k` of which that shows nothing."""

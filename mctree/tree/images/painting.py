@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mctree.errors import UsageError
 from mctree.format.facts import DocumentRecord, GistSetRecord
 from mctree.format.images import ARENA_LIMIT, ImageRecord
-from mctree.sources.images import Box, ImageSource, Pixels
+from mctree.sources.images import Box, ImageSource
 from mctree.storage.session import Session
 from mctree.tree.arguments import source_shown
 from mctree.tree.images.blocks import blocks_from
@@ -36,10 +36,10 @@ from mctree.tree.images.given import (
     widened,
 )
 from mctree.tree.images.image import Image
-from mctree.tree.images.overviews import Part, Version, Views, own_level, version_for
+from mctree.tree.images.makers import Workers, made
+from mctree.tree.images.overviews import Version, Views, own_level, version_for
 from mctree.tree.images.patches import paint
 from mctree.tree.images.roster import Roster
-from mctree.tree.images.threads import made
 from mctree.tree.images.wishes import Wishes
 from mctree.tree.opened import OpenedDocuments
 from mctree.tree.placing import new_record
@@ -167,7 +167,7 @@ class Painter:
         *,
         finest: int,
         commit_every: int | None,
-        workers: int,
+        workers: Workers,
     ) -> int:
         """Make a region of an image finer where it is coarse; how many nodes were opened for it.
 
@@ -177,7 +177,7 @@ class Painter:
             region: in pixels; None: all of it.
             finest: the level down to which.
             commit_every: blocks from one commit to the next; None: all in the next commit.
-            workers: threads that make rows of blocks.
+            workers: who makes rows of blocks.
 
         Raises:
             NotFoundError: there is no such image, or its source is gone.
@@ -205,7 +205,7 @@ class Painter:
         region: Box | None,
         *,
         commit_every: int | None,
-        workers: int,
+        workers: Workers,
     ) -> bool:
         """Make a region of an image known down to its pixels; whether it was not.
 
@@ -214,7 +214,7 @@ class Painter:
             given: where its pixels come from; None: what its record names.
             region: in pixels, widened to whole tiles; None: all of it.
             commit_every: blocks from one commit to the next; None: all in the next commit.
-            workers: threads that make rows of blocks.
+            workers: who makes rows of blocks.
 
         Raises:
             NotFoundError: there is no such image, or its source is gone.
@@ -305,12 +305,9 @@ class Painter:
         views = Views(source, [coder for coder, _ in canvas.coders], keep=record.kept)
         version = Version(source, k)
         within = version.inside(Box(*record.region))
-
-        def make(box: Box, pixels: Pixels) -> Part:
-            return views.made(k, box, pixels, whole=not record.finest)
-
+        recipe = views.recipe(k, whole=not record.finest)
         blocks = blocks_from(version, within, record.order, record.done)
-        for since, (at, part) in enumerate(made(blocks, version.read, make, wishes.workers), 1):
+        for since, (at, part) in enumerate(made(blocks, version.read, recipe, wishes.workers), 1):
             finer: Changed = {}
             canvas.put_part(part, {})
             for more in views.rest(k, part):

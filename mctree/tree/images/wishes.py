@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mctree.sources.images import Box
+from mctree.tree.images.makers import Workers
 
 __all__ = ["Wishes"]
 
@@ -18,7 +19,7 @@ class Wishes:
         sets: names of the gist sets that are to have gists of it; None: all that can.
         keep: bytes of pixels up to which they are kept.
         commit_every: blocks from one commit to the next; None: all in the next commit.
-        workers: threads that make rows of blocks.
+        workers: who makes rows of blocks.
         region: the part that is read; None: all of it.
         finest: the level down to which nodes are made; 0: down to patches.
     """
@@ -26,6 +27,6 @@ class Wishes:
     sets: Sequence[str] | None
     keep: int
     commit_every: int | None
-    workers: int
+    workers: Workers
     region: Box | None
     finest: int = 0

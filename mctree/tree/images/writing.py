@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from mctree.processes import Processes
 from mctree.sources.images import Box, ImageSource
 from mctree.tree.arguments import as_box, as_integer, as_name, source_shown
 from mctree.tree.images.given import as_image
+from mctree.tree.images.makers import Workers
 from mctree.tree.images.wishes import Wishes
 from mctree.tree.turn import Turn
 
@@ -45,7 +47,7 @@ class ImageWriting:
         keep_pixels: int = KEPT_PIXELS,
         finest: int = 0,
         commit_every: int | None = COMMIT_BLOCKS,
-        workers: int = 1,
+        workers: Workers = 1,
     ) -> int:
         """Append a whole image: it takes one block of the timeline.
 
@@ -67,7 +69,8 @@ class ImageWriting:
                 later, wherever it is wanted: see `deepen_image`.  Where the source has no version as small, the next
                 larger one is taken, and its levels come too.  With 0, all is there at once.
             commit_every: blocks from one commit to the next; None: all of it in the writer's next commit.
-            workers: threads that make rows of blocks; the result is the same whatever their number.
+            workers: threads that make rows of blocks, or `mctree.processes.Processes` that do beside this thread, which
+                pays from 100 million pixels on; the result is the same whatever their number.
 
         Returns:
             Its document's number.
@@ -82,7 +85,7 @@ class ImageWriting:
             sets,
             as_integer(keep_pixels, "the bytes of pixels to keep"),
             _as_blocks(commit_every),
-            max(as_integer(workers, "the number of workers"), 1),
+            _as_workers(workers),
             None if region is None else as_box(region),
             as_integer(finest, "the finest level of an image"),
         )
@@ -98,7 +101,7 @@ class ImageWriting:
         region: Box | None = None,
         finest: int = 0,
         commit_every: int | None = COMMIT_BLOCKS,
-        workers: int = 1,
+        workers: Workers = 1,
     ) -> int:
         """Make an image finer where it is coarse: below nodes that were made from overviews, the next ones come.
 
@@ -112,7 +115,8 @@ class ImageWriting:
             region: only there, in pixels; what is around it comes as coarse as it may be.
             finest: the level down to which: nodes of this level may stay as they are.
             commit_every: blocks from one commit to the next; None: all of it in the writer's next commit.
-            workers: threads that make rows of blocks; the result is the same whatever their number.
+            workers: threads that make rows of blocks, or `mctree.processes.Processes` that do beside this thread, which
+                pays from 100 million pixels on; the result is the same whatever their number.
 
         Returns:
             How many nodes were coarse and are not any more; 0: there was nothing to do.
@@ -131,7 +135,7 @@ class ImageWriting:
                 None if region is None else as_box(region),
                 finest=as_integer(finest, "the finest level of an image"),
                 commit_every=_as_blocks(commit_every),
-                workers=max(as_integer(workers, "the number of workers"), 1),
+                workers=_as_workers(workers),
             )
 
     def extend_image(
@@ -141,7 +145,7 @@ class ImageWriting:
         *,
         region: Box | None = None,
         commit_every: int | None = COMMIT_BLOCKS,
-        workers: int = 1,
+        workers: Workers = 1,
     ) -> bool:
         """Make more of an image known than the region that it was added with: another one, down to its pixels.
 
@@ -154,7 +158,8 @@ class ImageWriting:
             image: its source, which must not have changed; None opens again what was recorded.
             region: in pixels, widened to whole tiles; None: all of the image.
             commit_every: blocks from one commit to the next; None: all of it in the writer's next commit.
-            workers: threads that make rows of blocks; the result is the same whatever their number.
+            workers: threads that make rows of blocks, or `mctree.processes.Processes` that do beside this thread, which
+                pays from 100 million pixels on; the result is the same whatever their number.
 
         Returns:
             Whether there was anything to do: all of the region was known if not.
@@ -171,7 +176,7 @@ class ImageWriting:
                 image,
                 None if region is None else as_box(region),
                 commit_every=_as_blocks(commit_every),
-                workers=max(as_integer(workers, "the number of workers"), 1),
+                workers=_as_workers(workers),
             )
 
     def change_image(self, which: int | bytes | str, image: ImageSource | NDArray[Any], region: Box) -> None:
@@ -219,6 +224,10 @@ class ImageWriting:
         name = as_name(source)
         with self._turn("forgetting an image"):
             self.next.painter.forget(name)
+
+
+def _as_workers(workers: Workers) -> Workers:
+    return workers if isinstance(workers, Processes) else max(as_integer(workers, "the number of workers"), 1)
 
 
 def _as_blocks(commit_every: int | None) -> int | None:

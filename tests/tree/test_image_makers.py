@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mctree.sources.images import Box, Pixels
-from mctree.tree.images.threads import made
+from mctree.tree.images.makers import made
 
 COUNT = 40
 

@@ -1,0 +1,179 @@
+"""Processes that work for another: what they make, what of theirs dies with whom, and what Ctrl-C does to them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from concurrent.futures import BrokenExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import mctree
+from mctree.encoders import CosineEncoder
+from mctree.errors import UsageError
+from mctree.processes import Processes
+from mctree.sources.images import Box, Pixels
+from mctree.testing.dump import dump
+from mctree.testing.procedural import ProceduralSource
+from mctree.tree.images import makers
+
+COUNT = 12
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[Processes]:
+    with Processes(2) as found:
+        yield found
+
+
+def _twice(values: NDArray[np.uint16], more: dict[str, NDArray[np.float64]]) -> tuple[int, NDArray[np.uint16], float]:
+    values *= 2  # they are its own
+    return os.getpid(), values, float(sum(part.sum() for part in more.values()))
+
+
+def _die(number: int) -> int:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def _at_work(box: Box, pixels: Pixels) -> tuple[int, int]:
+    return int(pixels.values[0, 0, 0]) + box.x0, os.getpid()
+
+
+def _deadly(box: Box, pixels: Pixels) -> int:
+    if box.x0 == 5 and os.getpid() != int(pixels.values[0, 1, 0]) << 16 | int(pixels.values[0, 0, 0]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return box.x0
+
+
+def _boxes() -> Iterator[tuple[int, Box]]:
+    return ((at, Box(at, 0, at + 1, 1)) for at in range(COUNT))
+
+
+def test_arrays_go_there_and_come_back_and_are_the_callers_own(processes: Processes) -> None:
+    rng = np.random.default_rng(0)
+    given = [rng.integers(0, 1000, (n, 3), np.uint16) for n in (0, 1, 5, 100_000, 7)]
+    before = [values.copy() for values in given]
+    futures = [processes.submit(_twice, values, {"a": np.ones(4), "b": np.ones((3, 1))}) for values in given]
+    for values, same, future in zip(given, before, futures, strict=True):
+        pid, twice, total = future.result()
+        assert (twice == 2 * same).all() and (values == same).all() and total == 7
+        assert pid != os.getpid()
+
+
+def test_none_is_begun_before_there_is_something_to_do() -> None:
+    with Processes(3) as idle:
+        assert not idle.begun
+    with pytest.raises(UsageError, match="0 processes"):
+        Processes(0)
+
+
+def test_what_does_not_pickle_is_refused(processes: Processes) -> None:
+    assert processes.take(_at_work) and not processes.take(lambda box, pixels: 0)
+
+
+def test_of_a_process_that_died_its_work_says_so_and_so_does_all_that_follows() -> None:
+    with Processes(1) as mortal:
+        for number in range(3):
+            with pytest.raises(BrokenExecutor):
+                mortal.submit(_die, number).result()
+
+
+def test_rows_come_in_order_and_this_process_makes_some(processes: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(makers, "_BEFORE_PROCESSES", 3)
+    here = os.getpid()
+
+    def read(box: Box) -> Pixels:
+        return Pixels(np.full((1, 1, 1), 2 * box.x0, np.uint16))
+
+    found = list(makers.made(_boxes(), read, _at_work, processes))
+    assert [(at, value) for at, (value, _) in found] == [(at, 3 * at) for at in range(COUNT)]
+    assert {pid for _, (_, pid) in found} - {here}
+
+
+def test_rows_that_only_this_process_can_make_are_made_by_its_threads(processes: Processes) -> None:
+    def read(box: Box) -> Pixels:
+        return Pixels(np.full((1, 1, 1), 2 * box.x0, np.uint16))
+
+    found = list(makers.made(_boxes(), read, lambda box, _: (box.x0, os.getpid()), processes))
+    assert found == [(at, (at, os.getpid())) for at in range(COUNT)]
+
+
+def test_what_a_process_that_died_was_to_make_is_made_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(makers, "_BEFORE_PROCESSES", 0)
+    here = os.getpid()
+
+    def read(box: Box) -> Pixels:
+        return Pixels(np.array([[[here & 0xFFFF], [here >> 16]]], np.uint16))
+
+    with Processes(1) as mortal:
+        assert list(makers.made(_boxes(), read, _deadly, mortal)) == [(at, at) for at in range(COUNT)]
+
+
+def test_an_image_is_the_same_whoever_makes_its_rows(
+    processes: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(makers, "_BEFORE_PROCESSES", 1)
+    source, dumps = ProceduralSource(2900, 2500, covered=[Box(0, 0, 2500, 1100), Box(900, 1500, 1800, 2900)]), []
+    for name, workers in (("one", 1), ("many", processes)):
+        with mctree.create(tmp_path / name) as tree:
+            tree.build_gists(CosineEncoder(source.channels), "eyes")
+            with tree.writer() as writer:
+                number = writer.add_image("part", source, region=Box(0, 0, 1000, 1000), workers=workers)
+                writer.commit()
+                writer.extend_image(number, source, workers=workers)
+                writer.add_image("whole", source, keep_pixels=1 << 30, workers=workers)
+            with tree.snapshot() as snapshot:
+                dumps.append(list(dump(snapshot)))
+    assert dumps[0] == dumps[1]
+
+
+_PARENT = """
+    import os, sys, time
+    from mctree.processes import Processes
+
+    if __name__ == "__main__":
+        processes = Processes(2)
+        print(*{future.result() for future in [processes.submit(os.getpid) for _ in range(20)]}, flush=True)
+        try:
+            time.sleep(300)
+        except KeyboardInterrupt:
+            print("struck", processes.submit(max, 3, 4).result(), flush=True)
+            processes.close()
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_they_end_with_the_process_that_began_them_and_not_before(how: signal.Signals, tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(textwrap.dedent(_PARENT))
+    parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert parent.stdout is not None
+    workers = [int(pid) for pid in parent.stdout.readline().split()]
+    assert workers
+    if how == signal.SIGINT:
+        os.killpg(parent.pid, how)  # as a terminal does: all of them
+        assert parent.stdout.readline() == "struck 4\n"
+    else:
+        os.kill(parent.pid, how)
+    parent.wait()
+    parent.stdout.close()
+    deadline = time.monotonic() + 60
+    while any(_runs(pid) for pid in workers):
+        assert time.monotonic() < deadline, "a process outlived the one that it worked for"
+        time.sleep(0.05)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
