@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mctree.processes import Processes
 from mctree.sources.images import Box, Pixels
 from tools.bench.errors import WrongValuesError
 from tools.bench.ours import KIND, NAME
@@ -38,26 +39,35 @@ class MctreePyramid:
         vectors: also make the vectors of the built-in encoder.
         keep: also keep the pixels, compressed, as a store does of images of this size if nobody says otherwise.
         cores: how many cores it has, and threads.
+        process: let a process that is there already, as in an ingest of large images, take the second thread's place.
     """
 
     tolerance = 1e-9
 
-    def __init__(self, sizes: Sizes, *, vectors: bool, keep: bool = False, cores: int = 2) -> None:
+    def __init__(
+        self, sizes: Sizes, *, vectors: bool, keep: bool = False, cores: int = 2, process: bool = False
+    ) -> None:
         self._vectors = vectors
         self._cores = cores
         self._kept = 1 << 40 if keep else 0
         name = NAME if vectors else f"{NAME}, colours alone"
         name += (", pixels kept" if keep else "") + (", one core" if cores == 1 else "")
+        name += ", two processes" if process else ""
         said = "count, Σ, Σ² of every node" + (", vectors of 48 numbers" if vectors else "")
         said += ", pixels" if keep else ""
-        said += "; stored, durable; " + ("one thread on one core" if cores == 1 else f"{cores} threads")
+        said += "; stored, durable; " + (
+            "one thread on one core" if cores == 1 else "two processes" if process else f"{cores} threads"
+        )
         self.about = About(name, KIND, said, loads=("mctree.tree",))
         self._pixels = np.zeros((0, 0, 3), np.uint8)
         self._store = Path()
+        self._workers: int | Processes = Processes(1) if process else cores
 
     def take(self, pixels: NDArray[np.uint8], folder: Path) -> None:
         """Keep it."""
         self._pixels, self._store = pixels, folder / "pyramid.mctree"
+        if isinstance(self._workers, Processes):
+            self._workers.submit(max, 1, 2).result()
 
     def make(self) -> None:
         """A store in place of that of the last call."""
@@ -69,7 +79,7 @@ class MctreePyramid:
                 if self._vectors:
                     tree.build_gists(library("mctree.encoders").CosineEncoder(self._pixels.shape[2]), "cosine")
                 with tree.writer() as writer:
-                    writer.add_image("image", self._pixels, keep_pixels=self._kept, workers=self._cores)
+                    writer.add_image("image", self._pixels, keep_pixels=self._kept, workers=self._workers)
         finally:
             os.sched_setaffinity(0, cores)
 
