@@ -111,6 +111,11 @@ class OpenDocument:
         return self._size
 
     @property
+    def waiting(self) -> bool:
+        """Whether it has an unfinished block; one that is closed has none."""
+        return self.open and len(self._ids) > 0
+
+    @property
     def tail(self) -> Tail:
         """The unfinished block."""
         return Tail(self._block_start, self._ids, self._stops)
@@ -159,7 +164,8 @@ class OpenDocument:
             raise UsageError("tokens are one row of integers")
         # What is negative becomes larger than any vocabulary.
         unsigned = given if given.dtype.kind == "u" else given.astype(np.uint64)
-        if given.size and int(unsigned.max()) >= self._vocabulary:
+        # Of a few numbers the largest is found sooner than NumPy has begun to look for it.
+        if given.size and (max(unsigned.tolist()) if given.size <= BLOCK else int(unsigned.max())) >= self._vocabulary:
             raise UsageError(f"tokens must lie in 0..{self._vocabulary - 1}, the store's vocabulary")
         ids = given.astype(np.uint32)
         stops = np.arange(1, len(ids) + 1) if self._tokenizer is None else np.cumsum(_lengths(self._tokenizer, ids))
@@ -295,7 +301,7 @@ class OpenDocument:
         """Forget the changes: they are in the index now."""
         self.changes = Changes()
         self.new = False
-        self.has_tail = self.open and len(self._ids) > 0
+        self.has_tail = self.waiting
 
     def _take(self, ids: NDArray[np.uint32], stops: NDArray[np.int64], size: int, *, last: bool = False) -> None:
         self._check_open()
@@ -321,7 +327,8 @@ class OpenDocument:
         grid, records = self._timeline.room(blocks)
         flat = grid.reshape(-1)
         flat[:count] = self._ids[:count]
-        flat[count:] = 0
+        if count < len(flat):
+            flat[count:] = 0
         start = self._block_start
         if blocks > 1:
             full, stops = records[:-1], self._stops[BLOCK - 1 : count - 1 : BLOCK]
