@@ -203,11 +203,13 @@ class ResidentContext:
         self._update()
         return change
 
-    def gather(self, out: torch.Tensor | None = None) -> Gathered:
+    def gather(self, out: torch.Tensor | None = None, *, wake: bool = True) -> Gathered:
         """What a model reads now; does not wait for rows.
 
         Args:
             out: where to put the vectors, `[n, dim]` on the device; made anew if not given.
+            wake: ask at once for what comes next, and let it be read.  False leaves that to `stream.wake`, best called
+                when the model was launched and computes by itself; the next step does it otherwise.
 
         Raises:
             UsageError: the context was changed, but not through this.
@@ -244,7 +246,8 @@ class ResidentContext:
             seen,
         )
         self._sender.done()
-        self.stream.wake()
+        if wake:
+            self.stream.wake()
         return found
 
     # Within

@@ -47,6 +47,10 @@ __all__ = [
 
 GENERATIONS_NAME = "generations"
 
+_WORTH_STARTING = 1 << 16
+"""Bytes on their way to the disk: of fewer, their being written interrupts the work that is done meanwhile for longer
+than their sync would take."""
+
 
 def generation_name(array: int, chunk: int, generation: int) -> str:
     """Where a generation that is not (or no longer) published stands."""
@@ -102,6 +106,8 @@ def row_sums(rows: NDArray[np.generic]) -> NDArray[np.uint32]:
     """The crc32c of each row's bytes as stored: `uint32 [n]`."""
     if not rows.size:
         return np.full(len(rows), crc32c(b""), "<u4")
+    if len(rows) == 1:
+        return np.array([crc32c(rows.tobytes())], "<u4")
     flat = np.ascontiguousarray(rows).reshape(-1).view(np.uint8)
     each = flat.view(np.dtype((np.void, len(flat) // len(rows)))).tolist()
     return np.fromiter(map(crc32c, each), "<u4", len(rows))
@@ -129,6 +135,7 @@ class ArrayWriter:
         self._chunk = -1
         self._ready = 0  # bytes of the open chunk, beyond the last row, that hold allocated fill
         self._dirty: list[int] = []
+        self._unsynced = 0  # bytes written since the last sync
         self._new_entries: set[str] = set()
 
     def append(self, values: NDArray[np.generic]) -> None:
@@ -149,12 +156,14 @@ class ArrayWriter:
             self.rows += n
 
     def start_sync(self) -> None:
-        """Let what `sync` will wait for be on its way to the disk."""
-        for fd in self._dirty:
-            start_writing(fd)
+        """Let what `sync` will wait for be on its way to the disk, if it is much."""
+        if self._unsynced >= _WORTH_STARTING:
+            for fd in self._dirty:
+                start_writing(fd)
 
     def sync(self) -> None:
         """Make all appended rows, and the names of new files, durable."""
+        self._unsynced = 0
         while self._dirty:
             os.fdatasync(self._dirty[-1])
             fd = self._dirty.pop()
@@ -214,6 +223,7 @@ class ArrayWriter:
             # huge pages, and appends allocate nothing.  A small store stays sparse.
             if self.layout.fill or chunk:
                 pwrite_all(self._fd, _filled(self.layout, self.layout.chunk_bytes), 0)
+                self._unsynced += self.layout.chunk_bytes
             # Even if no row other than the fill value follows: the file itself is what the commit relies on.
             self._dirty.append(self._fd)
         self._chunk = chunk
@@ -231,6 +241,7 @@ class ArrayWriter:
             self._ready = min(-(-stop // CHUNK_ALIGNMENT) * CHUNK_ALIGNMENT, self.layout.chunk_bytes)
             data += _filled(self.layout, self._ready - stop)
         pwrite_all(self._fd, data, start)
+        self._unsynced += len(data)
         if self._fd not in self._dirty:
             self._dirty.append(self._fd)
 

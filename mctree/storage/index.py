@@ -196,17 +196,20 @@ class Writing(Reading):
     def put(self, key: bytes, payload: bytes) -> None:
         """Put a record, in place of the one under the same key if there is one."""
         value = frame(key, payload)
-        if key[0] in _SUMMED_TAGS:
-            self._account(key, _bytes(self._txn.replace(key, value)), value)
-        else:
+        tag = _SUMMED_TAGS.get(key[0])
+        if tag is None:
             self._txn.put(key, value)
+        else:
+            self._account(tag, _bytes(self._txn.replace(key, value)), value)
 
     def delete(self, key: bytes) -> bool:
         """Take a record out; False if there was none."""
         old = _bytes(self._txn.pop(key))
         if old is None:
             return False
-        self._account(key, old, None)
+        tag = _SUMMED_TAGS.get(key[0])
+        if tag is not None:
+            self._account(tag, old, None)
         return True
 
     def put_version(self, table: Table, key: bytes, payload: bytes) -> None:
@@ -224,10 +227,7 @@ class Writing(Reading):
         """Let a versioned fact hold no longer from this commit on."""
         self.put_version(table, key, b"")
 
-    def _account(self, key: bytes, old: bytes | None, new: bytes | None) -> None:
-        tag = _SUMMED_TAGS.get(key[0])
-        if tag is None:
-            return
+    def _account(self, tag: str, old: bytes | None, new: bytes | None) -> None:
         count, total = self._sums.get(tag, (0, 0))
         if old is not None:
             count, total = count - 1, total - int.from_bytes(old[:4], "little")

@@ -2,7 +2,8 @@
 
     rows → fdatasync of the files touched → commit of one LMDB transaction → publish new generations → advisory files
 
-The transaction's records are put while the rows are on their way to the disk; it is committed once they are there.
+The transaction's records are put while the rows, if they are many, are on their way to the disk; it is committed once
+they are there.
 Until the transaction is durable nobody sees anything of it; after it everybody does.  If any step before it fails, or
 its outcome is unknown, the session refuses all further work: what was committed is on disk, and whoever opens the
 store anew finds out what that is.  A failed sync is never tried again, for the kernel may have dropped the pages it
@@ -82,6 +83,7 @@ class Session:
         self._sums: list[_Sums] = []
         self._folders: dict[str, None] = {}  # whose entries the next commit relies on: those of new arrays
         self._hints = Hints(store.at)
+        self._transaction = -1  # the last one of this session that was committed
         try:
             # Before anything is taken for left over: it may be of a commit that nobody has seen yet.
             store.environment.settle()
@@ -316,18 +318,21 @@ class Session:
                     arrays = self._put_rows(index, commit.arrays)
                     commit = commit.holding(arrays, index.tables)
                     index.put(commit_key(Table.COMMIT, self.number), commit.encode())
+                    number = txn.id()
                     for writer in self._touched.values():
                         writer.sync()
                     while self._folders:  # the first waits for the file system's journal, the others for nothing more
                         sync_directory(next(iter(self._folders)), self.store.at)
                         del self._folders[next(iter(self._folders))]
+                self._transaction = number
                 return commit
             except MapFull:
                 self.store.environment.grow()
 
     def _check_newest(self, txn: lmdb.Transaction) -> None:
         """Refuse to go on behind a commit that is not of this session."""
-        if Reading(txn).newest() != self.newest.number:
+        # LMDB numbers transactions as they are committed: behind this session's own nobody has made a commit.
+        if txn.id() != self._transaction + 1 and Reading(txn).newest() != self.newest.number:
             raise WriterFailedError(f"somebody else has written to {self.store.path} without holding its lock")
 
     def _put_rows(self, index: Writing, before: Mapping[int, ArrayState]) -> dict[int, ArrayState]:

@@ -95,6 +95,11 @@ class Asking:
         return found[0] if found else None
 
     @property
+    def quiet(self) -> bool:
+        """Whether nobody is woken who reads."""
+        return self._quiet
+
+    @property
     def failed(self) -> bool:
         """Whether there is any error that was not asked about."""
         return bool(self._errors)

@@ -61,12 +61,13 @@ class Families:
         self._held: dict[Node, _Family] = {}
         self._coming: set[Node] = set()
         self._resting: dict[Node, int] = {}
+        self._next: tuple[Nodes, list[float], Ground] | None = None  # to be begun at the next occasion
 
     def __len__(self) -> int:
         return len(self._held)
 
     def want(self, entries: Columns, scores: NDArray[np.float64], ground: Ground) -> NDArray[np.bool_]:
-        """Let the families of entries come.
+        """Let the families of entries come, as soon as the stream is not hushed.
 
         Args:
             entries: of a working context, above level 0.
@@ -94,8 +95,10 @@ class Families:
         if excess > 0:
             idle = [node for node, family in self._held.items() if family.wanted < step]
             self._forget(sorted(idle, key=lambda node: self._held[node].wanted)[:excess])
-        if fresh:
-            self._begin(chosen.take(np.array(fresh, np.int64)), scores[best[fresh]].tolist(), ground)
+        put_off = self._next is not None
+        self._next = (chosen.take(np.array(fresh, np.int64)), scores[best[fresh]].tolist(), ground) if fresh else None
+        if fresh and not put_off:
+            self._stream.later(self._begin_next)
         ready = np.zeros(len(nodes), np.bool_)
         ready[best] = [self._is_ready(node) for node in addresses]
         return ready
@@ -133,7 +136,14 @@ class Families:
 
     def forget(self) -> None:
         """Let go of all."""
+        self._next = None
         self._forget(list(self._held))
+
+    def _begin_next(self) -> None:
+        """Begin what was wanted last."""
+        wanted, self._next = self._next, None
+        if wanted is not None:
+            self._begin(*wanted)
 
     def _begin(self, nodes: Nodes, scores: Sequence[float], ground: Ground) -> None:
         """Begin families, the most wanted first, as far as there is room."""

@@ -115,7 +115,7 @@ class Residency:
             )
         if len(left_at) or len(entered_at):
             self._show(Nodes.of(entries), left_at, entered_at)
-        self._families.look()
+        self.stream.later(self._families.look)
         self._look()
 
     def want(self, entries: Columns, scores: NDArray[np.float64]) -> None:

@@ -109,6 +109,7 @@ class Stream:
         self._pools = [Pool(max(count, 1), high=high, low=low, linger=linger) for count in device.slots]
         self._pinned: dict[Request, None] = {}
         self._unpinned: deque[Request] = deque()
+        self._put_off: list[Callable[[], None]] = []
         self._pid = os.getpid()
         self._desk = Desk(fetch.planes, device.ring, waiting)
         self._asking = Asking(self._desk, self._pools, self.counters, fetch)
@@ -131,6 +132,7 @@ class Stream:
         """Read no more, and cancel what is not done; in a fork of its process, nothing is left to be done."""
         if self._finalizer.detach() is None or os.getpid() != self._pid:
             return
+        self._put_off.clear()
         left = self._desk.close()
         self._loader.close()
         for request in {request for wanted in left for request in wanted.requests}:
@@ -212,16 +214,28 @@ class Stream:
         return request
 
     def hush(self) -> None:
-        """Let nobody who sleeps begin to read before `wake`, or the next turn.
+        """Let nobody who sleeps begin to read before `wake`, or the next turn, and put off what `later` is given.
 
         Reading takes turns with Python code of this thread.  What is asked for within a step of the model cannot arrive
-        before the next one, so it is best read while the model is busy.
+        before the next one, so it is best asked for, and read, while the model is busy.
         """
         self._asking.hush()
 
+    def later(self, work: Callable[[], None]) -> None:
+        """Do at `wake` what need not be done before; at once, if nothing was hushed."""
+        if self._asking.quiet:
+            self._put_off.append(work)
+        else:
+            work()
+
     def wake(self) -> None:
-        """Let what was asked for since `hush` be read."""
-        self._asking.wake()
+        """Do what was put off since `hush`, and let what was asked for be read."""
+        put_off, self._put_off = self._put_off, []
+        try:
+            for work in put_off:
+                work()
+        finally:
+            self._asking.wake()
 
     def unpin(self, request: Request) -> None:
         """Let what a request has pinned be evicted again, whether it has arrived or not."""
@@ -239,7 +253,7 @@ class Stream:
             CancelledError: it was cancelled.
         """
         self._check()
-        self._asking.wake()
+        self.wake()
         began = self._clock()
         stalled = False
         while not request.done():
@@ -325,7 +339,7 @@ class Stream:
             How many bytes were copied.
         """
         self._check()
-        self._asking.wake()
+        self.wake()
         self.step += 1
         copied = self._settle(self._upload_bytes)
         for pool in self._pools:

@@ -131,11 +131,16 @@ class StreamMachine(RuleBasedStateMachine):
     def step_when_ready(self, data: st.DataObject, seconds: float) -> None:
         """Take a step in which only that is expanded whose children are resident: nothing becomes missing by it."""
         self._turn(seconds)
+        woken = data.draw(st.sampled_from(["never hushed", "after the step", "by the next turn"]))
+        if woken != "never hushed":
+            self.stream.hush()
         missing = self.residency.missing
         change = self.context.step(data.draw(strategies.scores(len(self.context))), self.residency.resident)
         self._update(change.diff.left_at, change.diff.entered_at)
         if not change.collapsed:
             assert self.residency.missing <= missing, "what was expanded was not ready"
+        if woken == "after the step":
+            self.stream.wake()
 
     @rule(data=st.data(), seconds=st.sampled_from([0.0, 0.05]))
     def step_at_once(self, data: st.DataObject, seconds: float) -> None:

@@ -80,8 +80,10 @@ class GistWork:
 
     def refresh_slots(self, upcoming: Upcoming, pending: Pending) -> None:
         """Let blocks that are images whose root's gist changed have it in the sets that cover text too."""
+        if not self._book.slots_changed:
+            return
         changed = np.array(sorted(self._book.slots_changed), np.int64)
-        for number, record in self._known().items() if len(changed) else ():
+        for number, record in self._known().items():
             rows = self._session.array(record.levels[0]).rows if record.levels else 0
             committed = self._snapshot.state(record.levels[0]).rows if record.levels else 0
             blocks = changed[changed < min(rows, committed)]
@@ -107,9 +109,9 @@ class GistWork:
             for array in builder.record.levels:
                 self._session.drop_array(array)
 
-    def catch_up(self, upcoming: Upcoming, pending: Pending, *, all_of_them: bool) -> None:
-        """Make the gists that wait: of all sets, or of those for which many do; the arguments are those of `behind`."""
-        for number, builder in self.behind(upcoming, pending, all_of_them=all_of_them):
+    def catch_up(self, behind: list[tuple[int, GistBuilder]], upcoming: Upcoming) -> None:
+        """Make all gists that wait of the sets that `behind` has found."""
+        for number, builder in behind:
             self.append(number, builder, upcoming, upcoming.blocks)
 
     def behind(self, upcoming: Upcoming, pending: Pending, *, all_of_them: bool) -> list[tuple[int, GistBuilder]]:

@@ -88,19 +88,18 @@ class NextCommit:
     def make_gists(self) -> None:
         """Make the gists of all blocks placed so far; see `Writer.make_gists`."""
         self.session.check()
-        # First without writing anything: where one is damaged that they build on, the writer can go on.
-        self._gists.behind(self._upcoming, self._pending, all_of_them=True)
+        # Found without writing anything: where one is damaged that they build on, the writer can go on.
+        behind = self._gists.behind(self._upcoming, self._pending, all_of_them=True)
         with self.session.whole("making gists"):
-            self._gists.catch_up(self._upcoming, self._pending, all_of_them=True)
+            self._gists.catch_up(behind, self._upcoming)
 
     def commit(self, *, gists: bool | None) -> int:
         """Make everything since the last commit durable and visible; see `Writer.commit`."""
         self.session.check()
-        if gists is not False:  # as above
-            self._gists.behind(self._upcoming, self._pending, all_of_them=gists is True)
+        # As above.
+        behind = [] if gists is False else self._gists.behind(self._upcoming, self._pending, all_of_them=gists is True)
         with self.session.whole("a commit"):
-            if gists is not False:
-                self._gists.catch_up(self._upcoming, self._pending, all_of_them=gists is True)
+            self._gists.catch_up(behind, self._upcoming)
             return self._commit(self._collecting()) if self._has_changes() else self.snapshot.commit
 
     def close(self) -> None:
@@ -184,7 +183,7 @@ class NextCommit:
     def finish_epoch(self) -> None:
         """Make the commit that others will see first, with all gists; the steps up to it open no more."""
         with self.session.whole("a commit"):
-            self._gists.catch_up(self._upcoming, self._pending, all_of_them=True)
+            self._gists.catch_up(self._gists.behind(self._upcoming, self._pending, all_of_them=True), self._upcoming)
             self._commit(forget_all)
 
     # Parts of it
@@ -231,10 +230,10 @@ class NextCommit:
 
     def _has_changes(self) -> bool:
         return bool(
-            self._gists.has_grown()
-            or self.painter.book
-            or self._upcoming.new_blocks
+            self._upcoming.new_blocks
             or self._pending
+            or self.painter.book
+            or self._gists.has_grown()
             or any(document.changes for document in self.opened.changed.values())
         )
 

@@ -221,10 +221,7 @@ def _put_documents(index: Writing, documents: Mapping[int, OpenDocument]) -> tup
             index.put(Table.RUN + key + u64.pack(ordinal), run.encode())
         for start, original in changes.originals:
             index.put(Table.ORIGINAL + key + u64.pack(start), original.encode())
-        if changes.tail:
-            tail = document.tail
-            payload = tail.encode() if document.open and len(tail.tokens) else b""
-            if payload or document.has_tail:
-                index.put_version(Table.TAIL, key, payload)
+        if changes.tail and (document.has_tail or document.waiting):
+            index.put_version(Table.TAIL, key, document.tail.encode() if document.waiting else b"")
         tokens += changes.tokens
     return created, tokens

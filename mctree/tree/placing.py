@@ -111,6 +111,11 @@ class OpenDocument:
         return self._size
 
     @property
+    def waiting(self) -> bool:
+        """Whether it has an unfinished block; one that is closed has none."""
+        return self.open and len(self._ids) > 0
+
+    @property
     def tail(self) -> Tail:
         """The unfinished block."""
         return Tail(self._block_start, self._ids, self._stops)
@@ -159,13 +164,18 @@ class OpenDocument:
             raise UsageError("tokens are one row of integers")
         # What is negative becomes larger than any vocabulary.
         unsigned = given if given.dtype.kind == "u" else given.astype(np.uint64)
-        if given.size and int(unsigned.max()) >= self._vocabulary:
+        # Of a few numbers the largest is found sooner than NumPy has begun to look for it.
+        if given.size and (max(unsigned.tolist()) if given.size <= BLOCK else int(unsigned.max())) >= self._vocabulary:
             raise UsageError(f"tokens must lie in 0..{self._vocabulary - 1}, the store's vocabulary")
         ids = given.astype(np.uint32)
-        stops = np.arange(1, len(ids) + 1) if self._tokenizer is None else np.cumsum(_lengths(self._tokenizer, ids))
+        lengths = None if self._tokenizer is None else _lengths(self._tokenizer, ids)
         with self._timeline.turn(f"writing to document {self.id}"):
             self._hash = None
-            self._take(ids, stops, int(stops[-1]) if len(stops) else 0)
+            first = self._size + 1
+            if lengths is None:
+                self._take(ids, np.arange(first, first + len(ids), dtype=np.uint64), len(ids))
+            else:
+                self._take(ids, self._ends(np.cumsum(lengths)), int(lengths.sum()))
 
     def append(self, encoded: Encoded, piece: bytes, *, last: bool = False) -> None:
         """Append a piece of the source that was tokenized before, as bulk readers do.
@@ -205,7 +215,7 @@ class OpenDocument:
                 # No block and no tail will say that the document reaches so far.
                 self._record = replace(self._record, size=original.stop)
                 self.changes.record = True
-        self._take(encoded.ids, encoded.stops, len(piece), last=last)
+        self._take(encoded.ids, self._ends(encoded.stops), len(piece), last=last)
 
     def close(self, digest: bytes | None = None) -> None:
         """Place the unfinished block: the document is complete.
@@ -295,11 +305,15 @@ class OpenDocument:
         """Forget the changes: they are in the index now."""
         self.changes = Changes()
         self.new = False
-        self.has_tail = self.open and len(self._ids) > 0
+        self.has_tail = self.waiting
 
-    def _take(self, ids: NDArray[np.uint32], stops: NDArray[np.int64], size: int, *, last: bool = False) -> None:
+    def _ends(self, stops: NDArray[np.int64]) -> NDArray[np.uint64]:
+        """The source bytes at which tokens end that are about to be taken, given where they end in what comes."""
+        return np.add(stops, self._size, dtype=np.int64).view(np.uint64)
+
+    def _take(self, ids: NDArray[np.uint32], ends: NDArray[np.uint64], size: int, *, last: bool = False) -> None:
+        """Append tokens that end at bytes `ends` of the source, of which there are `size` more then."""
         self._check_open()
-        ends = np.add(stops, self._size, dtype=np.int64).view(np.uint64)
         self._changed(self)
         if len(ids):
             self.changes.tail = True
@@ -321,7 +335,8 @@ class OpenDocument:
         grid, records = self._timeline.room(blocks)
         flat = grid.reshape(-1)
         flat[:count] = self._ids[:count]
-        flat[count:] = 0
+        if count < len(flat):
+            flat[count:] = 0
         start = self._block_start
         if blocks > 1:
             full, stops = records[:-1], self._stops[BLOCK - 1 : count - 1 : BLOCK]

@@ -22,7 +22,10 @@ from mctree.errors import (
     UsageError,
     WriterFailedError,
 )
+from mctree.format.facts import Stamp
+from mctree.format.keys import Table, commit_key
 from mctree.storage import chunks, environment, session
+from mctree.storage.index import Writing
 from mctree.storage.pages import read_meta
 from mctree.tree.sets import refresh_gists
 
@@ -67,7 +70,7 @@ def test_an_error_before_the_sync_that_waits_for_it_ends_the_writer(
     tree = mctree.create(tmp_path / "t.mctree", chunk_bytes=SMALL)
     fill(tree, "first")
     writer = tree.writer()
-    writer.add("second", b"x" * 300)
+    writer.add("second", b"x" * 70_000)  # so much that it does not wait for its sync
     begin = chunks.start_writing
 
     def on_a_closed_file(fd: int) -> None:
@@ -89,6 +92,39 @@ def test_an_error_before_the_sync_that_waits_for_it_ends_the_writer(
     begin(writing)  # what cannot begin early is no error
     os.close(reading)
     os.close(writing)
+
+
+@pytest.mark.parametrize("own", [0, 1, 2], ids=lambda own: f"after {own} of its own commits")
+def test_a_commit_of_somebody_who_does_not_hold_the_lock_is_noticed(tmp_path: Path, own: int) -> None:
+    tree = mctree.create(tmp_path / "t.mctree", chunk_bytes=SMALL)
+    writer = tree.writer()
+    for k in range(own):
+        writer.add(f"mine {k}", b"x" * 300)
+        writer.commit()
+    newest = writer.next.session.newest
+    with tree.store.environment.writing() as txn:
+        stranger = Writing(txn, newest.number + 1, newest.tables)
+        stranger.put(commit_key(Table.COMMIT, newest.number + 1), newest.encode())
+    writer.add("another", b"x" * 300)
+    with pytest.raises(WriterFailedError, match="without holding its lock"):
+        writer.commit()
+    writer.close()
+    assert tree.snapshot().commit == newest.number + 1
+
+
+def test_records_that_are_no_commit_are_nobody_s_business(tmp_path: Path) -> None:
+    """Stamps change the index between two commits of one writer, by its own hand or another's."""
+    tree = mctree.create(tmp_path / "t.mctree", chunk_bytes=SMALL)
+    writer = tree.writer()
+    for k in range(3):
+        writer.stamp(b"item", Stamp(k, 0, 0, 0, 0, b""))
+        writer.keep_stamps()
+        with tree.store.environment.writing() as txn:
+            Writing(txn, 0, {}).put(Table.STAMP + bytes(16), b"")
+        writer.add(f"document {k}", b"x" * 300)
+        writer.commit()
+    writer.close()
+    assert tree.snapshot().documents_count == 3
 
 
 def test_the_index_grows_when_its_map_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

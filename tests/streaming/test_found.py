@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from concurrent.futures import CancelledError
 from itertools import count
 
@@ -15,7 +16,7 @@ import pytest
 
 from mctree.errors import CorruptError, UsageError
 from mctree.focus import WorkingContext
-from mctree.streaming import MISSING, Delay, HostDevice, Nodes, Residency, Stream, Timed, VirtualClock
+from mctree.streaming import GISTS, MISSING, Delay, HostDevice, Nodes, Residency, Stream, Timed, VirtualClock, roots
 from mctree.streaming.queue import Queue, Wanted
 from mctree.testing import LazyDevice, PaperGround, PaperRows, PaperWorld
 from mctree.testing.processes import in_child
@@ -238,3 +239,44 @@ def test_who_sleeps_is_not_woken_within_a_step_and_is_after_it() -> None:
                 (stream.wake, stream.turn)[number]()
             stream.wait(request)
             assert len(rows.reads) == 4 * number + 4
+
+
+@pytest.mark.parametrize("ends", [Stream.wake, Stream.turn])
+def test_what_is_wanted_next_is_asked_for_when_the_step_is_over(ends: Callable[[Stream], object]) -> None:
+    """Asking takes time, and what is asked for within a step comes after it in any case."""
+    ground = placed()
+    rows = rows_of(ground)
+    with Stream(rows, HostDevice(rows.planes, 400)) as stream, Residency(stream, ground) as residency:
+        top = roots(ground).take(np.array([0]))
+        children = Nodes.of(ground.children(top).nodes)
+        before = stream.counters.total.requested
+        stream.hush()
+        for _ in range(2):  # it is one family, however often it is wanted
+            assert not residency.resident(top, np.ones(1)).any()
+        assert stream.counters.total.requested == before
+        ends(stream)
+        assert stream.counters.total.requested == before + len(children)
+        stream.wait(stream.request(children))
+        residency.update(Nodes.none())
+        assert residency.resident(top, np.ones(1)).all()
+        residency.close()
+        assert stream.pool(GISTS).kept == 0
+
+
+def test_what_was_wanted_and_is_not_any_more_when_the_step_is_over_is_not_asked_for() -> None:
+    ground = placed(100)
+    rows = rows_of(ground)
+    with Stream(rows, HostDevice(rows.planes, 400)) as stream, Residency(stream, ground) as residency:
+        one, other = (roots(ground).take(np.array([i])) for i in (0, 1))
+        stream.hush()
+        residency.resident(one, np.ones(1))
+        residency.resident(other, np.ones(1))
+        before = stream.counters.total.requested
+        stream.wake()
+        assert stream.counters.total.requested == before + len(ground.children(other).nodes.index)
+        stream.hush()
+        residency.resident(one, np.ones(1))
+        residency.close()
+        asked = stream.counters.total.requested
+        stream.wake()
+        assert stream.counters.total.requested == asked

@@ -88,6 +88,20 @@ def test_what_is_gathered_is_what_the_snapshot_holds(snapshot: Snapshot, device:
         assert str(resident.device).startswith(device)
 
 
+def test_the_model_can_be_launched_before_what_comes_next_is_asked_for(snapshot: Snapshot) -> None:
+    context = WorkingContext.smallest(snapshot, 700, Allocator(max_edits=16))
+    with mctree_torch.ResidentContext(context, snapshot) as resident:
+        before = resident.counters.total.requested
+        resident.step(SpansLens([(0, 300)]))
+        resident.gather(wake=False)
+        assert resident.counters.total.requested == before
+        resident.stream.wake()
+        assert resident.counters.total.requested > before
+        while 0 not in resident.gather(wake=False).entries.level:  # the next step asks
+            resident.step(SpansLens([(0, 300)]))
+            time.sleep(0.001)
+
+
 @pytest.mark.parametrize("device", DEVICES)
 def test_an_ancestor_is_read_in_place_of_what_is_missing(snapshot: Snapshot, device: str) -> None:
     rows = SlowRows(StoredRows(snapshot), Delay(0.01, 1e8))

@@ -123,6 +123,9 @@ class Way(ABC):
     def step(self, scores: NDArray[np.float64]) -> NDArray[np.float16]:
         """Take a step, and give the vectors of its entries in order."""
 
+    def meanwhile(self) -> None:  # noqa: B027  # most have nothing to do
+        """Do what can be done while the model is busy."""
+
     def counts(self) -> dict[str, float]:
         """What it has to say besides: how often steps stalled, and for how many seconds they have waited for rows."""
         return {"stalls": 0.0, "waited": self.rows.slept if isinstance(self.rows, SlowRows) else 0.0}
@@ -195,9 +198,11 @@ class Streamed(Way):
         self.replaced = seen.replaced
         self.fallbacks += seen.replaced
         zeros = self.device.slots[GISTS]
-        vectors = self.device.take(GISTS, np.where(seen.nodes.level > 0, seen.slots, zeros))
+        return self.device.take(GISTS, np.where(seen.nodes.level > 0, seen.slots, zeros))
+
+    def meanwhile(self) -> None:
+        """Ask for what comes next, and let it be read."""
         self.stream.wake()
-        return vectors
 
     def counts(self) -> dict[str, float]:
         """Its own counters."""
@@ -272,12 +277,14 @@ class _Run:
         self._stretches: list[list[float]] = []
         self._cpu: list[float] = []
         self._entries = 0
+        self._meanwhile = 0.0
         for _ in range(_WARM_UP):
             before = self._tally()
             way.step(attention.scores(way.context.entries))
             if before == self._tally():
                 break
             if way.gated:
+                way.meanwhile()
                 time.sleep(_BUSY_S / 10)
         way.context.allocator = Allocator(max_edits=_EDITS)
         way.context.budget = way.context.cost + _SPARE
@@ -297,7 +304,10 @@ class _Run:
             self._entries += len(way.context)
             if len(self._cpu) % _COMPARED == 1 and not way.replaced:
                 _compare(self._snapshot, way.context.entries, vectors)
-            time.sleep(_BUSY_S)
+            began, used = time.perf_counter(), time.thread_time()
+            way.meanwhile()
+            self._meanwhile += time.thread_time() - used
+            time.sleep(max(began + _BUSY_S - time.perf_counter(), 0.0))
         self._stretches.append(seconds)
 
     def told(self) -> dict[str, float]:
@@ -311,6 +321,7 @@ class _Run:
         return {
             **{f"ms/{i}": float(np.mean(seconds)) * 1e3 for i, seconds in enumerate(self._stretches)},
             "cpu": float(np.mean(self._cpu)) * 1e3,
+            "meanwhile": self._meanwhile / steps * 1e3,
             "waited": (after["waited"] - self._counted["waited"]) / steps * 1e3,
             "p99": float(np.percentile(np.concatenate(self._stretches), 99)) * 1e3,
             "kib": way.bytes / steps / 1024,

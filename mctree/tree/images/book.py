@@ -89,6 +89,12 @@ class Book:
         return bool(self._groups or self._pieces or self.records or self.grafts)
 
     @property
+    def _unused(self) -> bool:
+        """Whether this writer has had nothing to do with images, so that there is nothing to say or to forget."""
+        families = self._statistics or self._gists or self._pixels is not None
+        return not (families or self or self.unfinished is not None)
+
+    @property
     def new_levels(self) -> bool:
         """Whether a gist set has new arrays for images."""
         return any(family.added for family in self._gists.values())
@@ -300,6 +306,8 @@ class Book:
 
     def record(self, index: Writing) -> dict[int, tuple[int, ...]]:
         """Put all that is noted; the arrays of each gist set that has new ones for images."""
+        if self._unused:
+            return {}
         for channels, family in self._statistics.items():
             if family.added:
                 index.put_version(Table.SETTING, statistics_name(channels), statistics_setting(family.numbers))
@@ -332,6 +340,9 @@ class Book:
 
     def committed(self) -> None:
         """Go on from the commit that was just made of it."""
+        self._noted = None  # the snapshot is about to go on
+        if self._unused:
+            return
         for family in self._families():
             family.added.clear()
         self._forget()
@@ -363,7 +374,6 @@ class Book:
         self._pieces.clear()
         self._recent.clear()
         self._undo.clear()
-        self._noted = None  # the snapshot is about to go on
 
     @property
     def _pages(self) -> Noted:

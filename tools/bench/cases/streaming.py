@@ -33,6 +33,7 @@ _TABLES = {
 }
 _HEADS = {
     "cpu": "of it computing, ms",
+    "meanwhile": "computing meanwhile, ms",
     "waited": "waiting for rows, ms",
     "p99": "99th percentile, ms",
     "kib": "KiB a step",
@@ -84,6 +85,6 @@ def _table(bench: Bench, store: str, lines: tuple[Line, ...]) -> Table:
     what = (
         f"{bench.sizes.steps:,} steps of up to 4 edits on a context of about {bench.sizes.entries:,} entries over "
         f"{bench.sizes.streamed:,} positions{slowed}. A step is counted until all vectors are in order; between two, "
-        "the model is busy for 5 ms."
+        "the model is busy for 5 ms, in which what comes next may be asked for and read."
     )
     return Table(name, f"A working context streamed from a {kind}", what, "ms", OURS, lines, tuple(_HEADS.values()))
