@@ -15,7 +15,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 
 import lmdb
 import numpy as np
@@ -24,8 +23,7 @@ from numpy.typing import NDArray
 from mctree.errors import BusyError, MctreeError, ReadOnlyError, UsageError, WriterFailedError
 from mctree.format.arrays import ArrayLayout
 from mctree.format.commits import ArrayState, Commit
-from mctree.format.keys import Table, checksum_key, commit_key, u32, u64
-from mctree.format.records import SUMS_PER_PAGE
+from mctree.format.keys import Table, commit_key, u32, u64
 from mctree.storage.chunks import ArrayWriter, generation_name, open_generation, publish, read_chunk, row_sums
 from mctree.storage.creation import describe_arrays
 from mctree.storage.environment import MapFull
@@ -36,7 +34,7 @@ from mctree.storage.lock import WriterLock
 from mctree.storage.pages import DATA_NAME
 from mctree.storage.recovery import recover
 from mctree.storage.store import Store
-from mctree.storage.sums import committed_sums
+from mctree.storage.sums import RowSums, committed_sums, put_sums
 
 __all__ = ["Session"]
 
@@ -80,7 +78,7 @@ class Session:
         self._arrays: dict[int, ArrayWriter] = {}
         self._touched: dict[int, ArrayWriter] = {}  # those with something for the next commit
         self._staged: dict[tuple[int, int], int] = {}
-        self._sums: list[_Sums] = []
+        self._sums: list[RowSums] = []
         self._folders: dict[str, None] = {}  # whose entries the next commit relies on: those of new arrays
         self._hints = Hints(store.at)
         self._transaction = -1  # the last one of this session that was committed
@@ -155,7 +153,7 @@ class Session:
             for number, values in rows.items():
                 writer = self._touched[number] = self.array(number)
                 if summed:
-                    self._sums.append(_Sums(number, writer.rows, row_sums(np.asarray(values, writer.layout.numpy))))
+                    self._sums.append(RowSums(number, writer.rows, row_sums(np.asarray(values, writer.layout.numpy))))
                 writer.append(values)
 
     def read_committed(self, number: int, chunk: int) -> tuple[NDArray[np.generic], NDArray[np.int64]]:
@@ -195,7 +193,7 @@ class Session:
             if every > len(rows):  # they lie in the file that this one takes the place of
                 rows = np.concatenate([rows, self._read(number, chunk, every)[len(rows) :]])
             writer.stage(chunk, self.number, rows)
-        self._sums.append(_Sums(number, chunk * writer.layout.rows_per_chunk, row_sums(rows)))
+        self._sums.append(RowSums(number, chunk * writer.layout.rows_per_chunk, row_sums(rows)))
         self._staged[number, chunk] = self._generation(number, chunk)
 
     def commit(self, record: Callable[[Writing], Commit]) -> Commit:
@@ -348,24 +346,10 @@ class Session:
             index.put(Table.PUBLISH + key, u64.pack(self.number))
             arrays[number] = ArrayState(arrays[number].rows, self.number)
         for sums in self._sums:
-            self._put_sums(index, sums)
+            put_sums(index, sums, self.array(sums.array).layout, self.number)
         for number, chunk in self._published - self._staged.keys():
             index.delete(Table.PUBLISH + u32.pack(number) + u64.pack(chunk))
         return arrays
-
-    def _put_sums(self, index: Writing, sums: _Sums) -> None:
-        per_chunk = self.array(sums.array).layout.rows_per_chunk
-        row, values = sums.first, sums.values
-        while len(values):
-            chunk, inside = divmod(row, per_chunk)
-            page, offset = divmod(inside, SUMS_PER_PAGE)
-            n = min(len(values), SUMS_PER_PAGE - offset, per_chunk - inside)
-            found = index.floor(Table.CHUNK + u32.pack(sums.array) + u64.pack(chunk), u64.pack(self.number))
-            assert found is not None, "a chunk is recorded before the sums of its rows"
-            key = checksum_key(sums.array, chunk, u64.unpack(found[0])[0], page)
-            before = (index.get(key) or b"")[: 4 * offset]
-            index.put(key, before + values[:n].tobytes())
-            row, values = row + n, values[n:]
 
     def _generation(self, number: int, chunk: int) -> int:
         with self.store.reading() as index:
@@ -384,15 +368,6 @@ class Session:
     def _fail(self, error: OSError) -> None:
         self._failed = f"writing failed: {error.strerror or error}"
         raise self._refusal() from error
-
-
-@dataclass(frozen=True, slots=True)
-class _Sums:
-    """Checksums of consecutive rows of an array."""
-
-    array: int
-    first: int
-    values: NDArray[np.uint32]
 
 
 class _Whole:

@@ -1,6 +1,12 @@
-"""What should a committed row's bytes sum up to?  What the index says of it, in the generation that a commit sees."""
+"""What should a committed row's bytes sum up to?  What the index says of it, in the generation that a commit sees.
+
+Sums of the rows of one chunk stand in pages of the index, by the chunk's generation: rows that are appended fill up the
+last page, and a new generation has pages of its own.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,10 +15,25 @@ from mctree.errors import CorruptError
 from mctree.format.arrays import ArrayLayout
 from mctree.format.keys import Table, checksum_key, u32, u64
 from mctree.format.records import SUMS_PER_PAGE, decode_sums
-from mctree.storage.index import Reading
+from mctree.storage.index import Reading, Writing
 from mctree.storage.rows import distinct
 
-__all__ = ["committed_sums"]
+__all__ = ["RowSums", "committed_sums", "put_sums"]
+
+
+@dataclass(frozen=True, slots=True)
+class RowSums:
+    """Checksums of consecutive rows of an array.
+
+    Attributes:
+        array: its number.
+        first: the first row.
+        values: `uint32 [n]`.
+    """
+
+    array: int
+    first: int
+    values: NDArray[np.uint32]
 
 
 def committed_sums(
@@ -53,3 +74,25 @@ def committed_sums(
                 )
             found[mine[here]] = sums[at[here]]
     return found
+
+
+def put_sums(index: Writing, sums: RowSums, layout: ArrayLayout, commit: int) -> None:
+    """Record checksums of rows that a commit appends or replaces, behind those of rows before them in their pages.
+
+    Args:
+        index: where they go; it knows the generations of their chunks.
+        sums: the checksums.
+        layout: how rows of the array lie in chunks.
+        commit: the commit's number.
+    """
+    row, values = sums.first, sums.values
+    while len(values):
+        chunk, inside = divmod(row, layout.rows_per_chunk)
+        page, offset = divmod(inside, SUMS_PER_PAGE)
+        n = min(len(values), SUMS_PER_PAGE - offset, layout.rows_per_chunk - inside)
+        found = index.floor(Table.CHUNK + u32.pack(sums.array) + u64.pack(chunk), u64.pack(commit))
+        assert found is not None, "a chunk is recorded before the sums of its rows"
+        key = checksum_key(sums.array, chunk, u64.unpack(found[0])[0], page)
+        before = (index.get(key) or b"")[: 4 * offset]
+        index.put(key, before + values[:n].tobytes())
+        row, values = row + n, values[n:]
