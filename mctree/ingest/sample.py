@@ -209,11 +209,22 @@ def _of_item(source: Source, marks: list[_Mark], share: int, text_field: str, me
     if path is None or item.stamp.size <= share * len(marks) or _is_closed(path, item):
         yield from _from_start(item, share * len(marks), met)
         return
+    if not item.container and not _is_text(item, met):
+        return
     with suppress(OSError), _opened(path) as file:
         if not _is_seen(file, item):
             return
         for mark in marks:
             yield _record(file, mark, share, text_field) if item.container else _window(file, mark, share)
+
+
+def _is_text(item: Item, met: _Met) -> bool:
+    """Whether a plain file is handed over as text: its start says so, where a stretch of it may look like one."""
+    with suppress(SourceError):
+        for found in item.documents():
+            met.images = met.images or isinstance(found, RawImage)
+            return isinstance(found, RawDocument)
+    return False
 
 
 def _opened(path: bytes) -> io.FileIO:

@@ -8,9 +8,11 @@ import json
 import os
 import random
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from mctree.ingest import sample as sampling
 from mctree.ingest.sample import SpooledInput, draw
@@ -50,6 +52,20 @@ def test_a_large_corpus_gives_a_little_from_everywhere(folder, monkeypatch, kind
     gaps = [later - earlier for earlier, later in zip([0, *found], [*found, count], strict=True)]
     assert max(gaps) < count // 10
     assert drawn(root, size) == text
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_of_large_files_that_are_no_text_nothing_is_taken_for_some(folder, taken):
+    """Found by use: pixels of an uncompressed image hold no zero, and a tokenizer was trained on stretches of them."""
+    root = os.path.join(folder, "t")
+    pixels = np.full((400, 500, 3), 65, np.uint8)
+    head, words = b"\0" * 9000, b"words of a text " * 2000
+    write(root, {"a.bin": head + b"B" * 400_000, "t.txt": words})
+    Image.fromarray(pixels).save(os.path.join(root, "p.bmp"))
+    found = draw(open_source([root], images=taken), None, size=20_000, text_field="text")
+    text = b"".join(found.texts)
+    assert text and b"AAA" not in text and b"BBB" not in text
+    assert found.images == taken
 
 
 def test_what_only_opens_at_its_start_is_sampled_there(folder):
