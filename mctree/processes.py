@@ -37,6 +37,7 @@ class Processes:
 
     Attributes:
         count: as given.
+        spared: how much of their work their caller has done so far, since it was not worth their start; it counts that.
 
     Raises:
         UsageError: there would be none.
@@ -46,13 +47,9 @@ class Processes:
         if count < 1:
             raise UsageError(f"somebody has to work: {count} processes cannot")
         self.count = count
+        self.spared = 0
         self._pool: ProcessPoolExecutor | None = None
         self._free = list[int]()  # files in memory that nobody reads
-
-    @property
-    def begun(self) -> bool:
-        """Whether they have had something to do, and so are there."""
-        return self._pool is not None
 
     def take(self, work: Callable[..., object]) -> bool:
         """Whether these can do some work: a function that pickles, as must what it is given and gives."""

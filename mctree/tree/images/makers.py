@@ -19,7 +19,8 @@ from mctree.sources.images import Box, Pixels
 __all__ = ["Workers", "made"]
 
 _BEFORE_PROCESSES = 24
-"""Boxes that threads make before processes are begun: it takes about as long as these do until they are there."""
+"""Boxes, of one image or of several, that threads make before processes are begun: about as long do these take to be
+there."""
 _QUEUED = 2
 """Boxes beyond one for each process that are on their way to them, and are not made here."""
 
@@ -45,8 +46,10 @@ def made(
     """
     if isinstance(workers, Processes):
         takes = workers.take(make)
-        if not (takes and workers.begun):
-            yield from made(islice(boxes, _BEFORE_PROCESSES) if takes else boxes, read, make, workers.count + 1)
+        by_threads = islice(boxes, max(_BEFORE_PROCESSES - workers.spared, 0)) if takes else boxes
+        for one in made(by_threads, read, make, workers.count + 1):
+            workers.spared += 1
+            yield one
         if takes:
             yield from _made(boxes, read, make, workers, workers.count + _QUEUED)
     elif workers == 1:
