@@ -84,11 +84,13 @@ class SnapshotGround(Ground):
         """See `Ground.tokens`."""
         world = self.snapshot.world
         before = world.tokens_before(np.array([first, stop]))
-        images = world.slots_in(np.array([first * BLOCK]), np.array([stop * BLOCK]))
+        images = world.slots_in(np.array([first]), np.array([stop]))
         return int(before[1] - before[0] + images[0])
 
     def facts(self, nodes: Nodes, document: NDArray[np.int64]) -> Facts:
         """See `Ground.facts`."""
+        if not len(self.grafts):
+            return self._of_timeline(nodes, document)
         image = nodes.space > 0
         if image.all() and len(nodes):
             return self._of_images(nodes)
@@ -118,15 +120,15 @@ class SnapshotGround(Ground):
         )
 
     def _of_timeline(self, nodes: Nodes, document: NDArray[np.int64]) -> Facts:
+        if not len(self.tails):
+            return self._placed(nodes, document)
         late = (nodes.level == 0) & (nodes.index >= self.end)
-        if not len(self.tails) or not late.any():
+        if not late.any():
             return self._placed(nodes, document)
         which = (nodes.index[late] - self.end) // BLOCK
         tokens = self.tails.tokens[which]
         start = nodes.index[late].astype(np.float64)
-        tails = _facts(
-            tokens, tokens - 1, start + (tokens - 1) / 2, tokens, self.tails.document[which], nodes.level[late]
-        )
+        tails = _facts(tokens, tokens, start + (tokens - 1) / 2, tokens, self.tails.document[which], nodes.level[late])
         if late.all():
             return tails
         both = Facts.joined([self._placed(nodes.take(~late), document[~late]), tails])
@@ -134,14 +136,16 @@ class SnapshotGround(Ground):
 
     def _placed(self, nodes: Nodes, document: NDArray[np.int64]) -> Facts:
         level = np.maximum(nodes.level, 1)
-        index = np.where(nodes.level > 0, nodes.index, nodes.slot // BLOCK)
+        index = nodes.slot // widths(nodes.space, level)
         found = self.snapshot.world.extents(level, index)
-        below = np.where(level > 1, self._existing_children(level, index), found.tokens)
-        unknown = np.flatnonzero(document == UNKNOWN)
+        unknown = (document == UNKNOWN).nonzero()[0]
         if len(unknown):
             document = document.copy()
             document[unknown] = self._documents(level[unknown], index[unknown])
-        facts = _facts(found.tokens, below - 1, found.position, found.length, document, nodes.level)
+        below = found.tokens.copy()
+        wide = (level > 1).nonzero()[0]
+        below[wide] = self._existing_children(level[wide], index[wide])
+        facts = _facts(found.tokens, below, found.position, found.length, document, nodes.level)
         if not len(self.grafts):
             return facts
         graft = self.grafts.at(np.where(nodes.level == 1, nodes.index, -1))
@@ -160,13 +164,13 @@ class SnapshotGround(Ground):
         return Facts(integers, reals)
 
     def _existing_children(self, level: NDArray[np.int64], index: NDArray[np.int64]) -> NDArray[np.int64]:
-        """How many children nodes from level 1 up have."""
+        """How many children nodes from level 2 up have."""
         fanout = TEXT.block
         count = np.full(len(level), fanout, np.int64)
         if not len(self.world.dead):
             return count
         spans = np.column_stack(TEXT.span(level, index))
-        holed = np.flatnonzero(intervals.meets(self.world.dead, spans) & (level > 1))
+        holed = intervals.meets(self.world.dead, spans).nonzero()[0]
         if len(holed):
             below = (index[holed, None] * fanout + np.arange(fanout)).ravel()
             exist = self.world.exists(TEXT, np.repeat(level[holed] - 1, fanout), below)
@@ -176,7 +180,7 @@ class SnapshotGround(Ground):
     def _documents(self, level: NDArray[np.int64], index: NDArray[np.int64]) -> NDArray[np.int64]:
         """The documents of nodes from level 1 up; `SEVERAL` where the living blocks of one are of more than one."""
         start, stop = TEXT.span(level, index)
-        first, last = self.snapshot.world.reach(start, stop)
+        first, last = self.snapshot.world.reach(start // BLOCK, stop // BLOCK)
         alive = np.column_stack((first, last + 1))
         # Where one large document has most of them, its runs say so without a look at each.
         likely = int(self.snapshot.documents_of(alive[:1, 0])[0])
@@ -216,24 +220,22 @@ def _before(world: World, until: int) -> World:
 
 def _facts(
     tokens: NDArray[np.int64],
-    growth: NDArray[np.int64],
+    below: NDArray[np.int64],
     position: NDArray[np.float64],
     length: NDArray[np.int64],
     document: NDArray[np.int64],
     level: NDArray[np.int64],
 ) -> Facts:
     """The facts of text: blocks at LOD0 cost their tokens and are sharp; gists cost 1 and are as wide as they reach."""
-    block = level == 0
+    block = (level == 0).nonzero()[0]
+    cost, growth, sigma = np.ones(len(level), np.int64), below - 1, sigma_of(length)
+    cost[block], growth[block], sigma[block] = tokens[block], 0, 0.0
     return Facts.made(
         len(level),
-        cost=np.where(block, tokens, 1),
-        growth=np.where(block, 0, growth),
+        cost=cost,
+        growth=growth,
         position=position,
-        sigma=np.where(block, 0.0, sigma_of(length)),
+        sigma=sigma,
         document=document,
         modality=TEXT_MODALITY,
-        x=0.0,
-        y=0.0,
-        sigma_x=0.0,
-        sigma_y=0.0,
     )
