@@ -146,9 +146,9 @@ class Allocator:
         most = free + sum(sorted(gains, reverse=True)[: self.max_edits - 1])
         payable = (hot & (entries.growth <= most)).nonzero()[0]
         best = payable[_most(history.heat[payable], max(_LOOKED_AT, self.max_edits))]
-        room = free + sum(gains[: self.max_edits - 1])
         expand: list[int] = []
         edits = paid = unpaid = 0
+        room = free + sum(gains[: self.max_edits - 1])
         for i, growth in enumerate(entries.growth[best].tolist()):
             if growth > room:
                 unpaid += 1
@@ -168,9 +168,7 @@ class Allocator:
             limit=len(payable) - unpaid - len(expand) + held.limit + len(gains) - done,
             waiting=waiting,
         )
-        chosen = best[expand]
-        chosen.sort()
-        return Plan(chosen, cold if done == len(gains) else cold.take(np.sort(order[:done])), blocked)
+        return Plan(np.sort(best[expand]), cold if done == len(gains) else cold.take(np.sort(order[:done])), blocked)
 
     def _wanted(self, entries: Entries, history: History, step: int) -> tuple[NDArray[np.bool_], int]:
         """Which entries to expand, and how many more are cooling down."""

@@ -1,4 +1,4 @@
-"""What is asked of stretches of rows, all at once?  Which rows these are, and what their values come to.
+"""What do the values of stretches of rows come to?  The largest of each, their sum, the one that all have in common.
 
 Runs ascend and lie apart.  A reduction is one pass over all rows up to the end of the last run; what lies between two
 of them is reduced as well, which costs less than to gather what does not.
@@ -39,15 +39,6 @@ class Runs:
     def stop(self) -> NDArray[np.int64]:
         """The row behind the last of each, `int64 [g]`."""
         return self.bounds[:, 1]
-
-    @property
-    def rows(self) -> NDArray[np.int64]:
-        """All rows of all runs, ascending."""
-        lengths = self.stop - self.first
-        behind = lengths.cumsum()
-        rows: NDArray[np.int64] = (self.stop - behind).repeat(lengths)
-        rows += np.arange(len(rows))
-        return rows
 
     def most(self, values: NDArray[Value]) -> NDArray[Value]:
         """The largest of the values of each run's rows: `[g]`."""
