@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mctree.errors import NotFoundError, UsageError
 from mctree.focus.entries import IMAGE_MODALITY, SEVERAL, TEXT_MODALITY, UNKNOWN, Facts, Nodes
 from mctree.focus.ground import BLOCK, TILE, Grafts, Ground, Tails, widths
+from mctree.focus.runs import Runs
 from mctree.geometry import TEXT, Leaves, World, intervals
 
 if TYPE_CHECKING:
@@ -191,11 +192,29 @@ class SnapshotGround(Ground):
 
     def _documents_by_blocks(self, level: NDArray[np.int64], alive: NDArray[np.int64]) -> NDArray[np.int64]:
         """The same by the records of blocks, for nodes whose first and last living blocks these are."""
+        found = np.empty(len(alive), np.int64)
+        narrow = level <= 2
+        found[narrow], found[~narrow] = self._documents_by_each(alive[narrow]), self._documents_by_ends(alive[~narrow])
+        return found
+
+    def _documents_by_each(self, alive: NDArray[np.int64]) -> NDArray[np.int64]:
+        """For nodes of few blocks, whose records are in one page or two: all are looked at."""
+        blocks = intervals.points(alive)
+        node = np.repeat(np.arange(len(alive)), alive[:, 1] - alive[:, 0])
+        if len(self.world.dead):
+            living = self.world.exists(TEXT, 1, blocks)
+            blocks, node = blocks[living], node[living]
+        bounds = np.searchsorted(node, np.arange(len(alive) + 1))
+        runs = Runs(np.column_stack((bounds[:-1], bounds[1:])))
+        return runs.common(self.snapshot.documents_of(blocks), SEVERAL)
+
+    def _documents_by_ends(self, alive: NDArray[np.int64]) -> NDArray[np.int64]:
+        """For nodes of many blocks: by the first and the last one, and the runs of a document that has both."""
         ends = self.snapshot.documents_of(np.concatenate((alive[:, 0], alive[:, 1] - 1))).reshape(2, -1)
         found = np.where(ends[0] == ends[1], ends[0], SEVERAL)
         # One document at both ends may have let another one in between, where it was open.
-        for number in set(found[(level > 1) & (found != SEVERAL)].tolist()):
-            some = np.flatnonzero((level > 1) & (found == number))
+        for number in set(found[found != SEVERAL].tolist()):
+            some = np.flatnonzero(found == number)
             spans = alive[some]
             others = spans[:, 1] - spans[:, 0] - intervals.overlap(self._runs_of(number), spans)
             dead = intervals.overlap(self.world.dead, spans * BLOCK) // BLOCK
