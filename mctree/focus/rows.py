@@ -75,13 +75,13 @@ class Rows:
 
     @classmethod
     def made(cls, n: int, **columns: ArrayLike) -> Self:
-        """`n` rows, of one array or one number for each column; 0 in those that are not named."""
-        integers, reals = np.zeros((len(cls.INTEGERS), n), np.int64), np.zeros((len(cls.REALS), n))
-        for matrix, names in ((integers, cls.INTEGERS), (reals, cls.REALS)):
-            for row, name in enumerate(names):
-                if name in columns:
-                    matrix[row] = columns.pop(name)
-        assert not columns, f"{cls.__name__} has no such columns: {sorted(columns)}"
+        """`n` rows, of one array or one number for each column."""
+        integers, reals = np.empty((len(cls.INTEGERS), n), np.int64), np.empty((len(cls.REALS), n))
+        for row, name in enumerate(cls.INTEGERS):
+            integers[row] = columns[name]
+        for row, name in enumerate(cls.REALS):
+            reals[row] = columns[name]
+        assert len(columns) == len(integers) + len(reals), f"{cls.__name__} has no such columns: {sorted(columns)}"
         return cls(integers, reals)
 
     @classmethod

@@ -257,4 +257,8 @@ def _facts(
         sigma=sigma,
         document=document,
         modality=TEXT_MODALITY,
+        x=0.0,
+        y=0.0,
+        sigma_x=0.0,
+        sigma_y=0.0,
     )
