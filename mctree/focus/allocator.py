@@ -144,8 +144,8 @@ class Allocator:
         free = budget - int(entries.cost.sum())
         # What could not be afforded even with all that may be collapsed for it need not be looked at.
         most = free + sum(sorted(gains, reverse=True)[: self.max_edits - 1])
-        payable = (hot & (entries.growth <= most)).nonzero()[0]
-        best = payable[_most(history.heat[payable], max(_LOOKED_AT, self.max_edits))]
+        payable = hot & (entries.growth <= most)
+        best = _hottest(history.heat, payable, max(_LOOKED_AT, self.max_edits), (self.threshold + 1) / 2)
         expand: list[int] = []
         edits = paid = unpaid = 0
         room = free + sum(gains[: self.max_edits - 1])
@@ -161,11 +161,12 @@ class Allocator:
                 break
             room = free + sum(gains[paid : paid + self.max_edits - edits - 1])
         done = min(len(gains), paid + self.max_edits - edits)
+        affordable = int(np.count_nonzero(payable))
         blocked = Blocked(
-            budget=int(np.count_nonzero(hot)) - len(payable) + unpaid,
+            budget=int(np.count_nonzero(hot)) - affordable + unpaid,
             cooldown=cooling + held.cooldown,
             protected=held.protected,
-            limit=len(payable) - unpaid - len(expand) + held.limit + len(gains) - done,
+            limit=affordable - unpaid - len(expand) + held.limit + len(gains) - done,
             waiting=waiting,
         )
         return Plan(np.sort(best[expand]), cold if done == len(gains) else cold.take(np.sort(order[:done])), blocked)
@@ -244,6 +245,15 @@ def _least(values: NDArray[np.float64], count: int) -> NDArray[np.int64]:
     return least
 
 
-def _most(values: NDArray[np.float64], count: int) -> NDArray[np.int64]:
-    """Where the largest so many values stand, in descending order; of equal ones the last come first."""
-    return len(values) - 1 - _least(-values[::-1], count)
+def _hottest(heat: NDArray[np.float64], marked: NDArray[np.bool_], count: int, likely: float) -> NDArray[np.int64]:
+    """So many of the marked entries, the hottest first; of equal ones the last come first.
+
+    Args:
+        heat: of all entries.
+        marked: which of them are meant.
+        count: how many are wanted.
+        likely: where so many are hotter than this, the others need no look.
+    """
+    above = marked & (heat > likely)
+    rows = (above if np.count_nonzero(above) >= count else marked).nonzero()[0][::-1]
+    return rows[_least(-heat[rows], count)]

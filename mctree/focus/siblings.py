@@ -41,7 +41,7 @@ class Siblings(Runs):
 
     def take(self, which: NDArray[np.integer[Any]]) -> Siblings:
         """Some of them, ascending."""
-        return Siblings(self.bounds[which], self.above[which])
+        return Siblings(self.bounds.take(which, axis=0), self.above.take(which))
 
     def gain(self, entries: Entries) -> NDArray[np.int64]:
         """By how much collapsing each would lower the cost: `int64 [g]`."""
@@ -106,7 +106,6 @@ def siblings(entries: Entries, end: int) -> Siblings:
         alone[1:] &= apart | (start[:-1] < begin[1:])
         alone[:-1] &= apart | (start[1:] >= behind[:-1])
         whole = np.where(space > 0, alone, whole)
-    chosen = whole.nonzero()[0]
     bounds = np.empty((len(first), 2), np.int64)
     bounds[:, 0], bounds[:-1, 1], bounds[-1, 1] = first, first[1:], n
-    return Siblings(bounds.take(chosen, axis=0), above[chosen])
+    return Siblings(bounds, above).take(whole.nonzero()[0])
