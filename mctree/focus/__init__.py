@@ -18,6 +18,7 @@
     seeking     which blocks answer a question, found from the top down
     driving     from a question to a working context
     rows        columns that are edited as one
+    runs        stretches of rows, and what their values come to
 
 The allocator and what it works on are functions of arrays: they read no store, no file and no clock.
 """

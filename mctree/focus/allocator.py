@@ -135,51 +135,64 @@ class Allocator:
             ready: which entries may be expanded, since all that comes in their place is at hand; all, if not given.
         """
         hot, cooling = self._wanted(entries, history, step)
-        able = ~entries.leaves if ready is None else ready & ~entries.leaves
-        waiting = int(np.count_nonzero(hot & ~able))
-        hot &= able
-        cold, gains, held = self._unwanted(entries, history, step, end)
+        unable = entries.leaves if ready is None else entries.leaves | ~ready
+        unable &= hot
+        waiting = int(np.count_nonzero(unable))
+        hot ^= unable
+        cold, order, held = self._unwanted(entries, history, step, end)
+        gains = cold.gain(entries)[order].tolist()
         free = budget - int(entries.cost.sum())
         # What could not be afforded even with all that may be collapsed for it need not be looked at.
         most = free + sum(sorted(gains, reverse=True)[: self.max_edits - 1])
-        payable = (hot & (entries.growth <= most)).nonzero()[0][::-1]
-        best = payable[_least(-history.heat[payable], max(_LOOKED_AT, self.max_edits))]
-        growth = entries.growth[best].tolist()
+        payable = hot & (entries.growth <= most)
+        best = _hottest(history.heat, payable, max(_LOOKED_AT, self.max_edits), (self.threshold + 1) / 2)
         expand: list[int] = []
-        edits = paid = tried = 0
-        while edits < self.max_edits:
-            room = free + sum(gains[paid : paid + self.max_edits - edits - 1])
-            found = next((i for i in range(tried, len(best)) if growth[i] <= room), None)
-            if found is None:
-                tried = len(best)
-                break
-            expand.append(found)
-            free, edits, tried = free - growth[found], edits + 1, found + 1
+        edits = paid = unpaid = 0
+        room = free + sum(gains[: self.max_edits - 1])
+        for i, growth in enumerate(entries.growth[best].tolist()):
+            if growth > room:
+                unpaid += 1
+                continue
+            expand.append(i)
+            free, edits = free - growth, edits + 1
             while free < 0:
                 free, edits, paid = free + gains[paid], edits + 1, paid + 1
-        unpaid = tried - len(expand)
+            if edits == self.max_edits:
+                break
+            room = free + sum(gains[paid : paid + self.max_edits - edits - 1])
         done = min(len(gains), paid + self.max_edits - edits)
+        affordable = int(np.count_nonzero(payable))
         blocked = Blocked(
-            budget=int(np.count_nonzero(hot)) - len(payable) + unpaid,
+            budget=int(np.count_nonzero(hot)) - affordable + unpaid,
             cooldown=cooling + held.cooldown,
             protected=held.protected,
-            limit=len(payable) - unpaid - len(expand) + held.limit + len(gains) - done,
+            limit=affordable - unpaid - len(expand) + held.limit + len(gains) - done,
             waiting=waiting,
         )
-        return Plan(np.sort(best[expand]), cold.take(cold.first[:done].argsort()), blocked)
+        return Plan(np.sort(best[expand]), cold if done == len(gains) else cold.take(np.sort(order[:done])), blocked)
 
     def _wanted(self, entries: Entries, history: History, step: int) -> tuple[NDArray[np.bool_], int]:
         """Which entries to expand, and how many more are cooling down."""
         hot = self.wanted(entries, history)
-        cooling = hot & (history.edit == COLLAPSED) & (history.born >= step - self.cooldown)
-        return hot & ~cooling, int(np.count_nonzero(cooling))
+        cooling = history.edit == COLLAPSED
+        cooling &= history.born >= step - self.cooldown
+        cooling &= hot
+        hot ^= cooling
+        return hot, int(np.count_nonzero(cooling))
 
-    def _unwanted(self, entries: Entries, history: History, step: int, end: int) -> tuple[Siblings, list[int], Blocked]:
-        """The coldest siblings to collapse, coldest first, the gain of each, and how many more there are."""
-        groups = siblings(entries, end, (history.heat < -self.threshold).nonzero()[0])
+    def _unwanted(
+        self, entries: Entries, history: History, step: int, end: int
+    ) -> tuple[Siblings, NDArray[np.int64], Blocked]:
+        """The coldest siblings to collapse, in which order from the coldest on, and how many more there are."""
+        groups = siblings(entries, end)
         heat = groups.most(history.heat)
-        protected = groups.reach(entries) > end - self.protect
-        cooling = (groups.most(history.opened) >= step - self.cooldown) & ~protected
+        cold = (heat < -self.threshold).nonzero()[0]
+        groups, heat = groups.take(cold), heat[cold]
+        cooling = groups.most(history.opened) >= step - self.cooldown
+        protected = np.zeros(len(groups), np.bool_)
+        if self.protect:
+            protected = groups.reach(entries) > end - self.protect
+            cooling &= ~protected
         ready = (~(protected | cooling)).nonzero()[0]
         chosen = ready[_least(heat[ready], self.max_edits)]
         held = Blocked(
@@ -187,7 +200,8 @@ class Allocator:
             protected=int(np.count_nonzero(protected)),
             limit=len(ready) - len(chosen),
         )
-        return groups.take(chosen), groups.gain(entries)[chosen].tolist(), held
+        ascending = np.sort(chosen)
+        return groups.take(ascending), ascending.searchsorted(chosen), held
 
 
 def coldest(entries: Entries, history: History, excess: int, end: int, protect: int) -> Siblings:
@@ -217,8 +231,7 @@ def wishes(scores: NDArray[np.floating[Any]], n: int) -> NDArray[np.float64]:
     given = np.asarray(scores)
     if given.shape != (n,) or given.dtype.kind not in "fiu":
         raise UsageError(f"a lens scores each of {n} entries by a number, not as {given.dtype} {list(given.shape)}")
-    wished = np.maximum(given, -1.0, dtype=np.float64)
-    np.minimum(wished, 1.0, out=wished)
+    wished: NDArray[np.float64] = np.clip(given, -1.0, 1.0, dtype=np.float64)
     np.copyto(wished, 0.0, where=np.isnan(wished))
     return wished
 
@@ -230,3 +243,17 @@ def _least(values: NDArray[np.float64], count: int) -> NDArray[np.int64]:
     some = (values <= np.partition(values, count - 1)[count - 1]).nonzero()[0]
     least: NDArray[np.int64] = some[values[some].argsort(kind="stable")[:count]]
     return least
+
+
+def _hottest(heat: NDArray[np.float64], marked: NDArray[np.bool_], count: int, likely: float) -> NDArray[np.int64]:
+    """So many of the marked entries, the hottest first; of equal ones the last come first.
+
+    Args:
+        heat: of all entries.
+        marked: which of them are meant.
+        count: how many are wanted.
+        likely: where so many are hotter than this, the others need no look.
+    """
+    above = marked & (heat > likely)
+    rows = (above if np.count_nonzero(above) >= count else marked).nonzero()[0][::-1]
+    return rows[_least(-heat[rows], count)]

@@ -6,6 +6,8 @@ is done, the context takes its rows over in one assignment; if anything fails be
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +16,7 @@ from mctree.focus.diff import Diff
 from mctree.focus.entries import SEVERAL, UNKNOWN, Entries, Nodes
 from mctree.focus.ground import Ground
 from mctree.focus.history import COLLAPSED, EXPANDED, History
+from mctree.focus.rows import Exchange
 from mctree.focus.siblings import Siblings
 
 __all__ = ["Draft"]
@@ -51,35 +54,31 @@ class Draft:
 
     def edit(self, expand: NDArray[np.int64], collapse: Siblings) -> None:
         """Expand entries and collapse runs of them, no entry being in two of these."""
-        entries, history, e = self.entries, self.history, len(expand)
+        entries, history = self.entries, self.history
         below = self.ground.children(entries.nodes.take(expand))
-        counts = below.bounds[1:] - below.bounds[:-1]
-        above = collapse.nodes(entries, self.ground.grafts)
+        counts, children = below.bounds[1:] - below.bounds[:-1], len(below.nodes)
         # The children of a document's node are the document's; those of a node of several have to be asked.
         owner = entries.document[expand]
-        inherited = np.where(owner == SEVERAL, UNKNOWN, owner)
-        document = np.concatenate((np.repeat(inherited, counts), collapse.document(entries)))
-        new = Entries.of(self.ground, Nodes.joined([below.nodes, above]), document)
-        children = len(below.nodes)
+        owner[owner == SEVERAL] = UNKNOWN
+        document = np.concatenate((owner.repeat(counts), collapse.common(entries.document, SEVERAL)))
+        nodes = Nodes.joined([below.nodes, collapse.nodes(entries, self.ground.grafts)])
+        new = Entries.of(self.ground, nodes, document)
+        edit, opened = np.full(len(new), EXPANDED), np.full(len(new), self.step)
+        edit[children:], opened[children:] = COLLAPSED, collapse.most(history.opened)
         past = History.made(
             len(new),
             born=self.step,
-            edit=np.where(np.arange(len(new)) < children, EXPANDED, COLLAPSED),
-            opened=np.concatenate((np.full(children, self.step), collapse.most(history.opened))),
-            heat=np.concatenate((np.repeat(history.heat[expand], counts), collapse.most(history.heat))),
+            edit=edit,
+            opened=opened,
+            heat=np.concatenate((history.heat[expand].repeat(counts), collapse.most(history.heat))),
         )
-        first, stop = np.concatenate((expand, collapse.first)), np.concatenate((expand + 1, collapse.stop))
-        bounds = np.concatenate((below.bounds, children + 1 + np.arange(len(collapse))))
-        order = np.argsort(first)
-        stretches = list(map(slice, first[order].tolist(), stop[order].tolist()))
-        put = list(map(slice, bounds[order].tolist(), bounds[order + 1].tolist()))
-
-        left = np.sort(np.concatenate((expand, collapse.rows)))
-        self.stays = self.stays[0] + int((self.step - history.born[left]).sum()), self.stays[1] + len(left)
-        self.entries = entries.splice(stretches, new, put)
-        self.history = history.splice(stretches, past, put)
-        self._changes.append((left, _entered(first[order], stop[order], bounds[order + 1] - bounds[order])))
-        self.expanded += e
+        exchanges = _exchanges(expand, below.bounds, collapse)
+        left, entered = _moved(exchanges)
+        self.stays = self.stays[0] + self.step * len(left) - int(history.born[left].sum()), self.stays[1] + len(left)
+        self.entries = entries.splice(new, exchanges)
+        self.history = history.splice(past, exchanges)
+        self._changes.append((left, entered))
+        self.expanded += len(expand)
         self.collapsed += len(collapse)
 
     def fit(self, budget: int, allocator: Allocator) -> int:
@@ -133,8 +132,25 @@ class Draft:
         self._changes.append((np.empty(0, np.int64), np.flatnonzero(order >= len(order) - len(new))))
 
 
-def _entered(first: NDArray[np.int64], stop: NDArray[np.int64], come: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Which rows are new where `come` rows each have replaced stretches of rows [first, stop)."""
-    # Before a new row there are the rows that stayed, and the new ones before it.
-    stayed = stop - (stop - first).cumsum()
-    return np.repeat(stayed, come) + np.arange(come.sum())
+def _exchanges(expand: NDArray[np.int64], bounds: NDArray[np.int64], collapse: Siblings) -> list[Exchange]:
+    """Which rows go, and which come in their place, by place: of new ones, all children stand before all parents.
+
+    Args:
+        expand: entries.
+        bounds: where the children of each begin, and how many there are in all.
+        collapse: runs of entries.
+    """
+    at = bounds.tolist()
+    found = [Exchange(row, row + 1, at[k], at[k + 1]) for k, row in enumerate(expand.tolist())]
+    found += (Exchange(first, stop, k, k + 1) for k, (first, stop) in enumerate(collapse.bounds.tolist(), at[-1]))
+    return sorted(found)
+
+
+def _moved(exchanges: Sequence[Exchange]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Which rows go, and which rows those that come are from then on: `int64 [l]` and `[e]`, ascending."""
+    left, entered, shift = [], [], 0
+    for first, stop, begin, end in exchanges:
+        left.append(np.arange(first, stop))
+        entered.append(np.arange(first + shift, first + shift + end - begin))
+        shift += end - begin - (stop - first)
+    return np.concatenate(left), np.concatenate(entered)

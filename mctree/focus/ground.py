@@ -21,7 +21,7 @@ from mctree.focus.entries import Facts, Nodes
 from mctree.focus.rows import Integer, Rows
 from mctree.geometry import IMAGE, TEXT, Leaves, World, intervals
 
-__all__ = ["BLOCK", "TILE", "Children", "Grafts", "Ground", "Tails", "parents", "widths"]
+__all__ = ["BLOCK", "TILE", "Children", "Grafts", "Ground", "Tails", "widths"]
 
 BLOCK, TILE = TEXT.block, IMAGE.block
 """LOD0 positions of a block of the timeline, and of a tile of an arena."""
@@ -102,15 +102,7 @@ def widths(space: NDArray[np.int64], level: NDArray[np.int64]) -> NDArray[np.int
 
 def _places(space: NDArray[np.int64], level: NDArray[np.int64]) -> NDArray[np.int64]:
     """Where what is known by level stands."""
-    return level + _LEVELS * (space > 0) if space.any() else level
-
-
-def parents(space: NDArray[np.int64], level: NDArray[np.int64], index: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The index of the node above each entry, within its level: `int64 [n]`."""
-    above = index // BLOCK  # on the timeline a node of any level has as many children as a block has tokens
-    if space.any():
-        above = np.where(space > 0, index // np.where(level > 0, IMAGE.fanout(1), TILE), above)
-    return above
+    return level + _LEVELS * (space > 0) if np.count_nonzero(space) else level
 
 
 class Ground(ABC):
@@ -159,7 +151,8 @@ class Ground(ABC):
     def spans(self, nodes: Nodes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The LOD0 positions [start, stop) of their spaces that entries span."""
         place = _places(nodes.space, nodes.level)
-        start = nodes.index * _WIDTHS.take(place)
+        # What lies on the timeline stands where it begins.
+        start = nodes.index * _WIDTHS.take(place) if len(self.grafts) else nodes.slot
         return start, start + _SPANS.take(place)
 
     def exist(self, nodes: Nodes) -> NDArray[np.bool_]:
@@ -183,7 +176,9 @@ class Ground(ABC):
 
     def _living(self, nodes: Nodes) -> NDArray[np.bool_] | None:
         """Which nodes are there, where whatever is above them exists: `bool [n]`; None if all are."""
-        spaces = set(nodes.space.tolist()) if len(self.grafts) else {0}
+        if not len(self.grafts) and not len(self.world.dead):
+            return None
+        spaces = set(nodes.space.tolist())
         worlds = [(space, self.arena(space) if space else self.world) for space in spaces]
         leaves = {space: closed for space in spaces if space and (closed := self.leaves(space)) is not None}
         if not leaves and not any(len(world.dead) for _, world in worlds):
@@ -218,18 +213,14 @@ class Ground(ABC):
         place = _places(space, level)
         count, wide = _FANOUTS.take(place), _WIDTHS.take(place - 1)
         bounds = np.zeros(len(nodes) + 1, np.int64)
-        count.cumsum(out=bounds[1:])
-        above = np.repeat(np.arange(len(nodes)), count)
+        bounds[1:] = count.cumsum()
         # A child's number within its level follows from where it begins, also at level 0, whose nodes are positions.
-        start = (index * _WIDTHS.take(place) - bounds[:-1] * wide)[above] + np.arange(len(above)) * wide[above]
-        space = space[above]
-        made = Nodes.made(
-            len(above),
-            space=space,
-            level=(level - 1)[above],
-            index=start // wide[above],
-            slot=np.where(space > 0, slot[above], start),
-        )
+        number = (index * (_WIDTHS.take(place) // wide) - bounds[:-1]).repeat(count)
+        number += np.arange(len(number))
+        start, space = number * wide.repeat(count), space.repeat(count)
+        if len(self.grafts):
+            start = np.where(space > 0, slot.repeat(count), start)
+        made = Nodes.made(len(number), space=space, level=(level - 1).repeat(count), index=number, slot=start)
         exist = self._living(made)
         if exist is None or exist.all():
             return Children(made, bounds)

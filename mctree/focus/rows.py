@@ -8,12 +8,21 @@ rows keeps them as they were.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self, overload
+from typing import Any, ClassVar, NamedTuple, Self, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Integer", "Real", "Rows"]
+__all__ = ["Exchange", "Integer", "Real", "Rows"]
+
+
+class Exchange(NamedTuple):
+    """Rows [first, stop) go, and rows [begin, end) of what is new come in their place."""
+
+    first: int
+    stop: int
+    begin: int
+    end: int
 
 
 class Integer:
@@ -59,7 +68,8 @@ class Rows:
     __slots__ = ("integers", "reals")
 
     def __init__(self, integers: NDArray[np.int64], reals: NDArray[np.float64]) -> None:
-        integers.flags.writeable = reals.flags.writeable = False
+        integers.setflags(write=False)
+        reals.setflags(write=False)
         self.integers = integers
         self.reals = reals
 
@@ -91,17 +101,14 @@ class Rows:
         some = rows.nonzero()[0] if rows.dtype == np.bool_ else rows
         return type(self)(self.integers.take(some, axis=1), self.reals.take(some, axis=1))
 
-    def splice(self, stretches: Sequence[slice], new: Self, put: Sequence[slice]) -> Self:
+    def splice(self, new: Self, exchanges: Sequence[Exchange]) -> Self:
         """The rows with stretches of them replaced.
 
         Args:
-            stretches: which rows go, ascending and apart from each other.
             new: all rows that come in.
-            put: for each stretch the rows of `new` that come in its place.
+            exchanges: which of them come in the place of which rows, by place; no row goes twice.
         """
-        return type(self)(
-            _spliced(self.integers, stretches, new.integers, put), _spliced(self.reals, stretches, new.reals, put)
-        )
+        return type(self)(_spliced(self.integers, new.integers, exchanges), _spliced(self.reals, new.reals, exchanges))
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
@@ -118,11 +125,11 @@ class Rows:
         return same
 
 
-def _spliced(old: NDArray[Any], stretches: Sequence[slice], new: NDArray[Any], put: Sequence[slice]) -> NDArray[Any]:
-    """An array with stretches of its last axis replaced: see `Rows.splice`."""
+def _spliced(old: NDArray[Any], new: NDArray[Any], exchanges: Sequence[Exchange]) -> NDArray[Any]:
+    """A matrix with stretches of its columns replaced: see `Rows.splice`."""
     parts: list[NDArray[Any]] = []
     done = 0
-    for gone, rows in zip(stretches, put, strict=True):
-        parts += (old[..., done : gone.start], new[..., rows])
-        done = gone.stop
-    return np.concatenate((*parts, old[..., done:]), axis=-1)
+    for first, stop, begin, end in exchanges:
+        parts += (old[:, done:first], new[:, begin:end])
+        done = stop
+    return np.concatenate((*parts, old[:, done:]), axis=1)

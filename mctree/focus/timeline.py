@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mctree.errors import NotFoundError, UsageError
 from mctree.focus.entries import IMAGE_MODALITY, SEVERAL, TEXT_MODALITY, UNKNOWN, Facts, Nodes
 from mctree.focus.ground import BLOCK, TILE, Grafts, Ground, Tails, widths
+from mctree.focus.runs import Runs
 from mctree.geometry import TEXT, Leaves, World, intervals
 
 if TYPE_CHECKING:
@@ -84,11 +85,13 @@ class SnapshotGround(Ground):
         """See `Ground.tokens`."""
         world = self.snapshot.world
         before = world.tokens_before(np.array([first, stop]))
-        images = world.slots_in(np.array([first * BLOCK]), np.array([stop * BLOCK]))
+        images = world.slots_in(np.array([first]), np.array([stop]))
         return int(before[1] - before[0] + images[0])
 
     def facts(self, nodes: Nodes, document: NDArray[np.int64]) -> Facts:
         """See `Ground.facts`."""
+        if not len(self.grafts):
+            return self._of_timeline(nodes, document)
         image = nodes.space > 0
         if image.all() and len(nodes):
             return self._of_images(nodes)
@@ -118,15 +121,15 @@ class SnapshotGround(Ground):
         )
 
     def _of_timeline(self, nodes: Nodes, document: NDArray[np.int64]) -> Facts:
+        if not len(self.tails):
+            return self._placed(nodes, document)
         late = (nodes.level == 0) & (nodes.index >= self.end)
-        if not len(self.tails) or not late.any():
+        if not late.any():
             return self._placed(nodes, document)
         which = (nodes.index[late] - self.end) // BLOCK
         tokens = self.tails.tokens[which]
         start = nodes.index[late].astype(np.float64)
-        tails = _facts(
-            tokens, tokens - 1, start + (tokens - 1) / 2, tokens, self.tails.document[which], nodes.level[late]
-        )
+        tails = _facts(tokens, tokens, start + (tokens - 1) / 2, tokens, self.tails.document[which], nodes.level[late])
         if late.all():
             return tails
         both = Facts.joined([self._placed(nodes.take(~late), document[~late]), tails])
@@ -134,14 +137,16 @@ class SnapshotGround(Ground):
 
     def _placed(self, nodes: Nodes, document: NDArray[np.int64]) -> Facts:
         level = np.maximum(nodes.level, 1)
-        index = np.where(nodes.level > 0, nodes.index, nodes.slot // BLOCK)
+        index = nodes.slot // widths(nodes.space, level)
         found = self.snapshot.world.extents(level, index)
-        below = np.where(level > 1, self._existing_children(level, index), found.tokens)
-        unknown = np.flatnonzero(document == UNKNOWN)
+        unknown = (document == UNKNOWN).nonzero()[0]
         if len(unknown):
             document = document.copy()
             document[unknown] = self._documents(level[unknown], index[unknown])
-        facts = _facts(found.tokens, below - 1, found.position, found.length, document, nodes.level)
+        below = found.tokens.copy()
+        wide = (level > 1).nonzero()[0]
+        below[wide] = self._existing_children(level[wide], index[wide])
+        facts = _facts(found.tokens, below, found.position, found.length, document, nodes.level)
         if not len(self.grafts):
             return facts
         graft = self.grafts.at(np.where(nodes.level == 1, nodes.index, -1))
@@ -160,13 +165,13 @@ class SnapshotGround(Ground):
         return Facts(integers, reals)
 
     def _existing_children(self, level: NDArray[np.int64], index: NDArray[np.int64]) -> NDArray[np.int64]:
-        """How many children nodes from level 1 up have."""
+        """How many children nodes from level 2 up have."""
         fanout = TEXT.block
         count = np.full(len(level), fanout, np.int64)
         if not len(self.world.dead):
             return count
         spans = np.column_stack(TEXT.span(level, index))
-        holed = np.flatnonzero(intervals.meets(self.world.dead, spans) & (level > 1))
+        holed = intervals.meets(self.world.dead, spans).nonzero()[0]
         if len(holed):
             below = (index[holed, None] * fanout + np.arange(fanout)).ravel()
             exist = self.world.exists(TEXT, np.repeat(level[holed] - 1, fanout), below)
@@ -176,7 +181,7 @@ class SnapshotGround(Ground):
     def _documents(self, level: NDArray[np.int64], index: NDArray[np.int64]) -> NDArray[np.int64]:
         """The documents of nodes from level 1 up; `SEVERAL` where the living blocks of one are of more than one."""
         start, stop = TEXT.span(level, index)
-        first, last = self.snapshot.world.reach(start, stop)
+        first, last = self.snapshot.world.reach(start // BLOCK, stop // BLOCK)
         alive = np.column_stack((first, last + 1))
         # Where one large document has most of them, its runs say so without a look at each.
         likely = int(self.snapshot.documents_of(alive[:1, 0])[0])
@@ -187,11 +192,29 @@ class SnapshotGround(Ground):
 
     def _documents_by_blocks(self, level: NDArray[np.int64], alive: NDArray[np.int64]) -> NDArray[np.int64]:
         """The same by the records of blocks, for nodes whose first and last living blocks these are."""
+        found = np.empty(len(alive), np.int64)
+        narrow = level <= 2
+        found[narrow], found[~narrow] = self._documents_by_each(alive[narrow]), self._documents_by_ends(alive[~narrow])
+        return found
+
+    def _documents_by_each(self, alive: NDArray[np.int64]) -> NDArray[np.int64]:
+        """For nodes of few blocks, whose records are in one page or two: all are looked at."""
+        blocks = intervals.points(alive)
+        node = np.repeat(np.arange(len(alive)), alive[:, 1] - alive[:, 0])
+        if len(self.world.dead):
+            living = self.world.exists(TEXT, 1, blocks)
+            blocks, node = blocks[living], node[living]
+        bounds = np.searchsorted(node, np.arange(len(alive) + 1))
+        runs = Runs(np.column_stack((bounds[:-1], bounds[1:])))
+        return runs.common(self.snapshot.documents_of(blocks), SEVERAL)
+
+    def _documents_by_ends(self, alive: NDArray[np.int64]) -> NDArray[np.int64]:
+        """For nodes of many blocks: by the first and the last one, and the runs of a document that has both."""
         ends = self.snapshot.documents_of(np.concatenate((alive[:, 0], alive[:, 1] - 1))).reshape(2, -1)
         found = np.where(ends[0] == ends[1], ends[0], SEVERAL)
         # One document at both ends may have let another one in between, where it was open.
-        for number in set(found[(level > 1) & (found != SEVERAL)].tolist()):
-            some = np.flatnonzero((level > 1) & (found == number))
+        for number in set(found[found != SEVERAL].tolist()):
+            some = np.flatnonzero(found == number)
             spans = alive[some]
             others = spans[:, 1] - spans[:, 0] - intervals.overlap(self._runs_of(number), spans)
             dead = intervals.overlap(self.world.dead, spans * BLOCK) // BLOCK
@@ -216,20 +239,22 @@ def _before(world: World, until: int) -> World:
 
 def _facts(
     tokens: NDArray[np.int64],
-    growth: NDArray[np.int64],
+    below: NDArray[np.int64],
     position: NDArray[np.float64],
     length: NDArray[np.int64],
     document: NDArray[np.int64],
     level: NDArray[np.int64],
 ) -> Facts:
     """The facts of text: blocks at LOD0 cost their tokens and are sharp; gists cost 1 and are as wide as they reach."""
-    block = level == 0
+    block = (level == 0).nonzero()[0]
+    cost, growth, sigma = np.ones(len(level), np.int64), below - 1, sigma_of(length)
+    cost[block], growth[block], sigma[block] = tokens[block], 0, 0.0
     return Facts.made(
         len(level),
-        cost=np.where(block, tokens, 1),
-        growth=np.where(block, 0, growth),
+        cost=cost,
+        growth=growth,
         position=position,
-        sigma=np.where(block, 0.0, sigma_of(length)),
+        sigma=sigma,
         document=document,
         modality=TEXT_MODALITY,
         x=0.0,

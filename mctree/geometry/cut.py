@@ -74,6 +74,8 @@ class World:
         width = shape.width(level)
         complete = shape.complete(level, self.positions)
         first, stop = (min(int(whole(bound, "index")), complete) for bound in (first, stop))
+        if not len(self.dead):
+            return intervals.complement(self.dead, first, stop)
         ends = self.dead.ravel()
         lower = np.searchsorted(ends, first * width, side="right") // 2
         upper = (np.searchsorted(ends, stop * width, side="left") + 1) // 2

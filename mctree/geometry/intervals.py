@@ -144,6 +144,8 @@ def within(spans: Intervals, start: int, stop: int) -> Intervals:
 
 def complement(spans: Intervals, start: int, stop: int) -> Intervals:
     """What of `[start, stop)` is not in the set."""
+    if not len(spans):
+        return np.array([[start, stop]], np.int64) if start < stop else empty()
     inner = np.clip(spans, start, stop).ravel()
     gaps = np.concatenate(([start], inner, [stop])).reshape(-1, 2)
     return gaps[gaps[:, 0] < gaps[:, 1]]

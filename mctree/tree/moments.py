@@ -32,7 +32,8 @@ _REMEMBERED = 4
 
 _BLOCKS_AT_ONCE = 1 << 20
 
-_WIDTHS = np.array(TEXT.widths, np.int64)
+_BLOCKS = np.array(TEXT.widths, np.int64) // BLOCK
+"""Blocks under a node, by level."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,29 +88,29 @@ _moments: weakref.WeakKeyDictionary[Environment, Moments] = weakref.WeakKeyDicti
 
 def extents(world: TimelineWorld, level: NDArray[np.integer[Any]], index: NDArray[np.int64]) -> Extents:
     """What nodes of levels from 1 up hold, and where: see `TimelineWorld.extents`."""
-    width = _WIDTHS[level]
-    start = index * width
-    stop = start + width
+    blocks = _BLOCKS.take(level)
+    start = index * blocks
+    stop = start + blocks
     first, last = world.reach(start, stop)
     tokens = np.zeros(len(start), np.int64)
     wide = (level > 1).nonzero()[0]
     if len(wide):
-        bounds = world.tokens_before(np.concatenate((start[wide], stop[wide])) // BLOCK)
+        bounds = world.tokens_before(np.concatenate((start[wide], stop[wide])))
         tokens[wide] = bounds[len(wide) :] - bounds[: len(wide)] + world.slots_in(start[wide], stop[wide])
     # What is full reaches over its whole span: its blocks, which may lie far apart, need not be looked at.
-    length = stop - start
+    length = blocks * BLOCK
     part = (tokens < length).nonzero()[0]
-    counts = _held(world.counts_of(last[part])).astype(np.int64)
-    length[part] = (last[part] - first[part]) * BLOCK + counts
+    end = last[part]
+    length[part] = (end - first[part]) * BLOCK + _held(world.counts_of(end))
     # A block that exists is alive, and holds what it was placed with.
-    block = level[part] == 1
-    tokens[part[block]] = counts[block]
+    block = (level == 1).nonzero()[0]
+    tokens[block] = length[block]
     # Whatever has neither padding nor holes holds as many tokens as it reaches over.
     position = first * BLOCK + (length - 1) / 2
     ragged = (tokens < length).nonzero()[0]
     for at in set(level[ragged].tolist()):
         some = ragged[level[ragged] == at]
-        position[some] = _positions(world, at, index[some], start[some], tokens[some])
+        position[some] = _positions(world, at, index[some], start[some] * BLOCK, tokens[some])
     return Extents(tokens, position, length)
 
 

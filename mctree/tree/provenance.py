@@ -68,11 +68,13 @@ def block_documents(index: Reading, blocks: NDArray[np.int64]) -> NDArray[np.int
     pages = sorted_blocks // BLOCKS_PER_PAGE
     first = np.flatnonzero(np.diff(pages, prepend=-1))
     pages = pages[first]
-    for number, some in zip(pages.tolist(), np.split(np.arange(len(blocks)), first[1:]), strict=True):
+    bounds = [*first.tolist(), len(blocks)]
+    for number, start, stop in zip(pages.tolist(), bounds[:-1], bounds[1:], strict=True):
         records, begin = _page(index, number)["document"], number * BLOCKS_PER_PAGE
-        if sorted_blocks[some[-1]] - begin >= len(records):
+        wanted = sorted_blocks[start:stop] - begin
+        if wanted[-1] >= len(records):
             raise CorruptError(f"the records of blocks {begin} and on are cut off; run `mctree verify`")
-        found[order[some]] = records[sorted_blocks[some] - begin]
+        found[order[start:stop]] = records[wanted]
     return found
 
 

@@ -192,21 +192,20 @@ class TimelineWorld:
         return self.tokens_before(np.minimum(first + width, self.blocks)) - self.tokens_before(first)
 
     def slots_in(self, start: NDArray[np.int64], stop: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Live images in each span [start, stop) of positions, which consist of whole blocks: `int64 [n]`."""
+        """Live images among the blocks [start, stop) of each span: `int64 [n]`."""
         if not len(self.slots):
             return np.zeros(len(start), np.int64)
-        bounds = np.searchsorted(self.slots, np.stack([start, stop]) // BLOCK)
-        count: NDArray[np.int64] = bounds[1] - bounds[0]
+        count: NDArray[np.int64] = self.slots.searchsorted(stop) - self.slots.searchsorted(start)
         return count
 
     def reach(self, start: NDArray[np.int64], stop: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The first and the last living block of each span [start, stop) of positions: `int64 [n]` both.
+        """The first and the last living block among the blocks [start, stop) of each span: `int64 [n]` both.
 
-        The spans consist of whole blocks, of which one lives at least.
+        One of them lives at least.
         """
         if not len(self.geometry.dead):
-            return start // BLOCK, stop // BLOCK - 1
-        alive = intervals.trim(self.geometry.dead, np.column_stack((start, stop))) // BLOCK
+            return start, stop - 1
+        alive = intervals.trim(self.geometry.dead, np.column_stack((start, stop)) * BLOCK) // BLOCK
         return alive[:, 0], alive[:, 1] - 1
 
     def extents(self, level: NDArray[np.integer[Any]], index: NDArray[np.int64]) -> Extents:
@@ -249,20 +248,19 @@ class TimelineWorld:
         return tokens
 
     def _placed_before(self, block: NDArray[np.int64]) -> NDArray[np.int64]:
-        flat = block.reshape(-1)
         if not self.blocks:
-            return np.zeros(block.shape, np.int64)
-        group = flat // BLOCK
+            return np.zeros(len(block), np.int64)
+        group = block // BLOCK
         if not self.blocks % BLOCK:
             # The group of the block one past the last has not begun: count on from the group before.
-            group -= flat == self.blocks
-        rest = flat - group * BLOCK
+            group -= block == self.blocks
+        rest = block - group * BLOCK
         total = self._before.gather(group).astype(np.int64)
-        partial = np.flatnonzero(rest)
+        partial = rest.nonzero()[0]
         if len(partial):
             rows = group[partial, None] * BLOCK + np.arange(BLOCK)
             wanted = np.arange(BLOCK) < rest[partial, None]
             rows = np.where(wanted, rows, 0)
             counts = self._count.gather(rows.reshape(-1)).reshape(rows.shape).astype(np.int64)
             total[partial] += (counts * wanted).sum(axis=1)
-        return total.reshape(block.shape)
+        return total

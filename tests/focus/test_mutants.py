@@ -58,28 +58,26 @@ def grouped(patch: Patch, around: Callable[..., Siblings]) -> None:
 
 @mutant
 def siblings_need_not_be_complete(patch: Patch) -> None:
-    def groups(real: Any, entries: Entries, end: int, *rows: Any) -> Siblings:
+    def groups(real: Any, entries: Entries, end: int) -> Siblings:
         if len(entries) < 3 or entries.space.any():
-            return real(entries, end, *rows)
+            return real(entries, end)
         # A run of entries of one level under one node, whatever else is under it.
         above = entries.index // 32
         apart = np.flatnonzero((np.diff(above) != 0) | (np.diff(entries.level) != 0)) + 1
         first, stop = np.append(0, apart), np.append(apart, len(entries))
         wide = 32 * (entries.stop - entries.start)[first]
-        looked_at = np.isin(np.arange(len(entries)), rows[0]) if rows else np.ones(len(entries), np.bool_)
-        wanted = np.logical_and.reduceat(looked_at, first) & (entries.level[first] > 0)
-        some = np.flatnonzero(wanted & ((above[first] + 1) * wide <= end))
-        return Siblings(first[some], stop[some], above[first[some]])
+        some = np.flatnonzero((entries.level[first] > 0) & ((above[first] + 1) * wide <= end))
+        return Siblings(np.column_stack((first, stop))[some], above[first[some]])
 
     grouped(patch, groups)
 
 
 @mutant
 def an_image_may_be_half_collapsed(patch: Patch) -> None:
-    def groups(real: Any, entries: Entries, end: int, *rows: Any) -> Siblings:
-        found = real(entries, end, *rows)
-        image = np.flatnonzero((entries.space > 0) & (entries.level > 0))[:1]
-        return found if len(found) else Siblings(image, image + 1, entries.index[image] // 4)
+    def groups(real: Any, entries: Entries, end: int) -> Siblings:
+        found = real(entries, end)
+        several = (entries.space[found.first] > 0) & (found.stop - found.first > 1)
+        return Siblings(found.bounds - np.column_stack((np.zeros_like(several), several)), found.above)
 
     grouped(patch, groups)
 
