@@ -4,9 +4,14 @@ Threads share one lock: where work is many short calls, two of them are hardly f
 nothing, so what they work on is sent to them and what they have made is sent back: it pays where that takes far less
 time than the work, and where there is enough of it to make up for their start (about half a second each).
 
+Each has a pipe of its own, through which a few bytes go: everything else lies in files in memory, which both open, so
+that nobody waits for a pipe to be emptied.  All is done by the thread that has something to be done; there is none
+beside it.  When a process dies its pipe ends, and what it was asked for is lost; whoever asked can do that work.  Where
+no process can be begun, or reached through such files, all work is lost in this way.
+
 They are begun afresh, not forked: so none has the locks or files of the process that began them, and its main module
 must be one that can be imported, as `multiprocessing` asks for.  They leave Ctrl-C to that process, and end with it
-however it ends.  Of a process that dies nothing is lost: whoever gave it work can do that work.
+however it ends.
 """
 
 from __future__ import annotations
@@ -15,95 +20,180 @@ import multiprocessing
 import os
 import pickle
 import signal
-import threading
-from collections.abc import Callable
-from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from mctree.errors import UsageError
 
-__all__ = ["Processes"]
+__all__ = ["Job", "Processes"]
+
+_SENT = 2
+"""Jobs that a process has at most: the one that it works on, and the next."""
 
 Made = TypeVar("Made")
 
 
+class Job(Generic[Made]):
+    """Some work that one of several processes is to do.
+
+    Args:
+        processes: which.
+        work: a function that pickles.
+        given: what it is given.
+    """
+
+    def __init__(self, processes: Processes, work: Callable[..., Made], given: tuple[object, ...]) -> None:
+        self.parcel = work, given
+        self._processes = processes
+        self._value: list[Made] = []
+        self._error: Exception | None = None
+
+    def cancel(self) -> bool:
+        """Take it back if no process has it; whether that was so."""
+        return self._processes.withdraw(self)
+
+    def done(self) -> bool:
+        """Whether it is known what has become of it."""
+        self._processes.look(0)
+        return self._known
+
+    def result(self) -> Made:
+        """What the work has made, once it is there.
+
+        Raises:
+            BrokenExecutor: the process that had it died, or there was none.
+            Exception: what the work raised.
+        """
+        while not self._known:
+            self._processes.look(None)
+        if self._error is not None:
+            raise self._error
+        return self._value[0]
+
+    def made(self, value: Made) -> None:
+        """Let it be known what the work has made."""
+        self._value.append(value)
+
+    def failed(self, error: Exception) -> None:
+        """Let it be known that nothing comes of it."""
+        self._error = error
+
+    @property
+    def _known(self) -> bool:
+        return bool(self._value) or self._error is not None
+
+
 class Processes:
-    """Some processes that work for this one, each begun when there is something to do; a context manager.
+    """Some processes that work for this one, begun when there is something to do; for one thread at a time.
+
+    A context manager: at its end they are gone, whatever they were at.
 
     Args:
         count: how many.
+        spare: pieces of work that whoever has them does himself before a process is begun: for so few, it is not worth
+            its start.
 
     Attributes:
         count: as given.
-        spared: how much of their work their caller has done so far, since it was not worth their start; it counts that.
+        spare: how many such pieces are left; who does one counts it.
 
     Raises:
         UsageError: there would be none.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, *, spare: int = 24) -> None:
         if count < 1:
             raise UsageError(f"somebody has to work: {count} processes cannot")
-        self.count = count
-        self.spared = 0
-        self._pool: ProcessPoolExecutor | None = None
-        self._free = list[int]()  # files in memory that nobody reads
+        self.count, self.spare = count, spare
+        self._owner = os.getpid()
+        self._workers: list[_Worker] | None = None
+        self._waiting = deque[Job[Any]]()
+        self._free = list[int]()  # files in memory that nobody uses
 
     def take(self, work: Callable[..., object]) -> bool:
         """Whether these can do some work: a function that pickles, as must what it is given and gives."""
+        if os.getpid() != self._owner or self._workers == []:
+            return False
         try:
             pickle.dumps(work)
         except Exception:  # what does not pickle says so by all kinds of errors
             return False
         return True
 
-    def submit(self, work: Callable[..., Made], *given: object) -> Future[Made]:
-        """Have some work done.
+    def submit(self, work: Callable[..., Made], /, *given: object) -> Job[Made]:
+        """Have some work done."""
+        job = Job(self, work, given)
+        if os.getpid() != self._owner:
+            job.failed(BrokenExecutor("these processes work for another one"))
+            return job
+        if self._workers is None:
+            self._workers = self._begun()
+        self._waiting.append(job)
+        self.look(0)
+        return job
 
-        Returns:
-            Its result, once it is there; `BrokenExecutor` if a process died, of which nobody knows at what.
-        """
-        if self._pool is None:
-            self._pool = ProcessPoolExecutor(
-                self.count, mp_context=multiprocessing.get_context("spawn"), initializer=_serve
-            )
-        parcel, fd = self._packed((work, given))
-        try:
-            future: Future[Made] = self._pool.submit(_work, parcel)
-        except BrokenExecutor as error:
-            future = Future()
-            future.set_exception(error)
-        if fd is not None:
-            future.add_done_callback(lambda _: self._free.append(fd))
-        return future
+    def withdraw(self, job: Job[Any]) -> bool:
+        """Take back a job that no process has; whether that was so."""
+        with suppress(ValueError):
+            self._waiting.remove(job)
+            return True
+        return False
 
-    def _packed(self, what: object) -> tuple[_Parcel, int | None]:
-        """Something to be sent, and the file that its arrays lie in until it has come back, if there is one."""
-        if not hasattr(os, "memfd_create"):
-            return _Parcel(pickle.dumps(what, protocol=5)), None
-        buffers = list[pickle.PickleBuffer]()
-        data = pickle.dumps(what, protocol=5, buffer_callback=buffers.append)
-        if not buffers:
-            return _Parcel(data), None
-        fd = self._free.pop() if self._free else os.memfd_create("mctree")
-        end, sizes = 0, []
-        for buffer in buffers:
-            rest = buffer.raw()
-            sizes.append(len(rest))
-            while rest:
-                written = os.pwrite(fd, rest, end)
-                rest, end = rest[written:], end + written
-        return _Parcel(data, f"/proc/{os.getpid()}/fd/{fd}", tuple(sizes)), fd
+    def look(self, timeout: float | None) -> None:
+        """See what processes have done, for so many seconds at most, and give them more to do."""
+        if os.getpid() != self._owner:
+            raise BrokenExecutor("these processes work for another one")
+        workers = self._workers or []
+        for pipe in wait([worker.pipe for worker in workers], timeout) if workers else ():
+            worker = next(worker for worker in workers if worker.pipe is pipe)
+            try:
+                worker.hear(self._free)
+            except (EOFError, OSError):
+                self._lose(worker)
+        for worker in list(workers):
+            while self._waiting and worker.ready and len(worker.jobs) < _SENT:
+                job = self._waiting.popleft()
+                try:
+                    worker.send(job, self._free)
+                except OSError as error:  # it is gone, or there is no memory
+                    job.failed(BrokenExecutor(str(error)))
+                    self._lose(worker)
+                    break
+        if not workers:
+            for job in self._waiting:
+                job.failed(BrokenExecutor("no process is left"))
+            self._waiting.clear()
 
     def close(self) -> None:
-        """Let them end, when they have done what they have begun."""
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.shutdown(cancel_futures=True)
+        """End them; what they were asked for is lost."""
+        if os.getpid() == self._owner:
+            for worker in list(self._workers or []):
+                self._lose(worker)
+            self.look(0)
         while self._free:
             os.close(self._free.pop())
+
+    def _begun(self) -> list[_Worker]:
+        """As many processes as can be begun."""
+        workers = list[_Worker]()
+        if hasattr(os, "memfd_create"):
+            with suppress(OSError, AssertionError), _interrupts_held():  # the latter: of a process that may have none
+                while len(workers) < self.count:
+                    workers.append(_Worker())
+        return workers
+
+    def _lose(self, worker: _Worker) -> None:
+        """Let a process be gone, and what it was asked for be lost."""
+        assert self._workers is not None, "it was one of them"
+        self._workers.remove(worker)
+        worker.end(self._free)
 
     def __enter__(self) -> Processes:
         return self
@@ -114,43 +204,148 @@ class Processes:
         self.close()
 
 
-@dataclass(frozen=True, slots=True)
-class _Parcel:
-    """Something pickled, whose arrays lie in a file: through a pipe they would take as long as some of the work.
+class _Worker:
+    """One process, and what it was asked for and has not answered.
 
     Attributes:
-        data: what is pickled.
-        path: of the file; empty if there are no arrays.
-        sizes: bytes of each array, one behind the other.
+        pipe: to it; only this process has this end, so that it ends when either does.
+        ready: whether it has said that it is there.
+        jobs: what it was asked for, the first first, and the file in memory of each.
     """
 
-    data: bytes
-    path: str = ""
-    sizes: tuple[int, ...] = ()
+    def __init__(self) -> None:
+        self.pipe, other = multiprocessing.Pipe()
+        self.ready = False
+        self.jobs = deque[tuple[Job[Any], int]]()
+        self._asked = self._answered = 0
+        self._process: SpawnProcess = multiprocessing.get_context("spawn").Process(
+            target=_serve, args=(other,), name="mctree-worker", daemon=True
+        )
+        try:
+            self._process.start()
+        except BaseException:
+            self.pipe.close()
+            raise
+        finally:
+            other.close()
 
-    def unpacked(self) -> Any:
-        """What was sent."""
-        buffers = [bytearray(size) for size in self.sizes]
-        if buffers:
-            with open(self.path, "rb") as file:
-                for buffer in buffers:
-                    file.readinto(buffer)
-        return pickle.loads(self.data, buffers=buffers)  # noqa: S301  # of the process that began this one
+    def send(self, job: Job[Any], free: list[int]) -> None:
+        """Ask it for a job.
+
+        Raises:
+            OSError: it is gone, or its file cannot be made.
+        """
+        fd = free.pop() if free else os.memfd_create("mctree")
+        self.jobs.append((job, fd))
+        try:
+            sizes = _put(fd, job.parcel)
+        except OSError:
+            raise
+        except Exception as error:  # what does not pickle says so by all kinds of errors
+            self.jobs.pop()
+            free.append(fd)
+            job.failed(error)
+            return
+        self._asked += 1
+        self.pipe.send((self._asked, f"/proc/{os.getpid()}/fd/{fd}", sizes))
+
+    def hear(self, free: list[int]) -> None:
+        """Hear what it has to say.
+
+        Raises:
+            EOFError: it is gone, or an answer of its was lost.
+            OSError: it is gone.
+        """
+        said = self.pipe.recv()
+        if not self.ready:
+            self.ready = True
+            return
+        number, well, sizes = said
+        self._answered += 1
+        if number != self._answered:  # Ctrl-C struck between what was heard and what was done about it
+            raise EOFError("an answer was lost")
+        job, fd = self.jobs.popleft()
+        free.append(fd)
+        try:
+            found = _got(fd, sizes)
+        except Exception as error:  # of classes that are not the same here and there
+            job.failed(BrokenExecutor(f"what a process has made cannot be read: {error}"))
+            return
+        if well:
+            job.made(found)
+        else:
+            job.failed(found)
+
+    def end(self, free: list[int]) -> None:
+        """Let it be gone."""
+        self.pipe.close()
+        self._process.kill()
+        self._process.join()
+        for job, fd in self.jobs:
+            free.append(fd)
+            job.failed(BrokenExecutor("a process died that had work to do"))
+        self.jobs.clear()
 
 
-def _work(parcel: _Parcel) -> Any:
-    work, given = parcel.unpacked()
-    return work(*given)
+def _serve(pipe: Connection) -> None:
+    """Be a process that works for another one, until that closes the pipe or is gone."""
+    with suppress(EOFError, OSError):
+        pipe.send(None)
+        while True:
+            number, path, sizes = pipe.recv()
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                pipe.send((number, *_worked(fd, sizes)))
+            finally:
+                os.close(fd)
 
 
-def _serve() -> None:
-    """Be a process that works for another one."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, name="mctree-parent", daemon=True).start()
+def _worked(fd: int, sizes: Sequence[int]) -> tuple[bool, list[int]]:
+    """Do what a file asks for, and put there what has come of it: whether all is well, and the sizes of its parts."""
+    try:
+        work, given = _got(fd, sizes)
+    except Exception as error:  # of a class or function that is not to be found here
+        raise EOFError from error
+    try:
+        return True, _put(fd, work(*given))
+    except Exception as error:
+        return False, _put(fd, error)
 
 
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None, "it was begun by one"
-    parent.join()
-    os._exit(1)  # nobody is left to tell
+def _put(fd: int, what: object) -> list[int]:
+    """Pickle something into a file, its arrays behind it: the sizes of all of these."""
+    buffers = list[pickle.PickleBuffer]()
+    parts = [memoryview(pickle.dumps(what, protocol=5, buffer_callback=buffers.append))]
+    parts += [buffer.raw() for buffer in buffers]
+    end, sizes = 0, [len(part) for part in parts]
+    for part in parts:
+        stop = end + len(part)
+        while end < stop:
+            end += os.pwrite(fd, part[end - stop :], end)
+    return sizes
+
+
+def _got(fd: int, sizes: Sequence[int]) -> Any:
+    """What a file holds; its arrays are the caller's own."""
+    start, parts = 0, []
+    for size in sizes:
+        part = bytearray(size)
+        rest = memoryview(part)
+        while rest:
+            count = os.preadv(fd, [rest], start)
+            if not count:
+                raise EOFError("a file in memory ends before what was put there")
+            rest, start = rest[count:], start + count
+        parts.append(part)
+    return pickle.loads(parts[0], buffers=parts[1:])  # noqa: S301  # of a process that this one began, or that began it
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Let Ctrl-C wait; a process that is begun meanwhile never hears of it."""
+    resource_tracker.ensure_running()  # which, when it is begun with the first process, lets Ctrl-C strike again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import textwrap
 import time
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ from mctree.processes import Processes
 from mctree.sources.images import Box, Pixels
 from mctree.testing.dump import dump
 from mctree.testing.procedural import ProceduralSource
+from mctree.testing.processes import in_child
 from mctree.tree.images import makers
 
 COUNT = 12
@@ -30,7 +33,7 @@ COUNT = 12
 
 @pytest.fixture(scope="module")
 def processes() -> Iterator[Processes]:
-    with Processes(2) as found:
+    with Processes(3) as found:
         yield found
 
 
@@ -42,6 +45,14 @@ def _twice(values: NDArray[np.uint16], more: dict[str, NDArray[np.float64]]) -> 
 def _die(number: int) -> int:
     os.kill(os.getpid(), signal.SIGKILL)
     return number
+
+
+def _maybe_die(number: int, dies: bool, size: int) -> NDArray[np.int64]:
+    return np.full(size, _die(number) if dies else number)
+
+
+def _slow(number: int) -> NDArray[np.int64]:
+    return np.full(500_000, os.getpid() + 0 * number)
 
 
 def _at_work(box: Box, pixels: Pixels) -> tuple[int, int]:
@@ -78,15 +89,83 @@ def test_what_does_not_pickle_is_refused(processes: Processes) -> None:
     assert processes.take(_at_work) and not processes.take(lambda box, pixels: 0)
 
 
-def test_of_a_process_that_died_its_work_says_so_and_so_does_all_that_follows() -> None:
-    with Processes(1) as mortal:
-        for number in range(3):
+def test_what_work_raises_is_raised_here(processes: Processes) -> None:
+    with pytest.raises(ZeroDivisionError, match="division"):
+        processes.submit(divmod, 1, 0).result()
+    with pytest.raises((AttributeError, pickle.PicklingError)):
+        processes.submit(max, lambda: 0, 1).result()
+    assert processes.submit(max, 3, 4).result() == 4
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_what_a_process_that_died_had_to_do_is_lost_and_nothing_else(count: int) -> None:
+    with Processes(count) as mortal:
+        jobs = [mortal.submit(_maybe_die, number, number == 4, 400_000) for number in range(12)]
+        lost = 0
+        for number, job in enumerate(jobs):
+            try:
+                assert (job.result() == number).all()
+            except BrokenExecutor:
+                lost += 1
+        assert 1 <= lost <= (2 if count > 1 else 12)
+        assert mortal.take(_die) == (count > 1)
+        assert count == 1 or mortal.submit(max, 3, 4).result() == 4
+
+
+def test_a_process_that_dies_in_the_middle_of_an_answer_is_not_waited_for() -> None:
+    """Found by review: who waited for the rest of a message that nobody would send held the writer's lock for ever."""
+    with Processes(2) as mortal:
+        jobs = [mortal.submit(_slow, number) for number in range(30)]
+        pid = int(jobs[0].result()[0])
+        os.kill(pid, signal.SIGKILL)
+        for job in jobs:
+            with suppress(BrokenExecutor):
+                job.result()
+
+
+def test_work_that_nobody_has_begun_can_be_taken_back(processes: Processes) -> None:
+    jobs = [processes.submit(_slow, number) for number in range(60)]
+    assert jobs[-1].cancel() and not jobs[-1].cancel()
+    assert int(jobs[0].result()[0]) != os.getpid() and jobs[0].done() and not jobs[0].cancel()
+    for job in jobs[:-1]:
+        job.result()
+
+
+@pytest.mark.parametrize("what", ["memfd_create", "fork_exec"])
+def test_where_no_process_can_be_begun_or_reached_all_work_is_lost(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> int:
+        raise PermissionError(1, "it is not allowed")
+
+    if what == "memfd_create":
+        monkeypatch.setattr(os, what, fail)
+    else:
+        monkeypatch.setattr("multiprocessing.util.spawnv_passfds", fail)
+    with Processes(2) as none:
+        with pytest.raises(BrokenExecutor):
+            none.submit(max, 3, 4).result()
+        for _ in range(3):
             with pytest.raises(BrokenExecutor):
-                mortal.submit(_die, number).result()
+                none.submit(max, 3, 4).result()
+        assert not none.take(_at_work)
+
+
+def test_a_forked_child_leaves_them_alone(processes: Processes) -> None:
+    before = processes.submit(max, 1, 2)
+
+    def child() -> None:
+        assert not processes.take(_at_work)
+        with pytest.raises(BrokenExecutor):
+            processes.submit(max, 3, 4).result()
+        with pytest.raises(BrokenExecutor):
+            before.done()
+        processes.close()
+
+    assert in_child(child) == 0
+    assert before.result() == 2 and processes.submit(max, 3, 4).result() == 4
 
 
 def test_rows_come_in_order_and_this_process_makes_some(processes: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(makers, "_BEFORE_PROCESSES", processes.spared + COUNT + 3)
+    monkeypatch.setattr(processes, "spare", COUNT + 3)
     here = os.getpid()
 
     def read(box: Box) -> Pixels:
@@ -107,21 +186,21 @@ def test_rows_that_only_this_process_can_make_are_made_by_its_threads(processes:
     assert found == [(at, (at, os.getpid())) for at in range(COUNT)]
 
 
-def test_what_a_process_that_died_was_to_make_is_made_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(makers, "_BEFORE_PROCESSES", 0)
+@pytest.mark.parametrize("count", [1, 3])
+def test_what_a_process_that_died_was_to_make_is_made_here(count: int) -> None:
     here = os.getpid()
 
     def read(box: Box) -> Pixels:
         return Pixels(np.array([[[here & 0xFFFF], [here >> 16]]], np.uint16))
 
-    with Processes(1) as mortal:
+    with Processes(count, spare=0) as mortal:
         assert list(makers.made(_boxes(), read, _deadly, mortal)) == [(at, at) for at in range(COUNT)]
 
 
 def test_an_image_is_the_same_whoever_makes_its_rows(
     processes: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(makers, "_BEFORE_PROCESSES", processes.spared + 1)
+    monkeypatch.setattr(processes, "spare", 1)
     source, dumps = ProceduralSource(2900, 2500, covered=[Box(0, 0, 2500, 1100), Box(900, 1500, 1800, 2900)]), []
     for name, workers in (("one", 1), ("many", processes)):
         with mctree.create(tmp_path / name) as tree:
@@ -142,8 +221,8 @@ _PARENT = """
 
     if __name__ == "__main__":
         processes = Processes(2)
-        print(*{future.result() for future in [processes.submit(os.getpid) for _ in range(20)]}, flush=True)
         try:
+            print(*{job.result() for job in [processes.submit(os.getpid) for _ in range(20)]}, flush=True)
             time.sleep(300)
         except KeyboardInterrupt:
             print("struck", processes.submit(max, 3, 4).result(), flush=True)

@@ -11,23 +11,21 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 from itertools import islice
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from mctree.processes import Processes
 from mctree.sources.images import Box, Pixels
 
 __all__ = ["Workers", "made"]
 
-_BEFORE_PROCESSES = 24
-"""Boxes, of one image or of several, that threads make before processes are begun: about as long do these take to be
-there."""
 _QUEUED = 2
-"""Boxes beyond one for each process that are on their way to them, and are not made here."""
+"""Boxes for each process, one of them on its way, so that it need not wait while this thread makes others."""
 
 Workers = int | Processes
 """Threads that make rows, the caller's among them; or processes that do, beside the caller's thread."""
 
 Made = TypeVar("Made")
+Awaited_co = TypeVar("Awaited_co", covariant=True)
 
 
 def made(
@@ -46,12 +44,12 @@ def made(
     """
     if isinstance(workers, Processes):
         takes = workers.take(make)
-        by_threads = islice(boxes, max(_BEFORE_PROCESSES - workers.spared, 0)) if takes else boxes
+        by_threads = islice(boxes, max(workers.spare, 0)) if takes else boxes
         for one in made(by_threads, read, make, workers.count + 1):
-            workers.spared += 1
+            workers.spare -= 1
             yield one
         if takes:
-            yield from _made(boxes, read, make, workers, workers.count + _QUEUED)
+            yield from _made(boxes, read, make, workers, _QUEUED * workers.count + 1)
     elif workers == 1:
         for at, box in boxes:
             yield at, make(box, read(box))
@@ -60,10 +58,26 @@ def made(
             yield from _made(boxes, read, make, pool, workers)
 
 
+class _Pending(Protocol[Awaited_co]):
+    """What others are to make: a `Future`, or a `Job`."""
+
+    def cancel(self) -> bool:
+        """Take it back if nobody has begun; whether it was so."""
+        ...
+
+    def done(self) -> bool:
+        """Whether it is there."""
+        ...
+
+    def result(self) -> Awaited_co:
+        """What has come of it."""
+        ...
+
+
 class _Others(Protocol):
     """Who makes rows besides this thread."""
 
-    def submit(self, make: Callable[..., Made], box: Box, pixels: Pixels, /) -> Future[Made]:
+    def submit(self, make: Callable[..., Made], /, *given: Any) -> _Pending[Made]:
         """Have rows made."""
         ...
 
@@ -94,18 +108,18 @@ class _Task(Generic[Made]):
 
     def __init__(self, others: _Others, at: int, make: Callable[[Box, Pixels], Made], box: Box, pixels: Pixels) -> None:
         self.at = at
-        self.future: Future[Made] = others.submit(make, box, pixels)
+        self.future: _Pending[Made] = others.submit(make, box, pixels)
         self._given = make, box, pixels
 
     def make_here(self) -> bool:
         """Make it in this thread if no other has begun; whether it was so."""
         if not self.future.cancel():
             return False
-        self.future = Future()
+        self.future = here = Future[Made]()
         try:
-            self.future.set_result(self._made())
+            here.set_result(self._made())
         except Exception as error:
-            self.future.set_exception(error)
+            here.set_exception(error)
         return True
 
     def result(self) -> Made:

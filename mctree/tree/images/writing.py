@@ -70,7 +70,7 @@ class ImageWriting:
                 larger one is taken, and its levels come too.  With 0, all is there at once.
             commit_every: blocks from one commit to the next; None: all of it in the writer's next commit.
             workers: threads that make rows of blocks, or `mctree.processes.Processes` that do beside this thread, which
-                pays from 100 million pixels on; the result is the same whatever their number.
+                pays from 25 million pixels on; the result is the same whatever their number.
 
         Returns:
             Its document's number.
@@ -116,7 +116,7 @@ class ImageWriting:
             finest: the level down to which: nodes of this level may stay as they are.
             commit_every: blocks from one commit to the next; None: all of it in the writer's next commit.
             workers: threads that make rows of blocks, or `mctree.processes.Processes` that do beside this thread, which
-                pays from 100 million pixels on; the result is the same whatever their number.
+                pays from 25 million pixels on; the result is the same whatever their number.
 
         Returns:
             How many nodes were coarse and are not any more; 0: there was nothing to do.
@@ -159,7 +159,7 @@ class ImageWriting:
             region: in pixels, widened to whole tiles; None: all of the image.
             commit_every: blocks from one commit to the next; None: all of it in the writer's next commit.
             workers: threads that make rows of blocks, or `mctree.processes.Processes` that do beside this thread, which
-                pays from 100 million pixels on; the result is the same whatever their number.
+                pays from 25 million pixels on; the result is the same whatever their number.
 
         Returns:
             Whether there was anything to do: all of the region was known if not.
