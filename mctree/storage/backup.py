@@ -28,7 +28,7 @@ from mctree.format.keys import Table, commit_key, u32, u64
 from mctree.format.values import crc32c, unframe
 from mctree.format.zarr import root_metadata
 from mctree.storage.chunks import GENERATIONS_NAME, generation_name, open_generation
-from mctree.storage.creation import write_array_metadata, write_group_metadata
+from mctree.storage.creation import describe_arrays, write_array_rows
 from mctree.storage.files import make_directory, opened, pwrite_all, replace_file
 from mctree.storage.index import Reading, Writing
 from mctree.storage.leases import LEASES_NAME
@@ -182,9 +182,9 @@ def _copy_files(store: Store, index: Reading, at: int, advanced: Callable[[int],
         make_directory(folder, at)
     replace_file("zarr.json", root_metadata(*store.identity, store.meta.format), at, sync=False)
     layouts, rows = _layouts(index), _rows(index)
+    describe_arrays(at, list(layouts.values()), sync=False)
     for number, layout in layouts.items():
-        write_group_metadata(at, layout.path)
-        write_array_metadata(at, layout, _shown(newest, number, rows))
+        write_array_rows(at, layout, _shown(newest, number, rows))
     for one in _chunks(index, layouts, rows):
         _copy_chunk(store, one, at, advanced)
     body = newest.number.to_bytes(8, "little")

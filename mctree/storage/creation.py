@@ -51,11 +51,11 @@ __all__ = [
     "describe_arrays",
     "making",
     "remove_store",
-    "write_array_metadata",
     "write_array_rows",
-    "write_group_metadata",
 ]
 
+_ARRAYS_AT_ONCE = 32
+"""Arrays whose metadata are on their way to the disk together: each holds some files open meanwhile."""
 _MAP_BYTES = 1 << 30
 """Enough for the first commit; whoever opens the store maps more."""
 FIRST_NUMBERS = {"document": 1, "gist_set": 1, "link": 1, "graft": 0, "arena": 0}
@@ -219,9 +219,7 @@ def build_store(
     for folder in (GENERATIONS_NAME, LEASES_NAME, INDEX_NAME):
         make_directory(folder, at)
     replace_file("zarr.json", root_metadata(meta.store, meta.epoch, meta.format), at, sync=False)
-    for layout in arrays:
-        write_group_metadata(at, layout.path)
-        write_array_metadata(at, layout, 0)
+    describe_arrays(at, arrays, sync=False)
     try:
         _write_index(path, meta, first, time_ns, arrays, facts, numbers)
     except lmdb.Error as error:
@@ -260,56 +258,35 @@ def _write_index(
         index.put(commit_key(Table.COMMIT, first), commit.encode())
 
 
-def describe_arrays(at: int, layouts: Sequence[ArrayLayout]) -> list[str]:
+def describe_arrays(at: int, layouts: Sequence[ArrayLayout], *, sync: bool = True) -> list[str]:
     """Make the folders of new arrays and their `zarr.json`, and each folder above them a Zarr group, if it is none yet.
-
-    Whatever gets a name is whole, also after a power cut.  The names are not durable yet.
 
     Args:
         at: descriptor of the store's directory.
         layouts: the arrays, which have no rows yet.
+        sync: let whatever gets a name be whole, also after a power cut; the names are not durable yet.
 
     Returns:
         The folders that must be synced before a commit names the arrays, those among them that were there: whoever made
         them may have died before their names were durable.
     """
-    contents = dict[str, bytes]()
-    for layout in layouts:
-        make_directory(layout.path, at)
-        for folder in _above(layout.path):
-            if not exists(f"{folder}/zarr.json", at):
-                contents[f"{folder}/zarr.json"] = group_metadata()
-        contents[f"{layout.path}/zarr.json"] = array_metadata(layout, 0)
-    replace_files(contents, at)
-    paths = [path for layout in layouts for path in (*_above(layout.path), layout.path)]
-    return list(dict.fromkeys([*paths, "."]))
-
-
-def write_group_metadata(at: int, path: str) -> None:
-    """Make each folder above `path` a Zarr group, if it is none yet; not durable."""
-    for folder in _above(path):
-        make_directory(folder, at)
-        if not exists(f"{folder}/zarr.json", at):
-            replace_file(f"{folder}/zarr.json", group_metadata(), at, sync=False)
+    folders = dict[str, None]()
+    for start in range(0, len(layouts), _ARRAYS_AT_ONCE):
+        contents = dict[str, bytes]()
+        for layout in layouts[start : start + _ARRAYS_AT_ONCE]:
+            make_directory(layout.path, at)
+            above = _above(layout.path)
+            contents |= {f"{one}/zarr.json": group_metadata() for one in above if not exists(f"{one}/zarr.json", at)}
+            contents[f"{layout.path}/zarr.json"] = array_metadata(layout, 0)
+            folders.update(dict.fromkeys([*above, layout.path]))
+        replace_files(contents, at, sync=sync)
+    return [*folders, "."]
 
 
 def _above(path: str) -> list[str]:
     """The folders that a path lies in, the outermost first."""
     parts = path.split("/")
     return ["/".join(parts[:i]) for i in range(1, len(parts))]
-
-
-def write_array_metadata(at: int, layout: ArrayLayout, rows: int, *, sync: bool = False) -> None:
-    """Write an array's `zarr.json` with so many rows.
-
-    Args:
-        at: descriptor of the store's directory.
-        layout: the array.
-        rows: what its shape says; advisory, for readers other than mctree.
-        sync: make it durable.
-    """
-    make_directory(layout.path, at)
-    replace_file(f"{layout.path}/zarr.json", array_metadata(layout, rows), at, sync=sync)
 
 
 def write_array_rows(at: int, layout: ArrayLayout, rows: int) -> None:
@@ -326,4 +303,5 @@ def write_array_rows(at: int, layout: ArrayLayout, rows: int) -> None:
         if len(found) == len(wanted) and found[:start] == wanted[:start] and found[stop:] == wanted[stop:]:
             pwrite_all(fd, field, start)
             return
-    write_array_metadata(at, layout, rows, sync=True)
+    make_directory(layout.path, at)
+    replace_file(name, wanted, at)

@@ -319,9 +319,9 @@ class Session:
                     number = txn.id()
                     for writer in self._touched.values():
                         writer.sync()
-                    while self._folders:  # the first waits for the file system's journal, the others for nothing more
-                        sync_directory(next(iter(self._folders)), self.store.at)
-                        del self._folders[next(iter(self._folders))]
+                    for folder in self._folders:  # the first waits for the file system's journal, the others hardly
+                        sync_directory(folder, self.store.at)
+                    self._folders.clear()
                 self._transaction = number
                 return commit
             except MapFull:

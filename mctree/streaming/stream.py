@@ -230,10 +230,9 @@ class Stream:
 
     def wake(self) -> None:
         """Do what was put off since `hush`, and let what was asked for be read."""
-        put_off, self._put_off = self._put_off, []
         try:
-            for work in put_off:
-                work()
+            while self._put_off:
+                self._put_off.pop(0)()  # the others stay if it raises
         finally:
             self._asking.wake()
 

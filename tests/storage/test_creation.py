@@ -46,7 +46,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-@pytest.mark.parametrize("step", ["_make_folder", "write_array_metadata", "build_store", "sync_tree", "_rename"])
+@pytest.mark.parametrize("step", ["_make_folder", "describe_arrays", "build_store", "sync_tree", "_rename"])
 def test_a_killed_creation_is_no_obstacle_and_is_swept_by_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
