@@ -174,7 +174,7 @@ def test_planted_faults_are_found(specimen: Specimen, monkeypatch: Patch, plant:
         some = damages[start : start + _AT_ONCE]
         with monkeypatch.context() as patch:
             plant(patch)
-            patch.setattr(damage, "_PATIENCE", 6)  # some of what follows would go on for ever
+            patch.setattr(damage, "_PATIENCE", 2)  # some of what follows would go on for ever
             bad = found(specimen, some) - GOOD
         assert Verdict.UNFIT not in bad, "the plant does not fit the code"
         if bad & wanted:

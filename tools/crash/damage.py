@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["Damage", "Damages", "Verdict", "in_children", "looked_at_in_child"]
 
 _PATIENCE = 20
+"""Seconds of the processor that one look may take: how long it lasts also depends on who else wants one."""
+_LONGEST = 600
+"""Seconds that it may last."""
 
 
 class Verdict(IntEnum):
@@ -103,7 +106,7 @@ def _try_all(specimen: Specimen, damages: Sequence[Damage | Damages], first: int
     """In a child: do one damage after the other."""
     _prepare_to_die()
     for i in range(first, len(damages)):
-        signal.alarm(_PATIENCE)
+        _be_patient()
         damages[i].do(specimen.path)
         verdict = looked_at(specimen.path, specimen, damages[i])
         damages[i].do(specimen.path)
@@ -130,7 +133,12 @@ def _prepare_to_die() -> None:
     # LMDB says a line when it gives up, and the system would keep what was in memory.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.alarm(_PATIENCE)
+    _be_patient()
+
+
+def _be_patient() -> None:
+    signal.setitimer(signal.ITIMER_PROF, _PATIENCE)
+    signal.alarm(_LONGEST)
 
 
 def looked_at(path: str, specimen: Specimen, damage: Damage | Damages | str) -> Verdict:
