@@ -22,7 +22,7 @@ from mctree.format.values import unframe
 from mctree.geometry import IMAGE, Address
 from mctree.storage.index import Reading
 from mctree.tree.gists import gist_arrays
-from mctree.tree.images.check import at_image_node, every_page, image_arrays
+from mctree.tree.images.check import at_image_node, every_page, every_piece, image_arrays
 from mctree.tree.images.pages import popcount, set_bits
 from mctree.tree.intact import place_of
 from mctree.tree.provenance import block_records
@@ -191,6 +191,9 @@ def _rows(snapshot: Snapshot, array: int, chunk: int, inside: int) -> Hit:
         level = images[array][0]
         found = at_image_node(snapshot, level, _node_of_row(snapshot, array, chunk, inside), "", "")
         return Hit(found.node, found.source)
+    elif array == snapshot.gallery.pixels_array:
+        found = at_image_node(snapshot, 1, _tile_of_byte(snapshot, array, chunk, inside), "", "")
+        return Hit(found.node, found.source)
     else:
         level, _, layout, _ = gist_arrays(snapshot)[array]
         index = chunk * layout.rows_per_chunk + inside
@@ -208,6 +211,14 @@ def _node_of_row(snapshot: Snapshot, array: int, chunk: int, inside: int) -> int
     page = pages[which : which + 1]
     nodes = set_bits(page["page"].astype(np.int64), np.ascontiguousarray(page["present"]))
     return int(nodes[max(row - int(start[which]), 0)])
+
+
+def _tile_of_byte(snapshot: Snapshot, array: int, chunk: int, inside: int) -> int:
+    """The tile whose kept pixels lie first at or behind a byte of a chunk."""
+    byte = chunk * snapshot.store.array(array, snapshot.commit).rows_per_chunk + inside
+    pieces = every_piece(snapshot, array)
+    behind = pieces[pieces["start"].astype(np.int64) + pieces["size"] > byte]
+    return int(behind["tile"][np.argmin(behind["start"])])
 
 
 def _known(index: Reading, document: int) -> tuple[bytes | None, int]:

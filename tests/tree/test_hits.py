@@ -122,6 +122,17 @@ def test_a_tail_of_an_older_commit_begins_where_its_blocks_ended(tmp_path: Path)
     assert (problem.source, problem.start, problem.stop) == (b"open", 32, 96)
 
 
+def test_the_chunk_of_kept_pixels_leads_to_the_first_tile(whole: Path, tmp_path: Path) -> None:
+    """Found by flipping bits: it was named by its array alone."""
+    path = Path(shutil.copytree(whole, tmp_path / "t.mctree"))
+    with mctree.open(path, writable=False, encoders=[ENCODER]) as tree, tree.snapshot() as snapshot:
+        array = snapshot.gallery.pixels_array
+    assert array is not None
+    flip(path, Table.CHUNK + u32.pack(array), value=-1)
+    problem = first(path)
+    assert (str(problem.node), problem.source) == ("a1/1:0", b"dead picture")
+
+
 @pytest.mark.parametrize("at", [0, 3, 8, 12, 16], ids=lambda at: f"byte {at}")
 @pytest.mark.parametrize("table", [Table.DOCUMENT, Table.PAGES, Table.TAIL], ids=lambda table: table.name.lower())
 def test_a_record_under_a_damaged_key_is_named_by_its_own(whole: Path, tmp_path: Path, table: Table, at: int) -> None:

@@ -34,7 +34,7 @@ from mctree.tree.problem import Problem
 if TYPE_CHECKING:
     from mctree.tree.snapshot import Snapshot
 
-__all__ = ["at_image_node", "check_images", "every_page", "image_arrays"]
+__all__ = ["at_image_node", "check_images", "every_page", "every_piece", "image_arrays"]
 
 _ROWS_AT_ONCE = 1 << 14
 _MOST_CHANNELS = 64
@@ -179,17 +179,23 @@ def every_page(snapshot: Snapshot, array: int) -> NDArray[np.void]:
     return np.concatenate([np.empty(0, PAGE_DTYPE), *parts])
 
 
-def _pieces(snapshot: Snapshot) -> Iterator[Problem]:
-    """Kept pixels that some commit sees, against their checksums."""
+def every_piece(snapshot: Snapshot, array: int) -> NDArray[np.void]:
+    """The kept pixels of all tiles as any commit sees them, in order of the tiles."""
     with snapshot.reading() as index:
-        array = pixels_array(index, snapshot.commit)
-        if array is None:
-            return
         parts = [
             decode_pieces(payload, u64.unpack(key[:8])[0])
             for key, payload in index.scan(Table.PIECES + u32.pack(array))
         ]
-    pieces = np.unique(np.concatenate([np.empty(0, PIECE_DTYPE), *parts]))
+    return np.unique(np.concatenate([np.empty(0, PIECE_DTYPE), *parts]))
+
+
+def _pieces(snapshot: Snapshot) -> Iterator[Problem]:
+    """Kept pixels that some commit sees, against their checksums."""
+    with snapshot.reading() as index:
+        array = pixels_array(index, snapshot.commit)
+    if array is None:
+        return
+    pieces = every_piece(snapshot, array)
     layout, rows = snapshot.layout(array), snapshot.state(array).rows
     for tile, start, size, wanted in pieces.tolist():
         if start + size > rows:
