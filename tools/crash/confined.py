@@ -121,4 +121,8 @@ def _ready() -> None:
 
     import mctree.cli.program  # noqa: PLC0415
     import mctree.ingest  # noqa: PLC0415
+    import mctree.sources.images.archives  # noqa: PLC0415
+    import mctree.sources.images.pictures  # noqa: PLC0415
+    import mctree.sources.images.tiff  # noqa: PLC0415
+    import mctree.sources.images.zarr_source  # noqa: PLC0415
     import mctree.storage.probe  # noqa: PLC0415, F401

@@ -5,8 +5,8 @@ bounded time and memory; no process dies; no foreign code runs; and nothing outs
 
 Stores: what a file or a folder of it can be instead of one; indexes that are cut off, whose headers are forged, whose
 pages are zeroed, swapped or scribbled on; records forged under valid checksums (`tools.crash.fuzz.forged`).  Inputs:
-JSONL, gzip, Parquet, sparse files, devices, names, Unicode.  Tokenizer files.  The finds of the fuzzer; in the long
-form the fuzzer itself.
+JSONL, gzip, Parquet, sparse files, devices, names, Unicode; images, which the command ingests.  Tokenizer files.  The
+finds of the fuzzer; in the long form the fuzzer itself.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from tools.crash.fuzz.corpus import kept
 from tools.crash.fuzz.forged import forgeries, through_a_forged_store
 from tools.crash.fuzz.targets import TARGETS, Target, attempt
 from tools.crash.hostile import inputs, read_input, tokenizers, use_tokenizer
+from tools.crash.hostile_images import images, ingest_images
 from tools.crash.parts import Part, Result, Row, Say, Scale, timed
 
 __all__ = ["PART", "cut_off", "forged_records", "live_with", "run", "scribbled", "strange_files"]
@@ -214,16 +215,16 @@ def _with_index(specimen: Path, scratch: Path, data: bytes, *, trusted: bool) ->
 # Records
 
 
-def forged_records(points: int) -> Iterator[Case]:
+def forged_records(points: int, *, images: bool = False) -> Iterator[Case]:
     """Records that say what cannot be, under valid checksums: each field with each value, then several at once."""
-    whole = list(forgeries())
+    whole = list(forgeries(images=images))
     draw = random.Random(_SEED)
     chosen = whole if points >= len(whole) else whole[:: len(whole) // points]
     several = (
         b"".join(draw.sample(whole, draw.randrange(2, 5))) for _ in range(max(points - len(chosen), points // 4))
     )
     for data in (*chosen, *several):
-        yield f"records forged by {data.hex()}", partial(through_a_forged_store, data)
+        yield f"records forged by {data.hex()}", partial(through_a_forged_store, data, images=images)
 
 
 # All of it
@@ -239,10 +240,12 @@ def run(scale: Scale, scratch: Path, say: Say) -> Result:
         ("indexes cut off, or with forged headers", cut_off(specimen, scratch, points["cuts"])),
         ("pages of the index that are not themselves", scribbled(specimen, scratch, points["pages"])),
         ("forged records under valid checksums", forged_records(points["records"])),
+        ("forged records of images under valid checksums", forged_records(points["records"], images=True)),
         (
             "inputs: text, JSONL, gzip, Parquet, names",
             ((what, _read(data, scratch)) for what, data in inputs()),
         ),
+        ("inputs: images", ((what, _read(make, scratch, ingest_images)) for what, make in images())),
         ("tokenizer files", ((what, partial(use_tokenizer, data)) for what, data in tokenizers())),
     )
     for what, cases in kinds:
@@ -264,12 +267,14 @@ def run(scale: Scale, scratch: Path, say: Say) -> Result:
     return result
 
 
-def _read(make: Callable[[Path], None], scratch: Path) -> Callable[[], None]:
+def _read(
+    make: Callable[[Path], None], scratch: Path, read: Callable[[Callable[[Path], None], Path], None] = read_input
+) -> Callable[[], None]:
     def work() -> None:
         folder = scratch / "input"
         folder.mkdir()
         try:
-            read_input(make, folder)
+            read(make, folder)
         finally:
             shutil.rmtree(folder)
 

@@ -19,9 +19,10 @@ from mctree.sources.images.folder_names import holds_tiles, holds_zarr
 from mctree.sources.images.local import open_local
 from mctree.sources.images.protocol import ImageSource
 from mctree.sources.images.sniffing import SNIFFED, kind_of_bytes
-from mctree.sources.images.uris import parsed
+from mctree.sources.images.uris import parsed, require_nameable
 from mctree.sources.names import failure, shown
 from mctree.sources.protocol import Skipped
+from mctree.sources.records import shown_text
 
 __all__ = ["open_file", "open_image"]
 
@@ -104,6 +105,9 @@ def open_image(
     if twice := sorted(set(named) & set(given)):
         raise UsageError(f"the option {twice[0]} is given, and is in the URI as well: leave out one")
     options = {**_converted(named), **given}
+    for value in options.values():
+        if isinstance(value, str):
+            require_nameable(value)
     try:
         status = os.stat(path)
     except (OSError, ValueError) as error:
@@ -167,7 +171,7 @@ def _check_options(path: bytes, reader: _Reader, options: Mapping[str, Any]) -> 
     for option in options:
         if option not in reader.options:
             fits = f"give {' or '.join(reader.options)}" if reader.options else "give none"
-            raise UsageError(f"{shown(path)} takes no option '{option}': {fits}")
+            raise UsageError(f"{shown(path)} takes no option '{shown_text(option)}': {fits}")
 
 
 def _converted(named: Mapping[str, str]) -> dict[str, Any]:

@@ -59,6 +59,8 @@ _TAKEN_AS: dict[str, tuple[str, str]] = {  # mode: what it is converted to, and 
 }
 _DEEP = ("I;16", "I;16B", "I;16L")
 _HEAD = 64
+_LONGEST = 1 << 32
+"""Bytes of a file: what sizes in WebP and BMP files can say.  Whoever wants to know it again reads it whole."""
 
 
 class Picture:
@@ -157,10 +159,14 @@ class PictureSource(FileSource):
         max_pixels: refuse more.
 
     Raises:
-        SourceError: as `Picture`.
+        SourceError: as `Picture`; or the file is longer than one picture can be.
     """
 
     def __init__(self, opened: OpenFile, *, max_pixels: int) -> None:
+        if opened.file.stamp.size > _LONGEST:
+            raise SourceError(
+                f"{shown(opened.file.path)} has {opened.file.stamp.size} bytes: a picture has {_LONGEST} at most"
+            )
         self._picture: Picture | None = Picture(
             io.BufferedReader(FileStream(opened)), shown(opened.file.path), max_pixels
         )

@@ -17,7 +17,7 @@ from urllib.parse import quote, quote_from_bytes, unquote, unquote_to_bytes
 from mctree.errors import UsageError
 from mctree.sources.names import shown
 
-__all__ = ["file_uri", "parsed"]
+__all__ = ["file_uri", "parsed", "require_nameable"]
 
 _SCHEME = "file://"
 _KEPT = "/-_.~,:"
@@ -26,8 +26,24 @@ _LONGEST = 1 << 16
 
 def file_uri(path: bytes, options: Mapping[str, str | int | None]) -> str:
     """The URI of an absolute path, with those options that are given."""
-    given = [f"{key}={quote(str(value), safe=_KEPT)}" for key, value in sorted(options.items()) if value is not None]
+    given = [
+        f"{key}={quote(str(value), safe=_KEPT, errors='surrogateescape')}"
+        for key, value in sorted(options.items())
+        if value is not None
+    ]
     return _SCHEME + quote_from_bytes(path, safe=_KEPT) + ("#" + "&".join(given) if given else "")
+
+
+def require_nameable(text: str | os.PathLike[str]) -> None:
+    """Make sure that all characters of a path, or of a part of one, stand for bytes.
+
+    Raises:
+        UsageError: they do not.
+    """
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        raise UsageError(f"{text!a:.200} holds characters that no name of a file can") from None
 
 
 def parsed(path_or_uri: str | os.PathLike[str]) -> tuple[bytes, dict[str, str]]:
@@ -36,6 +52,7 @@ def parsed(path_or_uri: str | os.PathLike[str]) -> tuple[bytes, dict[str, str]]:
     Raises:
         UsageError: it is a URI of another kind, or makes no sense.
     """
+    require_nameable(path_or_uri)
     if not isinstance(path_or_uri, str) or not path_or_uri.startswith("file:"):
         text = os.fspath(path_or_uri)
         scheme = text.partition("://")[0] if "://" in text else ""
@@ -43,7 +60,7 @@ def parsed(path_or_uri: str | os.PathLike[str]) -> tuple[bytes, dict[str, str]]:
             raise UsageError(f"{_printed(text)} is not on this machine's disk: download it, and name the file")
         return os.path.abspath(os.fsencode(text)), {}
     place, _, fragment = path_or_uri.partition("#")
-    path = unquote_to_bytes(place.removeprefix(_SCHEME).removeprefix("localhost"))
+    path = unquote_to_bytes(os.fsencode(place.removeprefix(_SCHEME).removeprefix("localhost")))
     if len(path_or_uri) > _LONGEST or not place.startswith(_SCHEME) or not path.startswith(b"/") or b"\0" in path:
         raise UsageError(f"{_printed(path_or_uri)} names no file: write file:///and/the/absolute/path")
     options: dict[str, str] = {}
@@ -51,7 +68,7 @@ def parsed(path_or_uri: str | os.PathLike[str]) -> tuple[bytes, dict[str, str]]:
         key, equals, value = option.partition("=")
         if not equals or key in options:
             raise UsageError(f"{_printed(path_or_uri)}: '{_printed(option)}' is no option: write #key=value&key=value")
-        options[key] = unquote(value)
+        options[key] = unquote(value, errors="surrogateescape")
     return path, options
 
 

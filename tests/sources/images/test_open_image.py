@@ -81,6 +81,36 @@ def test_paths_of_any_kind_and_their_uris_are_the_same_image(tmp_path: Path, mon
             assert source.read(Box(0, 0, 3, 2)).values.ravel().tolist() == [9] * 6
 
 
+def test_a_uri_with_bytes_that_are_no_text_names_a_file() -> None:
+    """Found by fuzzing: typed on a command line, it ended in a UnicodeEncodeError."""
+    assert parsed(os.fsdecode(b"file:///a/\xff.png")) == (b"/a/\xff.png", {})
+
+
+def test_an_option_that_is_no_text_is_the_same_in_a_uri() -> None:
+    """Found by fuzzing: it ended in a UnicodeEncodeError."""
+    options = {"inner": os.fsdecode(b"\xff/a")}
+    assert parsed(file_uri(b"/a.zarr", options)) == (b"/a.zarr", options)
+
+
+def test_options_of_any_characters_are_refused_in_one_line(tmp_path: Path) -> None:
+    """Found by reading, after fuzzing: escape sequences stood in the error as they were."""
+    Image.new("L", (3, 2), 9).save(tmp_path / "a.png")
+    (tmp_path / "a.zarr").mkdir()
+    (tmp_path / "a.zarr/zarr.json").write_bytes(b"{}")
+    with pytest.raises(UsageError) as refused:
+        open_image(f"file://{tmp_path}/a.png#\x1b[31m=1")
+    assert str(refused.value).isprintable()
+    with pytest.raises(UsageError, match="characters that no name of a file can"):
+        open_image(tmp_path / "a.zarr", inner="\ud800")
+
+
+@pytest.mark.parametrize("text", ["file:///a\ud800.png", "a\ud800.png", "file:///a.tif#page=\ud800"])
+def test_characters_that_no_file_is_called_by_are_refused(text: str) -> None:
+    """Found by fuzzing: they ended in a UnicodeEncodeError."""
+    with pytest.raises(UsageError, match="characters that no name of a file can"):
+        open_image(text)
+
+
 @pytest.mark.parametrize(
     ("uri", "error", "why"),
     [

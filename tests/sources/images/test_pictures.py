@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 import imagecodecs
@@ -67,6 +68,15 @@ def test_sixteen_bits_stay_sixteen_bits(
     deep = np.stack([values ^ np.uint16(257 * c) for c in range(channels)], axis=2)
     path.write_bytes(imagecodecs.png_encode(deep[:, :, 0] if channels == 1 else deep))
     assert np.array_equal(read(path), deep)
+
+
+def test_a_picture_with_a_terabyte_behind_it_is_refused(tmp_path: Path) -> None:
+    """Found by hostile inputs: to know it again, ingest read a sparse terabyte."""
+    path = tmp_path / "a.png"
+    Image.new("L", (3, 2), 9).save(path)
+    os.truncate(path, 1 << 40)
+    with pytest.raises(SourceError, match="a picture has 4294967296 at most"):
+        open_image(path)
 
 
 @pytest.mark.parametrize(

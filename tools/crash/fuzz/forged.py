@@ -13,27 +13,32 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
+from itertools import islice
 from typing import Any
 
 import lmdb
 import msgpack
+import numpy as np
+from numpy.typing import NDArray
 
 import mctree
 from mctree.errors import MctreeError
 from mctree.format.values import frame
+from mctree.sources.images import Box
+from mctree.testing import ProceduralSource
 from mctree.testing.stores import scratch
-from mctree.testing.toys import ToyEncoder
+from mctree.testing.toys import ToyEncoder, ToySight
 
 __all__ = ["LONGEST", "forge", "forgeries", "through_a_forged_store"]
 
 LONGEST = 64
 """Bytes of a forgery that make sense: some changes."""
 
-_ENCODER = ToyEncoder(dim=16)
-_MAPS = frozenset(b"mcvadghl")
+_ENCODER, _SIGHT = ToyEncoder(dim=16), ToySight(dim=2, channels=1)
+_MAPS = frozenset(b"mcvadghle")
 _VALUES: tuple[Any, ...] = (
     0,
     1,
@@ -68,38 +73,67 @@ _VALUES: tuple[Any, ...] = (
 """What a field is set to."""
 
 
+_Parts = tuple[dict[str, bytes], tuple[tuple[bytes, bytes], ...]]
+
+
 @cache
-def _specimen() -> tuple[dict[str, bytes], tuple[tuple[bytes, bytes], ...]]:
-    """A small store: its files but the index, and its records."""
+def _specimen(*, images: bool) -> _Parts:
+    """A small store, of text or of images: its files but the index, and its records."""
     with scratch() as folder:
         path = os.path.join(folder, "s")
-        with mctree.create(path, chunk_bytes=1 << 16, keep=3, encoders=[_ENCODER]) as tree:
-            tree.build_gists(_ENCODER)
-            for i in range(5):
-                with tree.writer() as writer:
-                    writer.add(f"{i}", f"text number {i} ".encode() * 60)
-                    if i:
-                        writer.remove(f"{i - 1}")
-                    if i == 1:
-                        writer.begin("open").write("a tail")
-                        writer.link((0, 40), (64, 90), kind="about")
-                        writer.add("raw", b"\xff\xfe \0" * 9)
-            tree.refresh_gists()
-        files = {}
-        for above, _, names in os.walk(path):
-            for name in names:
-                whole = os.path.join(above, name)
-                if "index.lmdb" not in whole and "leases" not in whole:
-                    with open(whole, "rb") as file:
-                        files[os.path.relpath(whole, path)] = file.read()
-        with lmdb.open(os.path.join(path, "index.lmdb"), readonly=True, lock=False) as index, index.begin() as txn:
-            found = tuple((bytes(key), bytes(value[4:])) for key, value in txn.cursor())
-        return files, found
+        (_make_images if images else _make_texts)(path)
+        return _parts_of(path)
 
 
-def forge(data: bytes) -> dict[bytes, bytes]:
-    """The records of the specimen, changed: keys → payloads."""
-    whole = list(_specimen()[1])
+def _make_images(path: str) -> None:
+    with mctree.create(path, chunk_bytes=1 << 16, keep=3, encoders=[_SIGHT]) as tree:
+        tree.build_gists(_SIGHT)
+        with tree.writer() as writer:
+            writer.add("text", b"beside images " * 9)
+            writer.add_image("icon", _pixels(16, 130))
+            writer.add_image("dead", _pixels(3, 3))
+            writer.add_image("coarse", ProceduralSource(100, 250, 1, levels=(1, 2)), finest=2)
+            writer.link((0, 64), (0, 32), kind="of a picture", spaces=(1, 0))
+        with tree.writer() as writer:
+            writer.change_image("icon", _pixels(4, 4), Box(1, 1, 5, 5))
+            writer.remove("dead")
+
+
+def _pixels(height: int, width: int) -> NDArray[np.uint8]:
+    return (np.arange(height * width, dtype=np.uint32) % 251).astype(np.uint8).reshape(height, width, 1)
+
+
+def _make_texts(path: str) -> None:
+    with mctree.create(path, chunk_bytes=1 << 16, keep=3, encoders=[_ENCODER]) as tree:
+        tree.build_gists(_ENCODER)
+        for i in range(5):
+            with tree.writer() as writer:
+                writer.add(f"{i}", f"text number {i} ".encode() * 60)
+                if i:
+                    writer.remove(f"{i - 1}")
+                if i == 1:
+                    writer.begin("open").write("a tail")
+                    writer.link((0, 40), (64, 90), kind="about")
+                    writer.add("raw", b"\xff\xfe \0" * 9)
+        tree.refresh_gists()
+
+
+def _parts_of(path: str) -> _Parts:
+    files = {}
+    for above, _, names in os.walk(path):
+        for name in names:
+            whole = os.path.join(above, name)
+            if "index.lmdb" not in whole and "leases" not in whole:
+                with open(whole, "rb") as file:
+                    files[os.path.relpath(whole, path)] = file.read()
+    with lmdb.open(os.path.join(path, "index.lmdb"), readonly=True, lock=False) as index, index.begin() as txn:
+        found = tuple((bytes(key), bytes(value[4:])) for key, value in txn.cursor())
+    return files, found
+
+
+def forge(data: bytes, *, images: bool = False) -> dict[bytes, bytes]:
+    """The records of a specimen, of text or of images, changed: keys → payloads."""
+    whole = list(_specimen(images=images)[1])
     at = 0
     while at + 6 <= len(data):
         what, which, where, value = (
@@ -157,15 +191,15 @@ def _fields(payload: bytes) -> dict[Any, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def through_a_forged_store(data: bytes) -> None:
-    """Make a forged store, and do with it all that one does with a store.
+def through_a_forged_store(data: bytes, *, images: bool = False) -> None:
+    """Make a forged store, of text or of images, and do with it all that one does with a store.
 
     Raises:
         MctreeError: the last thing that was refused.
     """
     with scratch() as folder:
         path = os.path.join(folder, "forged")
-        for name, content in _specimen()[0].items():
+        for name, content in _specimen(images=images)[0].items():
             whole = os.path.join(path, name)
             os.makedirs(os.path.dirname(whole), exist_ok=True)
             with open(whole, "wb") as file:
@@ -175,20 +209,20 @@ def through_a_forged_store(data: bytes) -> None:
             lmdb.open(os.path.join(path, "index.lmdb"), map_size=1 << 24, sync=False) as index,
             index.begin(write=True) as txn,
         ):
-            for key, payload in forge(data).items():
+            for key, payload in forge(data, images=images).items():
                 with suppress(lmdb.BadValsizeError):
                     txn.put(key, frame(key, payload))
-        refused = _lived_through(path, os.path.join(folder, "copy"))
+        refused = _lived_through(path, os.path.join(folder, "copy"), _OF_IMAGES if images else (*_READERS, *_WRITERS))
         shutil.rmtree(path)
     if refused is not None:
         raise refused
 
 
-def _lived_through(path: str, copy: str) -> MctreeError | None:
+def _lived_through(path: str, copy: str, acts: Sequence[Callable[[mctree.Tree], object]]) -> MctreeError | None:
     """Everything that one does with a store; the last thing that was refused."""
     refused: MctreeError | None = None
-    with mctree.open(path, encoders=[_ENCODER]) as tree:
-        for act in (*_READERS, *_WRITERS, lambda tree: tree.backup(copy), lambda tree: tree.compact(), _read_all):
+    with mctree.open(path, encoders=[_ENCODER, _SIGHT]) as tree:
+        for act in (*acts, lambda tree: tree.backup(copy), lambda tree: tree.compact(), _read_all):
             try:
                 act(tree)
             except MctreeError as error:
@@ -239,6 +273,35 @@ def _ask_for_gists(tree: mctree.Tree) -> None:
         snapshot.gists()
 
 
+def _look_at_images(tree: mctree.Tree) -> None:
+    with tree.snapshot() as snapshot:
+        snapshot.gallery.unfinished()
+        for image in islice(snapshot.images(), 8):
+            repr(image)
+            repr(image.record)
+            box = Box(0, 0, min(image.width, 64), min(image.height, 64))
+            for level in range(image.root + 1):
+                rows, columns = image.raster.grid(level)
+                image.colour(level, Box(0, 0, min(columns, 8), min(rows, 8)))
+                first = image.first(level)
+                image.states(level, np.arange(first, first + 8))
+                there = np.arange(first, first + 8)[image.find(level, np.arange(first, first + 8)).present]
+                image.statistics(level, there)
+                image.gists(level, np.arange(first, first + 8))
+            image.spans(box, limit=16)
+            if image.keeps_pixels:
+                image.pixels(box, partial=True)
+            image.coarse(box)
+
+
+def _look_at_nodes_of_images(tree: mctree.Tree) -> None:
+    with tree.snapshot() as snapshot:
+        for image in islice(snapshot.images(), 8):
+            node = image.node(image.root, 0, 0)
+            repr(node)
+            repr(node.children)
+
+
 def _travel(tree: mctree.Tree) -> None:
     with tree.snapshot(min(commit.number for commit in tree.commits())) as snapshot:
         [document.name for document in snapshot.documents()]
@@ -258,6 +321,20 @@ def _collect(tree: mctree.Tree) -> None:
             writer.add("the same", f"{i}", replace=True)
 
 
+def _change_images(tree: mctree.Tree) -> None:
+    with tree.writer() as writer:
+        writer.add_image("another", _pixels(20, 33))
+        writer.add_image("icon", _pixels(8, 8), replace=True)
+    with tree.writer() as writer:
+        writer.change_image("another", _pixels(4, 4), Box(0, 0, 4, 4))
+        writer.remove("coarse")
+
+
+def _change_an_image(tree: mctree.Tree) -> None:
+    with tree.writer() as writer:
+        writer.change_image("icon", _pixels(4, 4), Box(0, 0, 4, 4))
+
+
 def _refresh(tree: mctree.Tree) -> None:
     tree.refresh_gists()
 
@@ -271,11 +348,24 @@ _READERS: tuple[Callable[[mctree.Tree], object], ...] = (
     _travel,
 )
 _WRITERS: tuple[Callable[[mctree.Tree], object], ...] = (_append, _refresh, _collect)
+_OF_IMAGES: tuple[Callable[[mctree.Tree], object], ...] = (
+    _verify,
+    _read_all,
+    _ask_for_links,
+    _ask_for_gists,
+    _travel,
+    _look_at_images,
+    _look_at_nodes_of_images,
+    _change_an_image,
+    _refresh,
+    _change_images,
+    _collect,
+)
 
 
-def forgeries() -> Iterator[bytes]:
+def forgeries(*, images: bool = False) -> Iterator[bytes]:
     """Each field of each map set to each value, and records of each table changed in other ways, in a fixed order."""
-    whole = _specimen()[1]
+    whole = _specimen(images=images)[1]
     seen: set[tuple[bytes, int]] = set()
     for which, (key, payload) in enumerate(whole):
         kind = key[:1]

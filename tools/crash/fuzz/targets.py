@@ -13,8 +13,6 @@ import json
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
@@ -42,44 +40,13 @@ from mctree.storage.pages import damaged_below, read_meta
 from mctree.testing.stores import scratch
 from tools.crash.fuzz.forged import LONGEST as LONGEST_FORGERY
 from tools.crash.fuzz.forged import forgeries, through_a_forged_store
+from tools.crash.fuzz.image_targets import IMAGE_TARGETS
+from tools.crash.fuzz.target import Target, as_path, attempt
 
 __all__ = ["TARGETS", "Target", "attempt"]
 
-_LONGEST_MESSAGE = 2000
 _MOST_OUTPUT = 1 << 24
 _PAGE = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A decoder.
-
-    Attributes:
-        run: decodes; may raise an error of mctree.
-        seeds: bytes of the kind that it is made for.
-        longest: how many bytes the fuzzer tries at most.
-    """
-
-    run: Callable[[bytes], object]
-    seeds: Callable[[], Iterable[bytes]]
-    longest: int = 4096
-
-
-def attempt(target: Target, data: bytes) -> bool:
-    """Decode; whether it was decoded, and not refused.
-
-    Raises:
-        AssertionError: it was refused in words that are not one printable line.
-        BaseException: whatever else than an error of mctree was raised.
-    """
-    try:
-        target.run(data)
-    except MctreeError as error:
-        message = str(error)
-        assert message and message.isprintable(), f"{type(error).__name__} in several lines: {message!r}"
-        assert len(message) <= _LONGEST_MESSAGE, f"{type(error).__name__} of {len(message)} characters"
-        return False
-    return True
 
 
 # Records of the index
@@ -324,18 +291,9 @@ def _gzip_seeds() -> Iterator[bytes]:
     yield b"no gzip at all"
 
 
-@contextmanager
-def _as_file(data: bytes) -> Iterator[RegularFile]:
-    with scratch() as folder:
-        path = os.fsencode(os.path.join(folder, "file"))
-        with open(path, "wb") as file:
-            file.write(data)
-        yield RegularFile.seen(b"file", path, os.stat(path))
-
-
 def _parquet(data: bytes) -> None:
-    with _as_file(data) as file:
-        _read_all(parquet_documents(file, Fields(id="id")))
+    with as_path(data) as path:
+        _read_all(parquet_documents(RegularFile.seen(b"file", path, os.stat(path)), Fields(id="id")))
 
 
 def _parquet_seeds() -> Iterator[bytes]:
@@ -394,5 +352,6 @@ TARGETS: dict[str, Target] = {
     "parquet": Target(_parquet, _parquet_seeds),
     "patterns": Target(_patterns, _patterns_seeds, longest=400),
     "names": Target(_names, _names_seeds, longest=400),
+    **IMAGE_TARGETS,
 }
 """By the names of their corpora."""

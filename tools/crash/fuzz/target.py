@@ -1,0 +1,57 @@
+"""What is a decoder that is fuzzed?  A function of bytes, what it is made for, and when it is at fault."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from mctree.errors import MctreeError
+from mctree.testing.stores import scratch
+
+__all__ = ["Target", "as_path", "attempt"]
+
+_LONGEST_MESSAGE = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A decoder.
+
+    Attributes:
+        run: decodes; may raise an error of mctree.
+        seeds: bytes of the kind that it is made for.
+        longest: how many bytes the fuzzer tries at most.
+    """
+
+    run: Callable[[bytes], object]
+    seeds: Callable[[], Iterable[bytes]]
+    longest: int = 4096
+
+
+def attempt(target: Target, data: bytes) -> bool:
+    """Decode; whether it was decoded, and not refused.
+
+    Raises:
+        AssertionError: it was refused in words that are not one printable line.
+        BaseException: whatever else than an error of mctree was raised.
+    """
+    try:
+        target.run(data)
+    except MctreeError as error:
+        message = str(error)
+        assert message and message.isprintable(), f"{type(error).__name__} in several lines: {message!r}"
+        assert len(message) <= _LONGEST_MESSAGE, f"{type(error).__name__} of {len(message)} characters"
+        return False
+    return True
+
+
+@contextmanager
+def as_path(data: bytes) -> Iterator[bytes]:
+    """The path of a file with these bytes."""
+    with scratch() as folder:
+        path = os.fsencode(os.path.join(folder, "file"))
+        with open(path, "wb") as file:
+            file.write(data)
+        yield path
