@@ -20,8 +20,8 @@ from collections import Counter
 from pathlib import Path
 
 from tools.crash.damage import Damage, Verdict, in_children
-from tools.crash.mislaid import mislay
-from tools.crash.parts import Part, Result, Row, Say, Scale, timed
+from tools.crash.mislaid import WHOLE_FILES, mislay
+from tools.crash.parts import Part, Result, Row, Say, Scale, Wants, everything, timed
 from tools.crash.specimen import ADVISORY, Specimen
 
 __all__ = ["PART", "flips", "kinds", "run", "stretches"]
@@ -38,7 +38,7 @@ _EVERY_THING = 8
 """In the quick form, one of so many things is done to whole files."""
 
 
-def run(scale: Scale, scratch: Path, say: Say) -> Result:
+def run(scale: Scale, scratch: Path, say: Say, wants: Wants = everything) -> Result:
     """Flip bits of every kind of file."""
     path, stages = scratch / "specimen.mctree", list[Path]()
 
@@ -47,10 +47,14 @@ def run(scale: Scale, scratch: Path, say: Say) -> Result:
 
     specimen = Specimen.make(path, stage)
     start = time.monotonic()
-    result = Result([mislay(specimen, stages, every=1 if scale == "long" else _EVERY_THING)])
-    result.rows[0].seconds = time.monotonic() - start
+    result = Result()
+    if wants(WHOLE_FILES):
+        result.rows.append(mislay(specimen, stages, every=1 if scale == "long" else _EVERY_THING))
+        result.rows[0].seconds = time.monotonic() - start
     for kind, files in kinds(specimen).items():
         row = Row(f"bits of {kind}")
+        if not wants(row.what):
+            continue
         result.rows.append(row)
         with timed(row):
             counts: Counter[Verdict] = Counter()

@@ -26,7 +26,7 @@ from mctree.ingest import ingest
 from mctree.testing.stores import assert_whole
 from tools.crash.aged import ENCODER, SEED, back_up, make, state, write_to
 from tools.crash.backups import back_up_damaged, back_up_under_fire, kill_backups
-from tools.crash.parts import Part, Result, Row, Say, Scale, timed
+from tools.crash.parts import Part, Result, Row, Say, Scale, Wants, everything, timed
 
 __all__ = ["PART", "copy", "jump", "move", "run"]
 
@@ -176,7 +176,7 @@ def _bare(source: Path, to: Path) -> None:
             Path(above).rmdir()
 
 
-def run(scale: Scale, scratch: Path, say: Say) -> Result:
+def run(scale: Scale, scratch: Path, say: Say, wants: Wants = everything) -> Result:
     """Try times and places."""
     points = _POINTS[scale]
     result = Result()
@@ -190,6 +190,8 @@ def run(scale: Scale, scratch: Path, say: Say) -> Result:
     )
     rows: dict[str, Row] = {}
     for what, kind in kinds:
+        if not wants(what):
+            continue
         row = rows.setdefault(what, Row(what))
         folder = scratch / "moves"
         folder.mkdir()

@@ -15,8 +15,8 @@ from typing import TypeVar
 
 from tools.crash import kills, pictures, replay, scenario, sweep
 from tools.crash.life import Life
-from tools.crash.parts import Part, Result, Row, Say, Scale, timed
-from tools.crash.planted import INGEST, KILLS, PICTURES, POWER, Planted
+from tools.crash.parts import Part, Result, Row, Say, Scale, Wants, everything, timed
+from tools.crash.planted import FUZZED, INGEST, KILLS, PICTURES, POWER, Planted
 from tools.crash.victims import MISFIT
 from tools.crash.workers import PROCESSES, Workers
 
@@ -28,31 +28,44 @@ Rounds = Iterable[Iterable[Sequence[str]]]
 _MOST = 400
 """Points after which a fault was not found."""
 _TRIALS = 8
+_IN_INGESTS = ", in ingests"
+_FUZZED = f"planted: {FUZZED.name}, for the fuzzer"
+_FUZZED_SECONDS = 20
 _KILLS_OF_A_TRIAL = 3
 
 
-def run(scale: Scale, scratch: Path, say: Say) -> Result:
+def run(scale: Scale, scratch: Path, say: Say, wants: Wants = everything) -> Result:
     """Plant each fault, and try points until it is found."""
+
+    def wanted(plants: Sequence[Planted], where: str = "") -> list[Planted]:
+        return [planted for planted in plants if wants(_row(planted, where).what)]
+
     rows = [
-        *_by_power_cuts(scratch / "power", say),
-        *_by_kills(scenario.LIFE, KILLS, scratch / "texts", say),
-        *_by_kills(pictures.LIFE, PICTURES, scratch / "pictures", say),
-        *_by_kills_of_ingests(scratch / "ingests", say),
+        *_by_power_cuts(wanted(POWER), scratch / "power", say),
+        *_by_kills(scenario.LIFE, wanted(KILLS), scratch / "texts", say),
+        *_by_kills(pictures.LIFE, wanted(PICTURES), scratch / "pictures", say),
+        *_by_kills_of_ingests(wanted(INGEST, _IN_INGESTS), scratch / "ingests", say),
     ]
+    if scale == "long" and wants(_FUZZED):
+        rows.append(_by_the_fuzzer(scratch, say))
     return Result(rows)
 
 
-def _by_power_cuts(scratch: Path, say: Say) -> Iterator[Row]:
+def _by_power_cuts(plants: Sequence[Planted], scratch: Path, say: Say) -> Iterator[Row]:
+    if not plants:
+        return
     scratch.mkdir()
     with Workers() as workers:
-        plants = [planted.plant for planted in POWER]
-        for planted, recording in zip(POWER, workers.each(partial(replay.record, str(scratch)), plants), strict=True):
+        recordings = workers.each(partial(replay.record, str(scratch)), [planted.plant for planted in plants])
+        for planted, recording in zip(plants, recordings, strict=True):
             states = _some(list(replay.states(recording)))
             in_order = (sorted(part, key=lambda state: state.cut.moment) for part in _in_parts(states))
             yield _hunt(planted, (workers.each(replay.attempt, part) for part in in_order), say)
 
 
 def _by_kills(life: Life, plants: Sequence[Planted], scratch: Path, say: Say) -> Iterator[Row]:
+    if not plants:
+        return
     scratch.mkdir()
     sweep.prepare(scratch, life)
     with Workers(life.foresee) as workers:
@@ -64,14 +77,30 @@ def _by_kills(life: Life, plants: Sequence[Planted], scratch: Path, say: Say) ->
             yield _hunt(planted, (workers.each(sweep.failures, part) for part in _in_parts(points)), say)
 
 
-def _by_kills_of_ingests(scratch: Path, say: Say) -> Iterator[Row]:
+def _by_kills_of_ingests(plants: Sequence[Planted], scratch: Path, say: Say) -> Iterator[Row]:
+    if not plants:
+        return
     scratch.mkdir()
     with Workers() as workers:
-        for planted in INGEST:
+        for planted in plants:
             trials = [kills.Trial(str(scratch), n, _KILLS_OF_A_TRIAL, planted.plant) for n in range(_TRIALS)]
-            row = _hunt(planted, (workers.each(kills.failures, [trial]) for trial in trials), say)
-            row.what += ", in ingests"
-            yield row
+            yield _hunt(planted, (workers.each(kills.failures, [trial]) for trial in trials), say, _IN_INGESTS)
+
+
+def _by_the_fuzzer(scratch: Path, say: Say) -> Row:
+    """Plant a fault where the fuzzer looks."""
+    from tools.crash.fuzz.__main__ import hunt  # noqa: PLC0415  # needs more than the rest
+
+    planted = scratch / "planted"
+    FUZZED.copy(planted)
+    row = Row(_FUZZED)
+    with timed(row):
+        found = hunt(FUZZED.target, _FUZZED_SECONDS, beside=planted)
+        row.points = found.inputs
+        if not (found.broke and re.search(FUZZED.sign, found.said)):
+            row.failures.append(f"the fuzzer did not find it by {FUZZED.sign!r}: {found.said[-400:]}")
+    say(f"{row.what}: {len(found.broke)} inputs found it, {row.seconds:.0f} s")
+    return row
 
 
 def _some(points: list[Point]) -> list[Point]:
@@ -85,9 +114,13 @@ def _in_parts(points: list[Point]) -> Iterator[list[Point]]:
         yield points[start : start + PROCESSES]
 
 
-def _hunt(planted: Planted, rounds: Rounds, say: Say) -> Row:
+def _row(planted: Planted, where: str) -> Row:
+    return Row(f"planted: {planted.name}{where}")
+
+
+def _hunt(planted: Planted, rounds: Rounds, say: Say, where: str = "") -> Row:
     """Try points, a few at a time, until one shows what was planted."""
-    row = Row(f"planted: {planted.name}")
+    row = _row(planted, where)
     found, other = "", ""
     with timed(row):
         for outcomes in rounds:
