@@ -23,7 +23,7 @@ from tools.crash.scenario import ACTS, SETS, judge, live, reference, settled
 from tools.crash.suffering import attempt_within
 from tools.crash.victims import in_judgement
 
-__all__ = ["KINDS", "fill_disk", "limit_files", "make_read_only"]
+__all__ = ["KINDS", "fill_disk", "limit_files", "live_below_limit", "live_on_small_disk", "make_read_only"]
 
 _FULL, _LIMITED = "a full disk (tmpfs)", "a limit on the size of files"
 _READ_ONLY_MEDIUM = "a read-only medium, and a user who may only read"
@@ -42,14 +42,15 @@ def fill_disk(scale: Scale, scratch: Path, say: Say) -> Row:
     with timed(row):
         for size in range(_DISK_STEP[scale], _DISK, _DISK_STEP[scale]):
             row.points += 1
-            found = in_judgement(partial(_live_on_small_disk, scratch, size))
+            found = in_judgement(partial(live_on_small_disk, scratch, size))
             row.failures += [f"a disk of {size} bytes: {problem}" for problem in found]
             if row.points % 20 == 0:
                 say(f"{row.what}: {row.points} points, {len(row.failures)} failures")
     return row
 
 
-def _live_on_small_disk(scratch: Path, size: int) -> list[str]:
+def live_on_small_disk(scratch: Path, size: int) -> list[str]:
+    """In a child: let a store live on a disk of so many bytes; what is wrong."""
     disk = scratch / "disk"
     disk.mkdir(exist_ok=True)
     take_mounts()
@@ -68,13 +69,14 @@ def limit_files(scale: Scale, scratch: Path, say: Say) -> Row:
         for size in range(4096, _FILE, _FILE_STEP[scale]):
             for action in (signal.SIG_IGN, signal.SIG_DFL):
                 row.points += 1
-                found = in_judgement(partial(_live_below_limit, scratch, size, action))
+                found = in_judgement(partial(live_below_limit, scratch, size, action))
                 row.failures += [f"files of at most {size} bytes, {action.name}: {problem}" for problem in found]
     say(f"{row.what}: {row.points} points, {len(row.failures)} failures")
     return row
 
 
-def _live_below_limit(scratch: Path, size: int, action: signal.Handlers) -> list[str]:
+def live_below_limit(scratch: Path, size: int, action: signal.Handlers) -> list[str]:
+    """Let a store live in a child whose files may have so many bytes; what is wrong."""
     folder = scratch / "limited"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -111,7 +113,10 @@ def _read_only(forbid: Callable[[Path], None], folder: Path, done: int) -> list[
     known = reference()
     forbid(folder)
     path = str(folder / "store")
-    settled(path, [known[done - 1]])
+    try:
+        settled(path, [known[done - 1]])
+    except (AssertionError, MctreeError, OSError) as error:
+        return [f"a reader is told {type(error).__name__}: {error}"]
     problems = []
     with mctree.open(path, encoders=SETS.values()) as tree:
         for begin in (tree.writer, tree.compact):

@@ -241,9 +241,7 @@ def _crowd_on_full_disk(disk: Path, readers: int) -> list[str]:
         begin(tree)
         write_round(tree, gists=True)
     fill(disk)
-    crowd = _start("crowd", path, 0, readers)
-    crowd.wait(PATIENCE)
-    return _end(crowd).failures
+    return crowd(path, 0, readers).failures
 
 
 def crowd(path: str, seed: int, count: int) -> Seen:

@@ -34,7 +34,7 @@ __all__ = ["HOLDERS", "PART", "contend", "fork_writers", "kill_writers", "refuse
 
 _POINTS = {
     "quick": {"refusals": 1, "kills": 12, "forks": 4, "contests": 30},
-    "long": {"refusals": 60, "kills": 2000, "forks": 300, "contests": 10_000},
+    "long": {"refusals": 20, "kills": 500, "forks": 100, "contests": 3000},
 }
 _SECOND = 1.0
 _ATTEMPTS = 10
