@@ -11,6 +11,7 @@ import pytest
 from tools.crash import __main__ as command
 from tools.crash.parts import Part, Result, Row, Say, Scale, Wants, everything
 from tools.crash.report import BEGIN, END, Results, Run, to_table, write_into
+from tools.crash.suite import Suite, measure
 
 RUNS: list[tuple[str, Scale]] = []
 
@@ -35,8 +36,9 @@ def test_results_are_kept_and_shown(tmp_path: Path) -> None:
     results.add(
         "long", again, again.run("long", tmp_path, print, everything), Run("2026-01-03", "a machine", "abcdef0+")
     )
+    results.suite = Suite(90, 1, 200.4, 301.7, 2), Run("2026-01-03", "a machine", "0123abc")
     results.write(tmp_path / "kept")
-    assert Results.read(tmp_path / "kept").records == results.records
+    assert Results.read(tmp_path / "kept") == results
     assert Results.read(tmp_path / "none").records == {}
     assert to_table(results).splitlines() == [
         "| | suite: points | failures | s | of | long form: points | failures | s | of |",
@@ -47,6 +49,9 @@ def test_results_are_kept_and_shown(tmp_path: Path) -> None:
         "| **all together** | 1,005 | **1** | 4 |  | 20,000 | 0 | 7,200 |  |",
         "",
         "Run on a machine, 2026-01-02 … 2026-01-03.",
+        "",
+        "`tests/promises` in the suite: 91 tests (**1** failed), 200 s on 2 cores, which were busy with them for 302 s "
+        "altogether (of 0123abc, 2026-01-03).",
     ]
 
 
@@ -150,6 +155,19 @@ def test_a_commit_says_whether_files_were_changed_since(tmp_path: Path, monkeypa
     assert command._commit({tmp_path / "results"}) == clean
     (tmp_path / "code").write_text("two")
     assert command._commit({tmp_path / "results"}) == f"{clean}+"
+
+
+def test_what_tests_take_is_measured_with_what_outlives_them(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(
+        "import subprocess\n"
+        f"LATER = '(sleep 1; touch {tmp_path}/done) > /dev/null 2>&1 &'\n"
+        "def test_good(): subprocess.Popen(LATER, shell=True).wait()\n"
+        "def test_bad(): assert False\n"
+    )
+    found = measure(str(tmp_path), workers=0)
+    assert (found.passed, found.failed) == (1, 1)
+    assert found.processor > 0
+    assert (tmp_path / "done").exists()
 
 
 def test_an_unknown_part_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,6 +23,7 @@ from pathlib import Path
 from mctree.testing.stores import scratch
 from tools.crash.parts import NAMES, Say, Scale, everything, load
 from tools.crash.report import Results, Run, to_table, write_into
+from tools.crash.suite import measure
 
 __all__ = ["main"]
 
@@ -42,8 +43,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{time.monotonic() - began:8.1f} s  {line}", file=sys.stderr, flush=True)
 
     broken = 0
+    if options.suite:
+        suite = measure()
+        say(f"{suite}")
+        results.suite = suite, _now(commit)
+        if options.out is not None:
+            results.write(options.out)
+        broken = suite.failed
     try:
-        for name in options.part or NAMES:
+        for name in () if options.suite else options.part or NAMES:
             kept = results.records.get((scale, name))
             if not (options.again or options.row) and kept is not None and kept.whole:
                 say(f"{name}: done before")
@@ -58,8 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for failure in result.failures:
                 say(f"{name}: BROKEN: {failure}")
             broken += len(result.failures)
-            run = Run(f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}", _machine(), commit)
-            (results.merge if options.row else results.add)(scale, part, result, run)
+            (results.merge if options.row else results.add)(scale, part, result, _now(commit))
             if options.out is not None:
                 results.write(options.out)
     except KeyboardInterrupt:
@@ -87,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
         "--row", action="append", metavar="PATTERN", help="only rows of the part whose names fit, with * for anything"
     )
     parser.add_argument("--long", action="store_true", help="the long form: hours rather than minutes")
+    parser.add_argument("--suite", action="store_true", help="no parts: measure what the tests take in the suite")
     parser.add_argument("--out", type=Path, metavar="FILE", help="keep results here, and go on with what it lacks")
     parser.add_argument("--again", action="store_true", help="run parts although their results are kept already")
     parser.add_argument("--page", type=Path, metavar="FILE", help="write the table into this page, not to the output")
@@ -119,6 +127,10 @@ def _commit(but: set[Path]) -> str:
 
 def _git(root: Path, *words: str) -> str:
     return subprocess.run(["git", "-C", str(root), *words], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def _now(commit: str) -> Run:
+    return Run(f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}", _machine(), commit)
 
 
 def _machine() -> str:

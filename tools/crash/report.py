@@ -1,6 +1,7 @@
 """How are results kept and read?  In one JSON file that grows part by part, and as a table in a page of the docs.
 
-    {"quick": {PART: {"shows", "whole", "rows": [{…, "date", "machine", "commit"}, …]}, …}, "long": {…}}
+    {"quick": {PART: {"shows", "whole", "rows": [{…, "date", "machine", "commit"}, …]}, …}, "long": {…},
+     "suite": {…, "date", "machine", "commit"}}
 
 Each row says of which commit it was tried, so that a single one can be tried again and take the place of the older one.
 The table goes between two markers, and everything else on the page is left as it is.
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.crash.parts import NAMES, Part, Result, Row, Scale
+from tools.crash.suite import Suite
 
 __all__ = ["BEGIN", "END", "Kept", "Record", "Results", "Run", "to_table", "write_into"]
 
@@ -67,9 +69,10 @@ class Record:
 
 @dataclass(slots=True)
 class Results:
-    """What the parts found, by scale and name."""
+    """What the parts found, by scale and name, and what the tests in the suite take."""
 
     records: dict[tuple[Scale, str], Record] = field(default_factory=dict)
+    suite: tuple[Suite, Run] | None = None
 
     def add(self, scale: Scale, part: Part, result: Result, run: Run) -> None:
         """Take a result in, instead of an older one."""
@@ -86,18 +89,23 @@ class Results:
         """What is in a file; nothing if there is none."""
         if not path.exists():
             return cls()
-        found: dict[Scale, dict[str, dict[str, Any]]] = json.loads(path.read_text("utf-8"))
-        return cls(
-            {
-                (scale, name): Record(record["shows"], tuple(map(_kept, record["rows"])), record["whole"])
-                for scale, records in found.items()
-                for name, record in records.items()
-            }
-        )
+        found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        results = cls()
+        if (suite := found.get("suite")) is not None:
+            run = _run(suite)
+            results.suite = (Suite(**suite), run)
+        scales: tuple[Scale, ...] = ("quick", "long")
+        for scale in scales:
+            for name, record in found.get(scale, {}).items():
+                rows = tuple(_kept(row) for row in record["rows"])
+                results.records[scale, name] = Record(record["shows"], rows, record["whole"])
+        return results
 
     def write(self, path: Path) -> None:
         """Put it into a file, whole or not at all."""
         shown: dict[str, dict[str, Any]] = {}
+        if self.suite is not None:
+            shown["suite"] = asdict(self.suite[0]) | asdict(self.suite[1])
         for (scale, name), record in self.records.items():
             rows = [asdict(kept.row) | asdict(kept.run) for kept in record.rows]
             shown.setdefault(scale, {})[name] = {"shows": record.shows, "whole": record.whole, "rows": rows}
@@ -107,8 +115,13 @@ class Results:
 
 
 def _kept(row: dict[str, Any]) -> Kept:
-    run = Run(row.pop("date"), row.pop("machine"), row.pop("commit"))
+    run = _run(row)
     return Kept(Row(**row), run)
+
+
+def _run(shown: dict[str, Any]) -> Run:
+    """Where something comes from, taken out of what is said of it."""
+    return Run(shown.pop("date"), shown.pop("machine"), shown.pop("commit"))
 
 
 def to_table(results: Results) -> str:
@@ -137,6 +150,9 @@ def to_table(results: Results) -> str:
     lines.append(
         f"\nRun on {'; '.join(machines)}, {' … '.join(dict.fromkeys((dates[0], dates[-1])))}.\n" if dates else ""
     )
+    if results.suite is not None:
+        suite, run = results.suite
+        lines.append(f"\n{suite} (of {run.commit}, {run.date}).\n")
     return "".join(lines)
 
 
