@@ -20,7 +20,7 @@ from collections import Counter
 from pathlib import Path
 
 from tools.crash.damage import Damage, Verdict, in_children
-from tools.crash.mislaid import WHOLE_FILES, mislay
+from tools.crash.mislaid import mislay
 from tools.crash.parts import Part, Result, Row, Say, Scale, Wants, everything, timed
 from tools.crash.specimen import ADVISORY, Specimen
 
@@ -48,7 +48,7 @@ def run(scale: Scale, scratch: Path, say: Say, wants: Wants = everything) -> Res
     specimen = Specimen.make(path, stage)
     start = time.monotonic()
     result = Result()
-    if wants(WHOLE_FILES):
+    if wants("files lost, cut, resized, swapped, put back"):
         result.rows.append(mislay(specimen, stages, every=1 if scale == "long" else _EVERY_THING))
         result.rows[0].seconds = time.monotonic() - start
     for kind, files in kinds(specimen).items():

@@ -17,10 +17,7 @@ from tools.crash.damage import Verdict, looked_at_in_child
 from tools.crash.parts import Row
 from tools.crash.specimen import ADVISORY, Specimen
 
-__all__ = ["WHOLE_FILES", "mislay"]
-
-WHOLE_FILES = "files lost, cut, resized, swapped, put back"
-"""What the row is called."""
+__all__ = ["mislay"]
 
 _MORE = 1 << 16
 
@@ -36,7 +33,7 @@ def mislay(specimen: Specimen, stages: list[Path], every: int = 1) -> Row:
         stages: copies of it from before.
         every: of how many things one is done.
     """
-    row = Row(WHOLE_FILES)
+    row = Row("files lost, cut, resized, swapped, put back")
     found = 0
     for file, what, change in islice(_changes(specimen, stages), 0, None, every):
         copy = shutil.copytree(specimen.path, f"{specimen.path}.copy")
