@@ -94,7 +94,7 @@ _CRC_STEPS = _crc_steps()
 
 def describe(key: bytes) -> str:
     """A short printable form of a key, for messages."""
-    return f"{key[:1].decode('latin-1')!r} {key[1:].hex()[:48]}"
+    return f"{key[:1].decode('latin-1')!r} {key[1:].hex()[:64]}"
 
 
 def checked_text(value: object, what: str) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mctree.errors import CorruptError
 from mctree.format.arrays import ArrayLayout
 from mctree.format.keys import Table, checked_key, u32, u64
-from mctree.format.values import unframe
+from mctree.format.values import describe, unframe
 from mctree.storage.chunks import open_generation, read_chunk
 from mctree.storage.files import check_plain, read_small
 from mctree.storage.index import Reading
@@ -20,17 +20,40 @@ from mctree.storage.store import Store
 
 __all__ = ["bad_records", "committed_rows", "small_file", "sound_records"]
 
+_MOST_TRIED = 1 << 20
+"""Bytes of a value that is compared with hundreds of keys; those whose keys lead to nodes or documents are shorter."""
+
 
 def bad_records(index: Reading) -> Iterator[tuple[bytes, str]]:
-    """Index records that fail their checksum, or whose key belongs to no table: (key, what is wrong)."""
+    """Index records that fail their checksum, or whose key belongs to no table: (key, what is wrong).
+
+    Where one bit of a key has changed, it is given as it was: the checksum covers it, and tells.
+    """
     for key, value in index.raw():
-        if not checked_key(key):
-            yield key, "belongs to no table"
+        if checked_key(key) and _fits(key, value):
             continue
-        try:
-            unframe(key, value)
-        except CorruptError:
-            yield key, "fails its checksum"
+        true = _key_before(key, value)
+        if true is not None:
+            yield true, f"stands under another key, {describe(key)}"
+        else:
+            yield key, "fails its checksum" if checked_key(key) else "belongs to no table"
+
+
+def _fits(key: bytes, value: bytes) -> bool:
+    """Whether a value has the checksum of its key and payload."""
+    try:
+        unframe(key, value)
+    except CorruptError:
+        return False
+    return True
+
+
+def _key_before(key: bytes, value: bytes) -> bytes | None:
+    """The key, one bit of which was another, that a value has the checksum of; None if there is none."""
+    if len(value) > _MOST_TRIED:
+        return None
+    keys = (key[:at] + bytes([key[at] ^ 1 << bit]) + key[at + 1 :] for at in range(len(key)) for bit in range(8))
+    return next((other for other in keys if checked_key(other) and _fits(other, value)), None)
 
 
 def sound_records(index: Reading, table: Table) -> Iterator[tuple[bytes, bytes]]:

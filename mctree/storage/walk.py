@@ -158,7 +158,7 @@ class Walk:
         # The first key of a branch is never looked at.
         fault = fault or self._disorder([node.key for node in nodes[depth > 1 :]], low, high)
         if fault:
-            yield PageFault(number, fault, low, high)
+            yield PageFault(number, fault, *self._reach(nodes[depth > 1 :], low, high))
             return
         self.runs.append((number, number + 1))
         if depth > 1:
@@ -173,6 +173,16 @@ class Walk:
             fault = self._big(node.big, node.length) if node.big is not None else ""
             if fault := fault or self._record(node):
                 yield PageFault(number if node.big is None else node.big, fault, node.key, node.key + b"\0")
+
+    def _reach(self, nodes: list[_Node], low: bytes, high: bytes | None) -> tuple[bytes, bytes | None]:
+        """The bounds of what a page holds: those given, and its own keys, if these are in order.
+
+        Where they lie outside, the key in the branch above may be the one that is damaged.
+        """
+        places = self._places([node.key for node in nodes])
+        if not places or not all(map(lt, places, places[1:])):
+            return low, high
+        return min(low, nodes[0].key), None if high is None else max(high, nodes[-1].key + b"\0")
 
     def _floor(self, number: int, depth: int, bound: bytes) -> bytes | None:
         """The last key not above `bound` under a page, or None; also where a page is not what it has to be."""

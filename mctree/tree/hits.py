@@ -15,9 +15,9 @@ import numpy as np
 
 from mctree.errors import MctreeError
 from mctree.format.facts import DocumentRecord
-from mctree.format.images import NODES_PER_GROUP, NODES_PER_PAGE
+from mctree.format.images import ARENA, GRAFTS_PER_PAGE, NODES_PER_GROUP, NODES_PER_PAGE
 from mctree.format.keys import Table, block_page_key, u32, u64
-from mctree.format.records import BLOCK, BLOCKS_PER_PAGE, SUMS_PER_PAGE, Run
+from mctree.format.records import BLOCK, BLOCKS_PER_PAGE, SUMS_PER_PAGE, Run, Tail
 from mctree.format.values import unframe
 from mctree.geometry import IMAGE, Address
 from mctree.storage.index import Reading
@@ -32,6 +32,7 @@ from mctree.tree.text_arrays import BEFORE, COUNT, LOD0
 __all__ = ["Hit", "hit_by", "node_between"]
 
 _DIGEST_BYTES = 16
+_LINKED = struct.Struct(">IBQ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +59,27 @@ def hit_by(snapshot: Snapshot, key: bytes) -> Hit:
         snapshot: the newest commit.
         key: the record's key; it may be damaged too.
     """
-    table, rest = key[:1], key[1:]
+    table, rest, hit = key[:1], key[1:], Hit()
     with suppress(MctreeError, struct.error, LookupError), snapshot.reading() as index:
         if table == Table.BLOCKS:
             first = u64.unpack(rest)[0] * BLOCKS_PER_PAGE
-            return _blocks(index, first, min(first + BLOCKS_PER_PAGE, snapshot.blocks))
-        if table == Table.DEATH:
+            hit = _blocks(index, first, min(first + BLOCKS_PER_PAGE, snapshot.blocks))
+        elif table == Table.DEATH:
             first = u64.unpack(rest[8:])[0]
-            return Hit(Address(0, 1, first), *place_of(snapshot, 1, first))
-        if table in (Table.DOCUMENT, Table.RUN, Table.TAIL, Table.ORIGINAL, Table.IMAGE):
-            return _document(index, u64.unpack(rest[:8])[0], table, u64.unpack(rest[8:16])[0])
-        if table == Table.SOURCE:
-            return _document(index, u64.unpack(rest[_DIGEST_BYTES : _DIGEST_BYTES + 8])[0], table, 0)
-        if table in (Table.CHUNK, Table.CHECKSUMS, Table.PAGES, Table.PIECES):
-            return _array(snapshot, table, rest)
-    return Hit()
+            hit = Hit(Address(0, 1, first), *place_of(snapshot, 1, first))
+        elif table in (Table.DOCUMENT, Table.RUN, Table.TAIL, Table.ORIGINAL, Table.IMAGE):
+            hit = _document(index, u64.unpack(rest[:8])[0], table, u64.unpack(rest[8:16])[0])
+        elif table == Table.SOURCE:
+            hit = _document(index, u64.unpack(rest[_DIGEST_BYTES : _DIGEST_BYTES + 8])[0], table, 0)
+        elif table in (Table.CHUNK, Table.CHECKSUMS, Table.PAGES, Table.PIECES):
+            hit = _array(snapshot, table, rest)
+        elif table == Table.GRAFTS:
+            hit = _grafted(snapshot, index, u64.unpack(rest)[0] * GRAFTS_PER_PAGE)
+        elif table == Table.STAMP:
+            hit = Hit(None, _name_of_digest(index, rest))
+        elif table in (Table.LINK, Table.LINK_NODE):
+            hit = _linked(snapshot, index, table, rest)
+    return hit
 
 
 def _array(snapshot: Snapshot, table: Table | bytes, rest: bytes) -> Hit:
@@ -88,14 +95,35 @@ def _group(snapshot: Snapshot, array: int, group: int, table: Table | bytes) -> 
     """Where a group of pages of an array's level, or of kept pixels, is hit: at its first node of an image."""
     level = image_arrays(snapshot)[array][0] if table == Table.PAGES else 1
     nodes = NODES_PER_GROUP if table == Table.PAGES else NODES_PER_PAGE
-    width = IMAGE.width(level)
-    starts = snapshot.gallery.places.grafts["base"].astype(np.int64)
-    stops = starts + np.array(IMAGE.widths, np.int64)[snapshot.gallery.places.grafts["level"]]
+    width, images = IMAGE.width(level), snapshot.gallery.places.placed
+    starts = images["base"].astype(np.int64)
+    stops = starts + np.array(IMAGE.widths, np.int64)[images["level"]]
     first, stop = group * nodes * width, (group + 1) * nodes * width
     meeting = np.flatnonzero((starts < stop) & (stops > first))
     index = max(first, int(starts[meeting].min())) // width if len(meeting) else first // width
     found = at_image_node(snapshot, level, index, "", "")
     return Hit(found.node, found.source)
+
+
+def _grafted(snapshot: Snapshot, index: Reading, first: int) -> Hit:
+    """The first of the images from number `first` on, as they were put on the timeline."""
+    images = dict.fromkeys(u64.unpack(key[1:9])[0] for key, _ in index.raw(Table.IMAGE))
+    block = sorted(run.block for number in images for _, _, run in _runs(index, number))[first]
+    return Hit(Address(0, 1, block), *place_of(snapshot, 1, block))
+
+
+def _linked(snapshot: Snapshot, index: Reading, table: Table | bytes, rest: bytes) -> Hit:
+    """Where a link is hit: at the node of a record that leads to it, or at the first such node."""
+    if table == Table.LINK:
+        rest = next((key[1:] for key, _ in index.raw(Table.LINK_NODE) if key[14:22] == rest[:8]), b"")
+    space, level, node = _LINKED.unpack_from(rest)
+    if space == ARENA:
+        found = at_image_node(snapshot, level, node, "", "")
+        return Hit(found.node, found.source)
+    place: tuple[bytes | None, int, int] = None, 0, 0
+    with suppress(MctreeError, LookupError):  # a link may reach beyond what is placed
+        place = place_of(snapshot, level, node)
+    return Hit(Address(space, level, node), *place)
 
 
 def node_between(low: bytes, high: bytes | None) -> Address | None:
@@ -108,14 +136,21 @@ def node_between(low: bytes, high: bytes | None) -> Address | None:
 def _document(index: Reading, number: int, table: Table | bytes, at: int) -> Hit:
     """Where a document is hit: from byte `at` on by the loss of original bytes, else where its other records end."""
     source, size = _known(index, number)
-    runs = list(_runs(index, number))
-    ends = {ordinal: _record(index, run.block + run.blocks - 1, "stop") for _, ordinal, run in runs}
-    size = max([size, *ends.values()])
+    ordinals = {ordinal: run for _, ordinal, run in _runs(index, number)}
+    runs = list(ordinals.values())
+    ends = {ordinal: _record(index, run.block + run.blocks - 1, "stop") for ordinal, run in ordinals.items()}
+    tails = [Tail.decode(payload).start for payload in _sound(index, Table.TAIL + u64.pack(number))]
+    size = max([size, *ends.values(), *tails])
     start = 0
     if table == Table.ORIGINAL:
         start = at
     elif table == Table.TAIL:
-        start = max(ends.values(), default=0)
+        commit = index.commit(at)  # since which it held; what was placed by then lies before it
+        stops = [
+            run.block + run.blocks if commit is None else min(run.block + run.blocks, commit.blocks) for run in runs
+        ]
+        placed = [stop for run, stop in zip(runs, stops, strict=True) if stop > run.block]
+        start = max((_record(index, stop - 1, "stop") for stop in placed), default=0)
     elif table == Table.RUN:
         start = max((stop for ordinal, stop in ends.items() if ordinal < at), default=0)
     return Hit(None, source, min(start, size), size)
@@ -188,6 +223,11 @@ def _known(index: Reading, document: int) -> tuple[bytes | None, int]:
                 with suppress(MctreeError):
                     source = unframe(key, value)[1:] or source
     return source, size
+
+
+def _name_of_digest(index: Reading, digest: bytes) -> bytes | None:
+    """The name of a source that a digest stands for, if there is a document of that name."""
+    return next((payload[1:] for payload in _sound(index, Table.SOURCE + digest)), None)
 
 
 def _runs(index: Reading, document: int | None = None) -> Iterator[tuple[int, int, Run]]:

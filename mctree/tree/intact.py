@@ -7,14 +7,17 @@ What does not exist is not asked about: nothing is made of it.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mctree.errors import CorruptError, NotFoundError
-from mctree.format.facts import GistSetRecord
+from mctree.errors import CorruptError, MctreeError
+from mctree.format.facts import DocumentRecord, GistSetRecord
+from mctree.format.keys import Table, u64
 from mctree.format.records import BLOCK
+from mctree.format.values import unframe
 from mctree.geometry import TEXT, Address, World
 from mctree.storage.chunks import row_sums
 from mctree.storage.sums import committed_sums
@@ -24,7 +27,7 @@ from mctree.tree.text_arrays import LOD0
 if TYPE_CHECKING:
     from mctree.tree.snapshot import Snapshot
 
-__all__ = ["damaged_gist", "intact_blocks", "intact_gists", "place_of"]
+__all__ = ["damaged_gist", "intact_blocks", "intact_gists", "name_of", "place_of"]
 
 
 def intact_blocks(
@@ -96,17 +99,28 @@ def damaged_gist(snapshot: Snapshot, name: str, level: int, node: int) -> Corrup
 
 
 def place_of(snapshot: Snapshot, level: int, index: int) -> tuple[bytes | None, int, int]:
-    """The first source that a node stands for, None if that is dead, and the bytes [start, stop) of it."""
+    """The first source that a node stands for, None if no record tells it, and the bytes [start, stop) of it."""
     first, stop = TEXT.span(level, index)
     with snapshot.reading() as reading:
         record = block_records(reading, int(first) // BLOCK, 1)[0]
         last = block_records(reading, int(stop) // BLOCK - 1, 1)[0] if level > 1 else record
     document = int(record["document"])
-    try:
-        source: bytes | None = snapshot.document(document).source
-    except NotFoundError:
-        source = None
-    return source, int(record["start"]), int((last if last["document"] == document else record)["stop"])
+    return (
+        name_of(snapshot, document),
+        int(record["start"]),
+        int((last if last["document"] == document else record)["stop"]),
+    )
+
+
+def name_of(snapshot: Snapshot, number: int) -> bytes | None:
+    """The name of a document, also of one that died; None if no record that is whole tells it."""
+    found = None
+    with snapshot.reading() as reading:
+        for key, value in reading.raw(Table.DOCUMENT + u64.pack(number)):
+            with suppress(MctreeError):
+                if payload := unframe(key, value):
+                    found = DocumentRecord.decode(payload).source
+    return found
 
 
 def _named(snapshot: Snapshot, level: int, index: int) -> str:

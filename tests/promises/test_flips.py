@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +14,24 @@ from mctree.storage import audit, gate, pages
 from mctree.storage.walk import Walk
 from mctree.testing.stores import scratch
 from mctree.tree import check, row_checks
+from mctree.tree.images import check as image_check
+from mctree.tree.images.image import STATES
 from tests.planting import wrapped
-from tools.crash import damage, flips
+from tools.crash import damage, flips, mislaid
 from tools.crash.damage import Damage, Verdict, in_children
-from tools.crash.specimen import Specimen
+from tools.crash.index_bytes import IndexBytes
+from tools.crash.naming import INDEX
+from tools.crash.specimen import Specimen, kind_of, opened
 
 pytestmark = pytest.mark.damages
 Patch = pytest.MonkeyPatch
 _AT_ONCE = 12
-INDEX, TOKENS = "index.lmdb/data.mdb", "text/lod0/c.0"
+TOKENS, COLOURS, PIXELS = "text/lod0/c.0", "images/statistics1/lod0/c.0.0", "images/pixels/c.0"
+KINDS = {
+    *("the index", "an older generation", "gists of text", "gists of images", "`text/lod0`", "`text/count`"),
+    *("`text/before`", "`images/statistics1`", "`images/pixels`", "`zarr.json`", "`head` (nothing committed)"),
+    *("an older epoch (nothing committed)", "counts of reads (nothing committed)"),
+}
 
 
 @pytest.fixture
@@ -35,10 +45,8 @@ def test_whatever_is_flipped_or_lost_is_found(folder: Path) -> None:
     assert result.failures == []
     assert all(row.points for row in result.rows)
     assert {row.what for row in result.rows} >= {
-        "bits of the index",
-        "bits of gists",
-        "bits of an older generation",
-        "bits of `text/lod0`",
+        *(f"single bits of {kind}" for kind in KINDS),
+        "bytes that nobody reads, changed all at once",
         "files lost, cut, resized, swapped, put back",
     }
 
@@ -49,17 +57,39 @@ def specimen() -> Iterator[Specimen]:
         yield Specimen.make(Path(folder, "specimen.mctree"))
 
 
+def test_the_specimen_has_files_of_every_kind_and_images_of_every_state(specimen: Specimen) -> None:
+    assert {kind_of(file) for file in specimen.files} >= KINDS
+    with opened(specimen.path) as tree:
+        assert list(tree.verify()) == []
+        with tree.snapshot() as snapshot:
+            icon, sparse, coarse = snapshot.images()
+            assert icon.keeps_pixels and icon.complete
+            assert not sparse.whole and sparse.states(1, np.array([sparse.first(1) + 1])) == [STATES.index("unknown")]
+            assert np.count_nonzero(~sparse.pixels(partial=True).real()) > 0
+            assert coarse.from_overviews and not coarse.keeps_pixels
+        with tree.snapshot(tree.commits()[0].number + 1) as older:
+            assert "blank" in {image.name for image in older.images()}
+
+
+def test_a_file_is_mislaid_in_every_way_and_of_every_kind(specimen: Specimen) -> None:
+    every = list(mislaid.changes_of(specimen, []))
+    some = list(mislaid.some_of(every))
+    assert {kind_of(change.file) for change in some} == {kind_of(change.file) for change in every}
+    assert {change.act for change in some} == {change.act for change in every}
+    assert len(some) < len(every) / 5
+
+
 def found(specimen: Specimen, damages: list[Damage]) -> set[Verdict]:
     return {verdict for _, verdict in in_children(specimen, damages)}
 
 
 def test_every_row_of_an_older_generation_is_named(specimen: Specimen) -> None:
-    older = [file for file in specimen.places if file.startswith("generations/")]
+    older = [file for file in specimen.files if file.startswith("generations/")]
     assert older
     for file in older:
-        row_bytes, _ = specimen.places[file]
-        flipped = [Damage(file, at, b"\x01") for at in range(8 * row_bytes)]
-        assert found(specimen, flipped) == {Verdict.FOUND, Verdict.HARMLESS}
+        rows = specimen.naming.rows[file]
+        flipped = [Damage(file, at, b"\x01") for at in range(0, rows.bytes, rows.size)]
+        assert found(specimen, flipped) == {Verdict.FOUND}
 
 
 def records_are_believed(patch: Patch) -> None:
@@ -88,6 +118,29 @@ def the_wrong_node_is_named(patch: Patch) -> None:
     wrapped(patch, row_checks, "_at_node", lambda real, snapshot, level, _, *what: real(snapshot, level, 0, *what))
 
 
+def rows_of_images_are_believed(patch: Patch) -> None:
+    class Always(np.ndarray):  # what equals everything
+        def __ne__(self, other: object) -> np.ndarray:  # type: ignore[override]
+            return np.zeros(len(self), np.bool_)
+
+    patch.setattr(image_check, "row_sums", lambda rows: np.zeros(len(rows), np.uint32).view(Always))
+    patch.setattr(image_check, "_structure", lambda snapshot, image: iter(()))
+
+
+def kept_pixels_are_believed(patch: Patch) -> None:
+    patch.setattr(image_check, "_pieces", lambda snapshot: iter(()))
+
+
+def the_wrong_record_is_named(patch: Patch) -> None:
+    wrapped(patch, check, "hit_by", lambda real, snapshot, key: real(snapshot, key[:8] + bytes([key[8] ^ 1]) + key[9:]))
+
+
+def records(specimen: Specimen, table: bytes) -> list[int]:
+    """Bytes of a table's records in the index."""
+    spots = IndexBytes(Path(specimen.path, INDEX).read_bytes()).spots.items()
+    return [at for at, spot in spots if spot.key is not None and spot.key[:1] == table][30::60]
+
+
 def root(specimen: Specimen) -> range:
     """The bytes of the root of the index, where its keys lie."""
     data = Path(specimen.path, INDEX).read_bytes()
@@ -97,15 +150,15 @@ def root(specimen: Specimen) -> range:
 
 
 UNNOTICED, UNREADABLE, DIED = Verdict.UNNOTICED, Verdict.BROKEN_UNNOTICED, Verdict.DIED
-FAULTS: dict[Callable[[Patch], None], tuple[Callable[[Specimen], tuple[str, range]], set[Verdict]]] = {
-    records_are_believed: (
-        lambda specimen: (INDEX, range(8192, specimen.size(INDEX), 397)),
-        {UNNOTICED, UNREADABLE},
-    ),
+FAULTS: dict[Callable[[Patch], None], tuple[Callable[[Specimen], tuple[str, Sequence[int]]], set[Verdict]]] = {
+    records_are_believed: (lambda specimen: (INDEX, records(specimen, b"l")), {UNNOTICED, UNREADABLE}),
     rows_are_believed: (lambda _: (TOKENS, range(0, 2000, 160)), {UNNOTICED}),
     pages_are_believed: (lambda specimen: (INDEX, root(specimen)), {UNNOTICED, UNREADABLE, DIED}),
     keys_that_lead_the_way_are_believed: (lambda specimen: (INDEX, root(specimen)), {UNNOTICED, UNREADABLE, DIED}),
     the_wrong_node_is_named: (lambda _: (TOKENS, range(40, 2000, 160)), {Verdict.NOT_NAMED}),
+    the_wrong_record_is_named: (lambda specimen: (INDEX, records(specimen, b"d")), {Verdict.NOT_NAMED}),
+    rows_of_images_are_believed: (lambda _: (COLOURS, range(0, 72, 7)), {UNNOTICED}),
+    kept_pixels_are_believed: (lambda _: (PIXELS, range(0, 200, 11)), {UNREADABLE}),
 }
 """Where each is looked for, and what becomes of damage there."""
 GOOD = {Verdict.HARMLESS, Verdict.FOUND, Verdict.REFUSED}
@@ -130,11 +183,14 @@ def test_planted_faults_are_found(specimen: Specimen, monkeypatch: Patch, plant:
     pytest.fail("it was not found")
 
 
-def test_where_nobody_reads_is_where_no_page_is_in_use(specimen: Specimen) -> None:
-    """What LMDB says of its own pages: as many stretches are silent as there are pages that nobody uses."""
+def test_what_an_index_says_is_what_lmdb_says_of_it(specimen: Specimen) -> None:
+    """The harness reads its pages by itself: as many are in use, with as many bytes of records."""
     data = Path(specimen.path, INDEX).read_bytes()
     newest = max((pages.read_meta(data[at:]) for at in (0, 4096)), key=lambda meta: meta.number)
     in_use = sum(tree.branches + tree.leaves + tree.overflows for tree in (newest.free, newest.main))
-    read, unread = flips.stretches(specimen, INDEX, (4096,))
-    assert len(read) == 2 + in_use
-    assert unread == len(data) - 4096 * (2 + in_use)
+    read = {at for part in specimen.naming.read(INDEX, len(data)) for at in part}
+    assert len({at // 4096 for at in read}) == 2 + in_use
+    bytes_of = Counter(spot.key for spot in IndexBytes(data).spots.values() if spot.key is not None)
+    with opened(specimen.path) as tree, tree.store.reading() as index:
+        for key, value in index.raw():
+            assert bytes_of[key] in (8 + len(key) + len(value), 8 + len(key) + 8 + len(value)), key

@@ -64,19 +64,19 @@ def test_planted_faults_are_found(
     specimen: tuple[Specimen, list[Path]], monkeypatch: Patch, mutant: Callable[[Patch], None]
 ) -> None:
     what, wanted = MUTANTS[mutant]
-    changes = [(file, change) for file, said, change in mislaid._changes(*specimen) if said == what]
+    changes = [change for change in mislaid.changes_of(*specimen) if change.what == what]
     assert changes
     with monkeypatch.context() as patch:
         mutant(patch)
-        found = {come_of(specimen[0], file, change) for file, change in changes}
+        found = {come_of(specimen[0], change) for change in changes}
     assert found & wanted, found
-    assert not {come_of(specimen[0], file, change) for file, change in changes} & wanted
+    assert not {come_of(specimen[0], change) for change in changes} & wanted
 
 
-def come_of(specimen: Specimen, file: str, change: mislaid.Change) -> Verdict:
+def come_of(specimen: Specimen, change: mislaid.Change) -> Verdict:
     copy = shutil.copytree(specimen.path, f"{specimen.path}.copy")
     try:
-        change(copy)
-        return looked_at_in_child(copy, specimen, file)
+        change.do(copy)
+        return looked_at_in_child(copy, specimen, change.file)
     finally:
         shutil.rmtree(copy)

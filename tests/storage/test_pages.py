@@ -136,6 +136,25 @@ def test_a_key_that_only_leads_the_way_is_looked_at(copy: Path) -> None:
 
 
 @pytest.mark.damages
+def test_a_page_whose_key_above_it_is_damaged_is_told_by_what_is_in_it(copy: Path) -> None:
+    """Found by flipping bits: records before the damaged key were not among those that were said to be lost."""
+    index = Index(copy)
+    nodes = index.nodes(index.metas[1].main.root)[1:]
+    node = next(at for at in nodes if index.data[at + 8 : at + 9] == b"d" and not index.data[at + 16] % 2)
+    child = int.from_bytes(index.data[node : node + 6], "little")
+    held = [bytes(index.data[at + 8 : at + 8 + 17]) for at in index.nodes(child)]
+    assert all(key[:1] == b"d" for key in held)
+    index.data[node + 16] += 1  # from the next document on
+    index.write()
+    with closing(lmdb.open(str(copy / "index.lmdb"), readonly=True)) as opened, opened.begin() as txn:
+        fd = os.open(copy / "index.lmdb/data.mdb", os.O_RDONLY)
+        fault = next(fault for fault in damaged_in(fd, txn) if fault.page == child)
+        os.close(fd)
+    assert fault.low <= held[0]
+    assert fault.high is None or held[-1] < fault.high
+
+
+@pytest.mark.damages
 def test_an_older_header_that_says_to_be_newer_is_found(copy: Path) -> None:
     """Found by reading: a bit in the number of a header let the state before the newest commit stand for it."""
     index = Index(copy)

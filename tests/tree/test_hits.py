@@ -7,10 +7,13 @@ from contextlib import closing
 from pathlib import Path
 
 import lmdb
+import numpy as np
 import pytest
 
 import mctree
+from mctree.format.facts import Stamp
 from mctree.format.keys import Table, u32, u64
+from mctree.storage.audit import bad_records
 from mctree.testing import ToyEncoder
 from mctree.tree.check import Problem
 
@@ -20,7 +23,10 @@ ENCODER = ToyEncoder(dim=2)
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Blocks 0 … 129 are one document's; then two in turns, of which one stays open with a tail; then a dead one."""
+    """Blocks 0 … 129 are one document's; then two in turns, of which one stays open with a tail; then a dead one.
+
+    Behind them are two images, of which the first dies.
+    """
     path = tmp_path_factory.mktemp("hits") / "t.mctree"
     with mctree.create(path, chunk_bytes=65536, keep=0, encoders=[ENCODER]) as tree:
         with tree.writer() as writer:
@@ -36,6 +42,15 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         with tree.writer() as writer:
             writer.remove("dead")
         tree.drop_gists("dropped")
+        with tree.writer() as writer:
+            writer.add_image("dead picture", np.full((20, 130, 1), 3, np.uint8))
+            writer.add_image("picture", np.full((20, 130, 1), 7, np.uint8))
+            writer.link((64, 128), (0, 32), kind="of text")
+            writer.link((0, 64), (0, 32), kind="of a picture", spaces=(1, 0))
+            writer.link((10**9, 10**9 + 32), (10**9, 10**9 + 32), kind="of what may come")
+            writer.stamp(b"one", Stamp(1, 2, 3, 4, 5, b"digest"))
+        with tree.writer() as writer:
+            writer.remove("dead picture")
     return path
 
 
@@ -55,11 +70,19 @@ KEYS = {
     "first run": (Table.RUN + numbers(2, 0), None, b"one", 0, 128),
     "later run": (Table.RUN + numbers(2, 2), None, b"one", 64, 128),
     "tail, whose end nothing else tells": (Table.TAIL + numbers(3), None, b"two", 64, 64),
-    "death": (Table.DEATH, "1:136", None, 0, 32),
+    "death": (Table.DEATH, "1:136", b"dead", 0, 32),
     "chunk of tokens": (Table.CHUNK + u32.pack(0), "1:0", b"long", 0, 32),
     "chunk of gists": (Table.CHUNK + u32.pack(4), "2:0", b"long", 0, 32 * 32),
     "checksums": (Table.CHECKSUMS + u32.pack(3), "1:0", b"long", 0, 32),
     "source": (Table.SOURCE, None, b"", 0, 0),
+    "images on the timeline": (Table.GRAFTS + numbers(0), "1:138", b"dead picture", 0, 0),
+    "image": (Table.IMAGE + numbers(6), None, b"picture", 0, 0),
+    "pages of patches": (Table.PAGES, "a1/0:0", b"dead picture", 0, 0),
+    "kept pixels": (Table.PIECES, "a1/1:0", b"dead picture", 0, 0),
+    "link": (Table.LINK + numbers(1), "1:0", b"long", 0, 32),
+    "link of an image": (Table.LINK_NODE + u32.pack(1), "a1/1:0", b"dead picture", 0, 0),
+    "link beyond the end": (Table.LINK + numbers(3), "1:31250000", None, 0, 0),
+    "stamp": (Table.STAMP, None, b"one", 0, 0),
 }
 
 
@@ -68,11 +91,7 @@ def test_a_damaged_record_says_what_it_hits(whole: Path, tmp_path: Path, name: s
     """Found by flipping bits: only the key was named, in hexadecimal digits."""
     prefix, node, source, start, stop = KEYS[name]
     path = Path(shutil.copytree(whole, tmp_path / "t.mctree"))
-    with closing(lmdb.open(str(path / "index.lmdb"))) as index, index.begin(write=True) as txn, txn.cursor() as cursor:
-        assert cursor.set_range(prefix)
-        key, value = cursor.item()
-        assert key.startswith(prefix)
-        txn.put(key, value[:-1] + bytes([value[-1] ^ 1]))
+    flip(path, prefix, value=-1)
     problem = first(path)
     assert problem.where.startswith(f"index record {prefix[:1].decode()!r}")
     if name == "source":
@@ -80,6 +99,75 @@ def test_a_damaged_record_says_what_it_hits(whole: Path, tmp_path: Path, name: s
         return
     assert (None if problem.node is None else str(problem.node)) == node
     assert (problem.source, problem.start, problem.stop) == (source, start, stop)
+
+
+def test_a_damaged_run_of_an_open_document_reaches_to_its_tail(whole: Path, tmp_path: Path) -> None:
+    """Found by flipping bits: it was said to hit no byte, as what ends the run says where it ends."""
+    path = Path(shutil.copytree(whole, tmp_path / "t.mctree"))
+    flip(path, Table.RUN + numbers(3, 1), value=-1)
+    problem = first(path)
+    assert (problem.source, problem.start, problem.stop) == (b"two", 32, 64)
+
+
+def test_a_tail_of_an_older_commit_begins_where_its_blocks_ended(tmp_path: Path) -> None:
+    """Found by flipping bits: it was said to hit what came after it."""
+    path = tmp_path / "t.mctree"
+    with mctree.create(path, chunk_bytes=65536, keep=0) as tree, tree.writer() as writer:
+        document = writer.begin("open")
+        for size in (40, 64):
+            document.write(b"x" * size)
+            writer.commit()
+    flip(path, Table.TAIL + numbers(1), value=-1)
+    problem = first(path)
+    assert (problem.source, problem.start, problem.stop) == (b"open", 32, 96)
+
+
+@pytest.mark.parametrize("at", [0, 3, 8, 12, 16], ids=lambda at: f"byte {at}")
+@pytest.mark.parametrize("table", [Table.DOCUMENT, Table.PAGES, Table.TAIL], ids=lambda table: table.name.lower())
+def test_a_record_under_a_damaged_key_is_named_by_its_own(whole: Path, tmp_path: Path, table: Table, at: int) -> None:
+    """Found by flipping bits: a record whose key was hit was said to be of whatever document the key led to now."""
+    path = Path(shutil.copytree(whole, tmp_path / "t.mctree"))
+    key = flip(path, table, key=at)
+    with mctree.open(path, writable=False, encoders=[ENCODER]) as tree, tree.store.reading() as index:
+        assert key in {true for true, what in bad_records(index) if what.startswith("stands under another key")}
+
+
+def test_what_is_hit_of_a_dead_image_is_named(whole: Path, tmp_path: Path) -> None:
+    """Found by flipping bits: older commits show it, and only its node was named."""
+    path = Path(shutil.copytree(whole, tmp_path / "t.mctree"))
+    with (path / "images/statistics1/lod0/c.0.0").open("r+b") as file:
+        file.write(b"\x55")
+    problem = first(path)
+    assert (str(problem.node), problem.source) == ("a1/0:0", b"dead picture")
+    assert "pixels [0, 16) × [0, 16)" in problem.where
+
+
+def test_tokens_of_a_dead_document_are_named(whole: Path, tmp_path: Path) -> None:
+    """Found by flipping bits: older commits show it, and only its node was named."""
+    path = Path(shutil.copytree(whole, tmp_path / "t.mctree"))
+    with (path / "text/lod0/c.0").open("r+b") as file:
+        file.seek(136 * 32)
+        file.write(b"\x55")
+    problem = first(path)
+    assert (str(problem.node), problem.source, problem.start, problem.stop) == ("1:136", b"dead", 0, 32)
+
+
+def flip(path: Path, prefix: bytes, *, key: int | None = None, value: int | None = None) -> bytes:
+    """Flip a bit in the key, or in the value, of the first record that begins so; returns its true key."""
+    with closing(lmdb.open(str(path / "index.lmdb"))) as index, index.begin(write=True) as txn, txn.cursor() as cursor:
+        assert cursor.set_range(prefix)
+        true, content = map(bytes, cursor.item())
+        assert true.startswith(prefix)
+        txn.delete(true)
+        txn.put(_flipped(true, key), _flipped(content, value))
+    return true
+
+
+def _flipped(data: bytes, at: int | None) -> bytes:
+    changed = bytearray(data)
+    if at is not None:
+        changed[at] ^= 1
+    return bytes(changed)
 
 
 def test_gists_of_a_dropped_set_are_looked_at_while_a_commit_sees_them(whole: Path, tmp_path: Path) -> None:

@@ -19,14 +19,18 @@ from typing import TYPE_CHECKING
 from mctree.errors import CommitGoneError, CorruptError, MctreeError, NotAStoreError
 from mctree.testing.processes import UNFIT, forked, in_child
 from mctree.tree.check import Problem
-from tools.crash.specimen import opened, shown
+from tools.crash.shown import shown
+from tools.crash.specimen import opened
 
 if TYPE_CHECKING:
     from tools.crash.specimen import Specimen
 
-__all__ = ["Damage", "Verdict", "in_children", "looked_at_in_child"]
+__all__ = ["Damage", "Damages", "Verdict", "in_children", "looked_at_in_child"]
 
 _PATIENCE = 20
+"""Seconds of the processor that one look may take: how long it lasts also depends on who else wants one."""
+_LONGEST = 600
+"""Seconds that it may last."""
 
 
 class Verdict(IntEnum):
@@ -68,7 +72,21 @@ class Damage:
             os.close(fd)
 
 
-def in_children(specimen: Specimen, damages: Sequence[Damage]) -> Iterator[tuple[Damage, Verdict]]:
+class Damages(tuple[Damage, ...]):
+    """Several, at once."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return f"all of {len(self)} files that nobody reads"
+
+    def do(self, root: str) -> None:
+        """Do them all; done again, they are undone."""
+        for damage in self:
+            damage.do(root)
+
+
+def in_children(specimen: Specimen, damages: Sequence[Damage | Damages]) -> Iterator[tuple[Damage | Damages, Verdict]]:
     """What comes of each of some damages to a specimen, which is whole again in the end."""
     verdicts = mmap.mmap(-1, max(len(damages), 1))
     first = 0
@@ -84,11 +102,11 @@ def in_children(specimen: Specimen, damages: Sequence[Damage]) -> Iterator[tuple
         yield damage, Verdict(verdicts[i])
 
 
-def _try_all(specimen: Specimen, damages: Sequence[Damage], first: int, verdicts: mmap.mmap) -> None:
+def _try_all(specimen: Specimen, damages: Sequence[Damage | Damages], first: int, verdicts: mmap.mmap) -> None:
     """In a child: do one damage after the other."""
     _prepare_to_die()
     for i in range(first, len(damages)):
-        signal.alarm(_PATIENCE)
+        _be_patient()
         damages[i].do(specimen.path)
         verdict = looked_at(specimen.path, specimen, damages[i])
         damages[i].do(specimen.path)
@@ -115,16 +133,22 @@ def _prepare_to_die() -> None:
     # LMDB says a line when it gives up, and the system would keep what was in memory.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.alarm(_PATIENCE)
+    _be_patient()
 
 
-def looked_at(path: str, specimen: Specimen, damage: Damage | str) -> Verdict:
+def _be_patient() -> None:
+    signal.setitimer(signal.ITIMER_PROF, _PATIENCE)
+    signal.alarm(_LONGEST)
+
+
+def looked_at(path: str, specimen: Specimen, damage: Damage | Damages | str) -> Verdict:
     """What comes of the damage that a store has.
 
     Args:
         path: the store.
         specimen: what it was before.
-        damage: the damage, if it is of bytes: then whatever is found first has to be that; or the file that is hit.
+        damage: the damage, if it is of bytes: then whatever is found first has to be that, and to be named, if it is of
+            one byte; or the file that is hit.
     """
     try:
         tree = opened(path)
@@ -132,9 +156,12 @@ def looked_at(path: str, specimen: Specimen, damage: Damage | str) -> Verdict:
         return Verdict.REFUSED
     with tree:
         problem: Problem | None = next(iter(tree.verify()), None)
+        if problem is not None and isinstance(damage, Damages):
+            return Verdict.FOUND
         if problem is not None and isinstance(damage, Damage):
-            return Verdict.FOUND if specimen.names(problem, damage.file, damage.offset) else Verdict.NOT_NAMED
-        if problem is not None and damage in specimen.places and problem.node is None:
+            named = len(damage.mask) > 1 or specimen.naming.names(problem, damage.file, damage.offset)
+            return Verdict.FOUND if named else Verdict.NOT_NAMED
+        if problem is not None and damage in specimen.naming.rows and problem.node is None:
             return Verdict.NOT_NAMED
         try:
             changed = shown(tree) != specimen.before

@@ -8,77 +8,117 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
-from itertools import combinations, islice
+from itertools import combinations
 from pathlib import Path
 
 from tools.crash.damage import Verdict, looked_at_in_child
 from tools.crash.parts import Row
-from tools.crash.specimen import ADVISORY, Specimen
+from tools.crash.specimen import Specimen, is_advisory, kind_of
 
-__all__ = ["mislay"]
+__all__ = ["Change", "changes_of", "mislay", "some_of"]
 
 _MORE = 1 << 16
 
-Change = Callable[[str], None]
-"""Damages the store at a path."""
+_TURNS = 3
+"""In the quick form, so many things are done to each kind of file."""
 
 
-def mislay(specimen: Specimen, stages: list[Path], every: int = 1) -> Row:
-    """Do all of it, or one of `every` so many things.
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What can be done to a store.
+
+    Attributes:
+        file: the file, or the folder, that is hit.
+        act: what is done, whatever it is done to.
+        what: all of it, in words.
+        do: damages the store at a path.
+    """
+
+    file: str
+    act: str
+    what: str
+    do: Callable[[str], None]
+
+
+def mislay(specimen: Specimen, stages: list[Path], *, all_of_it: bool = True) -> Row:
+    """Do all of it, or to each kind of file one thing, and each thing to some.
 
     Args:
         specimen: the store.
         stages: copies of it from before.
-        every: of how many things one is done.
+        all_of_it: do everything to every file.
     """
     row = Row("files lost, cut, resized, swapped, put back")
     found = 0
-    for file, what, change in islice(_changes(specimen, stages), 0, None, every):
+    changes = list(changes_of(specimen, stages))
+    for change in changes if all_of_it else some_of(changes):
         copy = shutil.copytree(specimen.path, f"{specimen.path}.copy")
         try:
-            change(copy)
-            verdict = looked_at_in_child(copy, specimen, file)
+            change.do(copy)
+            verdict = looked_at_in_child(copy, specimen, change.file)
         finally:
             shutil.rmtree(copy)
         row.points += 1
         found += verdict in (Verdict.FOUND, Verdict.REFUSED)
-        if verdict not in _allowed(file):
-            row.failures.append(f"{what}: {verdict.name.lower().replace('_', ' ')}")
+        if verdict not in _allowed(change.file):
+            row.failures.append(f"{change.what}: {verdict.name.lower().replace('_', ' ')}")
     row.notes = f"{found} found, {row.points - found - len(row.failures)} harmless"
     return row
 
 
+def some_of(changes: list[Change]) -> Iterator[Change]:
+    """Of what can be done, something to each kind of file and everything to some file.
+
+    Kinds take turns, and to each is done what was done least so far.
+    """
+    kinds: dict[str, list[Change]] = {}
+    for change in changes:
+        kinds.setdefault(kind_of(change.file), []).append(change)
+    done: Counter[str] = Counter()
+    for _ in range(_TURNS):
+        for rest in filter(None, kinds.values()):
+            chosen = min(rest, key=lambda change: done[change.act])
+            done[chosen.act] += 1
+            rest.remove(chosen)
+            yield chosen
+
+
 def _allowed(file: str) -> set[Verdict]:
     allowed = {Verdict.HARMLESS, Verdict.REFUSED}
-    if file not in ADVISORY:
+    if not is_advisory(file):
         allowed.add(Verdict.FOUND)
     if file.endswith("zarr.json"):
         allowed.add(Verdict.FALSE_ALARM)  # other readers go by it; mctree does not
     return allowed
 
 
-def _changes(specimen: Specimen, stages: list[Path]) -> Iterator[tuple[str, str, Change]]:
-    """The file that is hit, what is done to it, and how."""
+def changes_of(specimen: Specimen, stages: list[Path]) -> Iterator[Change]:
+    """All that can be done."""
     for file in specimen.files:
         size = specimen.size(file)
-        yield file, f"{file} is lost", partial(_lose, file)
-        yield file, f"{file} is a folder", partial(_turn_into_folder, file)
-        yield file, f"{file} is all zeros", partial(_put, file, bytes(size))
-        for wanted in sorted({0, 1, size // 2, size - 1, size + 1, size + _MORE} - {size}):
-            if wanted >= 0:
-                yield file, f"{file} has {wanted} bytes instead of {size}", partial(_resize, file, wanted)
+        yield Change(file, "lost", f"{file} is lost", partial(_lose, file))
+        yield Change(file, "folder", f"{file} is a folder", partial(_turn_into_folder, file))
+        yield Change(file, "zeros", f"{file} is all zeros", partial(_put, file, bytes(size)))
+        sizes = {"empty": 0, "one byte": 1, "half": size // 2, "less": size - 1, "more": size + 1, "long": size + _MORE}
+        for act, wanted in sizes.items():
+            if wanted >= 0 and wanted != size:
+                what = f"{file} has {wanted} bytes instead of {size}"
+                yield Change(file, act, what, partial(_resize, file, wanted))
         now = Path(specimen.path, file).read_bytes()
         older = {(stage / file).read_bytes() for stage in stages if (stage / file).is_file()} - {now}
         for content in sorted(older):
-            yield file, f"{file} is put back from before", partial(_put, file, content)
+            yield Change(file, "put back", f"{file} is put back from before", partial(_put, file, content))
     for one, other in combinations(specimen.files, 2):
         if specimen.size(one) == specimen.size(other) and one.rpartition(".")[2] != "mdb":
-            hit = one if one in specimen.places else other
-            yield hit, f"{one} and {other} are swapped", partial(_swap, one, other)
+            rows = specimen.naming.rows
+            hit = one if one in rows or (other not in rows and is_advisory(other)) else other
+            yield Change(hit, "swapped", f"{one} and {other} are swapped", partial(_swap, one, other))
     for folder in sorted({os.path.dirname(file) for file in specimen.files} - {""}):
-        yield folder, f"{folder} is lost", partial(_lose, folder)
+        yield Change(folder, "folder lost", f"{folder} is lost", partial(_lose, folder))
 
 
 def _lose(name: str, root: str) -> None:

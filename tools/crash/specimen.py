@@ -1,16 +1,19 @@
-"""Which store is small and has everything in it, and what does a store show?  What is damaged, and compared.
+"""Which store is small and has everything in it?  What is damaged.
 
 The specimen has documents that are dead, superseded, open with a tail, spread over runs, and kept as original bytes;
-gist sets of which one was refreshed, so that a chunk has two generations, and one dropped that old commits still see;
-links, of which one ended; settings; and every commit from the first on.  Its index has a branch, leaves, large records
-and a list of free pages.
+images whose pixels are kept, sparse, changed in part, dead, and coarse, with nothing below what an overview showed;
+gist sets of which one was refreshed, so that a chunk has two generations, covers text and images, and one dropped that
+old commits still see; links of both spaces, of which one ended; settings; and every commit from its compaction on.  Its
+index has a branch, leaves, large records and a list of free pages.  Beside what is committed there are an epoch that
+somebody held when the store was compacted, and counts of reads.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,30 +22,50 @@ import numpy as np
 import mctree
 from mctree.encoders import HFTokenizer
 from mctree.format.facts import Stamp
-from mctree.format.values import describe
-from mctree.geometry import Address
-from mctree.testing.toys import ToyEncoder
-from mctree.tree import Snapshot
-from mctree.tree.problem import Problem
+from mctree.sources.images import Box
+from mctree.testing import ProceduralSource
+from mctree.testing.toys import ToyEncoder, ToySight
+from tools.crash.naming import INDEX, Naming
+from tools.crash.shown import shown
 
-__all__ = ["ADVISORY", "ENCODERS", "Place", "Specimen", "make", "opened", "shown"]
+__all__ = ["ENCODERS", "Specimen", "is_advisory", "kind_of", "make", "opened"]
 
-ENCODERS = (ToyEncoder(dim=2), ToyEncoder(dim=2, seed=1))
-ADVISORY = frozenset({"head", "lock", "index.lmdb/lock.mdb"})
-"""Files that no read depends on."""
+ENCODERS = (ToySight(dim=2, channels=1), ToyEncoder(dim=2, seed=1))
 _CHUNK_BYTES = 1 << 16
-_TELLING = b"bdkoqrstx"
-"""Tables whose records are about blocks, rows or documents."""
+_ICON = (np.arange(16)[:, None, None] * 3 + np.arange(130)[None, :, None] // 2).astype(np.uint8)
+_SPARSE = ProceduralSource(20, 250, 1, covered=[Box(0, 0, 20, 16), Box(16, 16, 32, 20)])
+_COARSE = ProceduralSource(100, 250, 1, seed=3, levels=(1, 2))
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """What a row stands for: a node, and the source and the bytes of it that it stands for first."""
+def is_advisory(file: str) -> bool:
+    """Whether no read of a commit depends on a file."""
+    return file.partition("/")[0] in ("epochs", "telemetry", "leases") or file in (
+        "head",
+        "lock",
+        "index.lmdb/lock.mdb",
+    )
 
-    node: Address
-    source: bytes | None
-    start: int
-    stop: int
+
+def kind_of(file: str) -> str:
+    """What a file of a store, or a folder, is for."""
+    folder, _, name = file.rpartition("/")
+    if file.startswith("epochs/"):
+        return "an older epoch (nothing committed)"
+    if file.startswith("telemetry/"):
+        return "counts of reads (nothing committed)"
+    if is_advisory(file):
+        return f"`{file}` (nothing committed)"
+    if file.startswith("generations/"):
+        return "an older generation"
+    if file == INDEX:
+        return "the index"
+    if name == "zarr.json":
+        return "`zarr.json`"
+    if not name.startswith("c."):
+        return "a folder"
+    if folder.startswith("gists/"):
+        return "gists of images" if "/arena1/" in folder else "gists of text"
+    return f"`{folder if folder.startswith('text/') else folder.partition('/lod')[0]}`"
 
 
 @dataclass(frozen=True)
@@ -52,23 +75,19 @@ class Specimen:
     Attributes:
         path: where it is.
         before: all that it showed.
-        places: for each file of rows: bytes of a row, and what each committed one stands for.
-        keys: the keys of its index, as they are named.
+        naming: what each byte of it stands for.
     """
 
     path: str
     before: dict[str, object]
-    places: dict[str, tuple[int, list[Place]]]
-    keys: frozenset[str]
+    naming: Naming
 
     @classmethod
     def make(cls, path: Path, stage: Callable[[], object] = lambda: None) -> Specimen:
         """Make it at `path`; `stage` is called now and then between two commits."""
         make(str(path), stage)
         with opened(str(path)) as tree:
-            with tree.store.reading() as index:
-                keys = frozenset(describe(key) for key, _ in index.raw() if key[0] in _TELLING)
-            return cls(str(path), shown(tree), dict(_places(tree)), keys)
+            return cls(str(path), shown(tree), Naming(tree))
 
     @property
     def files(self) -> list[str]:
@@ -80,57 +99,10 @@ class Specimen:
         """How long a file is."""
         return os.path.getsize(f"{self.path}/{file}")
 
-    def names(self, problem: Problem, file: str, offset: int) -> bool:
-        """Whether a problem says what is hit by damage to a byte."""
-        if file in self.places:
-            size, rows = self.places[file]
-            row = offset // size
-            said = Place(problem.node, problem.source, problem.start, problem.stop) if problem.node else None
-            return row < len(rows) and said == rows[row]
-        if problem.where.removeprefix("index record ") in self.keys:
-            return problem.node is not None or problem.source is not None
-        return True
-
-
-def _places(tree: mctree.Tree) -> Iterator[tuple[str, tuple[int, list[Place]]]]:
-    """What the committed rows of each chunk file stand for."""
-    newest = tree.commits()[-1].number
-    with tree.snapshot() as snapshot:
-        records = snapshot.block_records(0, snapshot.blocks)
-        live = {document.id: document.source for document in snapshot.documents()}
-
-        def place(level: int, index: int) -> Place:
-            width = 32 ** (level - 1)
-            first, last = records[index * width], records[(index + 1) * width - 1]
-            stop = (last if last["document"] == first["document"] else first)["stop"]
-            document = int(first["document"])
-            return Place(Address(0, level, index), live.get(document), int(first["start"]), int(stop))
-
-        blocks = range(snapshot.blocks)
-        sizes = [snapshot.store.array(array, newest).row_bytes for array in range(3)]
-        yield "text/lod0/c.0", (32 * sizes[0], [place(1, block) for block in blocks])
-        yield "text/count/c.0", (sizes[1], [place(1, block) for block in blocks])
-        yield "text/before/c.0", (sizes[2], [place(1, block) for block in blocks[::32]])
-        seen: dict[str, tuple[int, list[Place]]] = {}
-        for commit in tree.commits():
-            with tree.snapshot(commit.number) as older:
-                for view in older.gist_sets():
-                    for level in range(1, view.levels + 1):
-                        layout = older.store.array(view.record.levels[level - 1], commit.number)
-                        rows = [place(level, row) for row in range(view.rows(level))]
-                        seen[f"{layout.path}/{layout.chunk_key(0)}"] = layout.row_bytes, rows
-                        for _, _, names in os.walk(f"{tree.path}/generations"):
-                            for name in names:
-                                if name.startswith(f"{view.record.levels[level - 1]}.0."):
-                                    # Of the commits that see it the newest has the most rows of it.
-                                    seen[f"generations/{name}"] = layout.row_bytes, rows
-        yield from seen.items()
-
 
 def tokenizer() -> HFTokenizer:
-    """One token for each byte but capital letters, which it does not give back: text with them is kept as it was."""
-    plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    letters = [chr(byte) for byte in plain] + [chr(0x100 + n) for n in range(256 - len(plain))]
+    """A token for each printable byte but capital letters, which it does not give back: such text is kept as it was."""
+    letters = [chr(byte) for byte in range(0x21, 0x7F)] + [chr(0x100 + 0x0A), chr(0x100 + 0x20)]
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
     described = {
         "version": "1.0",
@@ -146,12 +118,21 @@ def tokenizer() -> HFTokenizer:
 def make(path: str, stage: Callable[[], object] = lambda: None) -> None:
     """Make the specimen at `path`; `stage` is called now and then between two commits."""
     text = np.random.default_rng(7).choice(np.frombuffer(b"abcdefgh ijklm\n", np.uint8), 4096).tobytes()
-    with mctree.create(path, tokenizer=tokenizer(), chunk_bytes=_CHUNK_BYTES, keep=0, encoders=ENCODERS) as tree:
+    with (
+        mctree.create(path, tokenizer=tokenizer(), chunk_bytes=_CHUNK_BYTES, keep=0, encoders=ENCODERS) as tree,
+        ExitStack() as held,
+    ):
         with tree.writer() as writer:
-            writer.add("long", text[:1200])
-            writer.add("gone", text[1200:1600])
+            writer.add("first", b"in an epoch of its own")
+        held.enter_context(tree.snapshot())
+        tree.compact()
+        with tree.writer() as writer:
+            writer.add("long", text[:800])
+            writer.add("gone", text[1200:1360])
             writer.add("Capitals", b"Some Text That Is Kept As It Was, Byte By Byte.")
-            writer.link((0, 64), (100, 1000), kind="about", score=0.5)
+            writer.add_image("icon", _ICON)
+            writer.add_image("blank", np.full((3, 3, 1), 7, np.uint8))
+            writer.link((0, 64), (100, 700), kind="about", score=0.5)
             writer.link((0, 1), (1, 2), kind="ended")
         stage()
         tree.build_gists(ENCODERS[0], "kept")
@@ -159,66 +140,28 @@ def make(path: str, stage: Callable[[], object] = lambda: None) -> None:
         stage()
         with tree.writer() as writer:
             stream, other = writer.begin("stream"), writer.begin("other")
-            for i in range(3):
+            for i in range(2):
                 stream.write(text[1600 + 50 * i : 1650 + 50 * i])
                 other.write(text[1800 + 40 * i : 1840 + 40 * i])
-                writer.commit(gists=i == 1)
+                writer.commit(gists=i == 0)
                 stage()
             other.close()
             writer.add("gone", text[2000:2100], replace=True)
+            writer.add_image("sparse", _SPARSE, region=Box(0, 0, 128, 20))
+            writer.add_image("coarse", _COARSE, finest=2, keep_pixels=0)
+            writer.change_image("icon", np.full((4, 4, 1), 9, np.uint8), Box(1, 1, 5, 5))
+            writer.remove("blank")
+            writer.link((0, 64), (64, 128), kind="shows", spaces=(1, 0))
             writer.unlink(2)
             writer.stamp(b"long", Stamp(1, 2, 3, 4, 5, b"digest"))
         stage()
         tree.refresh_gists("kept")
         stage()
         tree.drop_gists("dropped")
+        with tree.access() as counts:
+            counts.record(1, [0, 1, 1])
 
 
 def opened(path: str) -> mctree.Tree:
     """The specimen, to look at it."""
     return mctree.open(path, writable=False, encoders=ENCODERS)
-
-
-def shown(tree: mctree.Tree) -> dict[str, object]:
-    """All that a tree shows at each of its commits: what it is → its value; damage may make it raise anything."""
-    seen: dict[str, object] = {"epoch": tree.epoch, "commits": [commit.number for commit in tree.commits()]}
-    for commit in tree.commits():
-        seen[f"{commit.number}"] = (commit.parent, commit.time_ns, commit.next, commit.tables)
-        with tree.snapshot(commit.number) as snapshot:
-            seen.update((f"{commit.number} {what}", value) for what, value in _shown(snapshot))
-    return seen
-
-
-def _shown(snapshot: Snapshot) -> Iterator[tuple[str, object]]:
-    positions, blocks = snapshot.positions, snapshot.blocks
-    yield "counts", (blocks, snapshot.tokens_count, snapshot.documents_count, snapshot.top)
-    yield "tokens", snapshot.tokens(0, positions).tobytes()
-    yield "counts of blocks", snapshot.counts(0, blocks).tobytes()
-    yield "records of blocks", snapshot.block_records(0, blocks).tobytes()
-    yield "text", snapshot.text(0, positions)
-    yield "provenance", snapshot.provenance(0, positions)
-    yield "links", (snapshot.all_links(), snapshot.links(0, positions), snapshot.links(33, 34))
-    yield "tails", [document.id for document in snapshot.tails()]
-    cover = snapshot.cover()
-    yield "cover", (cover.level.tobytes(), cover.index.tobytes())
-    for level in range(1, snapshot.top + 1):
-        index = np.arange(max(blocks // 32 ** (level - 1), 1))
-        world = snapshot.world
-        yield f"level {level}", (world.exists(level, index).tobytes(), world.tokens(level, index).tobytes())
-    for document in snapshot.documents():
-        yield (
-            f"document {document.id}",
-            (
-                *(document.source, document.open, document.digest, document.locator, document.previous, document.since),
-                *(document.runs, document.size, document.tokens, document.read(), document.read_tokens().tobytes()),
-                None if document.tail is None else document.tail.encode(),
-                snapshot.document(document.source).id,
-            ),
-        )
-    yield "default", snapshot.default_gists
-    for view in snapshot.gist_sets():
-        yield f"set {view.name}", (view.number, view.record, view.encoder().fingerprint)
-        for level in range(1, view.levels + 1):
-            index = np.arange(view.rows(level))
-            rows = view.gather(level, index)
-            yield f"set {view.name} level {level}", (rows.tobytes(), view.stale(level, index).tobytes())

@@ -53,7 +53,9 @@ def command(ctx: click.Context, store: str, quiet: bool, as_json: bool) -> None:
 def _print(problem: Problem) -> None:
     hit = ""
     if problem.source is not None:
-        hit = f"  {name(escape(problem.source))} {dim('bytes')} {byte_range(problem.start, problem.stop)}"
+        hit = f"  {name(escape(problem.source))}"
+        if problem.stop:  # of an image, whose pixels stand there already, no bytes are hit
+            hit += f" {dim('bytes')} {byte_range(problem.start, problem.stop)}"
     line(f"{one_line(problem.where)}: {one_line(problem.what)}{hit}")
 
 

@@ -36,6 +36,10 @@ def parsed(path_or_uri: str | os.PathLike[str]) -> tuple[bytes, dict[str, str]]:
     Raises:
         UsageError: it is a URI of another kind, or makes no sense.
     """
+    try:
+        os.fsencode(path_or_uri)
+    except UnicodeEncodeError:
+        raise UsageError(f"{path_or_uri!a:.200} holds characters that no name of a file can") from None
     if not isinstance(path_or_uri, str) or not path_or_uri.startswith("file:"):
         text = os.fspath(path_or_uri)
         scheme = text.partition("://")[0] if "://" in text else ""
@@ -43,7 +47,7 @@ def parsed(path_or_uri: str | os.PathLike[str]) -> tuple[bytes, dict[str, str]]:
             raise UsageError(f"{_printed(text)} is not on this machine's disk: download it, and name the file")
         return os.path.abspath(os.fsencode(text)), {}
     place, _, fragment = path_or_uri.partition("#")
-    path = unquote_to_bytes(place.removeprefix(_SCHEME).removeprefix("localhost"))
+    path = unquote_to_bytes(os.fsencode(place.removeprefix(_SCHEME).removeprefix("localhost")))
     if len(path_or_uri) > _LONGEST or not place.startswith(_SCHEME) or not path.startswith(b"/") or b"\0" in path:
         raise UsageError(f"{_printed(path_or_uri)} names no file: write file:///and/the/absolute/path")
     options: dict[str, str] = {}

@@ -1,7 +1,7 @@
 """Are images what was committed?  Their rows, pieces and records against checksums and against each other.
 
 Rows that no commit's pages lead to are not looked at: nobody reads them.  Whatever is hit is named as a node of the
-arena, with the image that it belongs to and the pixels of it; where an image is dead, only its node can be.
+arena, with the image that it belongs to and the pixels of it; also where that is dead, for older commits show it.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from mctree.tree.gists import last_rows
 from mctree.tree.images.families import pixels_array, read_statistics
 from mctree.tree.images.image import Image
 from mctree.tree.images.pages import popcount, set_bits
+from mctree.tree.intact import name_of
 from mctree.tree.problem import Problem
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def check_images(snapshot: Snapshot) -> Iterator[Problem]:
         try:
             yield from _structure(snapshot, image)
         except MctreeError as error:
-            yield Problem(f"image {image.id}", str(error), "image", source=_name(snapshot, image.id))
+            yield Problem(f"image {image.id}", str(error), "image", source=name_of(snapshot, image.id))
 
 
 def image_arrays(snapshot: Snapshot) -> dict[int, tuple[int, str, ArrayLayout]]:
@@ -80,10 +81,11 @@ def at_image_node(snapshot: Snapshot, level: int, index: int, what: str, kind: s
     address = Address(ARENA, level, index)
     where, source = f"node {address}", None
     try:
-        at = int(snapshot.gallery.places.at(np.array([index * IMAGE.width(level)]))[0])
+        places = snapshot.gallery.places.ever
+        at = int(places.at(np.array([index * IMAGE.width(level)]))[0])
         if at >= 0:
-            graft = snapshot.gallery.places.grafts[at]
-            source = _name(snapshot, int(graft["document"]))
+            graft = places.grafts[at]
+            source = name_of(snapshot, int(graft["document"]))
             raster = Raster(int(graft["height"]), int(graft["width"]))
             first = int(graft["base"]) // IMAGE.width(level)
             x0, y0, x1, y1 = raster.boxes(level, np.array([index - first]))[0].tolist()
@@ -91,13 +93,6 @@ def at_image_node(snapshot: Snapshot, level: int, index: int, what: str, kind: s
     except MctreeError:
         pass  # then less is said
     return Problem(where, what, kind, address, source)
-
-
-def _name(snapshot: Snapshot, document: int) -> bytes | None:
-    try:
-        return snapshot.document(document).source
-    except MctreeError:
-        return None
 
 
 def _sets(index: Reading) -> list[GistSetRecord]:
@@ -114,7 +109,7 @@ def _records(snapshot: Snapshot) -> Iterator[Problem]:
         yield Problem(f"node {Address(0, 1, int(blocks[wrong]))}", what, "image", Address(0, 1, int(blocks[wrong])))
     for graft in snapshot.gallery.places.grafts:
         number = int(graft["document"])
-        where, name = f"image {number}", _name(snapshot, number)
+        where, name = f"image {number}", name_of(snapshot, number)
         try:
             image = Image(snapshot, graft)
             record = image.record
@@ -217,7 +212,7 @@ def _structure(snapshot: Snapshot, image: Image) -> Iterator[Problem]:
     """
     arrays = snapshot.gallery.statistics_arrays(image.channels)
     if len(arrays) <= image.root or not image.find(image.root, np.array([image.first(image.root)])).present[0]:
-        yield Problem(f"image {image.id}", "has no root", "image", source=_name(snapshot, image.id))
+        yield Problem(f"image {image.id}", "has no root", "image", source=name_of(snapshot, image.id))
         return
     for level in range(image.root + 1):
         first, stop = image.first(level), image.first(level) + IMAGE.width(image.root) // IMAGE.width(level)

@@ -99,6 +99,11 @@ class Places:
         """The blocks of those that live, ascending."""
         return self.grafts["block"].astype(np.int64)
 
+    @cached_property
+    def ever(self) -> Places:
+        """The same as if none had died: the arena never gives a place to two images."""
+        return Places(self.placed, np.ones(len(self.placed), np.bool_))
+
     @property
     def end(self) -> int:
         """The position of the arena behind the last image that lives; 0 if none does."""

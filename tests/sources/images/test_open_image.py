@@ -81,6 +81,18 @@ def test_paths_of_any_kind_and_their_uris_are_the_same_image(tmp_path: Path, mon
             assert source.read(Box(0, 0, 3, 2)).values.ravel().tolist() == [9] * 6
 
 
+def test_a_uri_with_bytes_that_are_no_text_names_a_file() -> None:
+    """Found by fuzzing: typed on a command line, it ended in a UnicodeEncodeError."""
+    assert parsed(os.fsdecode(b"file:///a/\xff.png")) == (b"/a/\xff.png", {})
+
+
+@pytest.mark.parametrize("text", ["file:///a\ud800.png", "a\ud800.png", "file:///a.tif#page=\ud800"])
+def test_characters_that_no_file_is_called_by_are_refused(text: str) -> None:
+    """Found by fuzzing: they ended in a UnicodeEncodeError."""
+    with pytest.raises(UsageError, match="characters that no name of a file can"):
+        open_image(text)
+
+
 @pytest.mark.parametrize(
     ("uri", "error", "why"),
     [
