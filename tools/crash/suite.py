@@ -78,6 +78,7 @@ def _measured(folder: str, cores: str, workers: str) -> Suite:
     with suppress(ChildProcessError):
         while True:
             os.waitpid(-1, 0)  # those that outlived who started them
+    print("\n".join(re.findall(r"^(?:FAILED|ERROR) .*", done.stdout, re.M)), file=sys.stderr)
     last = done.stdout.strip().rpartition("\n")[2]
     counts = {what: int(number) for number, what in re.findall(r"(\d+) (passed|failed|errors?)", last)}
     if not counts:
