@@ -9,7 +9,7 @@ import pytest
 
 from mctree.storage.session import Session
 from mctree.testing.stores import scratch
-from tools.crash import kills, mutants, pictures, sweep
+from tools.crash import kills, mutants, pictures, planted, sweep
 from tools.crash.scenario import ACTS, STEPS, judge, live
 from tools.crash.victims import MISFIT, in_judgement, killed_after, killed_at, strace
 
@@ -53,7 +53,17 @@ def test_a_life_with_images_that_nobody_disturbs_is_as_it_is_foreseen(folder: Pa
 def test_planted_faults_are_found(folder: Path) -> None:
     result = mutants.run("quick", folder, print)
     assert result.failures == []
-    assert len(result.rows) == len(mutants.POWER) + len(mutants.KILLS) + 1
+    assert len(result.rows) == len(planted.POWER) + len(planted.KILLS) + len(planted.PICTURES) + len(planted.INGEST)
+
+
+def test_a_planted_fault_is_found_by_its_sign_and_by_nothing_else() -> None:
+    fault = planted.Planted(planted.no_chunk_sync, r"node 1:\d+ is lost")
+    assert mutants._hunt(fault, [[[], ["node 1:3 is lost"]]], print).failures == []
+    (other,) = mutants._hunt(
+        fault, [[["the victim ended with status 72"]], [["ImportError: of all things"]]], print
+    ).failures
+    assert "was not found at 2 points" in other
+    assert "what failed otherwise: the victim ended" in other
 
 
 def test_a_planted_fault_that_does_not_fit_the_code_is_no_find() -> None:
@@ -67,9 +77,10 @@ def test_a_planted_fault_that_does_not_fit_the_code_is_no_find() -> None:
     assert MISFIT in said
     assert MISFIT in in_judgement(lambda: [str(1 + None)])[0]  # type: ignore[operator]
     assert MISFIT not in killed_after(fault, 60).failure
-    assert mutants._hunt(mutants.no_chunk_sync, [[[], [said]]], print).failures == [said]
-    assert mutants._hunt(mutants.no_chunk_sync, [[[], ["found"]]], print).failures == []
-    assert len(mutants._hunt(mutants.no_chunk_sync, [[[], []]], print).failures) == 1
+    anything = planted.Planted(planted.no_chunk_sync, "")
+    assert mutants._hunt(anything, [[[], [said]]], print).failures == [said]
+    assert mutants._hunt(anything, [[[], ["found"]]], print).failures == []
+    assert len(mutants._hunt(anything, [[[], []]], print).failures) == 1
 
 
 def test_a_life_that_nobody_disturbs_is_as_the_model_has_it(folder: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import lmdb
@@ -16,7 +18,8 @@ from mctree.storage.environment import Environment
 from mctree.storage.session import Session
 from mctree.testing.stores import scratch
 from tools.crash import faults
-from tools.crash.failing import Call, Plan
+from tools.crash.failing import Call, Ending, Plan, supervised
+from tools.crash.stopped import DONE_ANYWAY
 from tools.crash.sweep import prepare
 
 Patch = pytest.MonkeyPatch
@@ -129,3 +132,66 @@ def test_calls_of_lmdb_itself_are_seen(prepared: str) -> None:
     assert Call("pwrite64", "write", "store/index.lmdb/data.mdb") in calls
     assert {"write", "sync", "make"} <= {call.does for call in calls}
     assert not any(os.path.isabs(call.file) for call in calls)
+
+
+def _make_everything_change(folder: str, say: Callable[[str], object]) -> None:
+    """Make each kind of call that changes something, whether the one before it failed or not."""
+    at = os.open(folder, os.O_RDONLY)
+    fd = os.open("file", os.O_RDWR | os.O_CREAT, dir_fd=at)
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def exchange() -> None:
+        if libc.renameat2(at, b"other", at, b"moved", 2):
+            raise OSError(ctypes.get_errno(), "renameat2")
+
+    calls: tuple[Callable[[], object], ...] = (
+        lambda: os.write(fd, b"written"),
+        lambda: os.writev(fd, [b" and ", b"more"]),
+        lambda: os.pwrite(fd, b"W", 0),
+        lambda: os.pwritev(fd, [b"R", b"I"], 1),
+        lambda: os.fsync(fd),
+        lambda: os.fdatasync(fd),
+        lambda: os.posix_fallocate(fd, 0, 40),
+        lambda: os.ftruncate(fd, 30),
+        lambda: os.truncate(f"{folder}/file", 20),
+        lambda: os.mkdir("below", dir_fd=at),
+        lambda: os.mkdir(f"{folder}/below/it"),
+        lambda: os.close(os.open("other", os.O_WRONLY | os.O_CREAT, 0o640, dir_fd=at)),
+        lambda: os.link("file", "below/link", src_dir_fd=at, dst_dir_fd=at),
+        lambda: os.link(f"{folder}/file", f"{folder}/another"),
+        lambda: os.rename("file", "moved", src_dir_fd=at, dst_dir_fd=at),
+        exchange,
+        lambda: os.rename(f"{folder}/another", f"{folder}/renamed"),
+        lambda: os.unlink("below/link", dir_fd=at),
+        lambda: os.rmdir(f"{folder}/below/it"),
+        lambda: os.unlink(f"{folder}/renamed"),
+    )
+    for n, call in enumerate(calls):
+        try:
+            call()
+        except OSError as error:
+            say(f"{n}: {errno.errorcode[error.errno or 0]}")
+
+
+def test_a_call_that_fails_although_done_was_done(tmp_path: Path) -> None:
+    def lived(name: str, plan: Plan | None = None) -> tuple[Ending, dict[str, tuple[int, bytes]]]:
+        folder = tmp_path / name
+        folder.mkdir()
+        ending = supervised(str(folder), partial(_make_everything_change, str(folder)), plan)
+        found = {
+            str(path.relative_to(folder)): (path.stat().st_mode, b"" if path.is_dir() else path.read_bytes())
+            for path in folder.rglob("*")
+        }
+        return ending, found
+
+    undisturbed, wanted = lived("undisturbed")
+    assert undisturbed.said == []
+    assert wanted["other"][1] == b"WRItten and more" + bytes(4)
+    assert {call.does for call in undisturbed.calls} == DONE_ANYWAY
+    for when, call in enumerate(undisturbed.calls, 1):
+        if call.does == "make" and call.file == "file":
+            continue  # whose descriptor the rest needs
+        ending, found = lived(f"{when}", Plan(when, errno.EIO, anyway=True))
+        assert [said.partition(": ")[2] for said in ending.said] == ["EIO"], call
+        assert ending.status == 0
+        assert found == wanted, call

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 import mctree
 from mctree.errors import MctreeError
 from mctree.format import commits
+from mctree.storage import creation, place, store
+from mctree.storage.files import read_small
 from mctree.storage.leases import Leases
 from mctree.testing.stores import scratch
 from mctree.tree import backup
@@ -85,14 +88,34 @@ def _nobody(path: Path, seed: int) -> Iterator[int]:
     yield 0
 
 
+def hints_are_relied_upon(patch: Patch, folder: Path) -> Iterator[str]:
+    """What is not synced, and need not be copied, is read as if it were always there."""
+    patch.setattr(store, "_head", lambda at: int.from_bytes(read_small(store.HEAD_NAME, at)[:8], "little"))
+    return moves.copy(folder)
+
+
+def networks_are_not_asked_for_where_a_store_is_made(patch: Patch, folder: Path) -> Iterator[str]:
+    patch.setattr(creation, "check_place", lambda at, where: None)
+    return moves.refuse_networks(folder)
+
+
+def what_is_in_user_space_is_local(patch: Patch, folder: Path) -> Iterator[str]:
+    patch.setattr(place, "_REMOTE", re.compile("$^"))
+    return moves.refuse_networks(folder)
+
+
 MUTANTS: dict[Callable[[Patch, Path], Iterator[str]], str] = {
     clocks_are_believed: "'time_ns' is out of range",
     stores_are_looked_for_by_path: "does not exist",
     copies_are_not_verified: "the copy holds something else",
     copies_are_made_in_place: "no backup comes to its end after others were killed",
     nothing_is_held_while_it_is_copied: "run `mctree verify`",
+    hints_are_relied_upon: "No such file or directory: 'head'",
+    networks_are_not_asked_for_where_a_store_is_made: "half a store was made",
+    what_is_in_user_space_is_local: r"a store is opened on fuse\.sshfs, which is a network's",
 }
 """Each with the words that tell of it."""
+FAILURES = AssertionError, MctreeError, OSError
 
 
 @pytest.mark.damages
@@ -100,5 +123,5 @@ MUTANTS: dict[Callable[[Patch, Path], Iterator[str]], str] = {
 def test_planted_faults_are_found(
     folder: Path, monkeypatch: Patch, mutant: Callable[[Patch, Path], Iterator[str]]
 ) -> None:
-    with monkeypatch.context() as patch, pytest.raises((AssertionError, MctreeError), match=MUTANTS[mutant]):
+    with monkeypatch.context() as patch, pytest.raises(FAILURES, match=MUTANTS[mutant]):
         list(mutant(patch, folder))

@@ -23,37 +23,9 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from mctree.testing.processes import forked
+from tools.crash.stopped import CALLS, Stopped
 
-__all__ = ["CALLS", "Call", "Ending", "Plan", "supervised"]
-
-CALLS: dict[str, tuple[int, int | None, str, str]] = {
-    # name: (x86-64, arm64, how its file is named, what it does)
-    "write": (1, 64, "fd", "write"),
-    "pwrite64": (18, 68, "fd", "write"),
-    "writev": (20, 66, "fd", "write"),
-    "pwritev": (296, 70, "fd", "write"),
-    "pwritev2": (328, 287, "fd", "write"),
-    "fsync": (74, 82, "fd", "sync"),
-    "fdatasync": (75, 83, "fd", "sync"),
-    "sync_file_range": (277, 84, "fd", "start"),
-    "msync": (26, 227, "none", "sync"),
-    "ftruncate": (77, 46, "fd", "truncate"),
-    "truncate": (76, 45, "path", "truncate"),
-    "fallocate": (285, 47, "fd", "truncate"),
-    "rename": (82, None, "path", "rename"),
-    "renameat": (264, 38, "at", "rename"),
-    "renameat2": (316, 276, "at", "rename"),
-    "link": (86, None, "path", "name"),
-    "linkat": (265, 37, "at", "name"),
-    "mkdir": (83, None, "path", "name"),
-    "mkdirat": (258, 34, "at", "name"),
-    "unlink": (87, None, "path", "name"),
-    "unlinkat": (263, 35, "at", "name"),
-    "rmdir": (84, None, "path", "name"),
-    "open": (2, None, "open", "make"),
-    "openat": (257, 56, "openat", "make"),
-}
-"""System calls that change files, and `open` where it makes one or cuts one off."""
+__all__ = ["Call", "Ending", "Plan", "supervised"]
 
 Work = Callable[[Callable[[str], None]], object]
 """Is given what says a line to the parent."""
@@ -67,9 +39,6 @@ _ASK, _ALLOW = 0x7FC00000, 0x7FFF0000
 _NOTICE = struct.Struct("<QIIiIQ6Q")  # id, thread, flags, call, architecture, instruction, six arguments
 _ANSWER = struct.Struct("<QqiI")  # id, value, error, flags
 _RECEIVE, _SEND, _GO_ON = 0xC0502100, 0xC0182101, 1
-_FOLDER_NOW = -100
-_CREATING = os.O_CREAT | os.O_TRUNC
-_LONGEST_PATH = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +195,7 @@ class _Supervisor:
                     continue  # it was killed meanwhile
                 raise
             asked, thread, _, number, _, _, *arguments = _NOTICE.unpack(notice)
-            failing = self._judge(thread, _NAMES[number], arguments)
+            failing = self._judge(Stopped(thread, _NAMES[number], tuple(arguments)))
             answer = _ANSWER.pack(asked, 0, -failing if failing else 0, 0 if failing else _GO_ON)
             try:
                 fcntl.ioctl(self._listener, _SEND, bytearray(answer))
@@ -234,17 +203,16 @@ class _Supervisor:
                 if error.errno != errno.ENOENT:
                     raise
 
-    def _judge(self, thread: int, name: str, arguments: list[int]) -> int:
+    def _judge(self, stopped: Stopped) -> int:
         """The error that a call has to return, 0 for none."""
-        _, _, named, does = CALLS[name]
-        file = self._file(thread, named, arguments)
+        file = stopped.file()
         if file is None or not f"{file}/".startswith(f"{self._root}/"):
-            if name == "write":
+            if stopped.name == "write":
                 self._unsynced.clear()  # it says something: what comes now is another attempt
             return 0
-        call = Call(name, does, os.path.relpath(file, self._root))
+        call = Call(stopped.name, stopped.does, os.path.relpath(file, self._root))
         self.ending.calls.append(call)
-        identity = self._identity(thread, arguments) if does == "sync" else None
+        identity = stopped.identity() if call.does == "sync" else None
         if identity is not None and identity in self._unsynced:
             self.ending.resynced.append(str(call))
         plan, count = self._plan, len(self.ending.calls)
@@ -253,62 +221,6 @@ class _Supervisor:
         self.ending.failed = self.ending.failed or call
         if identity is not None:
             self._unsynced.add(identity)
-        if plan.anyway and does == "write":
-            self._write_anyway(thread, name, arguments)
+        if plan.anyway:
+            stopped.do()
         return plan.error
-
-    def _file(self, thread: int, named: str, arguments: list[int]) -> str | None:
-        """The path of the file that a call is about; None if it makes none, or none can be told."""
-        try:
-            if named == "fd":
-                return os.readlink(f"/proc/{thread}/fd/{arguments[0] & 0xFFFFFFFF}").removesuffix(" (deleted)")
-            if named in ("open", "path"):
-                flags = arguments[1] if named == "open" else _CREATING
-                return self._named(thread, _FOLDER_NOW, arguments[0], flags, opens=named == "open")
-            if named in ("openat", "at"):
-                flags = arguments[2] if named == "openat" else _CREATING
-                folder = ctypes.c_int(arguments[0] & 0xFFFFFFFF).value
-                return self._named(thread, folder, arguments[1], flags, opens=named == "openat")
-        except OSError:
-            pass
-        return None
-
-    def _named(self, thread: int, folder: int, address: int, flags: int, *, opens: bool) -> str | None:
-        if not flags & _CREATING:
-            return None
-        path = self._path(thread, folder, address)
-        return None if opens and not flags & os.O_TRUNC and os.path.lexists(path) else path
-
-    def _path(self, thread: int, folder: int, address: int) -> str:
-        link = "cwd" if folder == _FOLDER_NOW else f"fd/{folder}"
-        name = self._memory(thread, address, _LONGEST_PATH).split(b"\0", 1)[0]
-        return os.path.normpath(os.path.join(os.readlink(f"/proc/{thread}/{link}"), os.fsdecode(name)))
-
-    def _memory(self, thread: int, address: int, size: int) -> bytes:
-        with open(f"/proc/{thread}/mem", "rb", buffering=0) as memory:
-            page = os.sysconf("SC_PAGESIZE")
-            data = b""
-            while len(data) < size:
-                memory.seek(address + len(data))
-                try:
-                    part = memory.read(min(size - len(data), page - (address + len(data)) % page))
-                except OSError:
-                    break  # nothing is mapped behind it
-                data += part
-                if not part or (size == _LONGEST_PATH and b"\0" in part):
-                    break
-            return data
-
-    def _identity(self, thread: int, arguments: list[int]) -> tuple[int, int] | None:
-        try:
-            status = os.stat(f"/proc/{thread}/fd/{arguments[0] & 0xFFFFFFFF}")
-        except OSError:
-            return None
-        return status.st_dev, status.st_ino
-
-    def _write_anyway(self, thread: int, name: str, arguments: list[int]) -> None:
-        """Do what a write would have done."""
-        if name == "pwrite64":
-            fd = os.open(f"/proc/{thread}/fd/{arguments[0] & 0xFFFFFFFF}", os.O_WRONLY)
-            os.pwrite(fd, self._memory(thread, arguments[1], arguments[2]), arguments[3])
-            os.close(fd)

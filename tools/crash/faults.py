@@ -24,9 +24,10 @@ from functools import partial
 from pathlib import Path
 
 from tools.crash.failing import Call, Ending, Plan, supervised
-from tools.crash.full import fill_disk, limit_files, make_read_only
-from tools.crash.parts import Part, Result, Row, Say, Scale
+from tools.crash.full import KINDS
+from tools.crash.parts import Part, Result, Row, Say, Scale, Wants, everything
 from tools.crash.scenario import ACTS, judge
+from tools.crash.stopped import DONE_ANYWAY
 from tools.crash.suffering import steps_before, suffer
 from tools.crash.sweep import prepare
 from tools.crash.victims import in_judgement
@@ -122,26 +123,31 @@ def calls_of(scratch: str, act: str) -> list[Call]:
 
 def points(scratch: str, scale: Scale) -> list[Point]:
     """Which calls fail, and how: all of them in every way, or some."""
-    every = []
-    for act in ACTS:
-        every += [
-            Point(scratch, act, Plan(when, error, how == "for ever", how == "although done"))
-            for when, call in enumerate(calls_of(scratch, act), 1)
-            for error, how in PLANS
-            if how != "although done" or call.does in ("write", "sync")
-        ]
+    does_of = {
+        Point(scratch, act, Plan(when, error, how == "for ever", how == "although done")): call.does
+        for act in ACTS
+        for when, call in enumerate(calls_of(scratch, act), 1)
+        for error, how in PLANS
+        if how != "although done" or call.does in DONE_ANYWAY
+    }
+    every = [*does_of]
     if scale == "long":
         return every
-    return random.Random(_SEED).sample(every, _QUICK_POINTS)
+    chosen = random.Random(_SEED).sample(every, len(every))
+    # Of each kind of call one at least that fails although it was done.
+    anyway = [
+        next(point for point in chosen if point.plan.anyway and does_of[point] == does) for does in sorted(DONE_ANYWAY)
+    ]
+    return [*anyway, *(point for point in chosen if point not in anyway)][:_QUICK_POINTS]
 
 
-def run(scale: Scale, scratch: Path, say: Say) -> Result:
+def run(scale: Scale, scratch: Path, say: Say, wants: Wants = everything) -> Result:
     """Let the disk fail in all these ways, then be full, and read-only."""
     prepare(scratch)
     rows = {plan: Row(f"a call fails: {errno.errorcode[plan[0]]} {plan[1]}") for plan in PLANS}
     start = time.monotonic()
     with Workers() as workers:
-        tried = points(str(scratch), scale)
+        tried = [point for point in points(str(scratch), scale) if wants(rows[point.plan.error, point.plan.how].what)]
         for done, (point, outcome) in enumerate(zip(tried, workers.each(attempt, tried), strict=True), 1):
             row = rows[point.plan.error, point.plan.how]
             row.points += 1
@@ -151,7 +157,8 @@ def run(scale: Scale, scratch: Path, say: Say) -> Result:
                 say(f"{done} of {len(tried)} failing calls, {failures} failures, {time.monotonic() - start:.0f} s")
     for row in rows.values():
         row.seconds = (time.monotonic() - start) * row.points / max(len(tried), 1)
-    return Result([*rows.values(), *(kind(scale, scratch, say) for kind in (fill_disk, limit_files, make_read_only))])
+    others = (kind(scale, scratch, say) for what, kind in KINDS.items() if wants(what))
+    return Result([*(row for row in rows.values() if wants(row.what)), *others])
 
 
 PART = Part("faults", "errors from below: the writer fails clearly, readers go on, nothing is lost", run)

@@ -26,7 +26,7 @@ from pathlib import Path
 
 from tools.crash.damage import Damage, Damages, Verdict, in_children
 from tools.crash.mislaid import mislay
-from tools.crash.parts import Part, Result, Row, Say, Scale, timed
+from tools.crash.parts import Part, Result, Row, Say, Scale, Wants, everything, timed
 from tools.crash.specimen import Specimen, is_advisory, kind_of
 
 __all__ = ["PART", "flips", "kinds", "read", "run", "silent_flips", "whole_of"]
@@ -39,7 +39,7 @@ _EVERY_SILENT: dict[Scale, int] = {"quick": 1 << 20, "long": 1 << 13}
 _GOOD = {Verdict.HARMLESS, Verdict.FOUND, Verdict.REFUSED}
 
 
-def run(scale: Scale, scratch: Path, say: Say) -> Result:
+def run(scale: Scale, scratch: Path, say: Say, wants: Wants = everything) -> Result:
     """Flip bits of every kind of file."""
     path, stages = scratch / "specimen.mctree", list[Path]()
 
@@ -48,19 +48,24 @@ def run(scale: Scale, scratch: Path, say: Say) -> Result:
 
     specimen = Specimen.make(path, stage)
     start = time.monotonic()
-    result = Result([mislay(specimen, stages, all_of_it=scale == "long")])
-    result.rows[0].seconds = time.monotonic() - start
+    result = Result()
+    if wants("files lost, cut, resized, swapped, put back"):
+        result.rows.append(mislay(specimen, stages, all_of_it=scale == "long"))
+        result.rows[0].seconds = time.monotonic() - start
+    silent = {file: _but(range(specimen.size(file)), read(specimen, file)) for file in specimen.files}
     unread = Row("bytes that nobody reads, changed all at once")
-    result.rows.append(unread)
-    with timed(unread):
-        silent = {file: _but(range(specimen.size(file)), read(specimen, file)) for file in specimen.files}
-        changes = [whole_of(file, parts) for file, parts in silent.items() if parts]
-        tried = list(in_children(specimen, [Damages(changes), *(changes if scale == "long" else [])]))
-    unread.points = len(tried)
-    unread.failures.extend(_bad(tried, {Verdict.HARMLESS}))
-    unread.notes = f"{8 * sum(len(part) for parts in silent.values() for part in parts)} bits"
+    if wants(unread.what):
+        result.rows.append(unread)
+        with timed(unread):
+            changes = [whole_of(file, parts) for file, parts in silent.items() if parts]
+            tried = list(in_children(specimen, [Damages(changes), *(changes if scale == "long" else [])]))
+        unread.points = len(tried)
+        unread.failures.extend(_bad(tried, {Verdict.HARMLESS}))
+        unread.notes = f"{8 * sum(len(part) for parts in silent.values() for part in parts)} bits"
     for kind, files in kinds(specimen).items():
         row = Row(f"single bits of {kind}")
+        if not wants(row.what):
+            continue
         result.rows.append(row)
         with timed(row):
             singly = [one for file in files for one in in_children(specimen, flips(file, read(specimen, file), scale))]

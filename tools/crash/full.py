@@ -7,7 +7,6 @@ of which nothing is left when the child has ended.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import resource
 import shutil
@@ -18,62 +17,66 @@ from pathlib import Path
 
 import mctree
 from mctree.errors import MctreeError, ReadOnlyError
+from tools.crash.disks import mount, take_mounts
 from tools.crash.parts import Row, Say, Scale, timed
 from tools.crash.scenario import ACTS, SETS, judge, live, reference, settled
 from tools.crash.suffering import attempt_within
 from tools.crash.victims import in_judgement
 
-__all__ = ["fill_disk", "limit_files", "make_read_only"]
+__all__ = ["KINDS", "fill_disk", "limit_files", "live_below_limit", "live_on_small_disk", "make_read_only"]
 
+_FULL, _LIMITED = "a full disk (tmpfs)", "a limit on the size of files"
+_READ_ONLY_MEDIUM = "a read-only medium, and a user who may only read"
 _DISK = 3 << 20
 _DISK_STEP: dict[Scale, int] = {"quick": 400 << 10, "long": 8 << 10}
 _FILE = 512 << 10
 _FILE_STEP: dict[Scale, int] = {"quick": 176 << 10, "long": 4 << 10}
 _ACTS_APART: dict[Scale, int] = {"quick": 4, "long": 1}
-_NEW_MOUNTS, _NEW_USER = 0x00020000, 0x10000000
-_READ_ONLY, _REMOUNT, _BIND, _RECURSIVE, _PRIVATE = 1, 32, 4096, 16384, 1 << 18
+_READ_ONLY, _REMOUNT, _BIND = 1, 32, 4096
 
 
 def fill_disk(scale: Scale, scratch: Path, say: Say) -> Row:
     """Let a store live on disks of all sizes, so that each is full at another moment."""
-    row = Row("a full disk (tmpfs)")
+    row = Row(_FULL)
     reference()  # before anything fails
     with timed(row):
         for size in range(_DISK_STEP[scale], _DISK, _DISK_STEP[scale]):
             row.points += 1
-            found = in_judgement(partial(_live_on_small_disk, scratch, size))
+            found = in_judgement(partial(live_on_small_disk, scratch, size))
             row.failures += [f"a disk of {size} bytes: {problem}" for problem in found]
             if row.points % 20 == 0:
                 say(f"{row.what}: {row.points} points, {len(row.failures)} failures")
     return row
 
 
-def _live_on_small_disk(scratch: Path, size: int) -> list[str]:
+def live_on_small_disk(scratch: Path, size: int) -> list[str]:
+    """In a child: let a store live on a disk of so many bytes; what is wrong."""
     disk = scratch / "disk"
     disk.mkdir(exist_ok=True)
-    _take_mounts()
-    _mount("tmpfs", disk, "tmpfs", 0, f"size={size}")
+    take_mounts()
+    mount("tmpfs", disk, "tmpfs", 0, f"size={size}")
     path = str(disk / "store")
     acknowledged, problems = attempt_within(path)
-    _mount("tmpfs", disk, "tmpfs", _REMOUNT, f"size={size + _DISK}")
+    mount("tmpfs", disk, "tmpfs", _REMOUNT, f"size={size + _DISK}")
     return [*problems, *in_judgement(lambda: judge(path, acknowledged))]
 
 
 def limit_files(scale: Scale, scratch: Path, say: Say) -> Row:
     """Let a store live where no file may be longer than a limit; what happens at the limit is an error, or a signal."""
-    row = Row("a limit on the size of files")
+    row = Row(_LIMITED)
     reference()  # before anything fails
     with timed(row):
         for size in range(4096, _FILE, _FILE_STEP[scale]):
             for action in (signal.SIG_IGN, signal.SIG_DFL):
                 row.points += 1
-                found = in_judgement(partial(_live_below_limit, scratch, size, action))
+                found = in_judgement(partial(live_below_limit, scratch, size, action))
                 row.failures += [f"files of at most {size} bytes, {action.name}: {problem}" for problem in found]
     say(f"{row.what}: {row.points} points, {len(row.failures)} failures")
     return row
 
 
-def _live_below_limit(scratch: Path, size: int, action: signal.Handlers) -> list[str]:
+def live_below_limit(scratch: Path, size: int, action: signal.Handlers) -> list[str]:
+    """Let a store live in a child whose files may have so many bytes; what is wrong."""
     folder = scratch / "limited"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -89,7 +92,7 @@ def _live_below_limit(scratch: Path, size: int, action: signal.Handlers) -> list
 
 def make_read_only(scale: Scale, scratch: Path, say: Say) -> Row:
     """Let a store be read where it cannot be written to: a medium that is read-only, and a user who may not."""
-    row = Row("a read-only medium, and a user who may only read")
+    row = Row(_READ_ONLY_MEDIUM)
     reference()  # before anything fails
     folder = scratch / "read-only"
     folder.mkdir()
@@ -110,7 +113,10 @@ def _read_only(forbid: Callable[[Path], None], folder: Path, done: int) -> list[
     known = reference()
     forbid(folder)
     path = str(folder / "store")
-    settled(path, [known[done - 1]])
+    try:
+        settled(path, [known[done - 1]])
+    except (AssertionError, MctreeError, OSError) as error:
+        return [f"a reader is told {type(error).__name__}: {error}"]
     problems = []
     with mctree.open(path, encoders=SETS.values()) as tree:
         for begin in (tree.writer, tree.compact):
@@ -125,9 +131,9 @@ def _read_only(forbid: Callable[[Path], None], folder: Path, done: int) -> list[
 
 
 def _forbid_by_mount(folder: Path) -> None:
-    _take_mounts()
-    _mount(str(folder), folder, "", _BIND, "")
-    _mount("", folder, "", _REMOUNT | _BIND | _READ_ONLY, "")
+    take_mounts()
+    mount(str(folder), folder, "", _BIND, "")
+    mount("", folder, "", _REMOUNT | _BIND | _READ_ONLY, "")
 
 
 def _forbid_by_mode(folder: Path) -> None:
@@ -142,21 +148,9 @@ def _forbid_by_mode(folder: Path) -> None:
                 os.chmod(os.path.join(place, name), 0o555)
 
 
-def _take_mounts() -> None:
-    """Let this process have mounts of its own, which go with it."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    identity = os.geteuid(), os.getegid()
-    if libc.unshare(_NEW_MOUNTS) and libc.unshare(_NEW_MOUNTS | _NEW_USER):
-        raise OSError(ctypes.get_errno(), "neither root nor user name spaces: a full disk cannot be made")
-    if identity[0]:
-        Path("/proc/self/setgroups").write_text("deny")
-        Path("/proc/self/uid_map").write_text(f"0 {identity[0]} 1")
-        Path("/proc/self/gid_map").write_text(f"0 {identity[1]} 1")
-    _mount("", Path("/"), "", _RECURSIVE | _PRIVATE, "")
-
-
-def _mount(what: str, where: Path, kind: str, flags: int, options: str) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    arguments = [os.fsencode(text) or None for text in (what, where, kind)]
-    if libc.mount(*arguments, ctypes.c_ulong(flags), os.fsencode(options) or None):
-        raise OSError(ctypes.get_errno(), f"mount of {kind or what} at {where}")
+KINDS: dict[str, Callable[[Scale, Path, Say], Row]] = {
+    _FULL: fill_disk,
+    _LIMITED: limit_files,
+    _READ_ONLY_MEDIUM: make_read_only,
+}
+"""What tries a row, by what the row is called."""

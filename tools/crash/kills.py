@@ -28,7 +28,7 @@ import mctree
 import mctree.encoders.lexical
 from mctree.errors import MctreeError
 from mctree.ingest import ingest
-from tools.crash.parts import Part, Result, Row, Say, Scale, timed
+from tools.crash.parts import Part, Result, Row, Say, Scale, Wants, everything, timed
 from tools.crash.victims import Ending, in_judgement, killed_after, sound
 from tools.crash.workers import Workers
 
@@ -293,7 +293,7 @@ def _found_wrong(store: str, known: dict[str, set[bytes]], now: dict[str, bytes]
     return problems
 
 
-def run(scale: Scale, scratch: Path, say: Say) -> Result:
+def run(scale: Scale, scratch: Path, say: Say, wants: Wants = everything) -> Result:
     """Kill at random moments."""
     result = Result()
     plans = {
@@ -306,6 +306,8 @@ def run(scale: Scale, scratch: Path, say: Say) -> Result:
     with Workers() as workers:
         for what, work, trials, kills in plans[scale]:
             row = Row(f"{what}, killed at random moments")
+            if not wants(row.what):
+                continue
             with timed(row):
                 for done, outcome in enumerate(
                     workers.each(work, [Trial(str(scratch), seed, kills) for seed in range(trials)]), 1

@@ -4,6 +4,7 @@
   with a folder: commits stay in order, old ones are collected as before, and no change of a file is missed.
 * The store's folder is moved, while it is closed and while it is open for reading and for writing.
 * It is copied with `cp`, `tar` and plain reads while nobody writes: each copy opens, verifies, goes on by itself.
+* It is opened, made and copied where the kernel says that a network's file system is; nothing comes of it.
 * It is backed up while somebody writes, by backups that are killed, and although it is damaged (`backups`).
 """
 
@@ -21,19 +22,22 @@ from pathlib import Path
 from unittest import mock
 
 import mctree
-from mctree.errors import MctreeError
+from mctree.errors import MctreeError, PlaceError
 from mctree.ingest import ingest
+from mctree.storage import place
 from mctree.testing.stores import assert_whole
 from tools.crash.aged import ENCODER, SEED, back_up, make, state, write_to
 from tools.crash.backups import back_up_damaged, back_up_under_fire, kill_backups
-from tools.crash.parts import Part, Result, Row, Say, Scale, timed
+from tools.crash.parts import Part, Result, Row, Say, Scale, Wants, everything, timed
 
-__all__ = ["PART", "copy", "jump", "move", "run"]
+__all__ = ["PART", "copy", "jump", "move", "refuse_networks", "run"]
 
 _POINTS = {
     "quick": {"clocks": 40, "moves": 10, "copies": 1, "backups": 8, "kills": 24, "damages": 24},
     "long": {"clocks": 2000, "moves": 300, "copies": 20, "backups": 300, "kills": 400, "damages": 1500},
 }
+_REMOTE = ("sshfs", "s3fs", "rclone", "gcsfuse", "glusterfs", "juicefs", "vmhgfs-fuse", "nfs-ganesha")
+"""File systems in user space, as the table of mounts names them."""
 
 
 # Time
@@ -153,6 +157,40 @@ def copy(scratch: Path) -> Iterator[str]:
         yield what
 
 
+def refuse_networks(scratch: Path) -> Iterator[str]:
+    """Open and make stores in every file system of a network that is known; yields what was tried.
+
+    There is none here that could be used: what the kernel answers is made up.
+
+    Raises:
+        AssertionError: a store was opened or made there, or one was refused where it may be.
+    """
+    path, new = make(scratch / "store"), scratch / "new"
+    remote = [*((magic, "") for magic in place._NETWORK), *((place._FUSE, f"fuse.{name}") for name in _REMOTE)]
+    local = [(0xEF53, "ext4"), (0x01021994, "tmpfs"), (place._FUSE, "fuseblk"), (place._FUSE, "fuse.mergerfs")]
+    uses: dict[str, Callable[[], object]] = {
+        "opened": lambda: mctree.open(path, writable=False).close(),
+        "made": lambda: mctree.create(new).close(),
+    }
+    for magic, name in (*remote, *local):
+        with (
+            mock.patch.object(place, "_magic", lambda at, magic=magic: magic),
+            mock.patch.object(place, "_mounted_as", lambda device, name=name: name),
+        ):
+            for what, use in uses.items():
+                is_refused = False
+                try:
+                    use()
+                except PlaceError:
+                    is_refused = True
+                where = f"{what} on {name or hex(magic)}"
+                assert is_refused or (magic, name) in local, f"a store is {where}, which is a network's"
+                assert not is_refused or (magic, name) not in local, f"a store is not {where}, which is local"
+                assert new.exists() == (what == "made" and not is_refused), "half a store was made"
+                shutil.rmtree(new, ignore_errors=True)
+                yield where
+
+
 def _command(*words: str | Path) -> None:
     subprocess.run([str(word) for word in words], check=True)
 
@@ -176,7 +214,7 @@ def _bare(source: Path, to: Path) -> None:
             Path(above).rmdir()
 
 
-def run(scale: Scale, scratch: Path, say: Say) -> Result:
+def run(scale: Scale, scratch: Path, say: Say, wants: Wants = everything) -> Result:
     """Try times and places."""
     points = _POINTS[scale]
     result = Result()
@@ -184,12 +222,15 @@ def run(scale: Scale, scratch: Path, say: Say) -> Result:
         ("syncs while the clock jumps", lambda folder: jump(folder, points["clocks"])),
         ("moves of the folder while it is read and written", lambda folder: move(folder, points["moves"])),
         *((("copies of a store at rest", copy),) * points["copies"]),
+        ("stores in file systems of networks, by what the kernel calls them", refuse_networks),
         ("backups under a writer that is killed", lambda folder: back_up_under_fire(folder, points["backups"])),
         ("backups killed at changes to the file system", lambda folder: kill_backups(folder, points["kills"])),
         ("backups of stores with a flipped bit", lambda folder: back_up_damaged(folder, points["damages"])),
     )
     rows: dict[str, Row] = {}
     for what, kind in kinds:
+        if not wants(what):
+            continue
         row = rows.setdefault(what, Row(what))
         folder = scratch / "moves"
         folder.mkdir()

@@ -15,14 +15,28 @@ from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["NAMES", "Part", "Result", "Row", "Say", "Scale", "load", "timed"]
+__all__ = ["NAMES", "Part", "Result", "Row", "Say", "Scale", "Wants", "everything", "load", "timed"]
 
 Scale = Literal["quick", "long"]
 """`quick` is what the suite runs: seconds.  `long` is run by hand: minutes to hours."""
 Say = Callable[[str], None]
 """Takes a line about how far things are."""
+Wants = Callable[[str], bool]
+"""Says whether a row is to be tried, by what it tries."""
 
-NAMES = ("sweep", "kills", "pictures", "replay", "mutants", "faults", "flips", "readers", "strangers", "moves")
+NAMES = (
+    "sweep",
+    "kills",
+    "pictures",
+    "replay",
+    "mutants",
+    "faults",
+    "flips",
+    "readers",
+    "writers",
+    "strangers",
+    "moves",
+)
 """The modules that are parts, in the order of the promises."""
 
 
@@ -69,12 +83,17 @@ class Part:
     Attributes:
         name: the module's name.
         shows: which promise it is about, in one line.
-        run: puts it to the test, given a scale, an empty folder and who is told of progress.
+        run: puts it to the test, given a scale, an empty folder, who is told of progress, and which rows are wanted.
     """
 
     name: str
     shows: str
-    run: Callable[[Scale, Path, Say], Result]
+    run: Callable[[Scale, Path, Say, Wants], Result]
+
+
+def everything(what: str) -> bool:
+    """Wants all rows."""
+    return True
 
 
 def load(name: str) -> Part:

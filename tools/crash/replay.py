@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from tools.crash.operations import Trace
-from tools.crash.parts import Part, Result, Row, Say, Scale, timed
+from tools.crash.parts import Part, Result, Row, Say, Scale, Wants, everything, timed
 from tools.crash.power import Cut, Disk, Walk, compare, cuts
 from tools.crash.scenario import judge, live, look_in
 from tools.crash.trace import CALLS, look, read_trace
@@ -157,16 +157,15 @@ def _made(disk: Disk, folder: str) -> Iterator[str]:
         shutil.rmtree(folder)
 
 
-def run(scale: Scale, scratch: Path, say: Say) -> Result:
+def run(scale: Scale, scratch: Path, say: Say, wants: Wants = everything) -> Result:
     """Cut the power wherever it matters, and now and then once more."""
     once, twice = Row("states that a power cut leaves"), Row("states that another leaves, while the next writer begins")
     with Workers() as workers:
         with timed(once):
             (recording,) = workers.each(record, [str(scratch)])
             possible = list(states(recording))
-            for failures in workers.each(
-                attempt, _every(possible, _QUICK_STATES if scale == "quick" else len(possible))
-            ):
+            chosen = _every(possible, _QUICK_STATES if scale == "quick" else len(possible))
+            for failures in workers.each(attempt, chosen if wants(once.what) else []):
                 once.points += 1
                 once.failures += failures
                 if once.points % 1000 == 0:
@@ -174,11 +173,11 @@ def run(scale: Scale, scratch: Path, say: Say) -> Result:
         say(f"{once.what}: {once.points}, {len(once.failures)} failures, {once.seconds:.0f} s")
         with timed(twice):
             chosen = _every(possible, _QUICK_AGAIN if scale == "quick" else len(possible) // _AGAIN)
-            for several in workers.each(partial(attempt_twice, most=_AGAIN), chosen):
+            for several in workers.each(partial(attempt_twice, most=_AGAIN), chosen if wants(twice.what) else []):
                 twice.points += len(several)
                 twice.failures += [failure for failures in several for failure in failures]
         say(f"{twice.what}: {twice.points}, {len(twice.failures)} failures, {twice.seconds:.0f} s")
-    return Result([once, twice])
+    return Result([row for row in (once, twice) if wants(row.what)])
 
 
 def _every(possible: list[State], about: int) -> list[State]:

@@ -28,7 +28,7 @@ from tools.crash.fuzz.forged import forgeries, through_a_forged_store
 from tools.crash.fuzz.targets import TARGETS, Target, attempt
 from tools.crash.hostile import inputs, read_input, tokenizers, use_tokenizer
 from tools.crash.hostile_images import images, ingest_images
-from tools.crash.parts import Part, Result, Row, Say, Scale, timed
+from tools.crash.parts import Part, Result, Row, Say, Scale, Wants, everything, timed
 
 __all__ = ["PART", "cut_off", "forged_records", "live_with", "run", "scribbled", "strange_files"]
 
@@ -36,6 +36,7 @@ _ENCODER = ToyEncoder(dim=16)
 _PAGE = 4096
 _SEED = 7
 _HUNT_SECONDS = 120
+_REPLAYED = "finds of the fuzzer, replayed"
 _POINTS = {"quick": {"pages": 20, "cuts": 20, "records": 16}, "long": {"pages": 4000, "cuts": 2000, "records": 20000}}
 
 _EVERY = {"quick": 7, "long": 1}
@@ -230,7 +231,7 @@ def forged_records(points: int, *, images: bool = False) -> Iterator[Case]:
 # All of it
 
 
-def run(scale: Scale, scratch: Path, say: Say) -> Result:
+def run(scale: Scale, scratch: Path, say: Say, wants: Wants = everything) -> Result:
     """Try everything that a stranger can give."""
     specimen = make_specimen(scratch / "specimen")
     points, every = _POINTS[scale], _EVERY[scale]
@@ -249,6 +250,8 @@ def run(scale: Scale, scratch: Path, say: Say) -> Result:
         ("tokenizer files", ((what, partial(use_tokenizer, data)) for what, data in tokenizers())),
     )
     for what, cases in kinds:
+        if not wants(what):
+            continue
         row = Row(what)
         result.rows.append(row)
         with timed(row):
@@ -261,9 +264,10 @@ def run(scale: Scale, scratch: Path, say: Say) -> Result:
                     row.failures.append(f"{name}: {found}")
         row.notes = f"{refused} refused"
         say(f"{row.what}: {row.points} points, {len(row.failures)} failures, {row.seconds:.0f} s")
-    result.rows.append(_replayed(say))
+    if wants(_REPLAYED):
+        result.rows.append(_replayed(say))
     if scale == "long":
-        result.rows.extend(_hunts(say))
+        result.rows.extend(_hunts(say, wants))
     return result
 
 
@@ -283,7 +287,7 @@ def _read(
 
 def _replayed(say: Say) -> Row:
     """What the fuzzer has found, once more."""
-    row = Row("finds of the fuzzer, replayed")
+    row = Row(_REPLAYED)
     with timed(row):
         for name, target in TARGETS.items():
             found = kept(name)
@@ -300,12 +304,14 @@ def _attempt_all(target: Target, found: list[bytes]) -> None:
         attempt(target, data)
 
 
-def _hunts(say: Say) -> Iterator[Row]:
+def _hunts(say: Say, wants: Wants) -> Iterator[Row]:
     """The fuzzer on each decoder."""
     from tools.crash.fuzz.__main__ import hunt  # noqa: PLC0415  # needs more than the rest
 
     for name in TARGETS:
         row = Row(f"fuzzing: {name}")
+        if not wants(row.what):
+            continue
         with timed(row):
             found = hunt(name, _HUNT_SECONDS)
             row.points = found.inputs

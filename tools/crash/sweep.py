@@ -19,7 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from tools.crash.life import Life
-from tools.crash.parts import Part, Result, Row, Say, Scale, timed
+from tools.crash.parts import Part, Result, Row, Say, Scale, Wants, everything, timed
 from tools.crash.scenario import LIFE
 from tools.crash.victims import CHANGING, counted, in_judgement, killed_at, sound
 from tools.crash.workers import Workers
@@ -142,28 +142,30 @@ def points(scratch: str, act: str, life: Life, scale: Scale) -> tuple[list[Point
     return once, twice[offset :: 5 * life.apart]
 
 
-def sweep(life: Life, scale: Scale, scratch: Path, say: Say) -> Result:
+def sweep(life: Life, scale: Scale, scratch: Path, say: Say, wants: Wants = everything) -> Result:
     """Sweep all acts of a life."""
     prepare(scratch, life)
-    result, second = Result(), Row("killed again in what came next")
+    rows, second = list[Row](), Row("killed again in what came next")
     with Workers(life.foresee) as workers:
         planned = workers.each(partial(points, str(scratch), life=life, scale=scale), life.acts)
         for act, (once, twice) in zip(life.acts, planned, strict=True):
             first = Row(f"killed in {act}")
             for row, chosen in ((first, once), (second, twice)):
+                if not wants(row.what):
+                    continue
                 with timed(row):
                     for outcome in workers.each(attempt, chosen):
                         row.points += outcome.killed
                         row.failures += outcome.failures
             say(f"{first.what}: {first.points} kills, {len(first.failures)} failures, {first.seconds:.0f} s")
-            result.rows.append(first)
+            rows.append(first)
     say(f"{second.what}: {second.points} kills, {len(second.failures)} failures, {second.seconds:.0f} s")
-    return Result([*result.rows, second])
+    return Result([row for row in (*rows, second) if wants(row.what)])
 
 
-def run(scale: Scale, scratch: Path, say: Say) -> Result:
+def run(scale: Scale, scratch: Path, say: Say, wants: Wants = everything) -> Result:
     """Sweep the life of texts."""
-    return sweep(LIFE, scale, scratch, say)
+    return sweep(LIFE, scale, scratch, say, wants)
 
 
 @contextmanager

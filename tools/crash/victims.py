@@ -125,12 +125,12 @@ def killed_after(work: Work, seconds: float) -> Ending:
     return victim.ending()
 
 
-def in_judgement(judgement: Callable[[], Sequence[str]]) -> list[str]:
-    """What a child finds wrong; that it dies, raises, or takes for ever is something wrong."""
+def in_judgement(judgement: Callable[[], Sequence[str]], patience: int = _PATIENCE) -> list[str]:
+    """What a child finds wrong; that it dies, raises, or takes more than so many seconds is something wrong."""
     reading, writing = os.pipe()
 
     def judge() -> None:
-        signal.alarm(_PATIENCE)
+        signal.alarm(patience)
         os.write(writing, "\0".join(judgement()).encode("utf-8", "backslashreplace")[: 1 << 16])
 
     child = forked(judge)

@@ -46,13 +46,14 @@ class Hunt:
     said: str
 
 
-def hunt(name: str, seconds: int, *, keeping: bool = False) -> Hunt:
+def hunt(name: str, seconds: int, *, keeping: bool = False, beside: Path | None = None) -> Hunt:
     """Fuzz one target.
 
     Args:
         name: which.
         seconds: for how long.
         keeping: make what was found the corpus in the project.
+        beside: a folder of modules that go before all others, where it is to be seen whether a fault is found.
     """
     target = TARGETS[name]
     with tempfile.TemporaryDirectory() as scratch:
@@ -63,7 +64,8 @@ def hunt(name: str, seconds: int, *, keeping: bool = False) -> Hunt:
         for i, data in enumerate([*seeds[:: -(-len(seeds) // _MOST_SEEDS)], *kept(name)]):
             (found / f"{i}").write_bytes(data)
         options = (f"-max_len={target.longest}", f"-timeout={_HANG}", f"-rss_limit_mb={_MEMORY}")
-        done = _fuzzer(name, [*options, f"-max_total_time={seconds}", f"-artifact_prefix={broke}/", str(found)])
+        arguments = [*options, f"-max_total_time={seconds}", f"-artifact_prefix={broke}/", str(found)]
+        done = _fuzzer(name, arguments, beside)
         breaking = tuple(path.read_bytes() for path in sorted(broke.iterdir()))
         if keeping:
             if not done.returncode:
@@ -79,9 +81,12 @@ def hunt(name: str, seconds: int, *, keeping: bool = False) -> Hunt:
         return Hunt(int(counts[-1]) if counts else 0, breaking, tail)
 
 
-def _fuzzer(name: str, arguments: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
+def _fuzzer(name: str, arguments: Sequence[str], beside: Path | None = None) -> subprocess.CompletedProcess[bytes]:
     command = [sys.executable, "-m", "tools.crash.fuzz", "--inside", name, "-print_final_stats=1", *arguments]
-    return subprocess.run(command, capture_output=True, check=False, env={**os.environ, "PYTHONFAULTHANDLER": "1"})
+    environment = {**os.environ, "PYTHONFAULTHANDLER": "1"}
+    if beside is not None:  # as the folder that it runs in, it goes before what is on the path
+        environment["PYTHONPATH"] = str(Path(__file__).resolve().parents[3])
+    return subprocess.run(command, capture_output=True, check=False, env=environment, cwd=beside)
 
 
 def _inside(name: str, arguments: Sequence[str]) -> None:

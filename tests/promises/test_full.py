@@ -1,0 +1,100 @@
+"""Full disks, limits on the size of files, and media that are read-only: faults that their harness must find."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lmdb
+import pytest
+
+from mctree.errors import WriterFailedError
+from mctree.storage import leases
+from mctree.storage.environment import WriteTransaction
+from mctree.testing.stores import scratch
+from tools.crash.disks import why_no_mounts
+from tools.crash.full import live_below_limit, live_on_small_disk, make_read_only
+from tools.crash.readers import on_full_disk
+from tools.crash.scenario import reference
+from tools.crash.victims import in_judgement
+
+Patch = pytest.MonkeyPatch
+pytestmark = [pytest.mark.damages, pytest.mark.skipif(bool(why_no_mounts()), reason=why_no_mounts())]
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    reference()  # before anything fails
+    with scratch() as folder:
+        yield Path(folder)
+
+
+def on_disks(folder: Path) -> Iterator[str]:
+    for size in range(240 << 10, 480 << 10, 16 << 10):
+        yield from in_judgement(partial(live_on_small_disk, folder, size))
+
+
+def below_limits(folder: Path) -> Iterator[str]:
+    for size in range(36 << 10, 512 << 10, 36 << 10):
+        yield from in_judgement(partial(live_below_limit, folder, size, signal.SIG_IGN))
+
+
+def on_read_only_media(folder: Path) -> Iterator[str]:
+    yield from make_read_only("quick", folder, print).failures
+
+
+def in_a_crowd(folder: Path) -> Iterator[str]:
+    yield from on_full_disk(folder, readers=3)
+
+
+def the_index_is_written_through_a_map(patch: Patch) -> None:
+    """Where there is no room for a page of it, whoever writes that page is ended by a signal."""
+    real = lmdb.open
+
+    def open_mapped(path: str, **options: Any) -> lmdb.Environment:
+        return real(path, **{**options, "writemap": not options.get("readonly", False)})
+
+    patch.setattr(lmdb, "open", open_mapped)
+
+
+def a_commit_that_failed_is_taken_for_made(patch: Patch) -> None:
+    real = WriteTransaction.__exit__
+
+    def leave(self: WriteTransaction, kind: type[BaseException] | None, *rest: object) -> None:
+        with suppress(WriterFailedError):
+            real(self, kind, *rest)
+
+    patch.setattr(WriteTransaction, "__exit__", leave)
+
+
+def readers_need_a_lease(patch: Patch) -> None:
+    patch.setattr(leases, "_NO_LEASE", ())
+
+
+MUTANTS: dict[tuple[Callable[[Patch], None], Callable[[Path], Iterator[str]]], str] = {
+    (the_index_is_written_through_a_map, on_disks): f"the process ended with -{signal.SIGBUS:d}",
+    (a_commit_that_failed_is_taken_for_made, below_limits): r"the newest commit of .* is \d+, but \d+ was committed",
+    (readers_need_a_lease, on_read_only_media): "a reader is told OSError: .*(Read-only|Permission)",
+    (readers_need_a_lease, in_a_crowd): "OSError: .*No space left",
+}
+"""Each where it is to be found, with the words that tell of it."""
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: f"{mutant[0].__name__}-{mutant[1].__name__}")
+def test_planted_faults_are_found(
+    folder: Path, monkeypatch: Patch, mutant: tuple[Callable[[Patch], None], Callable[[Path], Iterator[str]]]
+) -> None:
+    plant, harness = mutant
+    with monkeypatch.context() as patch:
+        plant(patch)
+        seen = []
+        for problem in harness(folder):
+            seen.append(problem)
+            if re.search(MUTANTS[mutant], problem):
+                return
+    pytest.fail(f"it was not found; what was seen: {seen[:5]}")

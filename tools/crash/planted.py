@@ -1,0 +1,284 @@
+"""Which faults are planted in the engine, to see whether the tests find them, and by which words must each be found?
+
+Each is a function that changes the engine in the process that calls it, which ends with it.  Those of `POWER` are
+survived by every `kill -9` and shown by a power cut alone; those of `KILLS` and `PICTURES` are shown by a kill at some
+system call, those of `INGEST` by one at a random moment.
+
+A fault is found by its *sign*: the words in which the broken promise is told.  Whatever else fails is no find, for a
+plant that breaks everything would be found by anything.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import lmdb
+
+import mctree
+from mctree.storage import chunks, creation, session
+from mctree.storage.chunks import ArrayWriter, generation_name
+from mctree.storage.files import opened
+from mctree.storage.session import Session
+from mctree.tree.images.canvas import Canvas
+from mctree.tree.images.overviews import Part
+from mctree.tree.images.painting import Painter
+from mctree.tree.opened import OpenedDocuments
+from mctree.tree.writer import Writer
+
+__all__ = ["FUZZED", "INGEST", "KILLS", "PICTURES", "POWER", "Plant", "Planted", "PlantedForFuzzer"]
+
+Plant = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Planted:
+    """A fault, and how it has to be found.
+
+    Attributes:
+        plant: puts it into the engine, for as long as this process lives.
+        sign: a regular expression, which the words of a failure have to hold.
+        act: the act in which it is looked for, where it is one.
+    """
+
+    plant: Plant
+    sign: str
+    act: str = ""
+
+    @property
+    def name(self) -> str:
+        """In words."""
+        return self.plant.__name__.replace("_", " ")
+
+
+# Shown by a power cut
+
+
+def no_chunk_sync() -> None:
+    """Chunk files are written, and never synced."""
+
+    class Careless:
+        def __getattr__(self, name: str) -> Any:
+            return (lambda fd: None) if name in ("fsync", "fdatasync") else getattr(os, name)
+
+    _plant(chunks, "os", Careless())  # the module, as this one room sees it
+
+
+def index_before_data() -> None:
+    """The transaction is committed first, the rows that it speaks of are synced afterwards."""
+    transact, sync = Session._transact, ArrayWriter.sync
+
+    def early(self: Session, record: Any) -> Any:
+        _plant(ArrayWriter, "sync", lambda self: None)
+        commit = transact(self, record)
+        _plant(ArrayWriter, "sync", sync)
+        for writer in self._touched.values():
+            writer.sync()
+        return commit
+
+    _plant(Session, "_transact", early)
+
+
+def no_folder_sync() -> None:
+    """Files are synced, and the folders in which their names stand are not."""
+    fsync = os.fsync
+
+    def files_only(fd: int) -> None:
+        if not stat.S_ISDIR(os.fstat(fd).st_mode):
+            fsync(fd)
+
+    _plant(os, "fsync", files_only)
+
+
+def index_sync_off() -> None:
+    """LMDB is told not to sync."""
+    real = lmdb.open
+    _plant(lmdb, "open", lambda *arguments, **options: real(*arguments, **{**options, "sync": False}))
+
+
+# Shown by a kill
+
+
+def made_in_place() -> None:
+    """A store is made under its own name, not beside it."""
+    real = creation._make_folder
+    _plant(creation, "_make_folder", lambda name, above, *, alone: real(name, above, alone=True))
+
+
+def acknowledged_too_early() -> None:
+    """`commit` returns the number of a commit that it has not made yet; the next call makes it."""
+    real = Writer.commit
+    put_off: set[int] = set()
+
+    def commit(self: Writer, *, gists: bool | None = None) -> int:
+        if id(self) in put_off:
+            put_off.discard(id(self))
+            return real(self, gists=gists)
+        put_off.add(id(self))
+        return self.snapshot.commit + 1
+
+    _plant(Writer, "commit", commit)
+
+
+def index_before_rows() -> None:
+    """Rows are written when the transaction that speaks of them has been committed."""
+    transact = Session._transact
+    waiting: list[tuple[int, str, bytes, int]] = []
+
+    def later(self: ArrayWriter, values: Any, inside: int) -> None:
+        key = f"{self.layout.path}/{self.layout.chunk_key(self._chunk)}"
+        waiting.append((self._at, key, values.tobytes(), inside * self._row_bytes))
+
+    def early(self: Session, record: Any) -> Any:
+        commit = transact(self, record)
+        for at, key, data, offset in waiting:
+            with opened(key, os.O_WRONLY, at) as fd:
+                os.pwrite(fd, data, offset)
+        waiting.clear()
+        return commit
+
+    _plant(ArrayWriter, "_write", later)
+    _plant(Session, "_transact", early)
+
+
+def published_before_the_commit() -> None:
+    """A new generation of a chunk takes the place of the old one when it is written."""
+    stage = ArrayWriter.stage
+
+    def hasty(self: ArrayWriter, chunk: int, generation: int, values: Any) -> None:
+        stage(self, chunk, generation, values)
+        key = f"{self.layout.path}/{self.layout.chunk_key(chunk)}"
+        os.rename(generation_name(self.number, chunk, generation), key, src_dir_fd=self._at, dst_dir_fd=self._at)
+
+    _plant(ArrayWriter, "stage", hasty)
+
+
+def nothing_is_recovered() -> None:
+    """The next writer leaves what it finds as it is."""
+    _plant(session, "recover", lambda store, newest: set())
+
+
+# Shown by a kill, in a life with images
+
+
+def done_before_it_is_put_down() -> None:
+    """A commit on the way of an ingest says that a block is done whose rows come with the next one."""
+    put, checkpoint, finish = Canvas.put_part, Painter._checkpoint, Painter._finish
+    waiting: list[Callable[[], None]] = []
+
+    def put_all() -> None:
+        while waiting:
+            waiting.pop(0)()
+
+    def late(self: Canvas, part: Part, changed: Any) -> None:
+        waiting.append(lambda: put(self, part, changed))
+
+    def hasty(self: Painter, name: bytes, number: int, record: Any) -> None:
+        checkpoint(self, name, number, record)
+        put_all()
+
+    def finished(self: Painter, *what: Any) -> int:
+        put_all()
+        return finish(self, *what)
+
+    _plant(Canvas, "put_part", late)
+    _plant(Painter, "_checkpoint", hasty)
+    _plant(Painter, "_finish", finished)
+
+
+def superseded_too_early() -> None:
+    """The version that an image replaces goes with the first commit on the way, not with the last."""
+    checkpoint, remove = Painter._checkpoint, OpenedDocuments.remove
+    gone: set[int] = set()
+
+    def removed(self: OpenedDocuments, number: int) -> None:
+        if number not in gone:
+            gone.add(number)
+            remove(self, number)
+
+    def hasty(self: Painter, name: bytes, number: int, record: Any) -> None:
+        if previous := self._opened.live(name):
+            self._opened.remove(previous)
+        checkpoint(self, name, number, record)
+
+    _plant(OpenedDocuments, "remove", removed)
+    _plant(Painter, "_checkpoint", hasty)
+
+
+# Shown by the fuzzer
+
+
+@dataclass(frozen=True, slots=True)
+class PlantedForFuzzer:
+    """A fault in one of the decoders that are fuzzed: the fuzzer loads all modules anew, so it is planted in a copy.
+
+    Attributes:
+        name: in words.
+        target: which is fuzzed.
+        sign: as of any other.
+        file: which one of the package.
+        sound: what stands there.
+        faulty: what is put there instead.
+    """
+
+    name: str
+    target: str
+    sign: str
+    file: str
+    sound: str
+    faulty: str
+
+    def copy(self, folder: Path) -> None:
+        """Put a copy of the package that has the fault into a folder.
+
+        Raises:
+            ValueError: it does not fit the code.
+        """
+        package = Path(mctree.__file__).parent
+        shutil.copytree(package, folder / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+        file = folder / package.name / self.file
+        text = file.read_text("utf-8")
+        if text.count(self.sound) != 1:
+            raise ValueError(f"{self.file} holds {self.sound!r} {text.count(self.sound)} times, not once")
+        file.write_text(text.replace(self.sound, self.faulty), "utf-8")
+
+
+FUZZED: Final = PlantedForFuzzer(
+    "what holds a slash is taken for an address",
+    "names",
+    "AttributeError: 'NoneType' object has no attribute 'groups'",
+    "geometry/address.py",
+    'if match is None or match[1] == "0":',
+    'if match is None and "/" not in text:',
+)
+
+
+def _plant(owner: object, name: str, value: object) -> None:
+    """Let something of the engine be something else, for as long as this process lives."""
+    setattr(owner, name, value)
+
+
+_LOST_ROWS = r"verify finds \d+ problems: node 1:\d+ (its|it and the nodes|the count)"
+POWER: Final = (
+    Planted(no_chunk_sync, _LOST_ROWS),
+    Planted(index_before_data, _LOST_ROWS),
+    Planted(no_folder_sync, r"holds no index|the store is not there|its file is missing"),
+    Planted(index_sync_off, r"its newest commit is \d+, not|an older state of the index|holds no store"),
+)
+KILLS: Final = (
+    Planted(made_in_place, r"reading: NotAStoreError: .* holds no index", "creation"),
+    Planted(acknowledged_too_early, r"reading: AssertionError: its newest commit is \d+, not", "append"),
+    Planted(index_before_rows, _LOST_ROWS, "append"),
+    Planted(published_before_the_commit, "its gist in set 'toy' is not the one that was committed", "refresh"),
+    Planted(nothing_is_recovered, r"'\.store\.mctree\.compacting'\] was left beside it", "compaction"),
+)
+PICTURES: Final = (
+    Planted(done_before_it_is_put_down, "after 'large' it shows something else", "ingest"),
+    Planted(superseded_too_early, "shows what none of them leads to", "replacement"),
+)
+INGEST: Final = (Planted(acknowledged_too_early, r"of the acknowledged commits \[\d.*\] are gone"),)
