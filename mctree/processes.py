@@ -34,6 +34,14 @@ from mctree.errors import UsageError
 
 __all__ = ["Job", "Processes"]
 
+_SURROUNDINGS = {
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 26),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 28),
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}
+"""What processes find in their environment: each keeps the memory of its arrays for the next ones (glibc would give it
+back to the kernel, and be given it anew, with every call of NumPy), and uses one core."""
 _SENT = 2
 """Jobs that a process has at most: the one that it works on, and the next."""
 
@@ -184,7 +192,8 @@ class Processes:
         """As many processes as can be begun."""
         workers = list[_Worker]()
         if hasattr(os, "memfd_create"):
-            with suppress(OSError, AssertionError), _interrupts_held():  # the latter: of a process that may have none
+            # An AssertionError: this process is one that may begin none.
+            with suppress(OSError, AssertionError), _interrupts_held(), _surroundings():
                 while len(workers) < self.count:
                     workers.append(_Worker())
         return workers
@@ -338,6 +347,18 @@ def _got(fd: int, sizes: Sequence[int]) -> Any:
             rest, start = rest[count:], start + count
         parts.append(part)
     return pickle.loads(parts[0], buffers=parts[1:])  # noqa: S301  # of a process that this one began, or that began it
+
+
+@contextmanager
+def _surroundings() -> Iterator[None]:
+    """Let processes that are begun find what they should in their environment, where nobody has said otherwise."""
+    mine = {name: value for name, value in _SURROUNDINGS.items() if name not in os.environ}
+    os.environ.update(mine)
+    try:
+        yield
+    finally:
+        for name in mine:
+            os.environ.pop(name, None)
 
 
 @contextmanager

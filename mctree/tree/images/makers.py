@@ -20,6 +20,8 @@ __all__ = ["Workers", "made"]
 
 _QUEUED = 2
 """Boxes for each process, one of them on its way, so that it need not wait while this thread makes others."""
+_OWN = 3
+"""Boxes that this thread may make while it waits for one that a process has."""
 
 Workers = int | Processes
 """Threads that make rows, the caller's among them; or processes that do, beside the caller's thread."""
@@ -49,7 +51,7 @@ def made(
             workers.spare -= 1
             yield one
         if takes:
-            yield from _made(boxes, read, make, workers, _QUEUED * workers.count + 1)
+            yield from _made(boxes, read, make, workers, _QUEUED * workers.count + _OWN)
     elif workers == 1:
         for at, box in boxes:
             yield at, make(box, read(box))
