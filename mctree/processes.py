@@ -16,7 +16,6 @@ however it ends.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import pickle
 import signal
@@ -24,13 +23,14 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager, suppress
-from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from mctree.errors import UsageError
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+    from multiprocessing.context import SpawnProcess
 
 __all__ = ["Job", "Processes"]
 
@@ -159,7 +159,7 @@ class Processes:
         if os.getpid() != self._owner:
             raise BrokenExecutor("these processes work for another one")
         workers = self._workers or []
-        for pipe in wait([worker.pipe for worker in workers], timeout) if workers else ():
+        for pipe in _ready(workers, timeout) if workers else ():
             worker = next(worker for worker in workers if worker.pipe is pipe)
             try:
                 worker.hear(self._free)
@@ -223,6 +223,8 @@ class _Worker:
     """
 
     def __init__(self) -> None:
+        import multiprocessing  # noqa: PLC0415  # who needs no processes does not wait for it
+
         self.pipe, other = multiprocessing.Pipe()
         self.ready = False
         self.jobs = deque[tuple[Job[Any], int]]()
@@ -296,6 +298,13 @@ class _Worker:
         self.jobs.clear()
 
 
+def _ready(workers: Sequence[_Worker], timeout: float | None) -> list[Any]:
+    """The pipes through which something has come, after so many seconds at most."""
+    from multiprocessing.connection import wait  # noqa: PLC0415  # as below
+
+    return wait([worker.pipe for worker in workers], timeout)
+
+
 def _serve(pipe: Connection) -> None:
     """Be a process that works for another one, until that closes the pipe or is gone."""
     with suppress(EOFError, OSError):
@@ -364,6 +373,8 @@ def _surroundings() -> Iterator[None]:
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
     """Let Ctrl-C wait; a process that is begun meanwhile never hears of it."""
+    from multiprocessing import resource_tracker  # noqa: PLC0415  # as above
+
     resource_tracker.ensure_running()  # which, when it is begun with the first process, lets Ctrl-C strike again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

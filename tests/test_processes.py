@@ -52,6 +52,7 @@ def _maybe_die(number: int, dies: bool, size: int) -> NDArray[np.int64]:
 
 
 def _slow(number: int) -> NDArray[np.int64]:
+    time.sleep(0.02)
     return np.full(500_000, os.getpid() + 0 * number)
 
 

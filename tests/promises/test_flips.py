@@ -146,7 +146,7 @@ def root(specimen: Specimen) -> range:
     data = Path(specimen.path, INDEX).read_bytes()
     newest = max((pages.read_meta(data[at:]) for at in (0, 4096)), key=lambda meta: meta.number)
     start = newest.main.root * 4096
-    return range(start + int.from_bytes(data[start + 14 : start + 16], "little"), start + 4096, 11)
+    return range(start + int.from_bytes(data[start + 14 : start + 16], "little"), start + 4096, 5)
 
 
 UNNOTICED, UNREADABLE, DIED = Verdict.UNNOTICED, Verdict.BROKEN_UNNOTICED, Verdict.DIED

@@ -215,7 +215,7 @@ class Naming:
             ):
                 return True  # what the page says of how it holds the record
             counted = {0, 1} if "counts other pages or records" in problem.what else set[int]()
-            return page in {spot.page, spot.leads} | counted and self._ranges(problem, page)
+            return page in {spot.page, spot.leads, self._before(spot.leads)} | counted and self._ranges(problem, page)
         if spot.key is None:
             return False
         if problem.kind == "table":
@@ -227,6 +227,13 @@ class Naming:
             return False
         about = self._about.get(spot.key)
         return about.is_covered_by(problem) if about else (problem.node, problem.source) == (None, None)
+
+    def _before(self, page: int | None) -> int | None:
+        """The page before one, whose last keys belong to that if the key between them is too small."""
+        if page is None:
+            return None
+        low, _ = self._index.ranges[page]
+        return next((other for other, (_, high) in self._index.ranges.items() if high == low), None)
 
     def _ranges(self, problem: Problem, page: int) -> bool:
         """Whether a problem with a page says which records cannot be read any more, and which is the first node.
