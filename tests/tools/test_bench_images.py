@@ -206,3 +206,15 @@ def test_the_pool_is_held_against_the_best_cache(ours: float, best: float, worse
     key = "Gathers through a pool of slots faster than from any cache of chunks"
     assert found[key] == (best / ours > 1)
     assert dataclasses.asdict(TINY)["slots"] < TINY.sparse_chunks
+
+
+@pytest.mark.parametrize(("many", "met"), [(60.0, True), (65.0, False)])
+def test_what_two_processes_do_is_held_against_one_core_by_their_times(many: float, met: bool) -> None:
+    """Found by use: by their ratios to a copy, which takes a hundredth of either, the same run said 1.3 and 1.7."""
+
+    def line(name: str, value: float) -> Line:
+        return Line(name, "ours", "measured", Spread(value, value, value, 1), Spread(300.0, 300.0, 300.0, 1))
+
+    lines = (line("mctree, two processes", many), line("mctree, one core", 100.0))
+    found = {one.target: one.met for one in verdicts([Table(pyramid.NAME, "", "", "ms", "a copy", lines)])}
+    assert [said for target, said in found.items() if "not kept" in target] == [met]
