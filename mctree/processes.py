@@ -165,6 +165,9 @@ class Processes:
                 worker.hear(self._free)
             except (EOFError, OSError):
                 self._lose(worker)
+            except BaseException:  # Ctrl-C: its next answer would be taken for that to something else
+                self._lose(worker)
+                raise
         for worker in list(workers):
             while self._waiting and worker.ready and len(worker.jobs) < _SENT:
                 job = self._waiting.popleft()
@@ -174,6 +177,9 @@ class Processes:
                     job.failed(BrokenExecutor(str(error)))
                     self._lose(worker)
                     break
+                except BaseException:  # as above
+                    self._lose(worker)
+                    raise
         if not workers:
             for job in self._waiting:
                 job.failed(BrokenExecutor("no process is left"))
@@ -228,7 +234,6 @@ class _Worker:
         self.pipe, other = multiprocessing.Pipe()
         self.ready = False
         self.jobs = deque[tuple[Job[Any], int]]()
-        self._asked = self._answered = 0
         self._process: SpawnProcess = multiprocessing.get_context("spawn").Process(
             target=_serve, args=(other,), name="mctree-worker", daemon=True
         )
@@ -257,24 +262,20 @@ class _Worker:
             free.append(fd)
             job.failed(error)
             return
-        self._asked += 1
-        self.pipe.send((self._asked, f"/proc/{os.getpid()}/fd/{fd}", sizes))
+        self.pipe.send((f"/proc/{os.getpid()}/fd/{fd}", sizes))
 
     def hear(self, free: list[int]) -> None:
         """Hear what it has to say.
 
         Raises:
-            EOFError: it is gone, or an answer of its was lost.
-            OSError: it is gone.
+            EOFError: it is gone.
+            OSError: so it is.
         """
         said = self.pipe.recv()
         if not self.ready:
             self.ready = True
             return
-        number, well, sizes = said
-        self._answered += 1
-        if number != self._answered:  # Ctrl-C struck between what was heard and what was done about it
-            raise EOFError("an answer was lost")
+        well, sizes = said
         job, fd = self.jobs.popleft()
         free.append(fd)
         try:
@@ -310,10 +311,10 @@ def _serve(pipe: Connection) -> None:
     with suppress(EOFError, OSError):
         pipe.send(None)
         while True:
-            number, path, sizes = pipe.recv()
+            path, sizes = pipe.recv()
             fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
             try:
-                pipe.send((number, *_worked(fd, sizes)))
+                pipe.send(_worked(fd, sizes))
             finally:
                 os.close(fd)
 

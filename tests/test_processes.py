@@ -13,12 +13,14 @@ from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 import mctree
+import mctree.processes as processes_module
 from mctree.encoders import CosineEncoder
 from mctree.errors import UsageError
 from mctree.processes import Processes
@@ -122,6 +124,28 @@ def test_a_process_that_dies_in_the_middle_of_an_answer_is_not_waited_for() -> N
         for job in jobs:
             with suppress(BrokenExecutor):
                 job.result()
+
+
+@pytest.mark.parametrize("step", ["_put", "_got"])
+def test_after_ctrl_c_no_answer_passes_for_another(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by review: what was being sent when Ctrl-C struck was given the answer to what was sent next."""
+    real, left = getattr(processes_module, step), [3]
+
+    def struck(*what: Any) -> Any:
+        left[0] -= 1
+        if not left[0]:
+            raise KeyboardInterrupt
+        return real(*what)
+
+    with Processes(2) as some:
+        monkeypatch.setattr(processes_module, step, struck)
+        with pytest.raises(KeyboardInterrupt):
+            for number in range(20):
+                some.submit(max, number, -1).result()
+        for number in range(100, 120):
+            with suppress(BrokenExecutor):
+                assert some.submit(max, number, -1).result() == number
+        assert some.submit(max, 3, 4).result() == 4, "another one is left"
 
 
 def test_work_that_nobody_has_begun_can_be_taken_back(processes: Processes) -> None:
