@@ -28,7 +28,7 @@ from mctree.storage import place
 from mctree.testing.stores import assert_whole
 from tools.crash.aged import ENCODER, SEED, back_up, make, state, write_to
 from tools.crash.backups import back_up_damaged, back_up_under_fire, kill_backups
-from tools.crash.parts import Part, Result, Row, Say, Scale, Wants, everything, timed
+from tools.crash.parts import Part, Result, Row, Say, Scale, Wants, count, everything
 
 __all__ = ["PART", "copy", "jump", "move", "refuse_networks", "run"]
 
@@ -234,12 +234,7 @@ def run(scale: Scale, scratch: Path, say: Say, wants: Wants = everything) -> Res
         row = rows.setdefault(what, Row(what))
         folder = scratch / "moves"
         folder.mkdir()
-        with timed(row):
-            try:
-                for _ in kind(folder):
-                    row.points += 1
-            except (AssertionError, MctreeError, OSError) as error:
-                row.failures.append(f"after {row.points} points: {type(error).__name__}: {error}")
+        count(row, kind(folder))
         shutil.rmtree(folder)
         say(f"{row.what}: {row.points} points, {len(row.failures)} failures, {row.seconds:.0f} s")
     result.rows.extend(rows.values())

@@ -15,7 +15,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["NAMES", "Part", "Result", "Row", "Say", "Scale", "Wants", "everything", "load", "timed"]
+from mctree.errors import MctreeError
+
+__all__ = ["NAMES", "Part", "Result", "Row", "Say", "Scale", "Wants", "count", "everything", "load", "timed"]
 
 Scale = Literal["quick", "long"]
 """`quick` is what the suite runs: seconds.  `long` is run by hand: minutes to hours."""
@@ -111,3 +113,13 @@ def timed(row: Row) -> Iterator[Row]:
         yield row
     finally:
         row.seconds += time.monotonic() - start
+
+
+def count(row: Row, points: Iterator[object]) -> None:
+    """Try points, each of which comes up once it has gone well, until one fails or there are no more."""
+    with timed(row):
+        try:
+            for _ in points:
+                row.points += 1
+        except (AssertionError, MctreeError, OSError) as error:
+            row.failures.append(f"after {row.points} points: {type(error).__name__}: {error}")

@@ -27,7 +27,7 @@ import mctree
 from mctree.errors import LockedError, MctreeError
 from mctree.testing.processes import forked
 from tools.crash.aged import ENCODER, SEED, make
-from tools.crash.parts import Part, Result, Row, Say, Scale, Wants, everything, timed
+from tools.crash.parts import Part, Result, Row, Say, Scale, Wants, count, everything
 from tools.crash.victims import in_judgement
 
 __all__ = ["HOLDERS", "PART", "contend", "fork_writers", "kill_writers", "refuse", "run"]
@@ -372,12 +372,7 @@ def run(scale: Scale, scratch: Path, say: Say, wants: Wants = everything) -> Res
             continue
         row, folder = Row(what), scratch / f"writers {n}"
         folder.mkdir()
-        with timed(row):
-            try:
-                for _ in kind(folder):
-                    row.points += 1
-            except (AssertionError, MctreeError, OSError) as error:
-                row.failures.append(f"after {row.points} points: {type(error).__name__}: {error}")
+        count(row, kind(folder))
         say(f"{row.what}: {row.points} points, {len(row.failures)} failures, {row.seconds:.0f} s")
         result.rows.append(row)
     return result
