@@ -280,3 +280,23 @@ def test_what_was_wanted_and_is_not_any_more_when_the_step_is_over_is_not_asked_
         asked = stream.counters.total.requested
         stream.wake()
         assert stream.counters.total.requested == asked
+
+
+def test_what_is_put_off_stays_so_if_something_before_it_fails() -> None:
+    """Found by review: what came behind was forgotten, and the next families with it."""
+    done: list[str] = []
+
+    def fail() -> None:
+        raise CorruptError("damaged")
+
+    rows = rows_of(placed(100))
+    with Stream(rows, HostDevice(rows.planes, 400)) as stream:
+        stream.later(lambda: done.append("at once"))
+        stream.hush()
+        stream.later(fail)
+        stream.later(lambda: done.append("later"))
+        assert done == ["at once"]
+        with pytest.raises(CorruptError):
+            stream.wake()
+        stream.wake()
+        assert done == ["at once", "later"]
