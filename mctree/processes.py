@@ -4,6 +4,9 @@ Threads share one lock: where work is many short calls, two of them are hardly f
 nothing, so what they work on is sent to them and what they have made is sent back: it pays where that takes far less
 time than the work, and where there is enough of it to make up for their start (about half a second each).
 
+What is done again and again goes as `Work`, pickled once, and each process unpickles it once: so it may be something
+that opens a file.
+
 Each has a pipe of its own, through which a few bytes go: everything else lies in files in memory, which both open, so
 that nobody waits for a pipe to be emptied.  All is done by the thread that has something to be done; there is none
 beside it.  When a process dies its pipe ends, and what it was asked for is lost; whoever asked can do that work.  Where
@@ -23,6 +26,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager, suppress
+from importlib import import_module
+from itertools import count as counting
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -32,7 +37,7 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from multiprocessing.context import SpawnProcess
 
-__all__ = ["Job", "Processes"]
+__all__ = ["Job", "Processes", "Work"]
 
 _SURROUNDINGS = {
     "MALLOC_MMAP_THRESHOLD_": str(1 << 26),
@@ -42,10 +47,36 @@ _SURROUNDINGS = {
 }
 """What processes find in their environment: each keeps the memory of its arrays for the next ones (glibc would give it
 back to the kernel, and be given it anew, with every call of NumPy), and uses one core."""
-_SENT = 2
-"""Jobs that a process has at most: the one that it works on, and the next."""
+_SENT = 3
+"""Jobs that a process has at most: the one that it works on, and others for as long as nobody hears it."""
+_LARGEST_WORK = 1 << 20
+"""Bytes of pickled work: with what is larger than that it is better to go by its parts."""
 
 Made = TypeVar("Made")
+Made_co = TypeVar("Made_co", covariant=True)
+
+
+class Work(Generic[Made_co]):
+    """Some work that processes do again and again; see `Processes.share`.
+
+    Args:
+        function: what is to be called.
+        pickled: the same, pickled.
+    """
+
+    def __init__(self, function: Callable[..., Made_co], pickled: bytes) -> None:
+        self._function = function
+        self._sent = next(_NUMBERS), pickled
+
+    def __call__(self, *given: Any) -> Made_co:
+        """Do it here."""
+        return self._function(*given)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _taken_up, self._sent
+
+
+_NUMBERS = counting()
 
 
 class Job(Generic[Made]):
@@ -107,6 +138,7 @@ class Processes:
         count: how many.
         spare: pieces of work that whoever has them does himself before a process is begun: for so few, it is not worth
             its start.
+        modules: that each of them imports as it begins.
 
     Attributes:
         count: as given.
@@ -116,27 +148,42 @@ class Processes:
         UsageError: there would be none.
     """
 
-    def __init__(self, count: int, *, spare: int = 24) -> None:
+    def __init__(self, count: int, *, spare: int = 24, modules: Sequence[str] = ()) -> None:
         if count < 1:
             raise UsageError(f"somebody has to work: {count} processes cannot")
         self.count, self.spare = count, spare
+        self._modules = tuple(modules)
         self._owner = os.getpid()
         self._workers: list[_Worker] | None = None
         self._waiting = deque[Job[Any]]()
         self._free = list[int]()  # files in memory that nobody uses
 
-    def take(self, work: Callable[..., object]) -> bool:
-        """Whether these can do some work: a function that pickles, as must what it is given and gives."""
+    def expect(self, pieces: int) -> None:
+        """Begin now if so many pieces of work are to come soon that it is worth it."""
+        if pieces > self.spare and os.getpid() == self._owner:
+            self.spare = 0
+            self._workers = self._begun() if self._workers is None else self._workers
+
+    def share(self, function: Callable[..., Made]) -> Work[Made] | None:
+        """Some work that these can do again and again; None if they cannot.
+
+        Args:
+            function: must pickle, into a megabyte at most, as must what it is given and gives.  A process unpickles it
+                with the first job; if it has a `close`, that is called when other such work takes its place.
+        """
         if os.getpid() != self._owner or self._workers == []:
-            return False
+            return None
+        apart = list[pickle.PickleBuffer]()
         try:
-            pickle.dumps(work)
+            pickled = pickle.dumps(function, protocol=5, buffer_callback=apart.append)
+            if len(pickled) + sum(buffer.raw().nbytes for buffer in apart) > _LARGEST_WORK:
+                return None
+            return Work(function, pickle.dumps(function) if apart else pickled)
         except Exception:  # what does not pickle says so by all kinds of errors
-            return False
-        return True
+            return None
 
     def submit(self, work: Callable[..., Made], /, *given: object) -> Job[Made]:
-        """Have some work done."""
+        """Have some work done: a function that pickles, or `Work` that is shared."""
         job = Job(self, work, given)
         if os.getpid() != self._owner:
             job.failed(BrokenExecutor("these processes work for another one"))
@@ -201,7 +248,7 @@ class Processes:
             # An AssertionError: this process is one that may begin none.
             with suppress(OSError, AssertionError), _interrupts_held(), _surroundings():
                 while len(workers) < self.count:
-                    workers.append(_Worker())
+                    workers.append(_Worker(self._modules))
         return workers
 
     def _lose(self, worker: _Worker) -> None:
@@ -228,14 +275,14 @@ class _Worker:
         jobs: what it was asked for, the first first, and the file in memory of each.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, modules: Sequence[str]) -> None:
         import multiprocessing  # noqa: PLC0415  # who needs no processes does not wait for it
 
         self.pipe, other = multiprocessing.Pipe()
         self.ready = False
         self.jobs = deque[tuple[Job[Any], int]]()
         self._process: SpawnProcess = multiprocessing.get_context("spawn").Process(
-            target=_serve, args=(other,), name="mctree-worker", daemon=True
+            target=_serve, args=(other, modules), name="mctree-worker", daemon=True
         )
         try:
             self._process.start()
@@ -306,8 +353,10 @@ def _ready(workers: Sequence[_Worker], timeout: float | None) -> list[Any]:
     return wait([worker.pipe for worker in workers], timeout)
 
 
-def _serve(pipe: Connection) -> None:
+def _serve(pipe: Connection, modules: Sequence[str]) -> None:
     """Be a process that works for another one, until that closes the pipe or is gone."""
+    for module in modules:
+        import_module(module)
     with suppress(EOFError, OSError):
         pipe.send(None)
         while True:
@@ -323,12 +372,36 @@ def _worked(fd: int, sizes: Sequence[int]) -> tuple[bool, list[int]]:
     """Do what a file asks for, and put there what has come of it: whether all is well, and the sizes of its parts."""
     try:
         work, given = _got(fd, sizes)
-    except Exception as error:  # of a class or function that is not to be found here
-        raise EOFError from error
+    except Exception as error:  # of a class or function, or a file, that is not to be found here
+        return False, _put(fd, BrokenExecutor(f"a process cannot take this up: {error}"))
     try:
         return True, _put(fd, work(*given))
     except Exception as error:
         return False, _put(fd, error)
+
+
+_last: tuple[int, Callable[..., Any] | Exception | None] = -1, None
+"""The work that this process was last sent, by its number, or why there is none."""
+
+
+def _taken_up(number: int, pickled: bytes) -> Callable[..., Any]:
+    """Work that another process shares with this one.
+
+    Raises:
+        Exception: it cannot be unpickled.
+    """
+    global _last  # noqa: PLW0603  # a process does one thing at a time
+    if _last[0] != number:
+        if close := getattr(_last[1], "close", None):
+            close()
+        _last = number, None
+        try:
+            _last = number, pickle.loads(pickled)  # noqa: S301  # of the process that began this one
+        except Exception as error:  # as above; it would not be found the next time either
+            _last = number, error
+    if isinstance(_last[1], Exception) or _last[1] is None:
+        raise _last[1] or EOFError("this work was broken off")
+    return _last[1]
 
 
 def _put(fd: int, what: object) -> list[int]:

@@ -9,9 +9,11 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from numpy.typing import NDArray
 import mctree
 import mctree.processes as processes_module
 from mctree.encoders import CosineEncoder
-from mctree.errors import UsageError
+from mctree.errors import SourceError, UsageError
 from mctree.processes import Processes
 from mctree.sources.images import Box, Pixels
 from mctree.testing.dump import dump
@@ -31,6 +33,21 @@ from mctree.testing.processes import in_child
 from mctree.tree.images import makers
 
 COUNT = 12
+
+
+@dataclass(frozen=True)
+class Reading:
+    image: Any
+
+    def __call__(self, box: Box) -> int:
+        return int(self.image.read(box).values[0, 0, 0])
+
+    def close(self) -> None:
+        self.image.close()
+
+
+def _has_loaded(module: str) -> bool:
+    return module in sys.modules
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +85,54 @@ def _deadly(box: Box, pixels: Pixels) -> int:
     return box.x0
 
 
+class Shown:
+    """An image of one row whose pixels a function gives; a copy does not read it."""
+
+    copies = False
+
+    def __init__(self, read: Callable[[Box], Pixels]) -> None:
+        self.read = read
+
+    def was_read(self, box: Box) -> None:
+        raise AssertionError("there are no copies")
+
+    def close(self) -> None:
+        raise AssertionError("whoever opened it closes it")
+
+
+class Copied:
+    """An image that is read by copies, which say who they are; closed, it leaves a file behind."""
+
+    copies = True
+
+    def __init__(self, folder: Path, only_here: bool = False) -> None:
+        self.folder, self.only_here, self.here = folder, only_here, os.getpid()
+        self.heard = list[int]()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _opened, (self.folder, self.only_here)
+
+    def read(self, box: Box) -> Pixels:
+        if box.x0 == 7 and (self.folder / "torn").exists():
+            raise SourceError("it is torn")
+        if os.getpid() == self.here:
+            self.heard.append(box.x0)
+        return Pixels(np.array([[[2 * box.x0]]], np.uint16))
+
+    def was_read(self, box: Box) -> None:
+        self.heard.append(box.x0)
+
+    def close(self) -> None:
+        (self.folder / f"closed-{os.getpid()}").touch()
+
+
+def _opened(folder: Path, only_here: bool) -> Copied:
+    if only_here:
+        raise SourceError("it is gone")
+    (folder / f"opened-{os.getpid()}-{time.monotonic_ns()}").touch()
+    return Copied(folder)
+
+
 def _boxes() -> Iterator[tuple[int, Box]]:
     return ((at, Box(at, 0, at + 1, 1)) for at in range(COUNT))
 
@@ -89,7 +154,44 @@ def test_somebody_has_to_work() -> None:
 
 
 def test_what_does_not_pickle_is_refused(processes: Processes) -> None:
-    assert processes.take(_at_work) and not processes.take(lambda box, pixels: 0)
+    assert processes.share(_at_work) is not None
+    assert processes.share(lambda box, pixels: 0) is None
+    assert processes.share(partial(max, b"a" * (1 << 20))) is None, "it would be sent with every job"
+    assert processes.share(partial(max, np.zeros(1 << 18))) is None
+
+
+def test_shared_work_is_taken_up_once_by_each_process_and_let_go_for_the_next(tmp_path: Path) -> None:
+    with Processes(2) as some:
+        for image in range(2):
+            folder = tmp_path / str(image)
+            folder.mkdir()
+            work = some.share(Reading(Copied(folder)))
+            assert work is not None and work(Box(1, 0, 2, 1)) == 2
+            assert [some.submit(work, box).result() for _, box in _boxes()] == [2 * at for at in range(COUNT)]
+            assert 1 <= len(list(folder.glob("opened-*"))) <= 2
+        opened = {path.name.split("-")[1] for path in (tmp_path / "0").iterdir() if path.name.startswith("opened")}
+        again = {path.name.split("-")[1] for path in (tmp_path / "1").iterdir() if path.name.startswith("opened")}
+        closed = {path.name.split("-")[1] for path in (tmp_path / "0").glob("closed-*")}
+        assert closed == opened & again and not list((tmp_path / "1").glob("closed-*"))
+
+
+def test_work_that_no_process_can_take_up_is_lost_and_the_process_is_not(tmp_path: Path) -> None:
+    with Processes(1) as one:
+        work = one.share(Reading(Copied(tmp_path, only_here=True)))
+        assert work is not None
+        for _ in range(3):
+            with pytest.raises(BrokenExecutor, match="it is gone"):
+                one.submit(work, Box(0, 0, 1, 1)).result()
+        assert one.submit(max, 3, 4).result() == 4
+
+
+def test_they_begin_at_once_for_what_is_worth_it() -> None:
+    with Processes(1, spare=3, modules=["mctree.geometry"]) as some:
+        some.expect(3)
+        assert some.spare == 3
+        some.expect(4)
+        assert some.spare == 0
+        assert some.submit(_has_loaded, "mctree.geometry").result()
 
 
 def test_what_work_raises_is_raised_here(processes: Processes) -> None:
@@ -111,7 +213,7 @@ def test_what_a_process_that_died_had_to_do_is_lost_and_nothing_else(count: int)
             except BrokenExecutor:
                 lost += 1
         assert 1 <= lost <= (2 if count > 1 else 12)
-        assert mortal.take(_die) == (count > 1)
+        assert (mortal.share(_die) is not None) == (count > 1)
         assert count == 1 or mortal.submit(max, 3, 4).result() == 4
 
 
@@ -171,14 +273,14 @@ def test_where_no_process_can_be_begun_or_reached_all_work_is_lost(what: str, mo
         for _ in range(3):
             with pytest.raises(BrokenExecutor):
                 none.submit(max, 3, 4).result()
-        assert not none.take(_at_work)
+        assert none.share(_at_work) is None
 
 
 def test_a_forked_child_leaves_them_alone(processes: Processes) -> None:
     before = processes.submit(max, 1, 2)
 
     def child() -> None:
-        assert not processes.take(_at_work)
+        assert processes.share(_at_work) is None
         with pytest.raises(BrokenExecutor):
             processes.submit(max, 3, 4).result()
         with pytest.raises(BrokenExecutor):
@@ -197,7 +299,7 @@ def test_rows_come_in_order_and_this_process_makes_some(processes: Processes, mo
         return Pixels(np.full((1, 1, 1), 2 * box.x0, np.uint16))
 
     for some in range(3):  # images, of which the first and the start of the second are too little for a process
-        found = list(makers.made(_boxes(), read, _at_work, processes))
+        found = list(makers.made(_boxes(), Shown(read), _at_work, processes))
         assert [(at, value) for at, (value, _) in found] == [(at, 3 * at) for at in range(COUNT)]
         assert {pid for _, (_, pid) in found[: (COUNT, 3, 0)[some]]} <= {here}
         assert some == 0 or {pid for _, (_, pid) in found} - {here}
@@ -207,8 +309,33 @@ def test_rows_that_only_this_process_can_make_are_made_by_its_threads(processes:
     def read(box: Box) -> Pixels:
         return Pixels(np.full((1, 1, 1), 2 * box.x0, np.uint16))
 
-    found = list(makers.made(_boxes(), read, lambda box, _: (box.x0, os.getpid()), processes))
+    found = list(makers.made(_boxes(), Shown(read), lambda box, _: (box.x0, os.getpid()), processes))
     assert found == [(at, (at, os.getpid())) for at in range(COUNT)]
+
+
+def test_processes_read_for_themselves_and_the_image_is_told_of_every_box_in_order(
+    processes: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "spare", 0)
+    image, here = Copied(tmp_path), os.getpid()
+    found = list(makers.made(_boxes(), image, _at_work, processes))
+    assert [(at, value) for at, (value, _) in found] == [(at, 3 * at) for at in range(COUNT)]
+    assert {pid for _, (_, pid) in found} - {here}
+    assert sorted(image.heard) == list(range(COUNT)), "each box was read once, there or here"
+
+
+def test_an_image_that_no_process_can_open_is_read_here(processes: Processes, tmp_path: Path) -> None:
+    image = Copied(tmp_path, only_here=True)
+    found = list(makers.made(_boxes(), image, _at_work, processes))
+    assert found == [(at, (3 * at, os.getpid())) for at in range(COUNT)] and image.heard == list(range(COUNT))
+
+
+def test_what_a_copy_cannot_read_is_an_error_in_its_turn(processes: Processes, tmp_path: Path) -> None:
+    (tmp_path / "torn").touch()
+    found = list[int]()
+    with pytest.raises(SourceError, match="torn"):
+        found.extend(at for at, _ in makers.made(_boxes(), Copied(tmp_path), _at_work, processes))
+    assert found == list(range(7))
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -219,7 +346,7 @@ def test_what_a_process_that_died_was_to_make_is_made_here(count: int) -> None:
         return Pixels(np.array([[[here & 0xFFFF], [here >> 16]]], np.uint16))
 
     with Processes(count, spare=0) as mortal:
-        assert list(makers.made(_boxes(), read, _deadly, mortal)) == [(at, at) for at in range(COUNT)]
+        assert list(makers.made(_boxes(), Shown(read), _deadly, mortal)) == [(at, at) for at in range(COUNT)]
 
 
 def test_an_image_is_the_same_whoever_makes_its_rows(

@@ -39,7 +39,9 @@ def weighted_sums(
     Returns:
         `[count, dim]`, of the table's dtype; 0 for a row without pairs.
     """
-    from scipy.sparse import csr_array  # noqa: PLC0415  # takes 0.2 s, and only who makes gists needs it
+    if not len(rows):
+        return np.zeros((count, table.shape[1]), table.dtype)
+    from scipy.sparse import csr_array  # noqa: PLC0415  # takes 0.2 s, and only who makes gists of words needs it
 
     ends = np.cumsum(np.bincount(rows, minlength=count))
     matrix = csr_array((weights, columns, np.concatenate([[0], ends])), shape=(count, len(table)))

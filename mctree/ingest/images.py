@@ -54,6 +54,8 @@ _IMAGES_SINCE = 2
 """The format of stores from which on they hold images."""
 _BLOCK_SIDE = 1 << 10
 """Of what is read at once of an image, and made into rows by one thread."""
+_LEAST_OF_A_BLOCK = 1 << 12
+"""Bytes of input that stand for a block of pixels at least, if there are any in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +158,7 @@ class ImageScribe:
         """Take what is wanted of an image of which nothing is there, or go on with one that was begun."""
         name, known = part.raw.name, part.known
         source.probe(self._wanted.region, self._wanted.finest)
+        workers = self._workers_for(source)
         self._begin_set(source.channels)
         content = self._mark(part, source)
         self._writer.add_image(
@@ -165,7 +168,7 @@ class ImageScribe:
             region=self._wanted.region,
             finest=self._wanted.finest,
             commit_every=self._blocks_a_commit(source),
-            workers=self._workers_for(source),
+            workers=workers,
         )
         self._stamp(part, source, content)
         if content:
@@ -272,9 +275,15 @@ class ImageScribe:
         return -(-source.height // _BLOCK_SIDE) * -(-source.width // _BLOCK_SIDE)
 
     def _workers_for(self, source: Watched) -> Workers:
-        if isinstance(self._workers, Processes):
-            return self._workers if self._blocks(source) > self._workers.count else self._blocks(source)
-        return min(self._workers, self._blocks(source))
+        """Who makes rows of an image: as many as have something to do, who begin with it at once if it is much."""
+        blocks = self._blocks(source)
+        if not isinstance(self._workers, Processes):
+            return min(self._workers, blocks)
+        if blocks <= self._workers.count:
+            return blocks
+        if not self._wanted:
+            self._workers.expect(min(blocks, source.size // _LEAST_OF_A_BLOCK))
+        return self._workers
 
     def _stamp(self, part: ImagePart, source: ImageSource, content: bytes) -> None:
         """Record what was seen of an image's input; where that has changed meanwhile, the next run will see it."""

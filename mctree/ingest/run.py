@@ -39,6 +39,7 @@ from mctree.sources.images.bounded import MOST_PIXELS
 from mctree.sources.told import Told
 from mctree.tree import Snapshot, Tree, Writer
 from mctree.tree.images.makers import Workers
+from mctree.tree.images.overviews import Recipe
 from mctree.tree.tree import CHUNK_BYTES
 
 __all__ = ["ingest"]
@@ -204,7 +205,7 @@ def ingest(
         preparing_seconds = time.monotonic() - began
         workers = workers or cores()
         scanning = on_event is not None and given.again and not totals
-        painters = stack.enter_context(Processes(workers - 1)) if processes and workers > 1 else workers
+        painters = stack.enter_context(_painters(workers - 1)) if processes and workers > 1 else workers
         run = _Run(given, wanted, scanning, workers, painters, batch_bytes, keep_vanished, tally, tracker, interrupts)
         before, after = run.sync(prepared)
     seconds = time.monotonic() - began
@@ -318,6 +319,11 @@ class _Run:
 def _is_gone(source: Source, name: bytes, record: DocumentRecord, memory: Memory) -> bool:
     """Whether a document that no input stands for is this source's, so that its input has vanished."""
     return source.covers(name) and not (record.open and memory.is_foreign(name))
+
+
+def _painters(count: int) -> Processes:
+    """Processes that make rows of images, and import what that takes as they begin."""
+    return Processes(count, modules=[Recipe.__module__])
 
 
 def _no_image(name: bytes) -> bool:

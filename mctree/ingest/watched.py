@@ -26,6 +26,7 @@ class Watched:
         held: the block that reads run in.
 
     Attributes:
+        size: as given.
         advanced: bytes of input that were told of: as large a part of them as of the pixels was read.
         pixels: that were read.
         one_pixel: its bytes.
@@ -39,7 +40,7 @@ class Watched:
         self.one_pixel = source.channels * np.dtype(source.dtype).itemsize
         self.advanced = self.pixels = 0
         self._source = source
-        self._size = size
+        self.size = size
         self._advance = advance
         self._held = held
 
@@ -69,12 +70,20 @@ class Watched:
         """The pixels of a box."""
         self._held.allow()
         pixels = self._source.read(box, level)
+        self._count(box)
+        return pixels
+
+    def was_read(self, box: Box, level: int = 0) -> None:
+        """A copy of the image has read a box: see `Watching`."""
+        self._held.allow()
+        self._count(box)
+
+    def _count(self, box: Box) -> None:
         self.pixels += box.area
         whole = self.height * self.width
-        share = self._size * min(self.pixels, whole) // whole - self.advanced
+        share = self.size * min(self.pixels, whole) // whole - self.advanced
         self.advanced += share
         self._advance(share)
-        return pixels
 
     def covered(self, box: Box, level: int = 0) -> Iterator[Box]:
         """Where in a box there may be pixels."""
@@ -82,3 +91,11 @@ class Watched:
 
     def close(self) -> None:
         """Whoever opened the source closes it."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Nobody watches a copy in another process: it is the image alone.
+        return _itself, (self._source,)
+
+
+def _itself(source: ImageSource) -> ImageSource:
+    return source

@@ -38,6 +38,8 @@ from mctree.storage.sums import RowSums, committed_sums, put_sums
 
 __all__ = ["Session"]
 
+_NO_SUMS: Mapping[int, NDArray[np.uint32]] = {}
+
 
 class Session:
     """The one writer of a store, from construction to `close`.
@@ -141,19 +143,28 @@ class Session:
             candidate = f"{name}.{n}"
         return candidate
 
-    def append(self, rows: Mapping[int, NDArray[np.generic]], *, summed: bool = False) -> None:
+    def append(
+        self,
+        rows: Mapping[int, NDArray[np.generic]],
+        *,
+        summed: bool = False,
+        sums: Mapping[int, NDArray[np.uint32]] = _NO_SUMS,
+    ) -> None:
         """Append rows to arrays; they become visible with the next commit.
 
         Args:
             rows: `[n, *row]` for each array, by its number.
             summed: also record each row's checksum, for arrays whose rows no other record covers.
+            sums: these checksums, `uint32 [n]`, of arrays whose rows were summed up when they were made.
         """
         self.check()
         with self.whole("writing rows"):
             for number, values in rows.items():
                 writer = self._touched[number] = self.array(number)
                 if summed:
-                    self._sums.append(RowSums(number, writer.rows, row_sums(np.asarray(values, writer.layout.numpy))))
+                    known = sums.get(number)
+                    known = row_sums(np.asarray(values, writer.layout.numpy)) if known is None else known
+                    self._sums.append(RowSums(number, writer.rows, known))
                 writer.append(values)
 
     def read_committed(self, number: int, chunk: int) -> tuple[NDArray[np.generic], NDArray[np.int64]]:

@@ -22,8 +22,10 @@ import mctree
 from mctree.encoders import CosineEncoder
 from mctree.errors import SourceError
 from mctree.ingest import Report, ingest
+from mctree.processes import Processes
 from mctree.sources import images as source_images
-from mctree.sources.images import ArraySource
+from mctree.sources.images import ArraySource, Box
+from mctree.sources.images.tiff_image import TiffImage
 from mctree.testing import ToyEncoder, scratch
 from tests.ingest.corpora import write
 from tests.ingest.pictures import OPTIONS, held, pixels, png, sync, told
@@ -435,6 +437,26 @@ def test_any_number_of_workers_and_batches_gives_the_same_store(root, folder):
     first, *others = map(told, stores)
     assert all(other == first for other in others)
     assert any(line.startswith("link ") for line in first)
+
+
+def test_processes_read_a_large_image_and_give_the_same_store_and_the_same_progress(root, folder, monkeypatch):
+    os.mkdir(root)
+    wide = np.random.default_rng(0).integers(0, 256, (64, 40 << 10), np.uint8)
+    tifffile.imwrite(f"{root}/wide.tif", wide, tile=(64, 64))
+    read, real = list[Box](), TiffImage.read
+    monkeypatch.setattr(TiffImage, "read", lambda self, box: read.append(box) or real(self, box))
+    monkeypatch.setattr(Processes, "withdraw", lambda self, job: False)  # this thread leaves all of it to them
+    found, here = [], []
+    for processes in (False, True):
+        store, events = os.path.join(folder, str(processes)), list[Any]()
+        report = sync(root, store, workers=3, processes=processes, on_event=events.append)
+        found.append((told(store), report.images, report.pixels))
+        here.append(len(read))
+        assert events[-1].bytes == events[-1].total_bytes == os.path.getsize(f"{root}/wide.tif")
+        assert all(a.bytes <= b.bytes for a, b in itertools.pairwise(events))
+        read.clear()
+    assert found[0] == found[1] and found[0][1:] == (1, wide.size)
+    assert here == [41, 1], "a look at a pixel, and the blocks, which others read"
 
 
 def test_two_inputs_of_one_name_are_told_apart(root, store):

@@ -40,6 +40,7 @@ __all__ = [
     "PixelType",
     "PixelValues",
     "Pixels",
+    "Watching",
     "check_box",
     "level_box",
 ]
@@ -210,6 +211,15 @@ class ImageSource(Protocol):
 
     def close(self) -> None:
         """Let go of files; closing twice does no harm.  A read afterwards is a `UsageError`."""
+        ...
+
+
+@runtime_checkable
+class Watching(Protocol):
+    """An image source that wants to know what copies of it, in other processes, have read."""
+
+    def was_read(self, box: Box, level: int = 0) -> None:
+        """A copy has read the pixels of a box of a level."""
         ...
 
 

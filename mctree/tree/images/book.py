@@ -173,6 +173,7 @@ class Book:
         known: NDArray[np.bool_] | None = None,
         *,
         overview: NDArray[np.bool_] | None = None,
+        sums: NDArray[np.uint32] | None = None,
     ) -> None:
         """Give nodes of a level new rows, and let others have none.
 
@@ -183,6 +184,7 @@ class Book:
             gone: `int64 [m]`, ascending, none of `index`: nodes that have none.
             known: which of these are known to have nothing; all of them if None.
             overview: `bool [n]`: which rows were made from an overview; none if None.
+            sums: checksums of the rows, if they were made already.
         """
         empty = gone if known is None else gone[known]
         touched = distinct(np.concatenate([index, gone]) // NODES_PER_PAGE)
@@ -196,7 +198,8 @@ class Book:
             every = np.concatenate([index, stay])
             order = np.argsort(every)
             every, values = every[order], np.concatenate([rows, self.rows(array, self.find(array, stay).row)])[order]
-        start = self._append(array, values)
+            sums = None
+        start = self._append(array, values, sums)
         pages["present"] = kept | fresh
         if not follows:
             counts = popcount(np.ascontiguousarray(pages["present"]))
@@ -263,10 +266,10 @@ class Book:
             more = pages[groups == group]
             self._note(self._groups, (array, group), _replaced(before, more, "page", more["page"]))
 
-    def _append(self, array: int, values: NDArray[Any]) -> int:
+    def _append(self, array: int, values: NDArray[Any], sums: NDArray[np.uint32] | None) -> int:
         """Append rows; the number of the first."""
         start = self._session.array(array).rows
-        self._session.append({array: values}, summed=True)
+        self._session.append({array: values}, summed=True, sums={} if sums is None else {array: sums})
         self._recent.setdefault(array, []).append((start, values))
         return start
 

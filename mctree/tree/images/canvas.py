@@ -65,15 +65,14 @@ class Canvas:
         patches = patches[np.isin(patches // IMAGE.block, block.tiles.index)]
         missing = np.setdiff1d(patches, block.patches.index, assume_unique=True)
         tile, patch, book = self.first(1), self.record.base, self.book
-        for family, lower, upper in (
-            (self.statistics, block.patches.statistics, block.tiles.statistics),
-            *((family, block.patches.gists[i], block.tiles.gists[i]) for i, (_, family) in enumerate(self.coders)),
+        for family, (lower, lower_sums), (upper, upper_sums) in zip(
+            self._families(), block.patches.rows(), block.tiles.rows(), strict=True
         ):
             arrays = book.array(family, 0), book.array(family, 1)
             left = self._left(arrays[0], gone + tile)
             absent = np.sort(np.concatenate([missing + patch, left]))
-            book.put(arrays[0], block.patches.index + patch, lower, absent)
-            book.put(arrays[1], block.tiles.index + tile, upper, gone + tile)
+            book.put(arrays[0], block.patches.index + patch, lower, absent, sums=lower_sums)
+            book.put(arrays[1], block.tiles.index + tile, upper, gone + tile, sums=upper_sums)
         if self.record.kept:
             book.keep(block.tiles.index + tile, block.pieces, gone + tile)
         return every + tile
@@ -87,11 +86,9 @@ class Canvas:
         every = part.every
         gone = np.setdiff1d(every, tiles.index, assume_unique=True) + first
         overview = np.ones(len(tiles.index), np.bool_)
-        for family, rows in (
-            (self.statistics, tiles.statistics),
-            *((family, tiles.gists[i]) for i, (_, family) in enumerate(self.coders)),
-        ):
-            book.put(book.array(family, part.level), tiles.index + first, rows, gone, overview=overview)
+        for family, (rows, sums) in zip(self._families(), tiles.rows(), strict=True):
+            array = book.array(family, part.level)
+            book.put(array, tiles.index + first, rows, gone, overview=overview, sums=sums)
         changed.setdefault(part.level, []).append(every + first)
 
     def raise_changed(self, changed: Changed, top: int | None = None) -> None:
@@ -129,6 +126,11 @@ class Canvas:
 
         raster = Raster(self.record.height, self.record.width)
         return closed_nodes(find, self.record.base, self.record.level, (raster, within))
+
+    def _families(self) -> Iterator[Family]:
+        """The arrays of the statistics, then those of each set."""
+        yield self.statistics
+        yield from (family for _, family in self.coders)
 
     def _mark_stale(self, family: Family, changed: Mapping[int, NDArray[np.int64]]) -> None:
         """Let the gists of nodes that were put down, and of what is above and below them, be stale."""

@@ -60,7 +60,7 @@ class Deepening:
             SourceError: the source cannot be read, shows nothing of the image any more, or has no version that fits.
         """
         recipe = self.views.recipe(0, whole=True)
-        for _, part in made(self._closed(), self.views.source.read, recipe, workers):
+        for _, part in made(self._closed(), self.views.full, recipe, workers):
             self.canvas.put_part(part, self.checkpoints.changed)
             self.checkpoints.passed(1)
         self.checkpoints.settle()

@@ -66,11 +66,11 @@ class Extending:
         Raises:
             SourceError: the source cannot be read.
         """
-        canvas, source = self.canvas, self.views.source
+        canvas = self.canvas
         deepening = Deepening(canvas, self.views, self.within, 0, self.checkpoints)
         deepening.run(workers)
         recipe, read = self.views.recipe(0, whole=True), False
-        for _, part in made(self._unknown(), source.read, recipe, workers):
+        for _, part in made(self._unknown(), self.views.full, recipe, workers):
             read = True
             canvas.put_part(part, self.checkpoints.changed)
             self.checkpoints.passed(1)

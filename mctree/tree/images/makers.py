@@ -3,6 +3,8 @@
 The thread that reads, and does what its caller does with the results, makes rows too whenever the next ones are not
 there yet: so as many work as were asked for, and none waits while there is something to make.  What a process that died
 was to make is made here.
+
+Processes read for themselves where a copy of the image can: then nothing but rows goes from one to the other.
 """
 
 from __future__ import annotations
@@ -10,15 +12,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Generic, Protocol, TypeVar
 
-from mctree.processes import Processes
+from mctree.processes import Processes, Work
 from mctree.sources.images import Box, Pixels
 
-__all__ = ["Workers", "made"]
+__all__ = ["Readable", "Workers", "made"]
 
-_QUEUED = 2
+_QUEUED = 3
 """Boxes for each process, one of them on its way, so that it need not wait while this thread makes others."""
 _OWN = 3
 """Boxes that this thread may make while it waits for one that a process has."""
@@ -30,9 +33,30 @@ Made = TypeVar("Made")
 Awaited_co = TypeVar("Awaited_co", covariant=True)
 
 
+class Readable(Protocol):
+    """What pixels are read from."""
+
+    @property
+    def copies(self) -> bool:
+        """Whether a copy, pickled, reads boxes in another process for what they cost here."""
+        ...
+
+    def read(self, box: Box) -> Pixels:
+        """The pixels of a box."""
+        ...
+
+    def was_read(self, box: Box) -> None:
+        """A copy has read the pixels of a box."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files."""
+        ...
+
+
 def made(
     boxes: Iterator[tuple[int, Box]],
-    read: Callable[[Box], Pixels],
+    image: Readable,
     make: Callable[[Box, Pixels], Made],
     workers: Workers,
 ) -> Iterator[tuple[int, Made]]:
@@ -40,24 +64,24 @@ def made(
 
     Args:
         boxes: numbers and boxes; asked for one after the other, as they are read.
-        read: gives the pixels of a box; called by this thread alone.
+        image: has the pixels of a box; used by this thread alone.
         make: a function of a box and its pixels, for any thread; one that does not pickle is not made by processes.
         workers: how many threads, or which processes.
     """
     if isinstance(workers, Processes):
-        takes = workers.take(make)
-        by_threads = islice(boxes, max(workers.spare, 0)) if takes else boxes
-        for one in made(by_threads, read, make, workers.count + 1):
+        far = _far(image, make, workers)
+        near = boxes if far is None else islice(boxes, max(workers.spare, 0))
+        for one in made(near, image, make, workers.count + 1):
             workers.spare -= 1
             yield one
-        if takes:
-            yield from _made(boxes, read, make, workers, _QUEUED * workers.count + _OWN)
+        if far is not None:
+            yield from _made(boxes, far, _QUEUED * workers.count + _OWN)
     elif workers == 1:
         for at, box in boxes:
-            yield at, make(box, read(box))
+            yield at, make(box, image.read(box))
     else:
         with ThreadPoolExecutor(workers - 1, thread_name_prefix="mctree-paint") as pool:
-            yield from _made(boxes, read, make, pool, workers)
+            yield from _made(boxes, _Near(image, make, pool), workers)
 
 
 class _Pending(Protocol[Awaited_co]):
@@ -84,62 +108,141 @@ class _Others(Protocol):
         ...
 
 
-def _made(
-    boxes: Iterator[tuple[int, Box]],
-    read: Callable[[Box], Pixels],
-    make: Callable[[Box, Pixels], Made],
-    others: _Others,
-    ahead: int,
-) -> Iterator[tuple[int, Made]]:
+class _Way(Protocol[Made]):
+    """How a box becomes rows with the help of others."""
+
+    def begin(self, box: Box) -> _Task[Made]:
+        """Let it begin."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Near(Generic[Made]):
+    """Pixels are read here, and given to others.
+
+    Attributes:
+        image: has them.
+        make: what they become.
+        others: who can make that.
+    """
+
+    image: Readable
+    make: Callable[[Box, Pixels], Made]
+    others: _Others
+
+    def begin(self, box: Box) -> _Task[Made]:
+        """Read them, and have them made."""
+        pixels = self.image.read(box)
+        return _Task(self.others.submit(self.make, box, pixels), lambda: self.make(box, pixels))
+
+
+@dataclass(frozen=True, slots=True)
+class _Sight(Generic[Made]):
+    """What boxes become, for whoever has a copy of their image.
+
+    Attributes:
+        image: has their pixels.
+        make: what these become.
+    """
+
+    image: Readable
+    make: Callable[[Box, Pixels], Made]
+
+    def __call__(self, box: Box) -> Made:
+        """Read a box, and make it."""
+        return self.make(box, self.image.read(box))
+
+    def close(self) -> None:
+        """Let go of files."""
+        self.image.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Far(Generic[Made]):
+    """Pixels are read by others, from copies.
+
+    Attributes:
+        sight: what boxes become.
+        others: who can make that.
+        shared: the same, for them.
+    """
+
+    sight: _Sight[Made]
+    others: Processes
+    shared: Work[Made]
+
+    def begin(self, box: Box) -> _Task[Made]:
+        """Have them read and made."""
+        return _Task(
+            self.others.submit(self.shared, box), lambda: self.sight(box), lambda: self.sight.image.was_read(box)
+        )
+
+
+def _far(image: Readable, make: Callable[[Box, Pixels], Made], processes: Processes) -> _Way[Made] | None:
+    """How processes make rows; None if they cannot."""
+    sight = _Sight(image, make)
+    if image.copies and (seen := processes.share(sight)) is not None:
+        return _Far(sight, processes, seen)
+    shared = processes.share(make)
+    return None if shared is None else _Near(image, shared, processes)
+
+
+def _made(boxes: Iterator[tuple[int, Box]], way: _Way[Made], ahead: int) -> Iterator[tuple[int, Made]]:
     """The same, with others, of so many boxes at a time."""
-    waiting: deque[_Task[Made]] = deque()
+    waiting: deque[tuple[int, _Task[Made]]] = deque()
     try:
         for at, box in boxes:
-            waiting.append(_Task(others, at, make, box, read(box)))
+            waiting.append((at, way.begin(box)))
             if len(waiting) > ahead:
                 yield _first(waiting)
         while waiting:
             yield _first(waiting)
     finally:
-        for task in waiting:
+        for _, task in waiting:
             task.future.cancel()
 
 
 class _Task(Generic[Made]):
-    """A box that others make, unless this thread does it first."""
+    """A box that others make, unless this thread does it first.
 
-    def __init__(self, others: _Others, at: int, make: Callable[[Box, Pixels], Made], box: Box, pixels: Pixels) -> None:
-        self.at = at
-        self.future: _Pending[Made] = others.submit(make, box, pixels)
-        self._given = make, box, pixels
+    Args:
+        future: what they make of it.
+        here: makes it in this thread.
+        told: called when it was made by others.
+    """
+
+    def __init__(
+        self, future: _Pending[Made], here: Callable[[], Made], told: Callable[[], None] = lambda: None
+    ) -> None:
+        self.future = future
+        self._here, self._told = here, told
 
     def make_here(self) -> bool:
         """Make it in this thread if no other has begun; whether it was so."""
         if not self.future.cancel():
             return False
-        self.future = here = Future[Made]()
+        self.future = done = Future[Made]()
+        self._told = lambda: None
         try:
-            here.set_result(self._made())
+            done.set_result(self._here())
         except Exception as error:
-            here.set_exception(error)
+            done.set_exception(error)
         return True
 
     def result(self) -> Made:
         """What it has become, once that is there."""
         try:
-            return self.future.result()
+            found = self.future.result()
         except BrokenExecutor:
-            return self._made()
-
-    def _made(self) -> Made:
-        make, box, pixels = self._given
-        return make(box, pixels)
+            return self._here()
+        self._told()
+        return found
 
 
-def _first(waiting: deque[_Task[Made]]) -> tuple[int, Made]:
+def _first(waiting: deque[tuple[int, _Task[Made]]]) -> tuple[int, Made]:
     """The first result, once it is there; until then others are made here."""
-    while not waiting[0].future.done():
-        if not any(task.make_here() for task in waiting):
+    while not waiting[0][1].future.done():
+        if not any(task.make_here() for _, task in waiting):
             break
-    first = waiting.popleft()
-    return first.at, first.result()
+    at, task = waiting.popleft()
+    return at, task.result()

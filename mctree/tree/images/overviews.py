@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from mctree.errors import SourceError
 from mctree.geometry import PATCH, Raster, morton
 from mctree.sources.images import Box, ImageSource, Pixels
+from mctree.sources.images.protocol import Watching
 from mctree.tree.images.blocks import blocks_from
 from mctree.tree.images.patches import BLOCK_LEVEL, TILE_PIXELS, Block, Coder, paint
 
@@ -82,9 +83,23 @@ class Version:
                 yield box
                 return
 
+    @property
+    def copies(self) -> bool:
+        """Whether a copy in another process, if it can be pickled, reads boxes for what they cost here."""
+        return self._source.access == "random"
+
     def read(self, box: Box) -> Pixels:
         """The pixels of a box of this version."""
         return self._source.read(box, self._k)
+
+    def was_read(self, box: Box) -> None:
+        """A copy of it has read a box."""
+        if isinstance(self._source, Watching):
+            self._source.was_read(box, self._k)
+
+    def close(self) -> None:
+        """Close the source."""
+        self._source.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +148,9 @@ class Recipe:
         if self.factor > 1:
             statistics = _statistics(self.raster, self.factor, box, pixels, block.tiles.index)
             block = replace(block, tiles=replace(block.tiles, statistics=statistics))
+        # Made here, where there may be others to make them.
+        patches = block.patches.summed() if self.whole else block.patches
+        block = replace(block, patches=patches, tiles=block.tiles.summed())
         return Part(own_level(self.factor), box, block, overview=not self.whole)
 
 
@@ -147,6 +165,7 @@ class Views:
 
     def __init__(self, source: ImageSource, coders: Sequence[Coder], *, keep: bool) -> None:
         self.source = source
+        self.full = Version(source, 0)
         self.raster = Raster(source.height, source.width)
         self._coders = tuple(coders)
         self._keep = keep

@@ -307,7 +307,7 @@ class Painter:
         within = version.inside(Box(*record.region))
         recipe = views.recipe(k, whole=not record.finest)
         blocks = blocks_from(version, within, record.order, record.done)
-        for since, (at, part) in enumerate(made(blocks, version.read, recipe, wishes.workers), 1):
+        for since, (at, part) in enumerate(made(blocks, version, recipe, wishes.workers), 1):
             finer: Changed = {}
             canvas.put_part(part, {})
             for more in views.rest(k, part):

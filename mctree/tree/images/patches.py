@@ -10,8 +10,9 @@ a tile of 2 million pixels square, and rounded in the last place above.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from mctree.format.images import statistics_columns
 from mctree.format.pixels import pack_pixels
 from mctree.geometry import IMAGE, PATCH, morton
 from mctree.sources.images import Box, Pixels
+from mctree.storage.chunks import row_sums
 from mctree.tree.building import single, stored
 
 __all__ = ["BLOCK_LEVEL", "BLOCK_PIXELS", "TILE_PIXELS", "Block", "Coder", "Nodes", "merged", "paint"]
@@ -56,11 +58,21 @@ class Nodes:
         index: `int64 [n]`, ascending: the nodes, counted from the image's first one.
         statistics: `float64 [n, columns]`.
         gists: for each gist set `[n, dim]`, as stored.
+        sums: checksums of rows, `uint32 [n]` for the statistics and for each gist set; none where nobody made them yet.
     """
 
     index: NDArray[np.int64]
     statistics: NDArray[np.float64]
     gists: tuple[NDArray[Any], ...]
+    sums: tuple[NDArray[np.uint32], ...] = ()
+
+    def summed(self) -> Nodes:
+        """The same with checksums."""
+        return replace(self, sums=tuple(row_sums(rows) for rows in (self.statistics, *self.gists)))
+
+    def rows(self) -> Iterator[tuple[NDArray[Any], NDArray[np.uint32] | None]]:
+        """The statistics, then the gists of each set, with their checksums if these were made."""
+        return zip_longest((self.statistics, *self.gists), self.sums)
 
 
 @dataclass(frozen=True, slots=True)
