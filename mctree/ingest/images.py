@@ -279,8 +279,8 @@ class ImageScribe:
         blocks = self._blocks(source)
         if not isinstance(self._workers, Processes):
             return min(self._workers, blocks)
-        if blocks <= self._workers.count:
-            return blocks
+        if blocks == 1:
+            return 1
         if not self._wanted:
             self._workers.expect(min(blocks, source.size // _LEAST_OF_A_BLOCK))
         return self._workers
