@@ -22,10 +22,9 @@ import pytest
 from numpy.typing import NDArray
 
 import mctree
-import mctree.processes as processes_module
 from mctree.encoders import CosineEncoder
 from mctree.errors import SourceError, UsageError
-from mctree.processes import Processes
+from mctree.processes import Processes, memory
 from mctree.sources.images import Box, Pixels
 from mctree.testing.dump import dump
 from mctree.testing.procedural import ProceduralSource
@@ -228,10 +227,10 @@ def test_a_process_that_dies_in_the_middle_of_an_answer_is_not_waited_for() -> N
                 job.result()
 
 
-@pytest.mark.parametrize("step", ["_put", "_got"])
+@pytest.mark.parametrize("step", ["put", "got"])
 def test_after_ctrl_c_no_answer_passes_for_another(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Found by review: what was being sent when Ctrl-C struck was given the answer to what was sent next."""
-    real, left = getattr(processes_module, step), [3]
+    real, left = getattr(memory, step), [3]
 
     def struck(*what: Any) -> Any:
         left[0] -= 1
@@ -240,7 +239,7 @@ def test_after_ctrl_c_no_answer_passes_for_another(step: str, monkeypatch: pytes
         return real(*what)
 
     with Processes(2) as some:
-        monkeypatch.setattr(processes_module, step, struck)
+        monkeypatch.setattr(memory, step, struck)
         with pytest.raises(KeyboardInterrupt):
             for number in range(20):
                 some.submit(max, number, -1).result()

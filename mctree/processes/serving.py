@@ -1,0 +1,69 @@
+"""What does a process do that works for another one?  One thing after the other, until that is gone."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable, Sequence
+from concurrent.futures import BrokenExecutor
+from contextlib import suppress
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from mctree.processes import memory
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+__all__ = ["serve", "taken_up"]
+
+
+def serve(pipe: Connection, modules: Sequence[str]) -> None:
+    """Be a process that works for another one, until that closes the pipe or is gone."""
+    for module in modules:
+        import_module(module)
+    with suppress(EOFError, OSError):
+        pipe.send(None)
+        while True:
+            path, sizes = pipe.recv()
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                pipe.send(_worked(fd, sizes))
+            finally:
+                os.close(fd)
+
+
+def _worked(fd: int, sizes: Sequence[int]) -> tuple[bool, list[int]]:
+    """Do what a file asks for, and put there what has come of it: whether all is well, and the sizes of its parts."""
+    try:
+        work, given = memory.got(fd, sizes)
+    except Exception as error:  # of a class or function, or a file, that is not to be found here
+        return False, memory.put(fd, BrokenExecutor(f"a process cannot take this up: {error}"))
+    try:
+        return True, memory.put(fd, work(*given))
+    except Exception as error:
+        return False, memory.put(fd, error)
+
+
+_last: tuple[int, Callable[..., Any] | Exception | None] = -1, None
+"""The work that this process was last sent, by its number, or why there is none."""
+
+
+def taken_up(number: int, pickled: bytes) -> Callable[..., Any]:
+    """Work that another process shares with this one.
+
+    Raises:
+        Exception: it cannot be unpickled.
+    """
+    global _last  # noqa: PLW0603  # a process does one thing at a time
+    if _last[0] != number:
+        before, _last = _last[1], (number, None)
+        if close := getattr(before, "close", None):
+            close()
+        try:
+            _last = number, pickle.loads(pickled)  # noqa: S301  # of the process that began this one
+        except Exception as error:  # as above; it would not be found the next time either
+            _last = number, error
+    if isinstance(_last[1], Exception) or _last[1] is None:
+        raise _last[1] or EOFError("this work was broken off")
+    return _last[1]
