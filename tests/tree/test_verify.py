@@ -10,14 +10,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import mctree
+from mctree.encoders import CosineEncoder
 from mctree.format.arrays import ArrayLayout
+from mctree.sources.images import Box
 from mctree.storage import audit, environment, pages
 from mctree.testing import ToyEncoder
 from mctree.testing.processes import in_child
-from mctree.tree import check, row_checks
+from mctree.tree import Snapshot, check, row_checks
 
 ENCODER = ToyEncoder(dim=64)
 _WRITES = """
@@ -75,6 +78,78 @@ def before(patch: pytest.MonkeyPatch, owner: Any, name: str, what: Callable[...,
         return real(*args, **options)
 
     patch.setattr(owner, name, call)
+
+
+class Painter:
+    """Goes on with images: more of them, others instead, changed ones, and sets of gists that come and go."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._writing = False
+        self.rounds = 0
+
+    def paints(self, *_: object) -> None:
+        if self._writing:
+            return
+        self._writing = True
+        rng = np.random.default_rng(self.rounds)
+        fresh = [rng.integers(0, 255, (150, 200, channels), np.uint8) for channels in (3, 3, 1)]
+        with mctree.open(self._path, encoders=[ENCODER]) as tree:
+            with tree.writer() as writer:
+                writer.add_image(f"new {self.rounds}", fresh[0])
+                writer.add_image("old", fresh[1], replace=True)
+                writer.add_image(f"grey {self.rounds}", fresh[2])
+            with tree.writer() as writer:
+                writer.change_image("kept", fresh[0][:100, :100], Box(30, 20, 130, 120))
+                if self.rounds:
+                    writer.remove(f"new {self.rounds - 1}")
+            if self.rounds:
+                tree.drop_gists(f"more-{self.rounds - 1}")
+            tree.build_gists(CosineEncoder(side=(1, 2, 8)[self.rounds]), f"more-{self.rounds}", default=False)
+        self.rounds += 1
+        self._writing = False
+
+
+@pytest.mark.parametrize("moment", [0, 1, 2, 4, 7, 10, 13, 16])
+def test_what_somebody_does_to_images_meanwhile_is_no_damage(path: Path, moment: int) -> None:
+    """Found by review: rows and kept pixels of newer commits were said to lie behind all there are."""
+    rng = np.random.default_rng(7)
+    with mctree.open(path, encoders=[ENCODER]) as tree:
+        tree.build_gists(CosineEncoder(), "eyes", default=False)
+        with tree.writer() as writer:
+            for name in ("old", "kept"):
+                writer.add_image(name, rng.integers(0, 255, (150, 200, 3), np.uint8))
+    painter, looks = Painter(path), [0]
+
+    def now(*_: object) -> None:
+        looks[0] += 1
+        if looks[0] in (moment, moment + 5):
+            painter.paints()
+
+    with mctree.open(path, writable=False, encoders=[ENCODER]) as tree, pytest.MonkeyPatch.context() as patch:
+        real = Snapshot.reading
+
+        def reading(self: Snapshot) -> Any:
+            if sys._getframe(1).f_code.co_filename.endswith("images/check.py"):
+                now()
+            return real(self)
+
+        patch.setattr(Snapshot, "reading", reading)
+        assert [f"{problem.where} {problem.what}" for problem in tree.verify()] == []
+    assert painter.rounds or looks[0] < moment
+
+
+def test_what_is_left_of_gists_of_images_that_no_commit_sees_is_no_damage(path: Path) -> None:
+    """Found by trying: their pages go with later commits than the rows, and lay behind none."""
+    with mctree.open(path, encoders=[ENCODER]) as tree:
+        tree.build_gists(CosineEncoder(), "eyes", default=False)
+        with tree.writer() as writer:
+            writer.add_image("seen", np.random.default_rng(7).integers(0, 255, (150, 200, 3), np.uint8))
+        tree.drop_gists("eyes")
+        for number in range(12):
+            with tree.writer() as writer:
+                writer.add(f"later {number}", b"more " * 60)
+            assert [f"{problem.where} {problem.what}" for problem in tree.verify()] == []
 
 
 MOMENTS = {"small_file": check, "committed_rows": row_checks, "array_layout": check}

@@ -1,6 +1,7 @@
 """Are images what was committed?  Their rows, pieces and records against checksums and against each other.
 
-Rows that no commit's pages lead to are not looked at: nobody reads them.  Whatever is hit is named as a node of the
+Rows that no commit's pages lead to are not looked at: nobody reads them.  Nor is what was committed since: it is not
+what the snapshot says that it should be, and the next look will see it.  Whatever is hit is named as a node of the
 arena, with the image that it belongs to and the pixels of it; also where that is dead, for older commits show it.
 """
 
@@ -49,7 +50,8 @@ def check_images(snapshot: Snapshot) -> Iterator[Problem]:
     with snapshot.reading() as index:
         rows = last_rows(index, snapshot.record, arrays.keys())
     for array, (level, what, layout) in arrays.items():
-        yield from _rows(snapshot, array, rows.get(array, 0), level, what, layout)
+        if array in rows:  # else no commit sees it any more, and what is said of it is on its way out
+            yield from _rows(snapshot, array, rows[array], level, what, layout)
     yield from _pieces(snapshot)
     for image in snapshot.images():
         try:
@@ -59,12 +61,14 @@ def check_images(snapshot: Snapshot) -> Iterator[Problem]:
 
 
 def image_arrays(snapshot: Snapshot) -> dict[int, tuple[int, str, ArrayLayout]]:
-    """Every array of rows of images that some commit sees: its level, what its rows are, and how they lie."""
+    """Arrays of rows of images, of this commit and any before it: their levels, what rows are, and how they lie."""
     with snapshot.reading() as index:
-        layouts = {u32.unpack(key[:4])[0]: array_layout(payload) for key, payload in index.scan(Table.ARRAY) if payload}
+        described = _until(snapshot, index, Table.ARRAY)
+        layouts = {u32.unpack(key[:4])[0]: array_layout(payload) for key, payload in described if payload}
+        sets = [GistSetRecord.decode(payload) for _, payload in _until(snapshot, index, Table.GIST_SET) if payload]
         found = {
             array: (level, f"its gist in set {record.name!r} is", layouts[array])
-            for record in _sets(index)
+            for record in sets
             for level, array in enumerate(record.images)
             if array in layouts
         }
@@ -95,8 +99,9 @@ def at_image_node(snapshot: Snapshot, level: int, index: int, what: str, kind: s
     return Problem(where, what, kind, address, source)
 
 
-def _sets(index: Reading) -> list[GistSetRecord]:
-    return [GistSetRecord.decode(payload) for _, payload in index.scan(Table.GIST_SET) if payload]
+def _until(snapshot: Snapshot, index: Reading, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Every version of facts whose keys begin so, up to the snapshot's own: the rest of the key, and the payload."""
+    return ((key, payload) for key, payload in index.scan(prefix) if u64.unpack(key[-8:])[0] <= snapshot.commit)
 
 
 def _records(snapshot: Snapshot) -> Iterator[Problem]:
@@ -147,10 +152,18 @@ def _rows(snapshot: Snapshot, array: int, rows: int, level: int, what: str, layo
             with snapshot.reading() as index:
                 sums = committed_sums(index, array, layout, some, snapshot.commit)
         except (CorruptError, OSError) as error:
+            if not _is_seen(snapshot, array):
+                return  # only older commits saw it, and were collected meanwhile
             yield _at_row(snapshot, level, pages, start, counts, int(some[0]), f"{what} lost: {error}", "chunk")
             continue
         for row in some[row_sums(values[some - some[0]]) != sums].tolist():
             yield _at_row(snapshot, level, pages, start, counts, row, f"{what} not what was committed", "image")
+
+
+def _is_seen(snapshot: Snapshot, array: int) -> bool:
+    """Whether some commit still sees an array."""
+    with snapshot.reading() as index:
+        return array in last_rows(index, snapshot.record, [array])
 
 
 def _at_row(
@@ -171,20 +184,21 @@ def _at_row(
 
 
 def every_page(snapshot: Snapshot, array: int) -> NDArray[np.void]:
-    """The pages of a level as any commit sees them, in order of their numbers and then of age."""
+    """The pages of a level as this commit or any before it sees them, in order of their numbers and then of age."""
     with snapshot.reading() as index:
         parts = [
-            decode_pages(payload, u64.unpack(key[:8])[0]) for key, payload in index.scan(Table.PAGES + u32.pack(array))
+            decode_pages(payload, u64.unpack(key[:8])[0])
+            for key, payload in _until(snapshot, index, Table.PAGES + u32.pack(array))
         ]
     return np.concatenate([np.empty(0, PAGE_DTYPE), *parts])
 
 
 def every_piece(snapshot: Snapshot, array: int) -> NDArray[np.void]:
-    """The kept pixels of all tiles as any commit sees them, in order of the tiles."""
+    """The kept pixels of all tiles as this commit or any before it sees them, in order of the tiles."""
     with snapshot.reading() as index:
         parts = [
             decode_pieces(payload, u64.unpack(key[:8])[0])
-            for key, payload in index.scan(Table.PIECES + u32.pack(array))
+            for key, payload in _until(snapshot, index, Table.PIECES + u32.pack(array))
         ]
     return np.unique(np.concatenate([np.empty(0, PIECE_DTYPE), *parts]))
 
