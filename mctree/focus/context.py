@@ -135,7 +135,7 @@ class WorkingContext:
             UsageError: a span is none, or reaches beyond what was placed.
         """
         ground = _ground(on)
-        return cls(ground, around(ground, spans), budget, allocator)
+        return cls(ground, around(ground, spans, budget), budget, allocator)
 
     @classmethod
     def of(cls, on: Snapshot | Ground, cut: Cut, budget: int, allocator: Allocator | None = None) -> WorkingContext:

@@ -15,9 +15,9 @@ from mctree.errors import BudgetTooSmall, UsageError
 from mctree.focus.entries import Nodes
 from mctree.focus.ground import BLOCK, Ground
 from mctree.geometry import IMAGE, TEXT, Cut, World, cover, intervals
-from mctree.geometry.integers import whole
+from mctree.geometry.integers import LIMIT, whole
 
-__all__ = ["around", "holes", "least_cost", "newest", "smallest"]
+__all__ = ["around", "holes", "least_cost", "meeting", "newest", "smallest"]
 
 
 def smallest(ground: Ground) -> Nodes:
@@ -49,19 +49,46 @@ def newest(ground: Ground, budget: int) -> Nodes:
     return _with_blocks(ground, np.array([[high, blocks]], np.int64))
 
 
-def around(ground: Ground, spans: Iterable[tuple[int, int]]) -> Nodes:
+def around(ground: Ground, spans: Iterable[tuple[int, int]], budget: int) -> Nodes:
     """The blocks that meet spans of positions [start, stop) at LOD0, and the smallest cover of each stretch between.
 
     Raises:
+        BudgetTooSmall: they do not fit; then none of them was made.
         UsageError: a span is none, or reaches beyond what was placed.
     """
-    given = np.array(list(spans), np.int64).reshape(-1, 2)
-    whole(given, "a bound of a span", ground.end + 1)
-    if (given[:, 0] > given[:, 1]).any():
-        start, stop = given[given[:, 0] > given[:, 1]][0]
-        raise UsageError(f"span {start}..{stop} ends before it starts")
-    given = given[given[:, 0] < given[:, 1]]
-    return _with_blocks(ground, intervals.normalise(np.column_stack((given[:, 0] // BLOCK, -(-given[:, 1] // BLOCK)))))
+    shown = meeting(spans, ground.end + 1)
+    cost = sum(ground.tokens(first, stop) for first, stop in shown.tolist())
+    if cost > whole(budget, "a budget"):
+        raise BudgetTooSmall(f"a budget of {budget} is too small for blocks that cost {cost}, and all else", cost)
+    return _with_blocks(ground, shown)
+
+
+def meeting(spans: Iterable[tuple[int, int]], limit: int = LIMIT) -> intervals.Intervals:
+    """The blocks that meet spans of positions [start, stop); empty ones meet none.
+
+    Args:
+        spans: as somebody gives them.
+        limit: the first bound that is too large.
+
+    Returns:
+        Indices of level 1, as intervals.
+
+    Raises:
+        UsageError: a span is none: no pair of integers, outside, or one that ends before it starts.
+    """
+    listed = list(spans)
+    try:
+        given = np.array(listed) if listed else intervals.empty()
+    except (ValueError, OverflowError):  # of different lengths
+        given = np.empty(0)
+    if given.ndim != 2 or given.shape[1] != 2 or given.dtype.kind not in "iu":
+        raise UsageError("spans are pairs of integers, (start, stop), counted in positions")
+    bounds = np.asarray(whole(given, "a bound of a span", limit))
+    backwards = bounds[bounds[:, 0] > bounds[:, 1]]
+    if len(backwards):
+        raise UsageError(f"span {backwards[0, 0]}..{backwards[0, 1]} ends before it starts")
+    bounds = bounds[bounds[:, 0] < bounds[:, 1]]
+    return intervals.normalise(np.column_stack((bounds[:, 0] // BLOCK, -(-bounds[:, 1] // BLOCK))))
 
 
 def holes(world: World, spans: NDArray[np.int64], start: int, stop: int, space: int, slot: int) -> Nodes:

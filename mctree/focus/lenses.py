@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mctree.errors import UsageError
+from mctree.focus.covers import meeting
 from mctree.focus.ground import BLOCK
 from mctree.focus.lens import Look
 from mctree.focus.seeking import Sought, afford, seek
@@ -103,18 +104,31 @@ class BlocksLens:
         return self._known[1:]
 
 
-class SpansLens(BlocksLens):
-    """The blocks that meet some spans of positions [start, stop) at LOD0.
+class SpansLens:
+    """The blocks that meet some spans of positions [start, stop) at LOD0, however many these are; empty ones meet none.
 
     Raises:
-        UsageError: a span is none.
+        UsageError: a span is none: no pair of integers from 0 on, or one that ends before it starts.
     """
 
     def __init__(self, spans: Iterable[tuple[int, int]]) -> None:
-        given = np.array(list(spans), np.int64).reshape(-1, 2)
-        given = given[given[:, 0] < given[:, 1]]
-        blocks = intervals.normalise(np.column_stack((given[:, 0] // BLOCK, -(-given[:, 1] // BLOCK))))
-        super().__init__(intervals.points(blocks))
+        self._wanted = meeting(spans)
+        self._known: tuple[World, intervals.Intervals] | None = None
+
+    def score(self, look: Look) -> NDArray[np.float64]:
+        """See `Lens.score`: 1 over a wanted block that exists, 0 at one, -1 elsewhere."""
+        entries = look.entries
+        first = entries.slot // BLOCK
+        stop = np.where(entries.space > 0, first + 1, entries.stop // BLOCK)
+        over = (first < stop) & intervals.meets(self._living(look.world), np.column_stack((first, stop)))
+        return np.where(over, np.where(entries.level > 0, 1.0, 0.0), -1.0)
+
+    def _living(self, world: World) -> intervals.Intervals:
+        """The wanted blocks that exist."""
+        if self._known is None or self._known[0] is not world:
+            parts = [world.existing(TEXT, 1, first, stop) for first, stop in self._wanted.tolist()]
+            self._known = world, np.concatenate([intervals.empty(), *parts])
+        return self._known[1]
 
 
 class SimilarityLens(BlocksLens):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mctree.errors import UsageError
+from mctree.errors import BudgetTooSmall, UsageError
 from mctree.focus import (
     FEATURES,
     Allocator,
@@ -195,6 +198,73 @@ def test_spans_are_reached_from_anywhere(begin: object) -> None:
     assert context.entries.same(wanted.entries).all()
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    spans=st.lists(strategies.ranges(90 * 32), max_size=4),
+    image=strategies.paper_images(),
+    dead=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_spans_are_wanted_as_their_blocks_are(
+    spans: list[tuple[int, int]], image: PaperImage, dead: bool, seed: int
+) -> None:
+    world = PaperWorld()
+    for document in (1, 2, 3):
+        world.place(document, [32] * 25)
+    world.graft(4, image)
+    world.tails = [(5, 4)]
+    if dead:
+        world.remove(2)
+    context = WorkingContext.smallest(world.ground(), 400)
+    blocks = [block for block in range(90) if any(a < b and a < 32 * block + 32 and 32 * block < b for a, b in spans)]
+    for _ in range(3):
+        spy = Spy(SpansLens(spans))
+        context.step(spy)
+        assert (BlocksLens(blocks).score(spy.look) == spy.lens.score(spy.look)).all()
+        context.step(np.random.default_rng(seed).uniform(-1, 1, len(context)))
+
+
+class Spy:
+    """A lens that keeps what it was asked of."""
+
+    look: Look
+
+    def __init__(self, lens: Lens) -> None:
+        self.lens = lens
+
+    def score(self, look: Look) -> np.ndarray:
+        self.look = look
+        return self.lens.score(look)
+
+
+def test_spans_cost_nothing_by_their_length() -> None:
+    """Found by review: each block of a span was listed, also of those beyond the end of the tree."""
+    tracemalloc.start()
+    try:
+        view = ground(1 << 10)
+        lens = SpansLens([(0, 10**13), (2 * 10**13, 2**62)])
+        context = WorkingContext.smallest(view, 2000)
+        for _ in converge(context, lens):
+            pass
+        assert len(context.blocks) > 30
+        with pytest.raises(BudgetTooSmall, match="blocks that cost 32768"):
+            WorkingContext.around(view, [(0, view.end)], 2000)
+        assert tracemalloc.get_traced_memory()[1] < 50e6
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "wrong", [[(5, 1)], [(0.5, 40.9)], ["ab"], [(-1, 4)], [(1, 2, 3)], [(0, 1), (2,)], [(0, 2**70)], [3]]
+)
+def test_what_is_no_span_is_refused(wrong: list[Any]) -> None:
+    """Found by review: some were dropped or cut to integers without a word."""
+    with pytest.raises(UsageError):
+        SpansLens(wrong)
+    with pytest.raises(UsageError):
+        WorkingContext.around(ground(), wrong, 2000)
+
+
 @pytest.mark.parametrize("blocks", [10, 1100, 1 << 15, 40_000])
 def test_recency_shows_the_newest_and_gets_coarser_with_age(blocks: int) -> None:
     view = ground(blocks)
@@ -239,15 +309,12 @@ def test_features_are_finite_and_named(lens: Lens, image: PaperImage, steps: int
     world.tails = [(3, 4)]
     shown: list[Look] = []
 
-    class Spy:
-        def score(self, look: Look) -> np.ndarray:
-            shown.append(look)
-            return lens.score(look)
-
-    assert isinstance(Spy(), Lens)
+    spy = Spy(lens)
+    assert isinstance(spy, Lens)
     context = WorkingContext.smallest(world.ground(), 300)
     for _ in range(steps):
-        context.step(Spy())
+        context.step(spy)
+        shown.append(spy.look)
     for look in shown:
         table = look.features()
         assert table.shape == (len(look.entries), len(FEATURES)) and table.dtype == np.float32
