@@ -57,7 +57,7 @@ class NextCommit:
     def __init__(self, tree: Tree, session: Session) -> None:
         self.session = session
         self.snapshot = tree.snapshot()
-        self.timeline = Timeline(self.snapshot.blocks)
+        self.timeline = Timeline(self.snapshot.blocks, session.check)
         self.opened = OpenedDocuments(tree, self.snapshot, self.timeline)
         self._upcoming = Upcoming(session, self.snapshot, self.timeline, self.opened)
         self._numbers = dict(self.snapshot.record.next)
@@ -87,7 +87,6 @@ class NextCommit:
 
     def make_gists(self) -> None:
         """Make the gists of all blocks placed so far; see `Writer.make_gists`."""
-        self.session.check()
         # Found without writing anything: where one is damaged that they build on, the writer can go on.
         behind = self._gists.behind(self._upcoming, self._pending, all_of_them=True)
         with self.session.whole("making gists"):
@@ -95,7 +94,6 @@ class NextCommit:
 
     def commit(self, *, gists: bool | None) -> int:
         """Make everything since the last commit durable and visible; see `Writer.commit`."""
-        self.session.check()
         # As above.
         behind = [] if gists is False else self._gists.behind(self._upcoming, self._pending, all_of_them=gists is True)
         with self.session.whole("a commit"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ class Timeline:
 
     Args:
         blocks: blocks that were placed before.
+        check: raises if none can be placed any more.
 
     Attributes:
         turn: whoever is about to place blocks takes it first.
@@ -29,10 +31,10 @@ class Timeline:
         tokens: real tokens in those placed since the last commit.
     """
 
-    def __init__(self, blocks: int) -> None:
+    def __init__(self, blocks: int, check: Callable[[], None]) -> None:
         self.blocks = blocks
         self.tokens = 0
-        self.turn = Turn()
+        self.turn = Turn(check)
         self._placed = 0
         self._grid: NDArray[np.uint32] = np.empty((0, BLOCK), np.uint32)
         self._records: NDArray[np.void] = np.empty(0, BLOCK_DTYPE)

@@ -161,6 +161,8 @@ class Writer(ImageWriting):
     ) -> int:
         """Link two spans of LOD0 positions, each [start, stop).
 
+        Nothing needs to lie there yet, or any more: a link is a statement about positions, and found by these.
+
         Returns:
             The link's number.
 

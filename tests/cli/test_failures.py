@@ -121,6 +121,17 @@ def test_a_command_line_that_makes_no_sense(command):
     bad(*command, code=2)
 
 
+@pytest.mark.parametrize("command", ["docs", "info", "verify", "log"])
+def test_an_empty_path_is_not_the_folder_that_one_is_in(store, command, monkeypatch):
+    """Found by review: an unset variable in a script."""
+    monkeypatch.chdir(store)
+    assert "the path of the store is empty" in bad(command, "", code=2)
+
+
+def test_a_number_that_is_no_image_is_said_to_be_none(store):
+    assert "#1 is no image" in bad("show", store, "#1", code=2)
+
+
 def test_no_command_at_all_shows_what_there_is():
     result = run()
     assert result.exit_code == 2

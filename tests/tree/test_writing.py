@@ -21,6 +21,7 @@ from mctree.encoders import BytesTokenizer, Encoded, HFTokenizer
 from mctree.errors import NotFoundError, UsageError, WriterFailedError
 from mctree.sources import PIECE, cut_pieces
 from mctree.testing import ToyEncoder, scratch
+from mctree.testing.processes import in_child
 
 
 @pytest.fixture
@@ -284,6 +285,31 @@ CALLS: dict[str, Callable[[mctree.tree.Writer], object]] = {
     "stamp": lambda w: w.stamp(b"a", None),
     "keep stamps": lambda w: w.keep_stamps(),
 }
+
+
+def test_a_writer_that_is_done_or_inherited_refuses_every_call_and_says_so(tree: mctree.Tree) -> None:
+    """Found by review: after its `with` block it spoke of a snapshot, and a forked child could collect documents."""
+    with tree.writer() as writer:
+        document = writer.begin("open")
+        acts = [
+            *(partial(call, writer) for call in CALLS.values()),
+            lambda: writer.add_image("picture", np.zeros((4, 4, 3), np.uint8)),
+            lambda: writer.forget_image("picture"),
+            lambda: document.write(b"more"),
+            lambda: document.extend([1, 2]),
+            document.close,
+        ]
+
+        def refused() -> None:
+            for act in acts:
+                with pytest.raises(UsageError, match=r"this writer was closed, or belongs to another process"):
+                    act()
+
+        assert in_child(refused) == 0
+        document.write(b"from its own process")
+    refused()
+    with tree.snapshot() as snapshot:
+        assert snapshot.document("open").read() == b"from its own process" and snapshot.documents_count == 1
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -130,6 +130,8 @@ def _address(snapshot: Snapshot, text: str) -> Address:
         with suppress(NotFoundError):
             image = find_image(snapshot, text)
             return Address(image.space, image.root, image.first(image.root))
+        if text.startswith("#"):
+            raise UsageError(f"{one_line(text)} is no image; `mctree docs` lists what is") from None
         raise
 
 

@@ -90,7 +90,6 @@ class ImageWriting:
             as_integer(finest, "the finest level of an image"),
         )
         with self._turn(f"adding {source_shown(source)!r:.80}"):
-            self.next.session.check()
             return self.next.painter.add(name, given, wishes, locator=locator, replacing=replace)
 
     def deepen_image(
@@ -128,7 +127,6 @@ class ImageWriting:
                 there is no such level.
         """
         with self._turn("deepening an image"):
-            self.next.session.check()
             return self.next.painter.deepen(
                 which,
                 image,
@@ -170,7 +168,6 @@ class ImageWriting:
             UsageError: the image is not committed, the source has another size or type, or the region lies outside.
         """
         with self._turn("extending an image"):
-            self.next.session.check()
             return self.next.painter.extend(
                 which,
                 image,
@@ -194,7 +191,6 @@ class ImageWriting:
                 or it keeps no pixels to fill up the region's tiles.
         """
         with self._turn("changing an image"):
-            self.next.session.check()
             self.next.painter.change(which, image, as_box(region))
 
     def relocate_image(self, which: int | bytes | str, image: ImageSource) -> None:
@@ -212,7 +208,6 @@ class ImageWriting:
             UsageError: it has another size or type, or the image was changed since the last commit.
         """
         with self._turn("moving an image"):
-            self.next.session.check()
             self.next.painter.relocate(which, as_image(image))
 
     def forget_image(self, source: bytes | str) -> None:
