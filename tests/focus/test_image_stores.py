@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,8 +14,8 @@ from mctree.focus import Allocator, Entries, SnapshotGround, WorkingContext
 from mctree.focus.covers import least_cost
 from mctree.focus.entries import UNKNOWN, Nodes
 from mctree.geometry import IMAGE, TEXT, morton
-from mctree.sources.images import ArraySource
-from mctree.testing import scratch
+from mctree.sources.images import ArraySource, Box
+from mctree.testing import ProceduralSource, scratch
 from mctree.testing.paper import PaperImage, PaperWorld
 
 
@@ -98,3 +101,34 @@ def test_codes_of_an_arena_are_those_of_the_image() -> None:
             writer.add_image("b", picture(PaperImage(9, 20)))
         with tree.snapshot() as snapshot:
             assert [image.base for image in snapshot.images()] == [0, morton.extent(9, 20)]
+
+
+def test_nodes_of_the_largest_image_sit_where_their_patches_do() -> None:
+    """Means to the last place, and reaches exactly, in an image of 2^30 pixels square whose far corner is covered."""
+    side = 1 << 30
+    covered = [Box(side - 900, side - 700, side, side - 77), Box(5, 7, 300, 200), Box(side - 50, 3, side, 40)]
+    x, y = (np.concatenate(axis) for axis in zip(*map(_patches_of, covered), strict=True))
+    code = morton.encode(x, y)
+    with scratch() as folder, mctree.create(f"{folder}/t.mctree", vocabulary=9, chunk_bytes=1 << 16) as tree:
+        with tree.writer() as writer:
+            writer.add_image("vast", ProceduralSource(side, side, 1, covered=covered), keep_pixels=0)
+        with tree.snapshot() as snapshot:
+            (image,) = snapshot.images()
+            arena = snapshot.arena
+            for level in range(1, image.root + 1):
+                width = IMAGE.width(level)
+                index = np.unique(code // width) + image.first(level)
+                found = arena.extents(np.full(len(index), level), index)
+                for at, node in enumerate((index - image.first(level)).tolist()):
+                    mine = code // width == node
+                    assert found.patches[at] == mine.sum()
+                    for mean, reach, axis in ((found.x, found.width, x), (found.y, found.height, y)):
+                        right = Fraction(sum(axis[mine].tolist()), int(mine.sum()))
+                        assert abs(Fraction(float(mean[at])) - right) <= Fraction(math.ulp(float(right)))
+                        assert reach[at] == axis[mine].max() - axis[mine].min() + 1
+
+
+def _patches_of(box: Box) -> tuple[np.ndarray, np.ndarray]:
+    columns, rows = np.arange(box.x0 // 16, -(-box.x1 // 16)), np.arange(box.y0 // 16, -(-box.y1 // 16))
+    x, y = np.meshgrid(columns, rows)
+    return x.ravel(), y.ravel()
