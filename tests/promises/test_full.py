@@ -20,7 +20,7 @@ from mctree.testing.stores import scratch
 from tools.crash.disks import why_no_mounts
 from tools.crash.full import live_below_limit, live_on_small_disk, make_read_only
 from tools.crash.readers import on_full_disk
-from tools.crash.scenario import reference
+from tools.crash.scenario import LIFE
 from tools.crash.victims import in_judgement
 
 Patch = pytest.MonkeyPatch
@@ -29,23 +29,23 @@ pytestmark = [pytest.mark.damages, pytest.mark.skipif(bool(why_no_mounts()), rea
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    reference()  # before anything fails
+    LIFE.foresee()  # before anything fails
     with scratch() as folder:
         yield Path(folder)
 
 
 def on_disks(folder: Path) -> Iterator[str]:
     for size in range(240 << 10, 480 << 10, 16 << 10):
-        yield from in_judgement(partial(live_on_small_disk, folder, size))
+        yield from in_judgement(partial(live_on_small_disk, LIFE, folder, size))
 
 
 def below_limits(folder: Path) -> Iterator[str]:
     for size in range(36 << 10, 512 << 10, 36 << 10):
-        yield from in_judgement(partial(live_below_limit, folder, size, signal.SIG_IGN))
+        yield from in_judgement(partial(live_below_limit, LIFE, folder, size, signal.SIG_IGN))
 
 
 def on_read_only_media(folder: Path) -> Iterator[str]:
-    yield from make_read_only("quick", folder, print).failures
+    yield from make_read_only(LIFE, "quick", folder, print).failures
 
 
 def in_a_crowd(folder: Path) -> Iterator[str]:

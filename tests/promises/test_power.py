@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mctree.testing.stores import scratch
 from tools.crash import replay
+from tools.crash.lives import LIVES
 from tools.crash.operations import ROOT, Acknowledged, Named, Operation, Resized, Synced, Trace, Written
 from tools.crash.power import Disk, Torn, Walk, compare
 from tools.crash.trace import CALLS, look, read_trace
@@ -18,8 +19,9 @@ def test_a_power_cut_leaves_an_acknowledged_commit_or_the_one_in_flight() -> Non
     with scratch() as folder:
         result = replay.run("quick", Path(folder), print)
     assert result.failures == []
-    assert result.points >= 150
+    assert result.points >= 180
     assert all(row.points for row in result.rows)
+    assert len(result.rows) == 2 * len(LIVES)
 
 
 def walked(*operations: Operation) -> list[tuple[dict[str, int], dict[int, bytes], int]]:

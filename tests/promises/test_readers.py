@@ -8,14 +8,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import mctree
 from mctree import Snapshot
+from mctree.sources.images import Box
 from mctree.storage.leases import Leases
 from mctree.storage.pages import DATA_NAME, read_meta
 from tools.crash import rounds
 from tools.crash.disks import why_no_mounts
+from tools.crash.galleries import IMAGES, shade
 from tools.crash.readers import on_full_disk, read, under_fire
 from tools.crash.rounds import ENCODER, SeenError, begin, look, write_round
 from tools.crash.victims import strace
@@ -44,6 +47,16 @@ def test_readers_under_fire_see_whole_commits(tmp_path: Path) -> None:
     assert seen.rounds > 5
 
 
+def test_readers_under_fire_see_whole_commits_of_images(tmp_path: Path) -> None:
+    seen = under_fire(tmp_path, readers=3, snapshots=20, kills=4, rounds=IMAGES)
+    assert seen.failures == []
+    assert seen.snapshots == 60
+    assert seen.again > 10
+    assert seen.backups == 1
+    assert seen.kills >= 4
+    assert seen.rounds > 2
+
+
 @pytest.mark.skipif(bool(why_no_mounts()), reason=why_no_mounts())
 def test_a_hundred_readers_on_a_full_disk_live(tmp_path: Path) -> None:
     """Found by this test: who found no room for a lease could not take a snapshot."""
@@ -60,6 +73,20 @@ def test_a_snapshot_of_two_rounds_is_seen(path: Path) -> None:
             writer.add("document 3", rounds.content(0, 3), replace=True)
         with pytest.raises(SeenError, match="mixes rounds"):
             look(tree.snapshot())
+
+
+def test_a_snapshot_of_two_rounds_of_images_is_seen(tmp_path: Path) -> None:
+    with mctree.create(tmp_path / "images.mctree", chunk_bytes=1 << 16, encoders=IMAGES.encoders) as tree:
+        IMAGES.begin(tree)
+        IMAGES.write(tree, gists=True)
+        assert IMAGES.look(tree.snapshot()).round == 1
+        with tree.writer() as writer:
+            writer.change_image("replaced", np.full((20, 128, 1), shade(2), np.uint8), Box(0, 0, 128, 20))
+        with pytest.raises(SeenError, match="mixes round 1 with another: image 'replaced', its pixels"):
+            IMAGES.look(tree.snapshot())
+        rounds.write_round(tree, gists=False)
+        with pytest.raises(SeenError, match="mixes round 2 with another"):
+            IMAGES.look(tree.snapshot())
 
 
 def test_a_reader_whose_commits_are_not_kept_for_it_is_seen(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,15 +11,15 @@ import os
 import resource
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import mctree
 from mctree.errors import MctreeError, ReadOnlyError
 from tools.crash.disks import mount, take_mounts
+from tools.crash.life import Life
 from tools.crash.parts import Row, Say, Scale, timed
-from tools.crash.scenario import ACTS, SETS, judge, live, reference, settled
 from tools.crash.suffering import attempt_within
 from tools.crash.victims import in_judgement
 
@@ -35,47 +35,52 @@ _ACTS_APART: dict[Scale, int] = {"quick": 4, "long": 1}
 _READ_ONLY, _REMOUNT, _BIND = 1, 32, 4096
 
 
-def fill_disk(scale: Scale, scratch: Path, say: Say) -> Row:
+def fill_disk(life: Life, scale: Scale, scratch: Path, say: Say) -> Row:
     """Let a store live on disks of all sizes, so that each is full at another moment."""
-    row = Row(_FULL)
-    reference()  # before anything fails
+    row = Row(_FULL + life.within)
+    life.foresee()  # before anything fails
     with timed(row):
-        for size in range(_DISK_STEP[scale], _DISK, _DISK_STEP[scale]):
+        for size in _some(range(_DISK_STEP[scale], _DISK, _DISK_STEP[scale]), life, scale):
             row.points += 1
-            found = in_judgement(partial(live_on_small_disk, scratch, size))
+            found = in_judgement(partial(live_on_small_disk, life, scratch, size))
             row.failures += [f"a disk of {size} bytes: {problem}" for problem in found]
             if row.points % 20 == 0:
                 say(f"{row.what}: {row.points} points, {len(row.failures)} failures")
     return row
 
 
-def live_on_small_disk(scratch: Path, size: int) -> list[str]:
+def _some(sizes: range, life: Life, scale: Scale) -> range:
+    """Those sizes that a life is tried at."""
+    return sizes[life.weight // 2 :: life.weight] if scale == "quick" else sizes
+
+
+def live_on_small_disk(life: Life, scratch: Path, size: int) -> list[str]:
     """In a child: let a store live on a disk of so many bytes; what is wrong."""
     disk = scratch / "disk"
     disk.mkdir(exist_ok=True)
     take_mounts()
     mount("tmpfs", disk, "tmpfs", 0, f"size={size}")
     path = str(disk / "store")
-    acknowledged, problems = attempt_within(path)
+    acknowledged, problems = attempt_within(life, path)
     mount("tmpfs", disk, "tmpfs", _REMOUNT, f"size={size + _DISK}")
-    return [*problems, *in_judgement(lambda: judge(path, acknowledged))]
+    return [*problems, *in_judgement(lambda: life.judge(path, acknowledged))]
 
 
-def limit_files(scale: Scale, scratch: Path, say: Say) -> Row:
+def limit_files(life: Life, scale: Scale, scratch: Path, say: Say) -> Row:
     """Let a store live where no file may be longer than a limit; what happens at the limit is an error, or a signal."""
-    row = Row(_LIMITED)
-    reference()  # before anything fails
+    row = Row(_LIMITED + life.within)
+    life.foresee()  # before anything fails
     with timed(row):
-        for size in range(4096, _FILE, _FILE_STEP[scale]):
+        for size in _some(range(4096, _FILE, _FILE_STEP[scale]), life, scale):
             for action in (signal.SIG_IGN, signal.SIG_DFL):
                 row.points += 1
-                found = in_judgement(partial(live_below_limit, scratch, size, action))
+                found = in_judgement(partial(live_below_limit, life, scratch, size, action))
                 row.failures += [f"files of at most {size} bytes, {action.name}: {problem}" for problem in found]
     say(f"{row.what}: {row.points} points, {len(row.failures)} failures")
     return row
 
 
-def live_below_limit(scratch: Path, size: int, action: signal.Handlers) -> list[str]:
+def live_below_limit(life: Life, scratch: Path, size: int, action: signal.Handlers) -> list[str]:
     """Let a store live in a child whose files may have so many bytes; what is wrong."""
     folder = scratch / "limited"
     shutil.rmtree(folder, ignore_errors=True)
@@ -86,39 +91,38 @@ def live_below_limit(scratch: Path, size: int, action: signal.Handlers) -> list[
         signal.signal(signal.SIGXFSZ, action)
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
-    acknowledged, problems = attempt_within(path, limit, may_die=action is signal.SIG_DFL)
-    return [*problems, *in_judgement(lambda: judge(path, acknowledged))]
+    acknowledged, problems = attempt_within(life, path, limit, may_die=action is signal.SIG_DFL)
+    return [*problems, *in_judgement(lambda: life.judge(path, acknowledged))]
 
 
-def make_read_only(scale: Scale, scratch: Path, say: Say) -> Row:
+def make_read_only(life: Life, scale: Scale, scratch: Path, say: Say) -> Row:
     """Let a store be read where it cannot be written to: a medium that is read-only, and a user who may not."""
-    row = Row(_READ_ONLY_MEDIUM)
-    reference()  # before anything fails
-    folder = scratch / "read-only"
+    row = Row(_READ_ONLY_MEDIUM + life.within)
+    life.foresee()  # before anything fails
+    folder = scratch / f"read-only{life.within}"
     folder.mkdir()
     path = folder / "store"
     acknowledged: list[str] = []
     with timed(row):
-        for n, act in enumerate(ACTS):
-            live(str(path), acknowledged.append, [act])
+        for n, act in enumerate(life.acts):
+            life.live(str(path), acknowledged.append, [act])
             for forbid in (_forbid_by_mount, _forbid_by_mode) if not (n + 1) % _ACTS_APART[scale] else ():
                 row.points += 1
-                found = in_judgement(partial(_read_only, forbid, folder, len(acknowledged)))
+                found = in_judgement(partial(_read_only, life, forbid, folder, acknowledged))
                 row.failures += [f"after {act}, {forbid.__name__.strip('_')}: {problem}" for problem in found]
     say(f"{row.what}: {row.points} points, {len(row.failures)} failures")
     return row
 
 
-def _read_only(forbid: Callable[[Path], None], folder: Path, done: int) -> list[str]:
-    known = reference()
+def _read_only(life: Life, forbid: Callable[[Path], None], folder: Path, acknowledged: Sequence[str]) -> list[str]:
     forbid(folder)
     path = str(folder / "store")
     try:
-        settled(path, [known[done - 1]])
+        life.settle(path, acknowledged)
     except (AssertionError, MctreeError, OSError) as error:
         return [f"a reader is told {type(error).__name__}: {error}"]
     problems = []
-    with mctree.open(path, encoders=SETS.values()) as tree:
+    with mctree.open(path, encoders=life.encoders) as tree:
         for begin in (tree.writer, tree.compact):
             try:
                 begin()
@@ -148,9 +152,9 @@ def _forbid_by_mode(folder: Path) -> None:
                 os.chmod(os.path.join(place, name), 0o555)
 
 
-KINDS: dict[str, Callable[[Scale, Path, Say], Row]] = {
+KINDS: dict[str, Callable[[Life, Scale, Path, Say], Row]] = {
     _FULL: fill_disk,
     _LIMITED: limit_files,
     _READ_ONLY_MEDIUM: make_read_only,
 }
-"""What tries a row, by what the row is called."""
+"""What tries a row, by what the row of the life of texts is called."""

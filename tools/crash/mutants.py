@@ -16,7 +16,7 @@ from typing import TypeVar
 from tools.crash import kills, pictures, replay, scenario, sweep
 from tools.crash.life import Life
 from tools.crash.parts import Part, Result, Row, Say, Scale, Wants, everything, timed
-from tools.crash.planted import FUZZED, INGEST, KILLS, PICTURES, POWER, Planted
+from tools.crash.planted import CUTS_OF_PICTURES, FUZZED, INGEST, KILLS, PICTURES, POWER, Planted
 from tools.crash.victims import MISFIT
 from tools.crash.workers import PROCESSES, Workers
 
@@ -41,7 +41,8 @@ def run(scale: Scale, scratch: Path, say: Say, wants: Wants = everything) -> Res
         return [planted for planted in plants if wants(_row(planted, where).what)]
 
     rows = [
-        *_by_power_cuts(wanted(POWER), scratch / "power", say),
+        *_by_power_cuts(scenario.LIFE, wanted(POWER), scratch / "power", say),
+        *_by_power_cuts(pictures.LIFE, wanted(CUTS_OF_PICTURES), scratch / "power over pictures", say),
         *_by_kills(scenario.LIFE, wanted(KILLS), scratch / "texts", say),
         *_by_kills(pictures.LIFE, wanted(PICTURES), scratch / "pictures", say),
         *_by_kills_of_ingests(wanted(INGEST, _IN_INGESTS), scratch / "ingests", say),
@@ -51,12 +52,13 @@ def run(scale: Scale, scratch: Path, say: Say, wants: Wants = everything) -> Res
     return Result(rows)
 
 
-def _by_power_cuts(plants: Sequence[Planted], scratch: Path, say: Say) -> Iterator[Row]:
+def _by_power_cuts(life: Life, plants: Sequence[Planted], scratch: Path, say: Say) -> Iterator[Row]:
     if not plants:
         return
     scratch.mkdir()
-    with Workers() as workers:
-        recordings = workers.each(partial(replay.record, str(scratch)), [planted.plant for planted in plants])
+    with Workers(life.foresee) as workers:
+        record = partial(replay.record, str(scratch), life=life)
+        recordings = workers.each(record, [planted.plant for planted in plants])
         for planted, recording in zip(plants, recordings, strict=True):
             states = _some(list(replay.states(recording)))
             in_order = (sorted(part, key=lambda state: state.cut.moment) for part in _in_parts(states))

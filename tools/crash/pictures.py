@@ -2,15 +2,15 @@
 
 An image of two blocks is ingested in two commits, another in none of its own; regions are changed, images replaced and
 removed, a gist set comes late, and the store is compacted.  What a store shows is told line by line by
-`mctree.testing.dump`, which says nothing of the commits and rows that led to it.  So whatever was killed must show what
-was acknowledged, or that and the whole of the step in flight; and who goes on comes to what a life shows that nobody
-disturbed: with the step that comes next, and in the end.
+`mctree.testing.dump`, which says nothing of the commits and rows that led to it.  So whatever was broken off must show
+what was acknowledged, or that and the whole of the step in flight, and with each older commit what that showed before;
+and who goes on comes to what a life shows that nobody disturbed: with the step that comes next, and in the end.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cache, partial
@@ -32,6 +32,7 @@ from tools.crash.sweep import sweep
 __all__ = ["LIFE", "PART"]
 
 _CHUNK_BYTES = 1 << 16
+_KEEP = 3
 _ENCODER = CosineEncoder(1, side=2)
 _LARGE = (20, 1100)
 """Two blocks, of which the second is narrow."""
@@ -89,7 +90,7 @@ def live(path: str, acknowledge: Callable[[str], None], acts: Sequence[str] = _A
 def _do(path: str, steps: Sequence[_Step], acknowledge: Callable[[str], None] = lambda _: None) -> None:
     for step in steps:
         if step is _STEPS[0]:
-            mctree.create(path, chunk_bytes=_CHUNK_BYTES, keep=3).close()
+            mctree.create(path, chunk_bytes=_CHUNK_BYTES, keep=_KEEP).close()
         else:
             with mctree.open(path, encoders=[_ENCODER]) as tree:
                 if step.manage is not None:
@@ -108,22 +109,42 @@ def look_in(path: str) -> None:
             tree.writer().close()
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a store shows: which epoch it is of, and for each commit that opens, by number, its dump."""
+
+    epoch: int
+    commits: Mapping[int, tuple[str, ...]]
+
+    @property
+    def newest(self) -> int:
+        return max(self.commits)
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        return self.commits[self.newest]
+
+
 @cache
-def foresee() -> tuple[tuple[str, ...], ...]:
+def foresee() -> tuple[_Seen, ...]:
     """What a store shows after each step, if nobody disturbs it."""
-    found: list[tuple[str, ...]] = []
+    found: list[_Seen] = []
     with scratch() as folder:
         path = os.path.join(folder, "undisturbed")
-        live(path, lambda _: found.append(_shown(path)))
+        live(path, lambda _: found.append(_look(path)))
     return tuple(found)
 
 
-def _shown(path: str) -> tuple[str, ...]:
+def _look(path: str, commits: int | None = None) -> _Seen:
+    """Verify a store, and read so many of its newest commits, or all."""
     with mctree.open(path, writable=False, encoders=[_ENCODER]) as tree:
         problems = [f"{problem.where} {problem.what}" for problem in tree.verify()]
         assert not problems, f"verify finds {len(problems)} problems: {'; '.join(problems[:3])}"
-        with tree.snapshot() as snapshot:
-            return tuple(dump(snapshot))
+        shown = {}
+        for commit in tree.commits()[-(commits or 0) :]:
+            with tree.snapshot(commit.number) as snapshot:
+                shown[commit.number] = tuple(dump(snapshot))
+        return _Seen(tree.epoch, shown)
 
 
 def judge(path: str, acknowledged: Sequence[str]) -> list[str]:
@@ -136,15 +157,43 @@ def judge(path: str, acknowledged: Sequence[str]) -> list[str]:
     return []
 
 
+def settle(path: str, acknowledged: Sequence[str]) -> None:
+    """Make sure that the store at `path` is what was acknowledged, or that and the whole of the step in flight.
+
+    Raises:
+        AssertionError: it is not; or what reading it raises.
+    """
+    _settled(path, len(acknowledged))
+
+
+def _settled(path: str, done: int) -> int:
+    """At which step a store stands after so many were acknowledged, all that it shows compared."""
+    known, seen = foresee(), _look(path)
+    possible = [at for at in (done - 1, done) if 0 <= at < len(known)]
+    stands = next((at for at in possible if known[at].shown == seen.shown), None)
+    if stands is None:
+        other = _other(known[possible[0]].shown, seen.shown)
+        raise AssertionError(f"after {done} steps it shows what none of them leads to: {other}")
+    # Of the step in flight some commits may be there that nobody has heard of: they show what was there before.
+    before = {
+        number: shown for one in known[: done + 1] if one.epoch == seen.epoch for number, shown in one.commits.items()
+    }
+    for number, shown in seen.commits.items():
+        assert number in before, f"commit {number} is none of this life"
+        assert shown == before[number], (
+            f"commit {number} shows something else than before: {_other(before[number], shown)}"
+        )
+    if done and known[done - 1].epoch == seen.epoch:
+        assert seen.newest >= known[done - 1].newest, f"commit {known[done - 1].newest} was acknowledged, and is gone"
+    gone = [number for number in before if seen.newest - _KEEP < number < seen.newest and number not in seen.commits]
+    assert not gone, f"commits {gone} are gone"
+    return stands
+
+
 def _compare(path: str, done: int) -> None:
     known = foresee()
     if os.path.lexists(path):
-        shown = _shown(path)
-        stands = next((at for at in (done - 1, done) if 0 <= at < len(known) and known[at] == shown), None)
-        if stands is None:
-            raise AssertionError(
-                f"after {done} steps it shows what none of them leads to: {_other(known[done - 1], shown)}"
-            )
+        stands = _settled(path, done)
     else:
         assert not done, "the store is not there"
         stands = -1
@@ -153,7 +202,7 @@ def _compare(path: str, done: int) -> None:
     for steps in (rest[:1], rest[1:]):
         if steps:
             _do(path, steps)
-            wanted, found = known[_STEPS.index(steps[-1])], _shown(path)
+            wanted, found = known[_STEPS.index(steps[-1])].shown, _look(path, 1).shown
             assert found == wanted, f"after {steps[-1].name!r} it shows something else: {_other(wanted, found)}"
     halves = [name for _, _, names in os.walk(path) for name in names if name.endswith(".new")]
     beside = [name for name in os.listdir(os.path.dirname(path)) if name.startswith(f".{os.path.basename(path)}.")]
@@ -165,7 +214,18 @@ def _other(wanted: Sequence[str], found: Sequence[str]) -> str:
     return lines[0] if lines else f"{len(found)} lines for {len(wanted)}"
 
 
-LIFE = Life(_ACTS, tuple((step.act, step.name) for step in _STEPS), live, judge, look_in, foresee, 40)
+LIFE = Life(
+    _ACTS,
+    tuple((step.act, step.name) for step in _STEPS),
+    live,
+    judge,
+    settle,
+    look_in,
+    foresee,
+    (_ENCODER,),
+    weight=5,
+    within=", in a life with images",
+)
 
 PART = Part(
     "pictures",

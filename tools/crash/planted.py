@@ -1,8 +1,8 @@
 """Which faults are planted in the engine, to see whether the tests find them, and by which words must each be found?
 
 Each is a function that changes the engine in the process that calls it, which ends with it.  Those of `POWER` are
-survived by every `kill -9` and shown by a power cut alone; those of `KILLS` and `PICTURES` are shown by a kill at some
-system call, those of `INGEST` by one at a random moment.
+survived by every `kill -9` and shown by a power cut alone, as those of `CUTS_OF_PICTURES` are in a life with images;
+those of `KILLS` and `PICTURES` are shown by a kill at some system call, those of `INGEST` by one at a random moment.
 
 A fault is found by its *sign*: the words in which the broken promise is told.  Whatever else fails is no find, for a
 plant that breaks everything would be found by anything.
@@ -31,7 +31,7 @@ from mctree.tree.images.painting import Painter
 from mctree.tree.opened import OpenedDocuments
 from mctree.tree.writer import Writer
 
-__all__ = ["FUZZED", "INGEST", "KILLS", "PICTURES", "POWER", "Plant", "Planted", "PlantedForFuzzer"]
+__all__ = ["CUTS_OF_PICTURES", "FUZZED", "INGEST", "KILLS", "PICTURES", "POWER", "Plant", "Planted", "PlantedForFuzzer"]
 
 Plant = Callable[[], None]
 
@@ -99,6 +99,25 @@ def index_sync_off() -> None:
     """LMDB is told not to sync."""
     real = lmdb.open
     _plant(lmdb, "open", lambda *arguments, **options: real(*arguments, **{**options, "sync": False}))
+
+
+# Shown by a power cut, in a life with images
+
+
+def names_of_new_arrays_unsynced() -> None:
+    """Arrays are made with all that is in them, and the folders in which they stand are not synced by the commit."""
+    _plant(session, "sync_directory", lambda name, at: None)
+
+
+def rows_of_images_unsynced() -> None:
+    """Rows of images are written, and never synced."""
+    sync = ArrayWriter.sync
+
+    def careless(self: ArrayWriter) -> None:
+        if not self.layout.path.startswith("images/"):
+            sync(self)
+
+    _plant(ArrayWriter, "sync", careless)
 
 
 # Shown by a kill
@@ -269,6 +288,10 @@ POWER: Final = (
     Planted(index_before_data, _LOST_ROWS),
     Planted(no_folder_sync, r"holds no index|the store is not there|its file is missing"),
     Planted(index_sync_off, r"its newest commit is \d+, not|an older state of the index|holds no store"),
+)
+CUTS_OF_PICTURES: Final = (
+    Planted(names_of_new_arrays_unsynced, r"(images|gists)/\S*zarr\.json cannot be read: .*No such file"),
+    Planted(rows_of_images_unsynced, r"node a1/\d+:\d+.* its statistics are lost"),
 )
 KILLS: Final = (
     Planted(made_in_place, r"reading: NotAStoreError: .* holds no index", "creation"),

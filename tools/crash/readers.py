@@ -8,7 +8,7 @@
 A reader takes snapshots one after another; each must be whole (see `rounds`), and none older than the one before.  It
 holds some of them, reads them again later, in forked children and in spawned processes too, and gets the same bytes.
 Half of the readers and writers begin with a map of the index that is too small for it, so that it grows under them; a
-third of the readers do without mapping.
+third of the readers do without mapping.  With `--rounds images` there are images among what is written.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ from mctree import Snapshot
 from mctree.storage import environment
 from mctree.testing.processes import in_child
 from tools.crash.disks import fill, on_small_disk, why_no_mounts
+from tools.crash.galleries import IMAGES
 from tools.crash.parts import Part, Result, Row, Say, Scale, Wants, everything, timed
-from tools.crash.rounds import ENCODER, SeenError, View, begin, look, write_round
+from tools.crash.rounds import TEXTS, Rounds, SeenError, View
 
 __all__ = ["PART", "Seen", "copy", "crowd", "on_full_disk", "read", "under_fire", "write"]
 
@@ -45,6 +46,7 @@ REFRESH_EVERY, COMPACT_EVERY, REBUILD_EVERY = 5, 40, 17
 FORK_EVERY, REOPEN_EVERY, VERIFY_EVERY = 50, 97, 60
 SNAPSHOTS_A_BACKUP = 50
 SPAWN_EVERY = 60
+_KINDS = {rounds.name: rounds for rounds in (TEXTS, IMAGES)}
 PATIENCE = 600.0
 """Seconds without an answer after which a process counts as hanging: far more than any of them needs."""
 
@@ -87,32 +89,32 @@ class Seen:
         self.failures += other.failures
 
 
-def write(path: str, seed: int) -> None:
+def write(path: str, seed: int, rounds: Rounds = TEXTS) -> None:
     """Write rounds for ever; the store is at the last whole one whenever this is killed."""
     rng = random.Random(seed)
-    with mctree.open(path, encoders=[ENCODER]) as tree:
+    with mctree.open(path, encoders=rounds.encoders) as tree:
         while True:
-            write_round(tree, gists=rng.random() < 0.5)
+            rounds.write(tree, gists=rng.random() < 0.5)
             print("a round", flush=True)
             number = rng.random()
             if number < 1 / REFRESH_EVERY:
                 tree.refresh_gists()
             if number < 1 / REBUILD_EVERY:
-                tree.build_gists(ENCODER, "toy")
+                rounds.build(tree)
             if number < 1 / COMPACT_EVERY:
                 tree.compact()
 
 
-def read(path: str, seed: int, count: int, *, portable: bool = False) -> Seen:
+def read(path: str, seed: int, count: int, *, portable: bool = False, rounds: Rounds = TEXTS) -> Seen:
     """Take so many snapshots; stops at the first that is wrong."""
     rng, seen = random.Random(seed), Seen()
     held: list[tuple[Snapshot, View]] = []
-    tree = mctree.open(path, writable=False, portable=portable, encoders=[ENCODER])
+    tree = mctree.open(path, writable=False, portable=portable, encoders=rounds.encoders)
     last = View(0, 0, b"")
     try:
         while seen.snapshots < count:
             snapshot = tree.snapshot()
-            view = look(snapshot)
+            view = rounds.look(snapshot)
             seen.snapshots += 1
             if (view.commit, view.round) < (last.commit, last.round) or view.round < last.round:
                 raise SeenError(f"round {view.round} of commit {view.commit} came after round {last.round}")
@@ -123,22 +125,22 @@ def read(path: str, seed: int, count: int, *, portable: bool = False) -> Seen:
             if len(held) > HELD:
                 held.pop(rng.randrange(len(held)))[0].close()
             if rng.random() < 0.3:
-                _again(*rng.choice(held))
+                _again(rounds, *rng.choice(held))
                 seen.again += 1
             if rng.random() < 1 / FORK_EVERY:
-                if in_child(lambda: _all_again(held)):
+                if in_child(lambda: _all_again(rounds, held)):
                     raise SeenError("a forked child read other bytes, or failed")
                 seen.forked += 1
             if seen.snapshots % SPAWN_EVERY == 0:
-                _spawned(*rng.choice(held))
+                _spawned(rounds, *rng.choice(held))
                 seen.spawned += 1
             if rng.random() < 1 / VERIFY_EVERY:
                 for problem in tree.verify():
                     raise SeenError(f"an alarm while somebody writes: {problem.where} {problem.what}")
                 seen.verified += 1
             if rng.random() < 1 / REOPEN_EVERY:
-                tree = mctree.open(path, writable=False, portable=portable, encoders=[ENCODER])
-        _all_again(held)
+                tree = mctree.open(path, writable=False, portable=portable, encoders=rounds.encoders)
+        _all_again(rounds, held)
         seen.again += len(held)
     except Exception as error:  # whatever it is, it is what a reader must not meet
         seen.failures.append(f"{type(error).__name__}: {error}")
@@ -146,18 +148,18 @@ def read(path: str, seed: int, count: int, *, portable: bool = False) -> Seen:
     return seen
 
 
-def copy(path: str, count: int) -> Seen:
+def copy(path: str, count: int, rounds: Rounds = TEXTS) -> Seen:
     """Make so many backups, each of which has to hold a whole commit, none older than the one before."""
     seen, target = Seen(), f"{path}.copy"
     try:
-        with mctree.open(path, writable=False, encoders=[ENCODER]) as tree:
+        with mctree.open(path, writable=False, encoders=rounds.encoders) as tree:
             while seen.backups < count:
                 commit = tree.backup(target)
-                with mctree.open(target, encoders=[ENCODER]) as copied, copied.snapshot() as snapshot:
-                    view = look(snapshot)
+                with mctree.open(target, encoders=rounds.encoders) as copied, copied.snapshot() as snapshot:
+                    view = rounds.look(snapshot)
                     if view.commit != commit or view.round < seen.rounds:
                         raise SeenError(f"a backup of commit {commit} shows commit {view.commit}, round {view.round}")
-                    write_round(copied, gists=True)
+                    rounds.write(copied, gists=True)
                 shutil.rmtree(target)
                 seen.backups, seen.rounds = seen.backups + 1, view.round
     except Exception as error:  # as above
@@ -165,25 +167,27 @@ def copy(path: str, count: int) -> Seen:
     return seen
 
 
-def _again(snapshot: Snapshot, view: View) -> None:
-    if (now := look(snapshot)) != view:
+def _again(rounds: Rounds, snapshot: Snapshot, view: View) -> None:
+    if (now := rounds.look(snapshot)) != view:
         raise SeenError(f"commit {view.commit} was held, and reads otherwise now (as of round {now.round})")
 
 
-def _all_again(held: Sequence[tuple[Snapshot, View]]) -> None:
+def _all_again(rounds: Rounds, held: Sequence[tuple[Snapshot, View]]) -> None:
     for snapshot, view in held:
-        _again(snapshot, view)
+        _again(rounds, snapshot, view)
 
 
-def _spawned(snapshot: Snapshot, view: View) -> None:
-    worker = multiprocessing.get_context("spawn").Process(target=_again, args=(snapshot, view))
+def _spawned(rounds: Rounds, snapshot: Snapshot, view: View) -> None:
+    worker = multiprocessing.get_context("spawn").Process(target=_again, args=(rounds, snapshot, view))
     worker.start()
     worker.join(PATIENCE)
     if worker.exitcode != 0:
         raise SeenError(f"a spawned process read commit {view.commit} otherwise, or failed ({worker.exitcode})")
 
 
-def under_fire(folder: Path, *, readers: int, snapshots: int, kills: int = 10, seed: int = 0) -> Seen:
+def under_fire(
+    folder: Path, *, readers: int, snapshots: int, kills: int = 10, seed: int = 0, rounds: Rounds = TEXTS
+) -> Seen:
     """Let many readers read while a writer writes and is killed.
 
     Args:
@@ -192,16 +196,18 @@ def under_fire(folder: Path, *, readers: int, snapshots: int, kills: int = 10, s
         snapshots: how many each of them takes.
         kills: the writer is killed so often at least, also if the readers are done before.
         seed: of all that is random.
+        rounds: what is written.
 
     Returns:
         What they saw; a store that does not verify at the end is a failure too.
     """
-    path, rng, seen = str(folder / "rounds.mctree"), random.Random(seed), Seen()
-    with mctree.create(path, chunk_bytes=CHUNK_BYTES, keep=4, encoders=[ENCODER]) as tree:
-        begin(tree)
-    workers = [_start("copy", path, seed, max(1, snapshots // SNAPSHOTS_A_BACKUP))]
-    workers += [_start("read", path, seed + 1 + n, snapshots, small=n % 2, portable=n % 3 == 2) for n in range(readers)]
-    writer = _start("write", path, rng.randrange(1 << 30), small=True)
+    path, rng, seen = str(folder / f"{rounds.name}.mctree"), random.Random(seed), Seen()
+    with mctree.create(path, chunk_bytes=CHUNK_BYTES, keep=4, encoders=rounds.encoders) as tree:
+        rounds.begin(tree)
+    start = partial(_start, rounds)
+    workers = [start("copy", path, seed, max(1, snapshots // SNAPSHOTS_A_BACKUP))]
+    workers += [start("read", path, seed + 1 + n, snapshots, small=n % 2, portable=n % 3 == 2) for n in range(readers)]
+    writer = start("write", path, rng.randrange(1 << 30), small=True)
     try:
         deadline = time.monotonic() + PATIENCE
         while seen.kills < kills or any(worker.poll() is None for worker in workers):
@@ -214,7 +220,7 @@ def under_fire(folder: Path, *, readers: int, snapshots: int, kills: int = 10, s
             writer.kill()
             writer.communicate()
             seen.kills += 1
-            writer = _start("write", path, rng.randrange(1 << 30), small=rng.random() < 0.5)
+            writer = start("write", path, rng.randrange(1 << 30), small=rng.random() < 0.5)
             if time.monotonic() > deadline + snapshots:
                 seen.failures.append("a reader hangs")
                 break
@@ -223,10 +229,10 @@ def under_fire(folder: Path, *, readers: int, snapshots: int, kills: int = 10, s
         writer.communicate()
         for worker in workers:
             seen.add(_end(worker))
-    with mctree.open(path, encoders=[ENCODER]) as tree:
+    with mctree.open(path, encoders=rounds.encoders) as tree:
         seen.failures += [str(problem) for problem in tree.verify()]
         with tree.snapshot() as snapshot:
-            seen.rounds = look(snapshot).round
+            seen.rounds = rounds.look(snapshot).round
     return seen
 
 
@@ -237,9 +243,9 @@ def on_full_disk(folder: Path, *, readers: int) -> list[str]:
 
 def _crowd_on_full_disk(disk: Path, readers: int) -> list[str]:
     path = str(disk / "rounds.mctree")
-    with mctree.create(path, chunk_bytes=CHUNK_BYTES, encoders=[ENCODER]) as tree:
-        begin(tree)
-        write_round(tree, gists=True)
+    with mctree.create(path, chunk_bytes=CHUNK_BYTES, encoders=TEXTS.encoders) as tree:
+        TEXTS.begin(tree)
+        TEXTS.write(tree, gists=True)
     fill(disk)
     return crowd(path, 0, readers).failures
 
@@ -265,9 +271,9 @@ def crowd(path: str, seed: int, count: int) -> Seen:
 
 
 def _start(
-    role: str, path: str, *numbers: int, small: bool | int = False, portable: bool = False
+    rounds: Rounds, role: str, path: str, *numbers: int, small: bool | int = False, portable: bool = False
 ) -> subprocess.Popen[str]:
-    flags = ["--small-map"] * bool(small) + ["--portable"] * portable
+    flags = ["--small-map"] * bool(small) + ["--portable"] * portable + ["--rounds", rounds.name]
     return subprocess.Popen(
         [sys.executable, "-m", "tools.crash.readers", role, path, *map(str, numbers), *flags],
         stdout=subprocess.PIPE,
@@ -292,20 +298,34 @@ def _error(process: subprocess.Popen[str]) -> str:
     return f"{process.returncode}: {process.communicate()[1].strip()[-300:]}"
 
 
+_UNDER_FIRE = "snapshots taken and read whole, under a writer that refreshes, compacts and is killed"
+_FIRES = {TEXTS: _UNDER_FIRE, IMAGES: f"{_UNDER_FIRE}, with images"}
+"""Rows, by what is written."""
+_SIZES: dict[tuple[Scale, str], tuple[int, int, int]] = {
+    ("quick", "texts"): (4, 125, 10),
+    ("quick", "images"): (3, 20, 4),
+    ("long", "texts"): (8, 12_500, 10),
+    ("long", "images"): (4, 2_500, 10),
+}
+"""Readers, snapshots that each takes, and kills at least."""
+
+
 def _run(scale: Scale, scratch: Path, say: Say, wants: Wants = everything) -> Result:
-    quick = scale == "quick"
-    readers, snapshots = (4, 125) if quick else (8, 12_500)
-    fire = Row("snapshots taken and read whole, under a writer that refreshes, compacts and is killed")
-    if wants(fire.what):
-        say(f"{readers} readers of {snapshots} snapshots each, under a writer that is killed")
-        with timed(fire):
-            seen = under_fire(scratch, readers=readers, snapshots=snapshots)
-        fire.points, fire.failures = seen.snapshots, seen.failures
-        fire.notes = (
-            f"{readers} readers; {seen.kills} kills, {seen.rounds} rounds; read again while held {seen.again} times, "
-            f"in {seen.forked} forked and {seen.spawned} spawned processes; {seen.backups} backups; verified "
-            f"{seen.verified} times"
-        )
+    rows = []
+    for rounds, what in _FIRES.items():
+        fire = Row(what)
+        if wants(what):
+            readers, snapshots, kills = _SIZES[scale, rounds.name]
+            say(f"{readers} readers of {snapshots} snapshots each, under a writer of {rounds.name} that is killed")
+            with timed(fire):
+                seen = under_fire(scratch, readers=readers, snapshots=snapshots, kills=kills, rounds=rounds)
+            fire.points, fire.failures = seen.snapshots, seen.failures
+            fire.notes = (
+                f"{readers} readers; {seen.kills} kills, {seen.rounds} rounds; read again while held {seen.again} "
+                f"times, in {seen.forked} forked and {seen.spawned} spawned processes; {seen.backups} backups; "
+                f"verified {seen.verified} times"
+            )
+        rows.append(fire)
     full = Row("readers that open a store on a full disk")
     if wants(full.what) and not (why := why_no_mounts()):
         say("100 readers on a full disk")
@@ -314,7 +334,7 @@ def _run(scale: Scale, scratch: Path, say: Say, wants: Wants = everything) -> Re
         full.points = 100
     elif wants(full.what):
         full.notes = f"not tried: {why}"
-    return Result([row for row in (fire, full) if wants(row.what)])
+    return Result([row for row in (*rows, full) if wants(row.what)])
 
 
 PART = Part("readers", "a reader never sees anything but one whole commit", _run)
@@ -330,19 +350,21 @@ def main() -> int:
         options.add_argument("seed", type=int)
         options.add_argument("--small-map", action="store_true", help="begin with a map that is too small")
         options.add_argument("--portable", action="store_true", help="do not map chunks")
+        options.add_argument("--rounds", choices=_KINDS, default=TEXTS.name, help="what is written")
         if role != "write":
             options.add_argument("count", type=int)
     given = parser.parse_args()
     if given.small_map:
         environment._MAP_BYTES = environment._SMALLEST_MAP = SMALL_MAP
+    rounds = _KINDS[given.rounds]
     if given.role == "write":
-        write(given.store, given.seed)
+        write(given.store, given.seed, rounds)
     if given.role == "crowd":
         seen = crowd(given.store, given.seed, given.count)
     elif given.role == "copy":
-        seen = copy(given.store, given.count)
+        seen = copy(given.store, given.count, rounds)
     else:
-        seen = read(given.store, given.seed, given.count, portable=given.portable)
+        seen = read(given.store, given.seed, given.count, portable=given.portable, rounds=rounds)
     print(json.dumps(asdict(seen)))
     return 0
 

@@ -1,6 +1,6 @@
 """Does a store survive a power cut?  Every state that may be left is made, opened, judged and written to.
 
-The scenario is recorded once, with every byte that it writes (`trace`), and the power is cut wherever it matters
+A life is recorded once, with every byte that it writes (`trace`), and the power is cut wherever it matters
 (`power`).  And again: over what some cuts have left, the process that comes next is recorded while it puts everything
 in order, and the power is cut once more.
 """
@@ -17,12 +17,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from tools.crash.life import Life
+from tools.crash.lives import LIVES
 from tools.crash.operations import Trace
 from tools.crash.parts import Part, Result, Row, Say, Scale, Wants, everything, timed
 from tools.crash.power import Cut, Disk, Walk, compare, cuts
-from tools.crash.scenario import judge, live, look_in
+from tools.crash.scenario import LIFE
 from tools.crash.trace import CALLS, look, read_trace
-from tools.crash.victims import in_judgement, recorded
+from tools.crash.victims import in_judgement, recorded, sound
 from tools.crash.workers import Workers
 
 __all__ = ["PART", "Recording", "State", "attempt", "attempt_twice", "record", "run", "states"]
@@ -35,10 +37,11 @@ _AGAIN = 8
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """Where a trace is kept, and what was acknowledged in it."""
+    """Where a trace is kept, whose life it is of, and what was acknowledged in it."""
 
     path: str
     steps: tuple[str, ...]
+    life: Life
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,22 +66,22 @@ def states(recording: Recording) -> Iterator[State]:
     return (State(recording, cut) for cut in cuts(_load(recording)))
 
 
-def record(scratch: str, plant: Callable[[], None] | None = None) -> Recording:
+def record(scratch: str, plant: Callable[[], None] = sound, life: Life = LIFE) -> Recording:
     """Record a life on a disk that is empty at first.
 
     Args:
         scratch: a folder for what is written down.
         plant: plants a fault in the process that lives it.
+        life: which life.
     """
-    folder = os.path.realpath(os.path.join(scratch, "recorded" if plant is None else plant.__name__))
+    folder = os.path.realpath(os.path.join(scratch, plant.__name__ + life.within))
     os.mkdir(folder)
     disk, log = os.path.join(folder, "disk"), Path(folder, "calls")
     os.mkdir(disk)
 
     def work(say: Callable[[str], None]) -> None:
-        if plant is not None:
-            plant()
-        live(os.path.join(disk, "store.mctree"), say)
+        plant()
+        life.live(os.path.join(disk, "store.mctree"), say, life.acts)
 
     ending = recorded(work, CALLS, log)
     if ending.failure:
@@ -90,7 +93,7 @@ def record(scratch: str, plant: Callable[[], None] | None = None) -> Recording:
         pickle.dump(trace, file)
     log.unlink()
     shutil.rmtree(disk)
-    return Recording(kept, ending.acknowledged)
+    return Recording(kept, ending.acknowledged, life)
 
 
 def _load(recording: Recording) -> Trace:
@@ -107,7 +110,7 @@ _walks: dict[str, Walk] = {}
 def attempt(state: State) -> list[str]:
     """Make a state, and judge it."""
     with _made(_disk(state), f"{state.recording.path} of process {os.getpid()}") as folder:
-        problems = in_judgement(partial(judge, _store(folder), state.acknowledged))
+        problems = in_judgement(partial(state.recording.life.judge, _store(folder), state.acknowledged))
     return [f"{state}: {problem}" for problem in problems]
 
 
@@ -117,10 +120,10 @@ def attempt_twice(state: State, most: int) -> list[list[str]]:
     Returns:
         What is wrong with each of the states that the second cut may leave, at most so many.
     """
-    where = os.path.realpath(f"{state.recording.path} of process {os.getpid()}")
+    where, life = os.path.realpath(f"{state.recording.path} of process {os.getpid()}"), state.recording.life
     with _made(_disk(state), where) as folder:
         before, log = look(folder), Path(f"{where} calls")
-        ending = recorded(lambda _: look_in(_store(folder)), CALLS, log)
+        ending = recorded(lambda _: life.look_in(_store(folder)), CALLS, log)
         if ending.failure:
             return [[f"{state}: the next writer: {ending.failure}"]]
         trace = read_trace(log, folder, (), before)
@@ -131,7 +134,7 @@ def attempt_twice(state: State, most: int) -> list[list[str]]:
     found, walk = [], Walk(trace)
     for cut in sorted(chosen, key=lambda cut: cut.moment):
         with _made(walk.at(cut), where) as folder:
-            problems = in_judgement(partial(judge, _store(folder), state.acknowledged))
+            problems = in_judgement(partial(life.judge, _store(folder), state.acknowledged))
         found.append([f"{state}; again at moment {cut.moment}, kept {cut.what}: {problem}" for problem in problems])
     return found
 
@@ -159,25 +162,37 @@ def _made(disk: Disk, folder: str) -> Iterator[str]:
 
 def run(scale: Scale, scratch: Path, say: Say, wants: Wants = everything) -> Result:
     """Cut the power wherever it matters, and now and then once more."""
-    once, twice = Row("states that a power cut leaves"), Row("states that another leaves, while the next writer begins")
-    with Workers() as workers:
-        with timed(once):
-            (recording,) = workers.each(record, [str(scratch)])
+    return Result([row for life in LIVES for row in _cut_short(life, scale, scratch, say, wants)])
+
+
+def _cut_short(life: Life, scale: Scale, scratch: Path, say: Say, wants: Wants) -> list[Row]:
+    once = Row(f"states that a power cut leaves{life.within}")
+    twice = Row(f"states that another leaves, while the next writer begins{life.within}")
+    wanted = [row for row in (once, twice) if wants(row.what)]
+    if not wanted:
+        return []
+    with Workers(life.foresee) as workers:
+        with timed(wanted[0]):
+            (recording,) = workers.each(partial(record, life=life), [str(scratch)])
             possible = list(states(recording))
-            chosen = _every(possible, _QUICK_STATES if scale == "quick" else len(possible))
-            for failures in workers.each(attempt, chosen if wants(once.what) else []):
-                once.points += 1
-                once.failures += failures
-                if once.points % 1000 == 0:
-                    say(f"{once.points} states, {len(once.failures)} failures")
-        say(f"{once.what}: {once.points}, {len(once.failures)} failures, {once.seconds:.0f} s")
-        with timed(twice):
-            chosen = _every(possible, _QUICK_AGAIN if scale == "quick" else len(possible) // _AGAIN)
-            for several in workers.each(partial(attempt_twice, most=_AGAIN), chosen if wants(twice.what) else []):
-                twice.points += len(several)
-                twice.failures += [failure for failures in several for failure in failures]
-        say(f"{twice.what}: {twice.points}, {len(twice.failures)} failures, {twice.seconds:.0f} s")
-    return Result([row for row in (once, twice) if wants(row.what)])
+        if once in wanted:
+            with timed(once):
+                chosen = _every(possible, _QUICK_STATES // life.weight if scale == "quick" else len(possible))
+                for failures in workers.each(attempt, chosen):
+                    once.points += 1
+                    once.failures += failures
+                    if once.points % 1000 == 0:
+                        say(f"{once.points} states, {len(once.failures)} failures")
+            say(f"{once.what}: {once.points}, {len(once.failures)} failures, {once.seconds:.0f} s")
+        if twice in wanted:
+            with timed(twice):
+                chosen = _every(possible, _QUICK_AGAIN if scale == "quick" else len(possible) // _AGAIN)
+                most = max(_AGAIN // life.weight, 1) if scale == "quick" else _AGAIN
+                for several in workers.each(partial(attempt_twice, most=most), chosen):
+                    twice.points += len(several)
+                    twice.failures += [failure for failures in several for failure in failures]
+            say(f"{twice.what}: {twice.points}, {len(twice.failures)} failures, {twice.seconds:.0f} s")
+    return wanted
 
 
 def _every(possible: list[State], about: int) -> list[State]:

@@ -10,15 +10,19 @@ and compared.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mctree import Snapshot, Tree
+from mctree.encoders import Encoder, VisualEncoder
 from mctree.testing import ToyEncoder
+from mctree.tree.writer import Writer
 
-__all__ = ["ENCODER", "SeenError", "View", "begin", "content", "look", "write_round"]
+__all__ = ["ENCODER", "TEXTS", "Rounds", "SeenError", "View", "begin", "content", "look", "write_round"]
 
 DOCUMENTS = 6
 STREAM = "stream"
@@ -46,6 +50,31 @@ class View:
     digest: bytes
 
 
+class _Write(Protocol):
+    def __call__(self, tree: Tree, *, gists: bool) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """What is written round by round; its functions are those of a module, so that other processes know them.
+
+    Attributes:
+        name: what it is called on a command line.
+        encoders: what its trees are opened with.
+        begin: writes round 0 of a new store.
+        write: goes on to the next round, and makes the gists of it, or leaves them for a refresh.
+        look: reads all that a snapshot shows; raises a `SeenError` if that is not one commit's.
+        build: makes what is missing of the gist sets.
+    """
+
+    name: str
+    encoders: tuple[Encoder | VisualEncoder, ...]
+    begin: Callable[[Tree], None]
+    write: _Write
+    look: Callable[[Snapshot], View]
+    build: Callable[[Tree], None]
+
+
 def content(number: int, document: int) -> bytes:
     """What a document holds in a round: from one to some hundreds of bytes, never the same twice."""
     line = b"round %d document %d. " % (number, document)
@@ -66,10 +95,21 @@ def begin(tree: Tree) -> None:
     tree.build_gists(ENCODER, "toy", default=True)
 
 
-def write_round(tree: Tree, *, gists: bool) -> None:
-    """Go on to the next round, by one commit; also make the gists of what it places, or leave them for a refresh."""
+def _build(tree: Tree) -> None:
+    tree.build_gists(ENCODER, "toy")
+
+
+def write_round(tree: Tree, *, gists: bool, first: Callable[[Writer, int], None] = lambda writer, number: None) -> None:
+    """Go on to the next round, by one commit.
+
+    Args:
+        tree: the store.
+        gists: also make the gists of what it places, or leave them for a refresh.
+        first: does what else belongs to that round, given its number, before anything else waits for the commit.
+    """
     with tree.writer() as writer:
         number = look(writer.snapshot).round + 1
+        first(writer, number)
         for document in range(DOCUMENTS):
             writer.add(f"document {document}", content(number, document), replace=True)
         again = number % STREAM_LINES == 0
@@ -83,13 +123,13 @@ def write_round(tree: Tree, *, gists: bool) -> None:
 
 
 def look(snapshot: Snapshot) -> View:
-    """Read all that a snapshot shows.
+    """Read all that a snapshot shows, but images.
 
     Raises:
         SeenError: it is not one commit's.
     """
     digest = hashlib.blake2b()
-    documents = {document.name: document for document in snapshot.documents()}
+    documents = {document.name: document for document in snapshot.documents() if document.record.media != "image"}
     if sorted(documents) != sorted([STREAM, *(f"document {i}" for i in range(DOCUMENTS))]):
         raise SeenError(f"commit {snapshot.commit} shows documents {sorted(documents)}")
     rounds = set()
@@ -130,6 +170,11 @@ def _look_at_gists(
             mask = np.arange(32) < counts[: len(rows), None]
             made = ENCODER.encode(1, tokens[: len(rows)].astype(np.uint32), mask)
             alive = snapshot.world.exists(1, np.arange(len(rows)))  # who was dead already got the gist of nothing
+            blocks = [image.block for image in snapshot.images()]
+            alive[[block for block in blocks if block < len(rows)]] = False  # they have no tokens
             wrong = np.flatnonzero((rows != made.astype(rows.dtype)).any(axis=1) & alive)
             if len(wrong):
                 raise SeenError(f"commit {snapshot.commit} shows for block {wrong[0]} a gist that is not its own")
+
+
+TEXTS: Final = Rounds("texts", (ENCODER,), begin, write_round, look, _build)

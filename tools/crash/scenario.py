@@ -34,7 +34,7 @@ from mctree.testing.stores import scratch
 from mctree.testing.toys import ToyEncoder
 from tools.crash.life import Life
 
-__all__ = ["ACTS", "LIFE", "STEPS", "Moment", "Step", "judge", "live", "look_in", "reference", "settled"]
+__all__ = ["ACTS", "LIFE", "STEPS", "Moment", "Step", "judge", "live", "look_in", "reference", "settle"]
 
 CHUNK_BYTES = 1 << 16
 KEEP = 3
@@ -266,26 +266,29 @@ def judge(path: str, acknowledged: Sequence[str]) -> list[str]:
     Returns:
         A line for each fault, none if the store is what it has to be.
     """
-    known = reference()
     assert list(acknowledged) == [step.name for step in STEPS[: len(acknowledged)]], "steps are acknowledged in order"
-    done = len(acknowledged)
     if not os.path.lexists(path):
-        if done:
+        if acknowledged:
             return ["the store is not there"]
         return _faults("making it again", lambda: _make_again(path))
-    possible = [*known[max(done - 1, 0) : done], *known[done : done + 1]]
     found: list[Moment] = []
-    problems = _faults("reading", lambda: found.append(settled(path, possible)))
+    problems = _faults("reading", lambda: found.append(_settled(path, len(acknowledged))))
     return problems or _faults("going on", lambda: _go_on(path, found[0]))
 
 
-def settled(path: str, possible: Sequence[Moment]) -> Moment:
-    """Which of some moments the store at `path` stands at, all of what it shows compared; nothing is written.
+def settle(path: str, acknowledged: Sequence[str]) -> None:
+    """Make sure that the store at `path` is what was acknowledged, or that and the whole of the step in flight.
 
     Raises:
-        AssertionError: at none, or it is not what it has to be there.
+        AssertionError: it is not; or what reading it raises.
     """
+    _settled(path, len(acknowledged))
+
+
+def _settled(path: str, done: int) -> Moment:
+    """Which moment the store at `path` stands at after so many steps, all of what it shows compared."""
     known = reference()
+    possible = known[max(done - 1, 0) : done + 1]
     with mctree.open(path, writable=False, encoders=SETS.values()) as tree:
         commits = {commit.number for commit in tree.commits()}
         newest, epoch = max(commits), tree.epoch
@@ -320,7 +323,7 @@ def _go_on(path: str, moment: Moment) -> None:
 
 def _make_again(path: str) -> None:
     _created(path).close()
-    settled(path, reference()[:1])
+    _settled(path, 1)
     _compare_leftovers(path)
 
 
@@ -356,7 +359,16 @@ def _faults(doing: str, what: Callable[[], object]) -> list[str]:
     return []
 
 
-LIFE = Life(ACTS, tuple((step.act, step.name) for step in STEPS), live, judge, look_in, reference, 8)
+LIFE = Life(
+    ACTS,
+    tuple((step.act, step.name) for step in STEPS),
+    live,
+    judge,
+    settle,
+    look_in,
+    reference,
+    tuple(SETS.values()),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What does a process see whose disk fails?  It lives through acts of the scenario, and then looks at the store.
+"""What does a process see whose disk fails?  It lives through acts of a life, and then looks at the store.
 
 While the disk is still as bad as it is, a snapshot that was taken before has to read what it read; the store has to
 open for readers, to verify, and to stand at what was acknowledged or at the step in flight; a writer that failed must
@@ -17,21 +17,17 @@ from collections.abc import Callable, Iterator
 
 import mctree
 from mctree.errors import MctreeError, UsageError, WriterFailedError
+from mctree.testing.dump import dump
 from mctree.testing.processes import forked
 from mctree.tree.writer import Writer
-from tools.crash.scenario import ACTS, SETS, STEPS, live, reference, settled
+from tools.crash.life import Life
 
-__all__ = ["attempt_within", "steps_before", "suffer"]
-
-
-def steps_before(act: str) -> list[str]:
-    """What was acknowledged before an act began."""
-    return [step.name for step in STEPS if step.act in ACTS[: ACTS.index(act)]]
+__all__ = ["attempt_within", "suffer"]
 
 
-def suffer(path: str, act: str, say: Callable[[str], object]) -> None:
+def suffer(life: Life, path: str, act: str, say: Callable[[str], object]) -> None:
     """In a child whose disk fails: run an act, or all if none is named, and look at the store from there."""
-    acknowledged = steps_before(act) if act else []
+    acknowledged = life.steps_before(act) if act else []
     close = Writer.close
 
     def close_after_all(writer: Writer) -> None:
@@ -46,26 +42,27 @@ def suffer(path: str, act: str, say: Callable[[str], object]) -> None:
         say(f"={name}")
 
     Writer.close = close_after_all  # type: ignore[assignment,method-assign]
-    reader = _Reader(path) if acknowledged else None
+    reader = _Reader(life, path) if acknowledged else None
     try:
-        live(path, acknowledge, [act] if act else ACTS)
+        life.live(path, acknowledge, [act] if act else life.acts)
     except Exception as error:
         say(f"!{type(error).__name__}: {error}")
         if not isinstance(error, MctreeError) or not str(error) or "\n" in str(error):
             say(f"?the error is not a clear one: {type(error).__name__}: {error}")
     if reader is None and acknowledged:
-        reader = _Reader(path)
+        reader = _Reader(life, path)
     if reader is not None:
         for problem in reader.problems(acknowledged):
             say(f"?{problem}")
 
 
 def attempt_within(
-    path: str, before: Callable[[], None] = lambda: None, *, may_die: bool = False
+    life: Life, path: str, before: Callable[[], None] = lambda: None, *, may_die: bool = False
 ) -> tuple[list[str], list[str]]:
     """Let a store live from its creation on in a child, until something fails.
 
     Args:
+        life: which life.
         path: where.
         before: done in the child first.
         may_die: whether a signal may end the child.
@@ -77,7 +74,7 @@ def attempt_within(
 
     def work() -> None:
         before()
-        suffer(path, "", lambda line: os.write(writing, line.replace("\n", " ").encode() + b"\n"))
+        suffer(life, path, "", lambda line: os.write(writing, line.replace("\n", " ").encode() + b"\n"))
 
     child = forked(work)
     os.close(writing)
@@ -91,22 +88,19 @@ def attempt_within(
 class _Reader:
     """Somebody who reads in the same process."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, life: Life, path: str) -> None:
+        self._life = life
         self._path = path
-        self._tree = mctree.open(path, writable=False, encoders=SETS.values())
+        self._tree = mctree.open(path, writable=False, encoders=life.encoders)
         self._held = self._tree.snapshot()
-        self._read = self._documents()
-
-    def _documents(self) -> dict[bytes, bytes]:
-        return {document.source: document.read() for document in self._held.documents()}
+        self._read = [*dump(self._held)]
 
     def problems(self, acknowledged: list[str]) -> Iterator[str]:
         """What a reader finds wrong now."""
-        known, done = reference(), len(acknowledged)
         try:
-            if self._documents() != self._read:
+            if [*dump(self._held)] != self._read:
                 yield "a snapshot that was held reads other bytes"
-            settled(self._path, [*known[done - 1 : done], *known[done : done + 1]])
+            self._life.settle(self._path, acknowledged)
         except (AssertionError, MctreeError, OSError) as error:
             yield f"a reader meanwhile: {type(error).__name__}: {error}"
 

@@ -26,6 +26,8 @@ from tools.crash.workers import Workers
 
 __all__ = ["PART", "Call", "Outcome", "Point", "attempt", "calls_of", "failures", "prepare", "run", "sweep"]
 
+_APART = 8
+"""The quick form kills at every so many of the calls that change something."""
 _NEXT_CALLS = 13
 """At which of the changing calls of a name the process that comes next is killed, at most."""
 
@@ -92,7 +94,7 @@ def attempt(point: Point) -> Outcome:
             return life.judge(path, acknowledged)
 
         ending = killed_at(work, point.call.name, point.call.when)
-        acknowledged = [*life.steps_of(life.acts[: life.acts.index(point.act)]), *ending.acknowledged]
+        acknowledged = [*life.steps_before(point.act), *ending.acknowledged]
         killed, problems = int(ending.killed), [ending.failure] if ending.failure else []
         if point.again is not None and ending.killed:
             second = killed_at(lambda _: life.look_in(path), point.again.name, point.again.when)
@@ -137,9 +139,9 @@ def points(scratch: str, act: str, life: Life, scale: Scale) -> tuple[list[Point
     ]
     if scale == "long":
         return [Point(scratch, act, call, life=life) for call in every], twice
-    offset = life.acts.index(act)
-    once = [Point(scratch, act, call, life=life) for call in changing[offset % life.apart :: life.apart]]
-    return once, twice[offset :: 5 * life.apart]
+    offset, apart = life.acts.index(act), _APART * life.weight
+    once = [Point(scratch, act, call, life=life) for call in changing[offset % apart :: apart]]
+    return once, twice[offset :: 5 * apart]
 
 
 def sweep(life: Life, scale: Scale, scratch: Path, say: Say, wants: Wants = everything) -> Result:
