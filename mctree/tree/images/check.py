@@ -171,20 +171,23 @@ def _at_row(
 
 
 def every_page(snapshot: Snapshot, array: int) -> NDArray[np.void]:
-    """The pages of a level as any commit sees them, in order of their numbers and then of age."""
+    """The pages of a level as this commit or an older one sees them, in order of their numbers and then of age."""
     with snapshot.reading() as index:
         parts = [
-            decode_pages(payload, u64.unpack(key[:8])[0]) for key, payload in index.scan(Table.PAGES + u32.pack(array))
+            decode_pages(payload, u64.unpack(key[:8])[0])
+            for key, payload in index.scan(Table.PAGES + u32.pack(array))
+            if u64.unpack(key[8:16])[0] <= snapshot.commit  # others are written meanwhile
         ]
     return np.concatenate([np.empty(0, PAGE_DTYPE), *parts])
 
 
 def every_piece(snapshot: Snapshot, array: int) -> NDArray[np.void]:
-    """The kept pixels of all tiles as any commit sees them, in order of the tiles."""
+    """The kept pixels of all tiles as this commit or an older one sees them, in order of the tiles."""
     with snapshot.reading() as index:
         parts = [
             decode_pieces(payload, u64.unpack(key[:8])[0])
             for key, payload in index.scan(Table.PIECES + u32.pack(array))
+            if u64.unpack(key[8:16])[0] <= snapshot.commit
         ]
     return np.unique(np.concatenate([np.empty(0, PIECE_DTYPE), *parts]))
 
