@@ -33,6 +33,8 @@ __all__ = ["INDEX", "Naming", "Place", "Rows"]
 
 _LOD0, _COUNT, _BEFORE = (f"text/{name}/c.0" for name in ("lod0", "count", "before"))
 INDEX = "index.lmdb/data.mdb"
+_HEADERS = 2
+"""Pages of an index that are headers."""
 _RANGE = re.compile(r"records from (.+) to (.+) can be read")
 _LINK_NODE = Struct(">IBQ")
 
@@ -205,8 +207,10 @@ class Naming:
         kind, _, _ = problem.where.partition(" of the index")
         if problem.kind == "page":
             page = int(kind.removeprefix("page "))
-            if spot.page in self._index.free:
+            if spot.page in self._index.free or (spot.page < _HEADERS and page >= _HEADERS):
                 return problem.node is None and "the next commit would destroy" in problem.what
+            if spot.page < _HEADERS and page < _HEADERS:  # that they do not fit is seen, and not which of them is wrong
+                return self._ranges(problem, page)
             if spot.leads is not None and self._ranges(problem, spot.leads):
                 return True  # whichever page it leads to now
             if (
@@ -221,7 +225,8 @@ class Naming:
         if problem.kind == "table":
             return problem.where == f"index table {spot.key[:1].decode('latin-1')!r}"
         said, true = problem.where.removeprefix("index record "), describe(spot.key)
-        if problem.what == "belongs to no table":  # its key is longer or shorter now
+        if problem.what in ("belongs to no table", "fails its checksum") and said != true:
+            # Its key is longer or shorter now, and may be about nothing that is known.
             return said.startswith(true) or true.startswith(said)
         if said != true:
             return False
