@@ -42,7 +42,10 @@ def _worked(fd: int, sizes: Sequence[int]) -> tuple[bool, list[int]]:
     try:
         return True, memory.put(fd, work(*given))
     except Exception as error:
-        return False, memory.put(fd, error)
+        try:
+            return False, memory.put(fd, error)
+        except Exception:  # it does not pickle: whoever asked will meet it himself
+            return False, memory.put(fd, BrokenExecutor(f"{type(error).__name__}: {error}"))
 
 
 _last: tuple[int, Callable[..., Any] | Exception | None] = -1, None
@@ -58,8 +61,8 @@ def taken_up(number: int, pickled: bytes) -> Callable[..., Any]:
     global _last  # noqa: PLW0603  # a process does one thing at a time
     if _last[0] != number:
         before, _last = _last[1], (number, None)
-        if close := getattr(before, "close", None):
-            close()
+        with suppress(Exception):  # it is done with
+            getattr(before, "close", lambda: None)()
         try:
             _last = number, pickle.loads(pickled)  # noqa: S301  # of the process that began this one
         except Exception as error:  # as above; it would not be found the next time either

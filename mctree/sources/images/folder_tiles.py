@@ -42,6 +42,8 @@ class TileFolder:
         SourceError: it cannot be listed, has no zoom, or counts its rows in a way that is unknown.
     """
 
+    in_one_file = False
+
     def __init__(self, path: bytes) -> None:
         self.name = shown(path)
         self._path = path

@@ -25,7 +25,7 @@ from mctree.sources.names import failure, shown
 from mctree.sources.protocol import Skipped
 from mctree.sources.records import shown_text
 
-__all__ = ["FileSource", "FileStream", "damage_named", "digest_of", "open_local", "reopened"]
+__all__ = ["FileSource", "FileStream", "damage_named", "digest_of", "open_local", "reopening"]
 
 
 def open_local(path: bytes, *, follow: bool = True) -> OpenFile:
@@ -170,20 +170,35 @@ class FileSource(Bounded):
         self._opened.close()
 
     def __reduce__(self) -> tuple[object, ...]:
-        return reopened, (self.uri, self.max_pixels, self.fingerprint)
+        return reopening(self, self.max_pixels, self.fingerprint)
 
 
-def reopened(uri: str, max_pixels: int, fingerprint: str | None) -> ImageSource:
+def reopening(source: ImageSource, max_pixels: int, fingerprint: str | None) -> tuple[object, ...]:
+    """What a source is pickled as: how it is opened again.
+
+    Args:
+        source: which.
+        max_pixels: that it was opened with.
+        fingerprint: None if that takes a look at all of its files, which would take longer than the work.
+    """
+    return _reopened, (source.uri, max_pixels, fingerprint, _form(source))
+
+
+def _form(source: ImageSource) -> tuple[object, ...]:
+    return source.height, source.width, source.channels, source.dtype.str, source.levels
+
+
+def _reopened(uri: str, max_pixels: int, fingerprint: str | None, form: tuple[object, ...]) -> ImageSource:
     """What an image becomes in another process: the same one, opened there.
 
     Raises:
-        SourceError: it has another fingerprint than the one given.
+        SourceError: it has another fingerprint than the one given, or another size or type of pixels.
     """
     opening = import_module(
         "mctree.sources.images.opening"
     )  # which knows the kinds, some of which are made of this one
     source: ImageSource = opening.open_image(uri, max_pixels=max_pixels)
-    if fingerprint is not None and source.fingerprint != fingerprint:
+    if (fingerprint is not None and source.fingerprint != fingerprint) or _form(source) != form:
         source.close()
         raise SourceError(f"{uri} changed since it was opened: run again when it is at rest")
     return source

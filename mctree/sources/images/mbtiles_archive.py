@@ -56,6 +56,8 @@ class MbtilesArchive:
         SourceError: it is damaged, has no table of tiles or no index of it, or is being written.
     """
 
+    in_one_file = True
+
     def __init__(self, opened: OpenFile) -> None:
         self.name = shown(opened.file.path)
         self._opened = opened

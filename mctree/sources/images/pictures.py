@@ -162,6 +162,9 @@ class PictureSource(FileSource):
         SourceError: as `Picture`; or the file is longer than one picture can be.
     """
 
+    decodes_much = True
+    """All of it, for the first box."""
+
     def __init__(self, opened: OpenFile, *, max_pixels: int) -> None:
         if opened.file.stamp.size > _LONGEST:
             raise SourceError(

@@ -49,6 +49,8 @@ class PmtilesArchive:
         SourceError: it is damaged, holds no pictures, or is compressed in a way that cannot be read.
     """
 
+    in_one_file = True
+
     def __init__(self, opened: OpenFile) -> None:
         self.name = shown(opened.file.path)
         self._opened = opened

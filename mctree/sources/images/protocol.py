@@ -15,7 +15,8 @@ What a caller may rely on, and what a source of another kind must provide:
 * A read holds at most a small multiple of its box and of the pieces (tiles, strips, chunks) that its box touches one
   after the other.  A box too large for that is refused, as are pieces that would be.
 * A source is used by one thread at a time.  It can be pickled where it can be opened again, and then reads the same
-  image in another process.
+  image in another process.  One that has `decodes_much`, and says so, decodes all of the image or large pieces of it
+  for any box: then several copies would do the same work.
 
 It does not assume that an image is dense, that a level covers what a finer one covers, or that files are well-meant.
 """
@@ -42,6 +43,7 @@ __all__ = [
     "Pixels",
     "Watching",
     "check_box",
+    "copies_read_cheaply",
     "level_box",
 ]
 
@@ -221,6 +223,11 @@ class Watching(Protocol):
     def was_read(self, box: Box, level: int = 0) -> None:
         """A copy has read the pixels of a box of a level."""
         ...
+
+
+def copies_read_cheaply(source: ImageSource) -> bool:
+    """Whether copies of a source, in other processes, read boxes for what these cost here."""
+    return source.access == "random" and not getattr(source, "decodes_much", False)
 
 
 def level_box(source: ImageSource, level: int = 0) -> Box:

@@ -23,7 +23,7 @@ import numpy as np
 from mctree.errors import SourceError, UsageError
 from mctree.sources.images.bounded import Bounded
 from mctree.sources.images.folder_names import TILE_SIDES
-from mctree.sources.images.local import reopened
+from mctree.sources.images.local import reopening
 from mctree.sources.images.mosaic import Layout, assembled
 from mctree.sources.images.pictures import Picture
 from mctree.sources.images.protocol import LARGEST_SIDE, Box, Pixels, PixelValues
@@ -59,6 +59,11 @@ class Archive(Protocol):
     @property
     def fingerprint(self) -> str:
         """See `ImageSource`."""
+        ...
+
+    @property
+    def in_one_file(self) -> bool:
+        """Whether a look at one file makes its fingerprint, and not one at every tile."""
         ...
 
     def tile(self, zoom: int, column: int, row: int) -> bytes | None:
@@ -192,8 +197,7 @@ class TilePyramid(Bounded):
         return values
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Where a fingerprint takes a look at every tile, it is not compared: that would take longer than the work.
-        return reopened, (self.uri, self.max_pixels, None)
+        return reopening(self, self.max_pixels, self.fingerprint if self._archive.in_one_file else None)
 
     def _close(self) -> None:
         self._recent.clear()

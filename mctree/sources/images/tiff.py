@@ -32,6 +32,8 @@ __all__ = ["TiffSource"]
 
 _REDUCED = 1
 _MASK = 4
+_LARGE_PIECE = 1 << 21
+"""Pixels of a compressed tile above which several readers of one image would decode most tiles more than once."""
 _MOST_SIZES = 64
 _PLAIN: dict[str, Any] = {f"is_{flag}": False for flag in tifffile.TIFF.FILE_FLAGS}
 """No maker's own ways of laying out a file are looked for."""
@@ -80,6 +82,7 @@ class TiffSource(FileSource):
         self._images = [found[level] for level in levels]
         height, width = (layout.width, layout.height) if turned else (layout.height, layout.width)
         rows_only = not first.tiled and first.whole_pieces and not turned
+        self.decodes_much = first.whole_pieces and layout.piece_height * layout.piece_width > _LARGE_PIECE
         super().__init__(
             opened,
             {"page": page or None},

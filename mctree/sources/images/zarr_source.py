@@ -20,7 +20,7 @@ import zarr
 
 from mctree.errors import SourceError, UsageError
 from mctree.sources.images.bounded import Bounded
-from mctree.sources.images.local import reopened
+from mctree.sources.images.local import reopening
 from mctree.sources.images.mosaic import levels_among
 from mctree.sources.images.protocol import Box, Pixels
 from mctree.sources.images.uris import file_uri
@@ -177,8 +177,7 @@ class ZarrSource(Bounded):
         return self._images[level].covered(box)
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Its fingerprint takes a look at every file, so it is not compared.
-        return reopened, (self.uri, self.max_pixels, None)
+        return reopening(self, self.max_pixels, None)
 
 
 def _dictionary(value: object) -> dict[str, Any]:

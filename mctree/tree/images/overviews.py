@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from mctree.errors import SourceError
 from mctree.geometry import PATCH, Raster, morton
 from mctree.sources.images import Box, ImageSource, Pixels
-from mctree.sources.images.protocol import Watching
+from mctree.sources.images.protocol import Watching, copies_read_cheaply
 from mctree.tree.images.blocks import blocks_from
 from mctree.tree.images.patches import BLOCK_LEVEL, TILE_PIXELS, Block, Coder, paint
 
@@ -86,7 +86,7 @@ class Version:
     @property
     def copies(self) -> bool:
         """Whether a copy in another process, if it can be pickled, reads boxes for what they cost here."""
-        return self._source.access == "random"
+        return copies_read_cheaply(self._source)
 
     def read(self, box: Box) -> Pixels:
         """The pixels of a box of this version."""

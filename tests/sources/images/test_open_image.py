@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import pickle
+import shutil
 import struct
 import subprocess
 import sys
 import zlib
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
+import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -18,10 +23,12 @@ from PIL import Image
 import mctree.sources.images as public
 from mctree.errors import MctreeError, SourceError, UsageError
 from mctree.sources.images import Box, open_image
+from mctree.sources.images.protocol import copies_read_cheaply
 from mctree.sources.images.uris import file_uri, parsed
+from mctree.testing import ProceduralSource
 from tests.sources.images.reading import FEW
 from tests.sources.images.test_tiff import changed, classic
-from tests.sources.images.test_tiles import encoded, write_folder
+from tests.sources.images.tile_sets import encoded, write_folder, write_mbtiles, write_pmtiles
 
 
 def test_the_public_names_are_these() -> None:
@@ -237,3 +244,46 @@ def test_a_read_of_a_narrow_box_of_a_wide_level_takes_only_its_own_room(tmp_path
         assert pixels.real().sum() == 512
         with pytest.raises(UsageError, match="too large to be read at once"):
             source.read(Box(0, 0, 1 << 26, 2))
+
+
+def test_a_copy_is_of_the_image_that_was_opened_or_none(tmp_path: Path) -> None:
+    """Found by review: what had taken an archive's place was read under its fingerprint."""
+    tile, wide = encoded(np.full((256, 256, 3), 7, np.uint8)), encoded(np.full((512, 512, 3), 9, np.uint8))
+    before, after = {(0, 0, 0): tile}, {(0, 0, 0): wide, (1, 0, 0): wide}
+    for name, write in (("a.pmtiles", write_pmtiles), ("a.mbtiles", write_mbtiles), ("tiles", write_folder)):
+        path = write(tmp_path / name, before)
+        source = open_image(path)
+        pickled = pickle.dumps(source)
+        pickle.loads(pickled).close()
+        source.close()
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+        write(path, after)
+        with pytest.raises(SourceError, match="changed since it was opened"):
+            pickle.loads(pickled)
+    array = tmp_path / "a.zarr"
+    zarr.save(str(array), np.zeros((64, 64, 3), np.uint8))
+    with closing(open_image(array, axes="yxc")) as source:
+        pickled = pickle.dumps(source)
+    shutil.rmtree(array)
+    zarr.save(str(array), np.zeros((64, 64, 3), np.uint16))
+    with pytest.raises(SourceError, match="changed since it was opened"):
+        pickle.loads(pickled)
+
+
+def test_copies_are_not_made_of_what_each_would_decode_whole(tmp_path: Path) -> None:
+    """Found by review: each worker decoded all of a picture for its part of it."""
+    pixels = np.zeros((64, 64, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    tifffile.imwrite(tmp_path / "tiled.tif", pixels, tile=(16, 16), compression="deflate")
+    tifffile.imwrite(tmp_path / "vast.tif", pixels, tile=(1536, 1536), compression="deflate")
+    tifffile.imwrite(tmp_path / "strips.tif", pixels, rowsperstrip=8, compression="deflate")
+    tifffile.imwrite(tmp_path / "plain.tif", pixels)
+    found = {}
+    for name in ("a.png", "tiled.tif", "vast.tif", "strips.tif", "plain.tif"):
+        with closing(open_image(tmp_path / name)) as source:
+            found[name] = copies_read_cheaply(source)
+    assert found == {"a.png": False, "tiled.tif": True, "vast.tif": False, "strips.tif": False, "plain.tif": True}
+    assert copies_read_cheaply(ProceduralSource(10, 10))
