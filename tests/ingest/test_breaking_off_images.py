@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tifffile
 from hypothesis import given, settings
@@ -107,6 +109,51 @@ def test_the_command_goes_on_with_an_image_where_it_was_stopped(whole, tmp_path,
     assert len({block for run in blocks for block in run}) == 8
     assert blocks[1][0] in blocks[0][1:] and blocks[2][0] in blocks[1][1:]
     assert sum(map(len, blocks)) <= 8 + 2 * 3
+
+
+BY_PROCESSES = """
+import os, signal, sys
+from mctree.ingest import ingest
+from mctree.processes import Processes
+from mctree.tree.images.canvas import Canvas
+
+if __name__ == "__main__":
+    root, store, left = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    put = Canvas.put_part
+    def told(self, part, changed):
+        global left
+        print(part.box.x0, flush=True)
+        put(self, part, changed)
+        left -= 1
+        if not left:
+            os.kill(os.getpid(), signal.SIGKILL)
+    Canvas.put_part = told
+    Processes.withdraw = lambda self, job: False  # they make all of it
+    options = {"tokenizer": "bytes", "chunk_bytes": 1 << 16} if not os.path.exists(store) else {}
+    ingest([root], store, batch_bytes=1 << 18, workers=3, processes=True, **options)
+"""
+"""A run in which processes read and make all blocks: a line for each block that is put down, and a kill."""
+
+
+def test_a_killed_run_whose_image_is_read_by_processes_goes_on_and_makes_nothing_twice(tmp_path):
+    root, script = str(tmp_path / "t"), tmp_path / "run.py"
+    os.mkdir(root)
+    script.write_text(BY_PROCESSES)
+    wide = np.random.default_rng(0).integers(0, 256, (64, 40 << 10), np.uint8)
+    tifffile.imwrite(f"{root}/wide.tif", wide, tile=(64, 64), compression="deflate")
+    sync(root, str(tmp_path / "one"), workers=1)
+    store, runs = str(tmp_path / "s"), []
+    for stop_at in (9, 18, 0):
+        done = subprocess.run(
+            [sys.executable, str(script), root, store, str(stop_at)], capture_output=True, check=False, timeout=300
+        )
+        assert done.returncode == (-signal.SIGKILL if stop_at else 0), done.stderr
+        runs.append([int(line) // 1024 for line in done.stdout.split()])
+    assert told(store) == told(str(tmp_path / "one"))
+    # A run begins behind what was committed, a batch behind where the one before ended at most.
+    for before, after in itertools.pairwise(runs):
+        assert before[0] < after[0] <= before[-1] + 1 and after == list(range(after[0], after[-1] + 1))
+    assert runs[-1][-1] == 39 and sum(map(len, runs)) <= 40 + 2 * 2
 
 
 def test_an_image_that_changed_or_vanished_meanwhile_leaves_nothing_behind(tmp_path, clocks_are_fine):
