@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import skimage
 import tifffile
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 import mctree
 from mctree.encoders import CosineEncoder
@@ -457,6 +459,29 @@ def test_processes_read_a_large_image_and_give_the_same_store_and_the_same_progr
         read.clear()
     assert found[0] == found[1] and found[0][1:] == (1, wide.size)
     assert here == [41, 1], "a look at a pixel, and the blocks, which others read"
+
+
+REAL = ("astronaut.png", "chelsea.png", "coins.png", "hubble_deep_field.jpg", "logo.png", "page.png", "retina.jpg")
+
+
+def test_photographs_and_scans_are_exact_means_of_their_pixels_at_every_level(root, store):
+    data = Path(skimage.__file__).parent / "data"
+    write(root, {name: (data / name).read_bytes() for name in REAL})
+    assert sync(root, store).images == len(REAL)
+    with mctree.open(store, writable=False) as tree, tree.snapshot() as snapshot:
+        assert list(tree.verify()) == []
+        for image in snapshot.images():
+            with Image.open(data / image.name.rpartition("/")[2]) as opened:
+                values = np.atleast_3d(np.asarray(opened)).astype(np.int64)
+            assert np.array_equal(image.pixels().values, values)
+            for level in range(image.root + 1):
+                edges = [range(0, size, image.raster.side(level)) for size in values.shape[:2]]
+                sums = np.add.reduceat(np.add.reduceat(values, edges[0], axis=0), edges[1], axis=1)
+                ones = np.ones(values.shape[:2], np.int64)
+                count = np.add.reduceat(np.add.reduceat(ones, edges[0], axis=0), edges[1], axis=1)
+                found = image.colour(level)
+                assert np.array_equal(found.pixels, count)
+                assert np.array_equal(found.mean, sums / count[..., None]), "nearest to the mean of the area"
 
 
 def test_two_inputs_of_one_name_are_told_apart(root, store):
