@@ -57,9 +57,9 @@ def around(ground: Ground, spans: Iterable[tuple[int, int]], budget: int) -> Nod
         UsageError: a span is none, or reaches beyond what was placed.
     """
     shown = meeting(spans, ground.end + 1)
-    cost = sum(ground.tokens(first, stop) for first, stop in shown.tolist())
-    if cost > whole(budget, "a budget"):
-        raise BudgetTooSmall(f"a budget of {budget} is too small for blocks that cost {cost}, and all else", cost)
+    if sum(ground.tokens(first, stop) for first, stop in shown.tolist()) > whole(budget, "a budget"):
+        cost = _cost_with(ground, shown)
+        raise BudgetTooSmall(f"a budget of {budget} is too small for a view that costs {cost}", cost)
     return _with_blocks(ground, shown)
 
 
@@ -126,6 +126,14 @@ def require(ground: Ground, budget: int) -> None:
 def _cost_from(ground: Ground, block: int) -> int:
     """What it costs to have the blocks from one on at LOD0, and the smallest cover of those before."""
     return len(cover(TEXT, 0, block * BLOCK, world=ground.world)) + ground.tokens(block, ground.end // BLOCK)
+
+
+def _cost_with(ground: Ground, shown: NDArray[np.int64]) -> int:
+    """What the cut with runs of blocks at LOD0 costs."""
+    edges = [0, *shown.ravel().tolist(), ground.end // BLOCK]
+    gaps = [(first * BLOCK, stop * BLOCK) for first, stop in zip(edges[::2], edges[1::2], strict=True) if first < stop]
+    tokens = sum(ground.tokens(first, stop) for first, stop in shown.tolist())
+    return tokens + sum(len(cover(TEXT, *gap, world=ground.world)) for gap in gaps) + int(ground.tails.tokens.sum())
 
 
 def _with_blocks(ground: Ground, shown: NDArray[np.int64]) -> Nodes:

@@ -17,8 +17,11 @@ from mctree.processes.worker import Worker, beginning, heard_from
 
 __all__ = ["Processes"]
 
-_SENT = 3
-"""Jobs that a process has at most: the one that it works on, and others for as long as nobody hears it."""
+_SENT = 2
+"""Jobs that a process has at most: the one that it works on, and the next; and one more, for as long as nobody hears
+it, while"""
+_PLENTY = 3
+"""more than so many wait: near the end of all, whoever is there first takes what is left."""
 _LARGEST_WORK = 1 << 20
 """Bytes of pickled work: with what is larger than that it is better to go by its parts."""
 
@@ -112,7 +115,7 @@ class Processes:
                 self._lose(worker)
                 raise
         for worker in list(workers):
-            while self._waiting and worker.ready and len(worker.jobs) < _SENT:
+            while self._waiting and worker.ready and len(worker.jobs) < _SENT + (len(self._waiting) > _PLENTY):
                 job = self._waiting.popleft()
                 try:
                     worker.send(job, self._free)

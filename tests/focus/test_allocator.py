@@ -224,6 +224,29 @@ def test_spans_are_wanted_as_their_blocks_are(
         context.step(np.random.default_rng(seed).uniform(-1, 1, len(context)))
 
 
+@settings(max_examples=60, deadline=None)
+@given(spans=st.lists(strategies.ranges(90 * 32), max_size=4), image=strategies.paper_images(), dead=st.booleans())
+def test_who_cannot_afford_a_view_is_told_what_it_costs(
+    spans: list[tuple[int, int]], image: PaperImage, dead: bool
+) -> None:
+    """Found by the machine: of blocks that cost too much by themselves, only these were counted."""
+    world = PaperWorld()
+    for document in (1, 2, 3):
+        world.place(document, [32] * 25)
+    world.graft(4, image)
+    world.place(5, [32] * 20)
+    world.tails = [(6, 4)]
+    if dead:
+        world.remove(2)
+    view = world.ground()
+    spans = [(start, min(stop, view.end)) for start, stop in spans if start < view.end]
+    cost = WorkingContext.around(view, spans, 10**6).cost
+    for budget in (cost - 1, 40, 1):
+        with pytest.raises(BudgetTooSmall) as told:
+            WorkingContext.around(view, spans, min(budget, cost - 1))
+        assert told.value.needed == cost
+
+
 class Spy:
     """A lens that keeps what it was asked of."""
 
@@ -247,7 +270,7 @@ def test_spans_cost_nothing_by_their_length() -> None:
         for _ in converge(context, lens):
             pass
         assert len(context.blocks) > 30
-        with pytest.raises(BudgetTooSmall, match="blocks that cost 32768"):
+        with pytest.raises(BudgetTooSmall, match="a view that costs 32768"):
             WorkingContext.around(view, [(0, view.end)], 2000)
         assert tracemalloc.get_traced_memory()[1] < 50e6
     finally:
