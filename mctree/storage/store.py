@@ -31,6 +31,9 @@ from mctree.storage.probe import check_in_child
 
 __all__ = ["EPOCHS_NAME", "HEAD_NAME", "Store", "compacting_path"]
 
+_TRIES = 16
+"""How often a store is opened while compactions put another one in its place."""
+
 HEAD_NAME = "head"
 EPOCHS_NAME = "epochs"
 _FOLDERS = (INDEX_NAME, "text", "gists", "images", GENERATIONS_NAME, LEASES_NAME, EPOCHS_NAME, TELEMETRY_NAME)
@@ -62,18 +65,8 @@ class Store:
         trusted: bool = True,
     ) -> None:
         self.path = os.path.realpath(path)
+        at, environment, meta = self._opened(trusted=trusted)
         try:
-            at = open_directory(self.path)
-        except FileNotFoundError:
-            raise NotAStoreError(
-                f"{self.path} does not exist, so it is no mctree store; check the path, or use `mctree ingest`"
-            ) from None
-        except NotADirectoryError:
-            raise NotAStoreError(
-                f"{self.path} is no folder, so it is no mctree store; make one by `mctree ingest`"
-            ) from None
-        try:
-            environment, meta = _open_index(at, self.path, trusted=trusted)
             if identity is not None and identity != (meta.store, meta.epoch):
                 environment.release()
                 older = _open_epoch(at, self.path, identity) if identity[0] == meta.store else None
@@ -94,6 +87,29 @@ class Store:
         self.pid = os.getpid()
         self._levels = OpenLevels(self)
         self._finalizer = weakref.finalize(self, _close, at, self.leases, environment)
+
+    def _opened(self, *, trusted: bool) -> tuple[int, Environment, Meta]:
+        """The descriptor of the directory at the path, its index, and what it says of itself."""
+        for left in reversed(range(_TRIES)):
+            try:
+                at = open_directory(self.path)
+            except FileNotFoundError:
+                raise NotAStoreError(
+                    f"{self.path} does not exist, so it is no mctree store; check the path, or use `mctree ingest`"
+                ) from None
+            except NotADirectoryError:
+                raise NotAStoreError(
+                    f"{self.path} is no folder, so it is no mctree store; make one by `mctree ingest`"
+                ) from None
+            try:
+                return at, *_open_index(at, self.path, trusted=trusted)
+            except BaseException as error:
+                moved = not _stands_at(self.path, at)
+                os.close(at)
+                # A compaction put another epoch there meanwhile, and nobody held this one.
+                if not (left and moved and isinstance(error, MctreeError)):
+                    raise
+        raise AssertionError("the last try returns or raises")
 
     @property
     def identity(self) -> tuple[bytes, int]:
@@ -119,11 +135,7 @@ class Store:
     @property
     def moved(self) -> bool:
         """Whether another store, such as a newer epoch, or none, now stands at the path."""
-        try:
-            there, here = os.stat(self.path), os.fstat(self.at)
-        except FileNotFoundError:
-            return True
-        return (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino)
+        return not _stands_at(self.path, self.at)
 
     @contextmanager
     def reading(self, commit: int | None = None) -> Iterator[Reading]:
@@ -304,6 +316,15 @@ def may_write(at: int) -> bool:
         if error.errno == errno.EROFS:
             return False
         raise
+
+
+def _stands_at(path: str, at: int) -> bool:
+    """Whether an open directory is the one at a path."""
+    try:
+        there, here = os.stat(path), os.fstat(at)
+    except FileNotFoundError:
+        return False
+    return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
 
 
 def _close(at: int, leases: Leases, environment: Environment) -> None:
