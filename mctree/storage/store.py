@@ -31,9 +31,6 @@ from mctree.storage.probe import check_in_child
 
 __all__ = ["EPOCHS_NAME", "HEAD_NAME", "Store", "compacting_path"]
 
-_TRIES = 16
-"""How often a store is opened while compactions put another one in its place."""
-
 HEAD_NAME = "head"
 EPOCHS_NAME = "epochs"
 _FOLDERS = (INDEX_NAME, "text", "gists", "images", GENERATIONS_NAME, LEASES_NAME, EPOCHS_NAME, TELEMETRY_NAME)
@@ -90,7 +87,7 @@ class Store:
 
     def _opened(self, *, trusted: bool) -> tuple[int, Environment, Meta]:
         """The descriptor of the directory at the path, its index, and what it says of itself."""
-        for left in reversed(range(_TRIES)):
+        while True:
             try:
                 at = open_directory(self.path)
             except FileNotFoundError:
@@ -104,12 +101,12 @@ class Store:
             try:
                 return at, *_open_index(at, self.path, trusted=trusted)
             except BaseException as error:
-                moved = not _stands_at(self.path, at)
-                os.close(at)
-                # A compaction put another epoch there meanwhile, and nobody held this one.
-                if not (left and moved and isinstance(error, MctreeError)):
-                    raise
-        raise AssertionError("the last try returns or raises")
+                try:
+                    if not isinstance(error, MctreeError) or _stands_at(self.path, at):
+                        raise
+                    # A compaction put another epoch there meanwhile, and as nobody held this one it is going.
+                finally:
+                    os.close(at)
 
     @property
     def identity(self) -> tuple[bytes, int]:
