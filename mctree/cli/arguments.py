@@ -40,14 +40,7 @@ class NumbersBelowZero(click.Command):
 
 def store_argument(command: _Command) -> _Command:
     """The store's folder."""
-    return click.argument("store", type=click.Path(), callback=_named)(command)
-
-
-def _named(_: click.Context, __: click.Parameter, path: str) -> str:
-    """A path that is not empty: an unset variable does not mean the folder that one is in."""
-    if not path:
-        raise UsageError("the path of the store is empty")
-    return path
+    return click.argument("store", type=click.Path())(command)
 
 
 def at_commit(command: _Command) -> _Command:

@@ -80,6 +80,8 @@ def as_path(path: object) -> str:
         found = os.fsdecode(cast(str, path))
     except TypeError:
         raise UsageError(f"the path of a store is text or a pathlib.Path, not {_kind(path)}") from None
+    if not found:  # as of an unset variable, which does not mean the folder that one is in
+        raise UsageError("the path of the store is empty")
     if "\0" in found:
         raise UsageError(f"{found!r} is no path: it holds a zero byte")
     return found
