@@ -18,10 +18,10 @@ from mctree.processes.worker import Worker, beginning, heard_from
 __all__ = ["Processes"]
 
 _SENT = 2
-"""Jobs that a process has at most: the one that it works on, and the next; and one more, for as long as nobody hears
-it, while"""
+"""Jobs that a process has: the one that it works on, and the next.  While plenty wait it has one more, so that it goes
+on for as long as nobody hears it; near the end of all, whoever is there first takes what is left."""
 _PLENTY = 3
-"""more than so many wait: near the end of all, whoever is there first takes what is left."""
+"""More jobs than these that nobody has are plenty."""
 _LARGEST_WORK = 1 << 20
 """Bytes of pickled work: with what is larger than that it is better to go by its parts."""
 
@@ -72,7 +72,7 @@ class Processes:
         """
         if os.getpid() != self._owner or self._workers == []:
             return None
-        apart = list[pickle.PickleBuffer]()
+        apart = list[pickle.PickleBuffer]()  # arrays are counted before they are copied
         try:
             pickled = pickle.dumps(function, protocol=5, buffer_callback=apart.append)
             if len(pickled) + sum(buffer.raw().nbytes for buffer in apart) > _LARGEST_WORK:

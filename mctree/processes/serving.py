@@ -48,25 +48,24 @@ def _worked(fd: int, sizes: Sequence[int]) -> tuple[bool, list[int]]:
             return False, memory.put(fd, BrokenExecutor(f"{type(error).__name__}: {error}"))
 
 
-_last: tuple[int, Callable[..., Any] | Exception | None] = -1, None
-"""The work that this process was last sent, by its number, or why there is none."""
+_last: tuple[int, Callable[..., Any] | str] = -1, ""
+"""The work that this process was last sent, by its number, or why it cannot be taken up."""
 
 
 def taken_up(number: int, pickled: bytes) -> Callable[..., Any]:
     """Work that another process shares with this one.
 
     Raises:
-        Exception: it cannot be unpickled.
+        BrokenExecutor: it cannot be unpickled.
     """
     global _last  # noqa: PLW0603  # a process does one thing at a time
     if _last[0] != number:
-        before, _last = _last[1], (number, None)
-        with suppress(Exception):  # it is done with
-            getattr(before, "close", lambda: None)()
+        with suppress(Exception):  # it is done with, and need not have one
+            _last[1].close()  # type: ignore[union-attr]
         try:
             _last = number, pickle.loads(pickled)  # noqa: S301  # of the process that began this one
         except Exception as error:  # as above; it would not be found the next time either
-            _last = number, error
-    if isinstance(_last[1], Exception) or _last[1] is None:
-        raise _last[1] or EOFError("this work was broken off")
+            _last = number, str(error)
+    if isinstance(_last[1], str):
+        raise BrokenExecutor(_last[1])
     return _last[1]
