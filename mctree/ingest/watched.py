@@ -27,7 +27,7 @@ class Watched:
 
     Attributes:
         size: as given.
-        decodes_much: as the image says.
+        costly_copies: as the image says.
         advanced: bytes of input that were told of: as large a part of them as of the pixels was read.
         pixels: that were read.
         one_pixel: its bytes.
@@ -37,7 +37,7 @@ class Watched:
         self.uri, self.height, self.width = source.uri, source.height, source.width
         self.channels, self.dtype, self.levels = source.channels, source.dtype, source.levels
         self.access: Access = source.access
-        self.decodes_much = bool(getattr(source, "decodes_much", False))
+        self.costly_copies = bool(getattr(source, "costly_copies", False))
         self.fingerprint = source.fingerprint
         self.one_pixel = source.channels * np.dtype(source.dtype).itemsize
         self.advanced = self.pixels = 0

@@ -34,6 +34,9 @@ class ArraySource(Bounded):
         SourceError: it is empty.
     """
 
+    costly_copies = True
+    """Each would have all of its pixels."""
+
     def __init__(
         self,
         values: NDArray[Any],

@@ -162,8 +162,8 @@ class PictureSource(FileSource):
         SourceError: as `Picture`; or the file is longer than one picture can be.
     """
 
-    decodes_much = True
-    """All of it, for the first box."""
+    costly_copies = True
+    """Each would decode all of it."""
 
     def __init__(self, opened: OpenFile, *, max_pixels: int) -> None:
         if opened.file.stamp.size > _LONGEST:

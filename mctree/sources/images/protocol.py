@@ -15,8 +15,8 @@ What a caller may rely on, and what a source of another kind must provide:
 * A read holds at most a small multiple of its box and of the pieces (tiles, strips, chunks) that its box touches one
   after the other.  A box too large for that is refused, as are pieces that would be.
 * A source is used by one thread at a time.  It can be pickled where it can be opened again, and then reads the same
-  image in another process.  One that has `decodes_much`, and says so, decodes all of the image or large pieces of it
-  for any box: then several copies would do the same work.
+  image in another process.  If it holds pixels that would be copied, or decodes all of the image or large pieces of it
+  for any box, it has an attribute `costly_copies` that is true: then one process reads it for all.
 
 It does not assume that an image is dense, that a level covers what a finer one covers, or that files are well-meant.
 """
@@ -227,7 +227,7 @@ class Watching(Protocol):
 
 def copies_read_cheaply(source: ImageSource) -> bool:
     """Whether copies of a source, in other processes, read boxes for what these cost here."""
-    return source.access == "random" and not getattr(source, "decodes_much", False)
+    return source.access == "random" and not getattr(source, "costly_copies", False)
 
 
 def level_box(source: ImageSource, level: int = 0) -> Box:

@@ -82,7 +82,7 @@ class TiffSource(FileSource):
         self._images = [found[level] for level in levels]
         height, width = (layout.width, layout.height) if turned else (layout.height, layout.width)
         rows_only = not first.tiled and first.whole_pieces and not turned
-        self.decodes_much = first.whole_pieces and layout.piece_height * layout.piece_width > _LARGE_PIECE
+        self.costly_copies = first.whole_pieces and layout.piece_height * layout.piece_width > _LARGE_PIECE
         super().__init__(
             opened,
             {"page": page or None},

@@ -22,7 +22,7 @@ from PIL import Image
 
 import mctree.sources.images as public
 from mctree.errors import MctreeError, SourceError, UsageError
-from mctree.sources.images import Box, open_image
+from mctree.sources.images import ArraySource, Box, open_image
 from mctree.sources.images.protocol import copies_read_cheaply
 from mctree.sources.images.uris import file_uri, parsed
 from mctree.testing import ProceduralSource
@@ -287,3 +287,4 @@ def test_copies_are_not_made_of_what_each_would_decode_whole(tmp_path: Path) -> 
             found[name] = copies_read_cheaply(source)
     assert found == {"a.png": False, "tiled.tif": True, "vast.tif": False, "strips.tif": False, "plain.tif": True}
     assert copies_read_cheaply(ProceduralSource(10, 10))
+    assert not copies_read_cheaply(ArraySource(pixels)), "a strided array would be copied to be pickled"
