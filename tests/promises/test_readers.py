@@ -16,7 +16,6 @@ from mctree import Snapshot
 from mctree.sources.images import Box
 from mctree.storage.leases import Leases
 from mctree.storage.pages import DATA_NAME, read_meta
-from mctree.tree.images.check import check_images
 from tools.crash import rounds
 from tools.crash.disks import why_no_mounts
 from tools.crash.galleries import IMAGES, shade
@@ -145,15 +144,6 @@ def test_a_commit_that_its_writer_did_not_live_to_announce_is_whole(path: Path, 
         assert [str(problem) for problem in tree.verify()] == []
         with tree.snapshot(snapshot.commit + 1) as unannounced:
             assert look(unannounced).round == look(snapshot).round + (not refresh)
-
-
-def test_images_that_are_written_while_somebody_verifies_raise_no_alarm(tmp_path: Path) -> None:
-    """Found by readers under fire: pages of later commits lead behind the rows that a snapshot knows of."""
-    with mctree.create(tmp_path / "images.mctree", chunk_bytes=1 << 16, encoders=IMAGES.encoders) as tree:
-        IMAGES.begin(tree)
-        with tree.snapshot() as snapshot:
-            IMAGES.write(tree, gists=True)
-            assert [str(problem) for problem in check_images(snapshot)] == []
 
 
 def _transaction(path: Path) -> int:

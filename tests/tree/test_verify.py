@@ -47,11 +47,22 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-class Somebody:
-    """Goes on writing: so many commits, with a refresh, that what only old ones needed goes."""
+def write(tree: mctree.Tree, rounds: int) -> None:
+    """So many commits, with a refresh, that what only old ones needed goes."""
+    with tree.writer() as writer:
+        writer.remove(f"{1 + rounds % 19}")
+    tree.refresh_gists("kept")
+    for i in range(40):
+        with tree.writer() as writer:
+            writer.add(f"{rounds}, {i}", b"more " * 60)
 
-    def __init__(self, path: Path) -> None:
+
+class Somebody:
+    """Goes on writing, a round whenever he is called, but not from within one."""
+
+    def __init__(self, path: Path, act: Callable[[mctree.Tree, int], None] = write) -> None:
         self._path = path
+        self._act = act
         self._writing = False
         self.rounds = 0
 
@@ -60,12 +71,7 @@ class Somebody:
             return
         self._writing = True
         with mctree.open(self._path, encoders=[ENCODER, ToyEncoder(dim=4)]) as tree:
-            with tree.writer() as writer:
-                writer.remove(f"{1 + self.rounds % 19}")
-            tree.refresh_gists("kept")
-            for i in range(40):
-                with tree.writer() as writer:
-                    writer.add(f"{self.rounds}, {i}", b"more " * 60)
+            self._act(tree, self.rounds)
         self.rounds += 1
         self._writing = False
 
@@ -80,34 +86,21 @@ def before(patch: pytest.MonkeyPatch, owner: Any, name: str, what: Callable[...,
     patch.setattr(owner, name, call)
 
 
-class Painter:
-    """Goes on with images: more of them, others instead, changed ones, and sets of gists that come and go."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._writing = False
-        self.rounds = 0
-
-    def paints(self, *_: object) -> None:
-        if self._writing:
-            return
-        self._writing = True
-        rng = np.random.default_rng(self.rounds)
-        fresh = [rng.integers(0, 255, (150, 200, channels), np.uint8) for channels in (3, 3, 1)]
-        with mctree.open(self._path, encoders=[ENCODER]) as tree:
-            with tree.writer() as writer:
-                writer.add_image(f"new {self.rounds}", fresh[0])
-                writer.add_image("old", fresh[1], replace=True)
-                writer.add_image(f"grey {self.rounds}", fresh[2])
-            with tree.writer() as writer:
-                writer.change_image("kept", fresh[0][:100, :100], Box(30, 20, 130, 120))
-                if self.rounds:
-                    writer.remove(f"new {self.rounds - 1}")
-            if self.rounds:
-                tree.drop_gists(f"more-{self.rounds - 1}")
-            tree.build_gists(CosineEncoder(side=(1, 2, 8)[self.rounds]), f"more-{self.rounds}", default=False)
-        self.rounds += 1
-        self._writing = False
+def paint(tree: mctree.Tree, rounds: int) -> None:
+    """More images, others instead, changed ones, and sets of gists that come and go."""
+    rng = np.random.default_rng(rounds)
+    fresh = [rng.integers(0, 255, (150, 200, channels), np.uint8) for channels in (3, 3, 1)]
+    with tree.writer() as writer:
+        writer.add_image(f"new {rounds}", fresh[0])
+        writer.add_image("old", fresh[1], replace=True)
+        writer.add_image(f"grey {rounds}", fresh[2])
+    with tree.writer() as writer:
+        writer.change_image("kept", fresh[0][:100, :100], Box(30, 20, 130, 120))
+        if rounds:
+            writer.remove(f"new {rounds - 1}")
+    if rounds:
+        tree.drop_gists(f"more-{rounds - 1}")
+    tree.build_gists(CosineEncoder(side=(1, 2, 8)[rounds]), f"more-{rounds}", default=False)
 
 
 @pytest.mark.parametrize("moment", [0, 1, 2, 4, 7, 10, 13, 16])
@@ -119,12 +112,12 @@ def test_what_somebody_does_to_images_meanwhile_is_no_damage(path: Path, moment:
         with tree.writer() as writer:
             for name in ("old", "kept"):
                 writer.add_image(name, rng.integers(0, 255, (150, 200, 3), np.uint8))
-    painter, looks = Painter(path), [0]
+    painter, looks = Somebody(path, paint), [0]
 
     def now(*_: object) -> None:
         looks[0] += 1
         if looks[0] in (moment, moment + 5):
-            painter.paints()
+            painter.writes()
 
     with mctree.open(path, writable=False, encoders=[ENCODER]) as tree, pytest.MonkeyPatch.context() as patch:
         real = Snapshot.reading
