@@ -7,7 +7,6 @@ JSON is one object per line, in ASCII, with keys in a fixed order.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
@@ -41,8 +40,7 @@ _IN_ASCII = str.maketrans(_SIGNS, '#*+:|`-|.-x-""')
 
 def line(text: str = "") -> None:
     """Print a line."""
-    if sys.stdout is not None:
-        sys.stdout.write(f"{text}\n")
+    sys.stdout.write(f"{text}\n")
 
 
 def warn(text: str) -> None:
@@ -59,8 +57,6 @@ def json_line(value: Mapping[str, object]) -> None:
 
 def raw(parts: Iterable[bytes]) -> None:
     """Write bytes as they are."""
-    if sys.stdout is None:
-        raise OSError(errno.EBADF, "standard output is closed")
     sys.stdout.flush()
     output = sys.stdout.buffer
     for part in parts:
@@ -85,7 +81,7 @@ def prose(text: str, indent: int = 0) -> None:
 def draw(text: str) -> None:
     """Print a line of a picture, in ASCII where the terminal has nothing else."""
     try:
-        _SIGNS.encode((sys.stdout and sys.stdout.encoding) or "ascii")
+        _SIGNS.encode(sys.stdout.encoding or "ascii")
     except (UnicodeEncodeError, LookupError):
         text = text.translate(_IN_ASCII)
     line(text)
@@ -156,7 +152,7 @@ def table(head: Row, rows: Iterable[Row], *, align: str, at_once: int = 1000) ->
 
 
 def _styled(text: str, code: int) -> str:
-    wanted = text and sys.stdout is not None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    wanted = text and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     return f"\x1b[{code}m{text}\x1b[0m" if wanted and os.environ.get("TERM") != "dumb" else text
 
 

@@ -93,7 +93,7 @@ def _guarded(group: click.Group, args: list[str], extra: dict[str, Any]) -> int:
 
 def _flushed(code: int) -> int:
     """Write out what is buffered: a full disk must not pass for success."""
-    if sys.stdout is None or sys.stdout.closed:
+    if sys.stdout.closed:
         return code
     try:
         sys.stdout.flush()

@@ -72,19 +72,44 @@ def test_a_full_disk_does_not_pass_for_success(large, command):
     assert re.fullmatch(rb"mctree: [^\n]*No space left on device[^\n]*\n", result.stderr)
 
 
-def test_without_an_output_bytes_are_refused(large):
-    script = 'exec "$@" >&-'
-    for command, code in (("info",), 0), (("cat", "large"), 1):
-        name, *rest = command
-        result = subprocess.run(
-            ["sh", "-c", script, "sh", *COMMAND, name, large, *rest],
-            stderr=subprocess.PIPE,
-            env=environment(),
-            check=False,
-            timeout=60,
-        )
-        assert result.returncode == code
-        assert b"Traceback" not in result.stderr
+def closed(descriptors: str, *args: str | Path) -> subprocess.CompletedProcess[bytes]:
+    """Run the command with some of its standard descriptors closed, as the shell writes that."""
+    return subprocess.run(
+        ["sh", "-c", f'exec "$@" {descriptors}', "sh", *COMMAND, *args],
+        capture_output=True,
+        env=environment(),
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("command", [["info"], ["docs", "--json"], ["cat", "large"]], ids=" ".join)
+def test_without_an_output_nothing_passes_for_success(large, command):
+    name, *rest = command
+    result = closed(">&-", name, large, *rest)
+    assert result.returncode == 1
+    assert re.fullmatch(rb"mctree: [^\n]*Bad file descriptor\n", result.stderr)
+
+
+def test_closed_descriptors_are_given_to_no_file_of_a_store(tmp_path):
+    # What a library has to say goes to descriptor 2, whatever that has become.
+    store = tmp_path / "store.mctree"
+    script = (
+        "import os, sys; from mctree.cli import program; kept = program.cli.main\n"
+        "def listed(*args):\n"
+        "    import mctree; tree = mctree.create(sys.argv[1])\n"
+        "    print(*[os.readlink(f'/proc/self/fd/{n}') for n in (0, 1, 2)], file=open(sys.argv[2], 'w'))\n"
+        "program.cli.main = listed\n"
+        "from mctree.cli.main import main; main()"
+    )
+    told = tmp_path / "told"
+    subprocess.run(
+        ["sh", "-c", 'exec "$@" 0<&- >&- 2>&-', "sh", sys.executable, "-c", script, store, told],
+        env=environment(),
+        check=False,
+        timeout=60,
+    )
+    assert told.read_text().split() == ["/dev/null"] * 3
 
 
 def test_a_terminal_without_utf8_gets_ascii_that_reads_back(store):
