@@ -1,36 +1,31 @@
 """What did the tree hold at one commit?  A consistent view that costs next to nothing to take, hold and send.
 
-A snapshot is a commit number: every fact in the store says since which commit it holds, so looking something up *as of*
-the number is all there is to it.  Index transactions last one look-up, so a snapshot held for days pins no index pages;
-a lease keeps the files that it needs.  Pickling one sends (path, store, epoch, commit), and the other side opens the
-store anew; after a fork the child does the same by itself.
+A snapshot is a commit number that a process holds (`held`); here is what can be asked of it.  Pickling one sends (path,
+store, epoch, commit), and the other side opens the store anew.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mctree.errors import NotFoundError, UsageError
-from mctree.format.arrays import ArrayLayout
-from mctree.format.commits import ArrayState, Commit
+from mctree.format.commits import Commit
 from mctree.format.facts import DocumentRecord, Stamp
 from mctree.format.images import ARENA
 from mctree.format.keys import Table, u64
 from mctree.format.records import BLOCK
 from mctree.geometry import TEXT, Address, Cut, cover
-from mctree.storage.index import Reading
 from mctree.storage.store import Store
 from mctree.tree.arguments import as_address, as_integer
 from mctree.tree.catalogue import find_document, live_documents, number_of, read_stamp, recall
 from mctree.tree.codecs import decoded
 from mctree.tree.documents import Document
 from mctree.tree.gists import GistView, default_set, gist_set_named, gist_sets
+from mctree.tree.held import Held
 from mctree.tree.images.arena import Arena
 from mctree.tree.images.gallery import Gallery
 from mctree.tree.images.image import Image
@@ -40,8 +35,7 @@ from mctree.tree.moments import Moments
 from mctree.tree.node import Node, node_exists
 from mctree.tree.packing import Packed, packed
 from mctree.tree.provenance import Provenance, block_documents, block_records, provenance
-from mctree.tree.rows import Rows
-from mctree.tree.text_arrays import BEFORE, COUNT, LOD0, TEXT_ARRAYS, check_text
+from mctree.tree.text_arrays import BEFORE, COUNT, LOD0
 from mctree.tree.world import TimelineWorld
 
 if TYPE_CHECKING:
@@ -50,7 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["Snapshot"]
 
 
-class Snapshot:
+class Snapshot(Held):
     """The tree at one commit; made by `Tree.snapshot`, closed by `close` or a `with` block.
 
     Attributes:
@@ -60,66 +54,18 @@ class Snapshot:
 
     def __init__(self, tree: Tree, store: Store, record: Commit) -> None:
         """Take over a commit that `store` already holds for it."""
-        self.tree = tree
-        self.commit = record.number
-        self._record = record
-        self._store = store
-        self._held = self._leased = True
+        super().__init__(tree, store, record)
         self._world: TimelineWorld | None = None
         self._gallery: Gallery | None = None
-        self._rows: dict[int, Rows] = {}
 
     def __repr__(self) -> str:
         held = f"{self.documents_count} documents, {self.tokens_count} tokens"
         return f"<Snapshot {self.tree.path} commit {self.commit}: {held}>"
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        if getattr(self, "_held", False):
-            self.close()
-
     def __reduce__(self) -> tuple[object, tuple[object, ...]]:
         return _reopen, (self.tree.path, self._store.identity, self.commit, self.tree.portable)
 
-    def close(self) -> None:
-        """Let the commit be collected once nobody else holds it; arrays already handed out stay readable."""
-        if self._held:
-            self._held = False
-            self._give_up_lease()
-            self._forget()
-
-    def advance(self, record: Commit) -> None:
-        """Become a view of the commit that the one writer, whose snapshot this is, has just made."""
-        # Nobody but that writer collects commits, and never the newest: from here on no lease is needed.  A forked
-        # child, which must take one of its own, may find that the commit has gone.
-        self._give_up_lease()
-        self.store.follow(record)
-        self.commit, self._record = record.number, record
-        self._forget()
-
     # What it is
-
-    @property
-    def store(self) -> Store:
-        """The open store in this process; a forked child gets one of its own at its first use."""
-        if not self._held:
-            raise UsageError("this snapshot was closed; take a new one")
-        if self._store.pid != os.getpid():
-            store = Store(self.tree.path, writable=False, identity=self._store.identity)
-            store.hold(self.commit)
-            self._store, self._leased = store, True
-            self._forget()
-        return self._store
-
-    @property
-    def record(self) -> Commit:
-        """The commit's record."""
-        return self._record
 
     @property
     def blocks(self) -> int:
@@ -161,15 +107,6 @@ class Snapshot:
                 self.blocks, deaths, self.rows(BEFORE), self.rows(COUNT), Moments.of(store), images
             )
         return self._world
-
-    def reading(self) -> AbstractContextManager[Reading]:
-        """Look things up in the index; keep the block short.
-
-        Raises:
-            CommitGoneError: this user may not take leases, and the commit was collected meanwhile.
-        """
-        store = self.store
-        return store.reading() if store.leases.writable else store.reading(self.commit)
 
     # Tokens
 
@@ -394,45 +331,11 @@ class Snapshot:
         """What exists of the arena in which all images lie, for geometry and counting."""
         return self.gallery.arena(self.rows)
 
-    # Within the room
-
-    def rows(self, array: int) -> Rows:
-        """An array of the store as this commit sees it."""
-        store = self.store
-        rows = self._rows.get(array)
-        if rows is None:
-            # Kept, for the store finds a level again only by what its newest users see.
-            state = self.state(array)
-            level = store.level(array, state, self.commit, portable=self.tree.portable)
-            if array in TEXT_ARRAYS:
-                check_text(array, level.layout)
-            rows = self._rows[array] = Rows(level, state.rows)
-        return rows
-
-    def layout(self, array: int) -> ArrayLayout:
-        """How the rows of an array lie.
-
-        Raises:
-            CorruptError: it is not described, or not as such an array is.
-        """
-        layout = self.store.array(array, self.commit)
-        if array in TEXT_ARRAYS:
-            check_text(array, layout)
-        return layout
-
-    def state(self, array: int) -> ArrayState:
-        """What the commit sees of an array: how many rows, and when a chunk of it was last replaced."""
-        return self._record.arrays.get(array, ArrayState(0))
-
-    def _give_up_lease(self) -> None:
-        if self._leased:
-            self._leased = False
-            self._store.unhold(self.commit)
+    # Within
 
     def _forget(self) -> None:
-        """What was read of another commit, or through another store, is not this one's."""
+        super()._forget()
         self._world = self._gallery = None
-        self._rows.clear()
 
     def _check_range(self, start: int, stop: int) -> None:
         if not 0 <= as_integer(start, "a position") <= as_integer(stop, "a position") <= self.positions:
