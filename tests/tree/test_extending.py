@@ -153,7 +153,7 @@ def test_a_node_of_which_a_coarse_region_shows_a_strip_alone_is_not_said_to_be_e
     full = np.zeros((4096, 4096), np.bool_)
     full[:512, :1024] = full[512:1024, 1024:2048] = True
     levels = (1, 2, 4, 8)
-    values = np.random.default_rng(0).integers(1, 256, (4096, 4096, 3), dtype=np.uint8)
+    values = np.random.default_rng(0).integers(1, 256, (4096, 4096, 1), dtype=np.uint8)
     source = Holed(values, [full[::factor, ::factor] for factor in levels], levels)
     with made(tmp_path / "t.mctree") as tree:
         with tree.writer() as writer:
