@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -32,9 +33,22 @@ class Plants(dict[str, Callable[[Patch], None]]):
 
 
 def wrapped(patch: Patch, owner: Any, name: str, around: Callable[..., Any]) -> None:
-    """Let calls of `owner.name` go to `around(real, *args)`."""
+    """Let calls of `owner.name` go to `around(real, *args)`.
+
+    What that raises by itself, and nothing that it calls, says that it does not fit `owner.name`.
+    """
     real = getattr(owner, name)
-    patch.setattr(owner, name, lambda *args, **options: around(real, *args, **options))
+
+    def planted(*args: Any, **options: Any) -> Any:
+        try:
+            return around(real, *args, **options)
+        except GIVEN_AWAY as error:
+            *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+            if frame.f_code is around.__code__:
+                raise TypeError(f"{around.__qualname__} does not fit {name}: {error}") from error
+            raise
+
+    patch.setattr(owner, name, planted)
 
 
 def assert_found(machine: type[RuleBasedStateMachine], examples: int, steps: int, start: int) -> None:

@@ -9,7 +9,7 @@ from hypothesis.errors import Flaky
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from mctree.errors import CorruptError
-from tests.planting import assert_found
+from tests.planting import assert_found, wrapped
 
 
 def machine(step: Any) -> type[RuleBasedStateMachine]:
@@ -33,6 +33,25 @@ def test_a_plant_that_does_not_fit_the_code_is_no_find(error: Exception) -> None
 
     with pytest.raises(type(error)):
         assert_found(machine(fail), examples=5, steps=5, start=0)
+
+
+def test_what_a_plant_itself_cannot_do_is_no_find(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Engine:
+        def sizes(self) -> tuple[int, int, int]:
+            return 1, 2, 3
+
+        def refuse(self) -> None:
+            raise ValueError("in the engine")
+
+    def unpacks(real: Any, self: Engine) -> Any:
+        one, two = real(self)
+        return one, two, 0
+
+    wrapped(monkeypatch, Engine, "sizes", unpacks)
+    with pytest.raises(TypeError, match="unpacks does not fit sizes: too many values to unpack"):
+        assert_found(machine(lambda self: Engine().sizes()), examples=5, steps=5, start=0)
+    wrapped(monkeypatch, Engine, "refuse", lambda real, self: real(self))
+    assert_found(machine(lambda self: Engine().refuse()), examples=5, steps=5, start=0)
 
 
 def test_a_plant_that_nothing_shows_is_no_find() -> None:
