@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from mctree.errors import CorruptError, NotAStoreError
 from mctree.format.arrays import ArrayLayout
@@ -90,8 +91,7 @@ class Meta:
         return cls(store, epoch, f.count("created_ns"), f.count("chunk_bytes"), version)
 
 
-@dataclass(frozen=True, slots=True)
-class ArrayState:
+class ArrayState(NamedTuple):
     """What a commit sees of one array.
 
     Attributes:
@@ -144,22 +144,6 @@ class Commit:
         """Positions of the arena that were given to images."""
         return self.next.get("arena", 0)
 
-    def holding(self, arrays: Mapping[int, ArrayState], tables: Mapping[str, tuple[int, int]]) -> Commit:
-        """The same commit with other arrays and tables."""
-        return Commit(
-            self.number,
-            self.parent,
-            self.time_ns,
-            self.blocks,
-            self.tokens,
-            self.documents,
-            self.dead_blocks,
-            arrays,
-            self.refreshed,
-            self.next,
-            tables,
-        )
-
     def encode(self) -> bytes:
         """The record's bytes; its number is in its key."""
         return pack(
@@ -170,7 +154,7 @@ class Commit:
                 "tokens": self.tokens,
                 "documents": self.documents,
                 "dead_blocks": self.dead_blocks,
-                "arrays": {number: [s.rows, s.refreshed] for number, s in self.arrays.items()},
+                "arrays": dict(self.arrays),
                 "refreshed": {number: [commit] for number, commit in self.refreshed.items()},
                 "next": {kind: [number] for kind, number in self.next.items()},
                 "tables": dict(self.tables),

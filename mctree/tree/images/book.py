@@ -91,13 +91,13 @@ class Book:
     @property
     def _unused(self) -> bool:
         """Whether this writer has had nothing to do with images, so that there is nothing to say or to forget."""
-        families = self._statistics or self._gists or self._pixels is not None
-        return not (families or self or self.unfinished is not None)
+        arrays = self._statistics or self._gists or self._pixels is not None  # without any, nothing is noted of nodes
+        return not (arrays or self.records or self.grafts or self.unfinished is not None)
 
     @property
     def new_levels(self) -> bool:
         """Whether a gist set has new arrays for images."""
-        return any(family.added for family in self._gists.values())
+        return bool(self._gists) and any(family.added for family in self._gists.values())
 
     # Arrays
 
