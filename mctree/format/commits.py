@@ -1,4 +1,4 @@
-"""What do the records of a store, its commits and its arrays say?  A frozen dataclass each, and its MessagePack form.
+"""What do the records of a store, its commits and its arrays say?  A frozen record each, and its MessagePack form.
 
 A commit says in numbers what exists: how many blocks, tokens and documents, how many rows of each array, and which
 numbers are free.  As with all descriptive records (see `mctree.format.facts`), a reader ignores fields it does not know
@@ -8,7 +8,8 @@ and refuses records whose known fields have other types, or say what cannot be.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 from mctree.errors import CorruptError, NotAStoreError
@@ -103,8 +104,7 @@ class ArrayState(NamedTuple):
     refreshed: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(NamedTuple):
     """One commit: what exists, in numbers.
 
     Attributes:
@@ -129,10 +129,10 @@ class Commit:
     tokens: int = 0
     documents: int = 0
     dead_blocks: int = 0
-    arrays: Mapping[int, ArrayState] = field(default_factory=dict)
-    refreshed: Mapping[int, int] = field(default_factory=dict)
-    next: Mapping[str, int] = field(default_factory=lambda: {"document": 1, "array": 0, "gist_set": 1, "link": 1})
-    tables: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    arrays: Mapping[int, ArrayState] = MappingProxyType({})
+    refreshed: Mapping[int, int] = MappingProxyType({})
+    next: Mapping[str, int] = MappingProxyType({"document": 1, "array": 0, "gist_set": 1, "link": 1})
+    tables: Mapping[str, tuple[int, int]] = MappingProxyType({})
 
     @property
     def grafts(self) -> int:

@@ -330,12 +330,13 @@ class Session:
         while True:
             try:
                 with self.store.environment.writing() as txn:
-                    self._check_newest(txn)
-                    index = Writing(txn, self.number, self.newest.tables, self.newest.arrays)
+                    # LMDB numbers transactions as they are committed: behind this session's own nobody has made one.
+                    if (number := txn.id()) != self._transaction + 1:
+                        self._check_newest(txn)
+                    index = Writing(txn, self.newest.number + 1, self.newest.tables, self.newest.arrays)
                     commit = record(index)
                     self._put_rows(index)
                     index.put(commit_key(Table.COMMIT, commit.number), commit.encode())
-                    number = txn.id()
                     for writer in self._touched.values():
                         writer.sync()
                     for folder in self._folders:  # the first waits for the file system's journal, the others hardly
@@ -348,8 +349,7 @@ class Session:
 
     def _check_newest(self, txn: lmdb.Transaction) -> None:
         """Refuse to go on behind a commit that is not of this session."""
-        # LMDB numbers transactions as they are committed: behind this session's own nobody has made a commit.
-        if txn.id() != self._transaction + 1 and Reading(txn).newest() != self.newest.number:
+        if Reading(txn).newest() != self.newest.number:
             raise WriterFailedError(f"somebody else has written to {self.store.path} without holding its lock")
 
     def _put_rows(self, index: Writing) -> None:

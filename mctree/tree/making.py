@@ -63,6 +63,7 @@ class NextCommit:
         self._numbers = dict(self.snapshot.record.next)
         self._pending = Pending(removed=self.opened.removed)
         self.painter = Painter(tree, session, self.snapshot, self.opened, self._numbers, self._commit)
+        self._whole_commit = session.whole("a commit")
         self._gists = GistWork(tree, session, self.snapshot, self.painter.book, lambda: self.take_number("array"))
 
     @property
@@ -94,7 +95,7 @@ class NextCommit:
         """Make everything since the last commit durable and visible; see `Writer.commit`."""
         # As above.
         behind = [] if gists is False else self._gists.behind(self._upcoming, self._pending, all_of_them=gists is True)
-        with self.session.whole("a commit"):
+        with self._whole_commit:
             self._gists.catch_up(behind, self._upcoming)
             return self._commit() if self._has_changes() else self.snapshot.commit
 
@@ -178,7 +179,7 @@ class NextCommit:
 
     def finish_epoch(self) -> None:
         """Make the commit that others will see first, with all gists; the steps up to it open no more."""
-        with self.session.whole("a commit"):
+        with self._whole_commit:
             self._gists.catch_up(self._gists.behind(self._upcoming, self._pending, all_of_them=True), self._upcoming)
             self._commit(forget_all)
 

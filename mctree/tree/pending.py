@@ -101,7 +101,10 @@ class Pending:
         created, tokens = _put_documents(index, documents)
         if self:
             self._put_small_facts(index)
-        refreshed = self._put_gist_sets(index, old, builders, images.record(index))
+        added = {} if images.unused else images.record(index)
+        refreshed = old.refreshed
+        if self or builders or added:
+            refreshed = self._put_gist_sets(index, old, builders, added)
         return Commit(
             number=index.number,
             parent=old.number,

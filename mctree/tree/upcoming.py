@@ -89,7 +89,7 @@ class Upcoming:
             what was placed, checksums included, behind those committed before that share the first page with them.
         """
         grid, records = self._timeline.placed()
-        first = self._snapshot.blocks
+        first = self._timeline.blocks - len(grid)
         page, offset = divmod(first, BLOCKS_PER_PAGE)
         if not len(grid):
             return page, b""
