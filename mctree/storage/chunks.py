@@ -46,6 +46,7 @@ __all__ = [
 ]
 
 GENERATIONS_NAME = "generations"
+_SUM = np.dtype("<u4")
 
 
 def generation_name(array: int, chunk: int, generation: int) -> str:
@@ -101,12 +102,12 @@ def read_chunk(fd: int, layout: ArrayLayout, stop: int, start: int = 0) -> NDArr
 def row_sums(rows: NDArray[np.generic]) -> NDArray[np.uint32]:
     """The crc32c of each row's bytes as stored: `uint32 [n]`."""
     if not rows.size:
-        return np.full(len(rows), crc32c(b""), "<u4")
+        return np.full(len(rows), crc32c(b""), _SUM)
     if len(rows) == 1:
-        return np.array([crc32c(rows.tobytes())], "<u4")
+        return np.array([crc32c(rows.tobytes())], _SUM)
     flat = np.ascontiguousarray(rows).reshape(-1).view(np.uint8)
     each = flat.view(np.dtype((np.void, len(flat) // len(rows)))).tolist()
-    return np.fromiter(map(crc32c, each), "<u4", len(rows))
+    return np.fromiter(map(crc32c, each), _SUM, len(rows))
 
 
 class ArrayWriter:

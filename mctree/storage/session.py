@@ -234,11 +234,10 @@ class Session:
                 if writer.unsynced >= _WORTH_STARTING:
                     writer.start_sync()
             commit = self._transact(record)
-            self.newest = commit
-            for (number, chunk), old in self._staged.items():
-                publish(self.store.at, number, self.array(number).layout, chunk, old, commit.number)
-            self._published = set(self._staged)
-            self._staged.clear()
+            former, self.newest = self.newest, commit
+            # Of arrays that only grew there is nothing to publish, and every level goes on.
+            if self._staged or self._published or commit.arrays.keys() != former.arrays.keys():
+                self._publish()
             self._sums.clear()
             for writer in self._touched.values():
                 writer.created.clear()
@@ -347,6 +346,14 @@ class Session:
             except MapFull:
                 self.store.environment.grow()
 
+    def _publish(self) -> None:
+        """Let others find the generations that the newest commit made current, and let go of levels that it ended."""
+        for (number, chunk), old in self._staged.items():
+            publish(self.store.at, number, self.array(number).layout, chunk, old, self.newest.number)
+        self._published = set(self._staged)
+        self._staged.clear()
+        self.store.follow(self.newest)
+
     def _check_newest(self, txn: lmdb.Transaction) -> None:
         """Refuse to go on behind a commit that is not of this session."""
         if Reading(txn).newest() != self.newest.number:
@@ -366,8 +373,9 @@ class Session:
             arrays[number] = ArrayState(arrays[number].rows, self.number)
         for sums in self._sums:
             put_sums(index, sums, self.array(sums.array).layout, self.number)
-        for number, chunk in self._published - self._staged.keys():
-            index.delete(Table.PUBLISH + u32.pack(number) + u64.pack(chunk))
+        if self._published:
+            for number, chunk in self._published - self._staged.keys():
+                index.delete(Table.PUBLISH + u32.pack(number) + u64.pack(chunk))
 
     def _generation(self, number: int, chunk: int) -> int:
         with self.store.reading() as index:
