@@ -1,4 +1,4 @@
-"""What do the records of a store, its commits and its arrays say?  A frozen dataclass each, and its MessagePack form.
+"""What do the records of a store, its commits and its arrays say?  A frozen record each, and its MessagePack form.
 
 A commit says in numbers what exists: how many blocks, tokens and documents, how many rows of each array, and which
 numbers are free.  As with all descriptive records (see `mctree.format.facts`), a reader ignores fields it does not know
@@ -8,7 +8,9 @@ and refuses records whose known fields have other types, or say what cannot be.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import NamedTuple
 
 from mctree.errors import CorruptError, NotAStoreError
 from mctree.format.arrays import ArrayLayout
@@ -90,8 +92,7 @@ class Meta:
         return cls(store, epoch, f.count("created_ns"), f.count("chunk_bytes"), version)
 
 
-@dataclass(frozen=True, slots=True)
-class ArrayState:
+class ArrayState(NamedTuple):
     """What a commit sees of one array.
 
     Attributes:
@@ -103,8 +104,7 @@ class ArrayState:
     refreshed: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(NamedTuple):
     """One commit: what exists, in numbers.
 
     Attributes:
@@ -129,10 +129,10 @@ class Commit:
     tokens: int = 0
     documents: int = 0
     dead_blocks: int = 0
-    arrays: Mapping[int, ArrayState] = field(default_factory=dict)
-    refreshed: Mapping[int, int] = field(default_factory=dict)
-    next: Mapping[str, int] = field(default_factory=lambda: {"document": 1, "array": 0, "gist_set": 1, "link": 1})
-    tables: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    arrays: Mapping[int, ArrayState] = MappingProxyType({})
+    refreshed: Mapping[int, int] = MappingProxyType({})
+    next: Mapping[str, int] = MappingProxyType({"document": 1, "array": 0, "gist_set": 1, "link": 1})
+    tables: Mapping[str, tuple[int, int]] = MappingProxyType({})
 
     @property
     def grafts(self) -> int:
@@ -144,22 +144,6 @@ class Commit:
         """Positions of the arena that were given to images."""
         return self.next.get("arena", 0)
 
-    def holding(self, arrays: Mapping[int, ArrayState], tables: Mapping[str, tuple[int, int]]) -> Commit:
-        """The same commit with other arrays and tables."""
-        return Commit(
-            self.number,
-            self.parent,
-            self.time_ns,
-            self.blocks,
-            self.tokens,
-            self.documents,
-            self.dead_blocks,
-            arrays,
-            self.refreshed,
-            self.next,
-            tables,
-        )
-
     def encode(self) -> bytes:
         """The record's bytes; its number is in its key."""
         return pack(
@@ -170,7 +154,7 @@ class Commit:
                 "tokens": self.tokens,
                 "documents": self.documents,
                 "dead_blocks": self.dead_blocks,
-                "arrays": {number: [s.rows, s.refreshed] for number, s in self.arrays.items()},
+                "arrays": dict(self.arrays),
                 "refreshed": {number: [commit] for number, commit in self.refreshed.items()},
                 "next": {kind: [number] for kind, number in self.next.items()},
                 "tables": dict(self.tables),

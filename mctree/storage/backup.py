@@ -123,7 +123,7 @@ def copy_store(
             assert newest is not None, "a store has a commit from its creation on"
             writing = Writing(txn, newest.number, newest.tables)
             tidy(writing)
-            writing.put(commit_key(Table.COMMIT, newest.number), newest.holding(newest.arrays, writing.tables).encode())
+            writing.put(commit_key(Table.COMMIT, newest.number), newest._replace(tables=writing.tables).encode())
         copy.sync(True)
         with copy.begin() as txn:
             _copy_files(store, Reading(txn), at, advanced)

@@ -46,10 +46,7 @@ __all__ = [
 ]
 
 GENERATIONS_NAME = "generations"
-
-_WORTH_STARTING = 1 << 16
-"""Bytes on their way to the disk: of fewer, their being written interrupts the work that is done meanwhile for longer
-than their sync would take."""
+_SUM = np.dtype("<u4")
 
 
 def generation_name(array: int, chunk: int, generation: int) -> str:
@@ -105,12 +102,12 @@ def read_chunk(fd: int, layout: ArrayLayout, stop: int, start: int = 0) -> NDArr
 def row_sums(rows: NDArray[np.generic]) -> NDArray[np.uint32]:
     """The crc32c of each row's bytes as stored: `uint32 [n]`."""
     if not rows.size:
-        return np.full(len(rows), crc32c(b""), "<u4")
+        return np.full(len(rows), crc32c(b""), _SUM)
     if len(rows) == 1:
-        return np.array([crc32c(rows.tobytes())], "<u4")
+        return np.array([crc32c(rows.tobytes())], _SUM)
     flat = np.ascontiguousarray(rows).reshape(-1).view(np.uint8)
     each = flat.view(np.dtype((np.void, len(flat) // len(rows)))).tolist()
-    return np.fromiter(map(crc32c, each), "<u4", len(rows))
+    return np.fromiter(map(crc32c, each), _SUM, len(rows))
 
 
 class ArrayWriter:
@@ -121,6 +118,13 @@ class ArrayWriter:
         number: the array's number.
         layout: where its rows lie.
         rows: how many rows the newest commit sees; what lies behind them is overwritten.
+
+    Attributes:
+        number: the same.
+        layout: the same.
+        rows: how many there are, those that no commit sees included.
+        created: chunks made since the owner cleared it.
+        unsynced: bytes written since the last sync.
     """
 
     def __init__(self, at: int, number: int, layout: ArrayLayout, rows: int) -> None:
@@ -128,6 +132,9 @@ class ArrayWriter:
         self.layout = layout
         self.rows = rows
         self.created: list[int] = []
+        self.unsynced = 0
+        self._dtype = layout.numpy
+        self._per_chunk = layout.rows_per_chunk
         self._row_bytes = layout.row_bytes
         self._unwritten = np.full(layout.row, layout.fill, layout.numpy).tobytes()  # a row that was never written
         self._at = at
@@ -135,7 +142,6 @@ class ArrayWriter:
         self._chunk = -1
         self._ready = 0  # bytes of the open chunk, beyond the last row, that hold allocated fill
         self._dirty: list[int] = []
-        self._unsynced = 0  # bytes written since the last sync
         self._new_entries: set[str] = set()
 
     def append(self, values: NDArray[np.generic]) -> None:
@@ -144,26 +150,24 @@ class ArrayWriter:
         Args:
             values: `[n, *row]`, of the array's element type.
         """
-        values = np.ascontiguousarray(values, self.layout.numpy)
-        done = 0
-        while done < len(values):
-            chunk, inside = divmod(self.rows, self.layout.rows_per_chunk)
+        values = np.ascontiguousarray(values, self._dtype)
+        while n := len(values):
+            chunk, inside = divmod(self.rows, self._per_chunk)
             if chunk != self._chunk:
                 self._open(chunk, inside)
-            n = min(len(values) - done, self.layout.rows_per_chunk - inside)
-            self._write(values[done : done + n], inside)
-            done += n
+            n = min(n, self._per_chunk - inside)
+            self._write(values[:n], inside)
             self.rows += n
+            values = values[n:]
 
     def start_sync(self) -> None:
-        """Let what `sync` will wait for be on its way to the disk, if it is much."""
-        if self._unsynced >= _WORTH_STARTING:
-            for fd in self._dirty:
-                start_writing(fd)
+        """Let what `sync` will wait for be on its way to the disk."""
+        for fd in self._dirty:
+            start_writing(fd)
 
     def sync(self) -> None:
         """Make all appended rows, and the names of new files, durable."""
-        self._unsynced = 0
+        self.unsynced = 0
         while self._dirty:
             os.fdatasync(self._dirty[-1])
             fd = self._dirty.pop()
@@ -223,7 +227,7 @@ class ArrayWriter:
             # huge pages, and appends allocate nothing.  A small store stays sparse.
             if self.layout.fill or chunk:
                 pwrite_all(self._fd, _filled(self.layout, self.layout.chunk_bytes), 0)
-                self._unsynced += self.layout.chunk_bytes
+                self.unsynced += self.layout.chunk_bytes
             # Even if no row other than the fill value follows: the file itself is what the commit relies on.
             self._dirty.append(self._fd)
         self._chunk = chunk
@@ -241,7 +245,7 @@ class ArrayWriter:
             self._ready = min(-(-stop // CHUNK_ALIGNMENT) * CHUNK_ALIGNMENT, self.layout.chunk_bytes)
             data += _filled(self.layout, self._ready - stop)
         pwrite_all(self._fd, data, start)
-        self._unsynced += len(data)
+        self.unsynced += len(data)
         if self._fd not in self._dirty:
             self._dirty.append(self._fd)
 

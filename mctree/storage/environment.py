@@ -101,7 +101,8 @@ class Environment:
         Raises:
             WriterFailedError: LMDB could not commit; only reopening the store tells whether it happened.
         """
-        self._check_process()
+        if self._pid != os.getpid():
+            raise self._refusal()
         return WriteTransaction(self._begin_write())
 
     def settle(self) -> None:
@@ -223,7 +224,10 @@ class Environment:
 
     def _check_process(self) -> None:
         if self._pid != os.getpid():
-            raise BusyError("this handle crossed a fork; open the store again in the child")
+            raise self._refusal()
+
+    def _refusal(self) -> BusyError:
+        return BusyError("this handle crossed a fork; open the store again in the child")
 
 
 class WriteTransaction:

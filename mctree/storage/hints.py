@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 
 from mctree.format.commits import Commit
 from mctree.format.values import crc32c
@@ -47,11 +46,13 @@ class Hints:
         """
         self._commits += 1
         # The number of each, so that an index put back by even one commit is noticed, also after a killed writer.
-        with suppress(OSError):
+        try:
             self._leave_head(newest.number)
             if every or self._commits >= _EVERY:
                 self._commits = 0
                 self._leave_shapes(newest, grown)
+        except OSError:
+            return  # the next commit leaves others
 
     def close(self) -> None:
         """Close files."""

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mctree.errors import CorruptError
-from mctree.format.commits import Commit
+from mctree.format.commits import ArrayState, Commit
 from mctree.format.keys import (
     GROWING,
     VERSIONED,
@@ -38,6 +38,8 @@ SUMMED = VERSIONED | GROWING | {Table.META}
 _SUMMED_TAGS = {table[0]: table.decode("ascii") for table in SUMMED}
 _SUM_BITS = (1 << 64) - 1
 
+_NOTHING = 0, 0
+_NO_ARRAYS: Mapping[int, ArrayState] = {}
 _RECORDS_AT_ONCE = 1 << 16
 _LAST = b"\xff" * 64
 
@@ -181,17 +183,25 @@ class Writing(Reading):
         txn: an LMDB write transaction.
         number: the commit that this transaction makes.
         tables: the sums of the commit before, by table tag.
+        arrays: what that commit sees of each array.
+
+    Attributes:
+        number: the same.
+        tables: for each table, the number of records and the sum of their checksums modulo 2^64, as of now.
+        arrays: what the commit will see of each array, as far as it was put.
     """
 
-    def __init__(self, txn: lmdb.Transaction, number: int, tables: Mapping[str, tuple[int, int]]) -> None:
-        super().__init__(txn)
+    def __init__(
+        self,
+        txn: lmdb.Transaction,
+        number: int,
+        tables: Mapping[str, tuple[int, int]],
+        arrays: Mapping[int, ArrayState] = _NO_ARRAYS,
+    ) -> None:
+        self._txn = txn
         self.number = number
-        self._sums = dict(tables)
-
-    @property
-    def tables(self) -> dict[str, tuple[int, int]]:
-        """For each table, the number of records and the sum of their checksums modulo 2^64."""
-        return dict(self._sums)
+        self.tables = dict(tables)
+        self.arrays = dict(arrays)
 
     def put(self, key: bytes, payload: bytes) -> None:
         """Put a record, in place of the one under the same key if there is one."""
@@ -199,17 +209,25 @@ class Writing(Reading):
         tag = _SUMMED_TAGS.get(key[0])
         if tag is None:
             self._txn.put(key, value)
+            return
+        count, total = self.tables.get(tag, _NOTHING)
+        total += int.from_bytes(value[:4], "little")
+        old = self._txn.replace(key, value)
+        if old is None:
+            count += 1
         else:
-            self._account(tag, _bytes(self._txn.replace(key, value)), value)
+            total -= int.from_bytes(old[:4], "little")
+        self.tables[tag] = count, total & _SUM_BITS
 
     def delete(self, key: bytes) -> bool:
         """Take a record out; False if there was none."""
-        old = _bytes(self._txn.pop(key))
+        old = self._txn.pop(key)
         if old is None:
             return False
         tag = _SUMMED_TAGS.get(key[0])
         if tag is not None:
-            self._account(tag, old, None)
+            count, total = self.tables.get(tag, _NOTHING)
+            self.tables[tag] = count - 1, (total - int.from_bytes(old[:4], "little")) & _SUM_BITS
         return True
 
     def put_version(self, table: Table, key: bytes, payload: bytes) -> None:
@@ -226,14 +244,6 @@ class Writing(Reading):
     def end_version(self, table: Table, key: bytes) -> None:
         """Let a versioned fact hold no longer from this commit on."""
         self.put_version(table, key, b"")
-
-    def _account(self, tag: str, old: bytes | None, new: bytes | None) -> None:
-        count, total = self._sums.get(tag, (0, 0))
-        if old is not None:
-            count, total = count - 1, total - int.from_bytes(old[:4], "little")
-        if new is not None:
-            count, total = count + 1, total + int.from_bytes(new[:4], "little")
-        self._sums[tag] = count, total & _SUM_BITS
 
 
 def table_sums(reading: Reading) -> Iterator[tuple[str, int, int]]:

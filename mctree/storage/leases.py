@@ -42,6 +42,10 @@ class Leases:
 
     Args:
         at: descriptor of the store's directory; it must outlive this object.
+
+    Attributes:
+        writable: whether leases can be taken at all.
+        closed: whether `close` was called.
     """
 
     def __init__(self, at: int) -> None:
@@ -53,6 +57,7 @@ class Leases:
         # Reentrant: a snapshot that the garbage collector finds gives its lease up wherever the collector was called.
         self._lock = threading.RLock()
         self.writable = True
+        self.closed = False
         _open.add(self)
 
     def acquire(self, *commits: int) -> None:
@@ -75,6 +80,7 @@ class Leases:
 
     def close(self) -> None:
         """Hold nothing any more."""
+        self.closed = True
         with self._lock:
             self._counts.clear()
             fd, self._fd = self._fd, None

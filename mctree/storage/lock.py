@@ -31,6 +31,9 @@ class WriterLock:
         at: descriptor of the store's directory.
         where: the store's path, for messages.
 
+    Attributes:
+        held: whether this process still holds it.
+
     Raises:
         LockedError: another process, or another writer of this process, holds it; the message names the holder.
         ReadOnlyError: the lock file cannot be opened for writing.
@@ -38,6 +41,7 @@ class WriterLock:
 
     def __init__(self, at: int, where: str) -> None:
         self._pid = os.getpid()
+        self.held = False
         try:
             fd = open_file(LOCK_NAME, os.O_RDWR | os.O_CREAT, at)
         except OSError as error:
@@ -58,6 +62,7 @@ class WriterLock:
             raise
         note = f"process {self._pid} on {socket.gethostname()}".encode("ascii", "replace")[:_NOTE_BYTES]
         pwrite_all(fd, note.ljust(_NOTE_BYTES), 0)
+        self.held = True
         _held.add(self)
 
     def __del__(self) -> None:
@@ -65,14 +70,10 @@ class WriterLock:
         for fd in getattr(self, "_fds", []):
             os.close(fd)
 
-    @property
-    def held(self) -> bool:
-        """Whether this process still holds the lock."""
-        return bool(self._fds) and self._pid == os.getpid()
-
     def release(self) -> None:
         """Give the lock back; a second call does nothing."""
         fds, self._fds = self._fds, []
+        self.held = False
         _held.discard(self)
         for fd in fds:
             if self._pid == os.getpid():

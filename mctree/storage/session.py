@@ -38,6 +38,10 @@ from mctree.storage.sums import RowSums, committed_sums, put_sums
 
 __all__ = ["Session"]
 
+_WORTH_STARTING = 1 << 16
+"""Bytes on their way to the disk: of fewer, their being written interrupts the work that is done meanwhile for longer
+than their sync would take."""
+
 _NO_SUMS: Mapping[int, NDArray[np.uint32]] = {}
 
 
@@ -158,14 +162,17 @@ class Session:
             sums: these checksums, `uint32 [n]`, of arrays whose rows were summed up when they were made.
         """
         self.check()
-        with self.whole("writing rows"):
+        try:
             for number, values in rows.items():
-                writer = self._touched[number] = self.array(number)
+                writer = self._touched[number] = self._arrays.get(number) or self.array(number)
                 if summed:
                     known = sums.get(number)
                     known = row_sums(np.asarray(values, writer.layout.numpy)) if known is None else known
                     self._sums.append(RowSums(number, writer.rows, known))
                 writer.append(values)
+        except BaseException as error:
+            self._break_off("writing rows", error)
+            raise
 
     def read_committed(self, number: int, chunk: int) -> tuple[NDArray[np.generic], NDArray[np.int64]]:
         """The committed rows of one chunk of an array whose rows have checksums, copied.
@@ -211,8 +218,9 @@ class Session:
         """Make one commit of everything appended and replaced since the last.
 
         Args:
-            record: puts the commit's facts and returns its record; lengths and sums are filled in here.  It may be
-                called again if the index had to grow, so it must not change anything but what it is given.
+            record: puts the commit's facts and returns its record, whose arrays and tables are those of what it is
+                given: they are filled up here.  It may be called again if the index had to grow, so it must not change
+                anything but what it is given.
 
         Returns:
             The commit, durable and visible.
@@ -223,13 +231,13 @@ class Session:
         self.check()
         try:
             for writer in self._touched.values():
-                writer.start_sync()
+                if writer.unsynced >= _WORTH_STARTING:
+                    writer.start_sync()
             commit = self._transact(record)
-            self.newest = commit
-            for (number, chunk), old in self._staged.items():
-                publish(self.store.at, number, self.array(number).layout, chunk, old, commit.number)
-            self._published = set(self._staged)
-            self._staged.clear()
+            former, self.newest = self.newest, commit
+            # Of arrays that only grew there is nothing to publish, and every level goes on.
+            if self._staged or self._published or commit.arrays.keys() != former.arrays.keys():
+                self._publish()
             self._sums.clear()
             for writer in self._touched.values():
                 writer.created.clear()
@@ -321,13 +329,13 @@ class Session:
         while True:
             try:
                 with self.store.environment.writing() as txn:
-                    self._check_newest(txn)
-                    index = Writing(txn, self.number, self.newest.tables)
+                    # LMDB numbers transactions as they are committed: behind this session's own nobody has made one.
+                    if (number := txn.id()) != self._transaction + 1:
+                        self._check_newest(txn)
+                    index = Writing(txn, self.newest.number + 1, self.newest.tables, self.newest.arrays)
                     commit = record(index)
-                    arrays = self._put_rows(index, commit.arrays)
-                    commit = commit.holding(arrays, index.tables)
-                    index.put(commit_key(Table.COMMIT, self.number), commit.encode())
-                    number = txn.id()
+                    self._put_rows(index)
+                    index.put(commit_key(Table.COMMIT, commit.number), commit.encode())
                     for writer in self._touched.values():
                         writer.sync()
                     for folder in self._folders:  # the first waits for the file system's journal, the others hardly
@@ -338,15 +346,22 @@ class Session:
             except MapFull:
                 self.store.environment.grow()
 
+    def _publish(self) -> None:
+        """Let others find the generations that the newest commit made current, and let go of levels that it ended."""
+        for (number, chunk), old in self._staged.items():
+            publish(self.store.at, number, self.array(number).layout, chunk, old, self.newest.number)
+        self._published = set(self._staged)
+        self._staged.clear()
+        self.store.follow(self.newest)
+
     def _check_newest(self, txn: lmdb.Transaction) -> None:
         """Refuse to go on behind a commit that is not of this session."""
-        # LMDB numbers transactions as they are committed: behind this session's own nobody has made a commit.
-        if txn.id() != self._transaction + 1 and Reading(txn).newest() != self.newest.number:
+        if Reading(txn).newest() != self.newest.number:
             raise WriterFailedError(f"somebody else has written to {self.store.path} without holding its lock")
 
-    def _put_rows(self, index: Writing, before: Mapping[int, ArrayState]) -> dict[int, ArrayState]:
-        """Record what was appended and replaced; what the commit sees of each array."""
-        arrays = dict(before)
+    def _put_rows(self, index: Writing) -> None:
+        """Record what was appended and replaced, and what the commit sees of these arrays."""
+        arrays = index.arrays
         for number, writer in self._touched.items():
             for chunk in writer.created:
                 index.put(Table.CHUNK + u32.pack(number) + u64.pack(chunk) + u64.pack(self.number), b"\x01")
@@ -358,9 +373,9 @@ class Session:
             arrays[number] = ArrayState(arrays[number].rows, self.number)
         for sums in self._sums:
             put_sums(index, sums, self.array(sums.array).layout, self.number)
-        for number, chunk in self._published - self._staged.keys():
-            index.delete(Table.PUBLISH + u32.pack(number) + u64.pack(chunk))
-        return arrays
+        if self._published:
+            for number, chunk in self._published - self._staged.keys():
+                index.delete(Table.PUBLISH + u32.pack(number) + u64.pack(chunk))
 
     def _generation(self, number: int, chunk: int) -> int:
         with self.store.reading() as index:
@@ -375,6 +390,12 @@ class Session:
 
     def _refusal(self) -> WriterFailedError:
         return WriterFailedError(f"{self._failed}; open {self.store.path} again to go on from the last commit")
+
+    def _break_off(self, what: str, error: BaseException) -> None:
+        """Let an error end the session; one of I/O is raised as a `WriterFailedError`."""
+        if isinstance(error, OSError):
+            self._fail(error)
+        self._failed = self._failed or f"{what} was broken off ({type(error).__name__})"
 
     def _fail(self, error: OSError) -> None:
         self._failed = f"writing failed: {error.strerror or error}"
@@ -394,7 +415,5 @@ class _Whole:
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError):
-            self._session._fail(error)
-        elif error is not None:
-            self._session._failed = self._session._failed or f"{self._what} was broken off ({type(error).__name__})"
+        if error is not None:
+            self._session._break_off(self._what, error)

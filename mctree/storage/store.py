@@ -127,7 +127,7 @@ class Store:
     @property
     def closed(self) -> bool:
         """Whether `close` was called."""
-        return not self._finalizer.alive
+        return self.leases.closed
 
     @property
     def moved(self) -> bool:

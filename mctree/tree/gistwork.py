@@ -6,7 +6,7 @@ what waits for its parent; the set's record, and those of its new levels, go int
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -41,6 +41,9 @@ class GistWork:
         snapshot: the newest commit, wherever it goes.
         book: what the next commit says of images.
         new_array: gives the number of a new array.
+
+    Attributes:
+        builders: what appends to gist sets in this session, by number.
     """
 
     def __init__(
@@ -51,28 +54,23 @@ class GistWork:
         self._snapshot = snapshot
         self._book = book
         self._new_array = new_array
-        self._builders: dict[int, GistBuilder] = {}
+        self.builders: dict[int, GistBuilder] = {}
         self._sets: dict[int, GistSetRecord] | None = None
         self._begun: dict[int, GistSetRecord] = {}
 
-    @property
-    def builders(self) -> Mapping[int, GistBuilder]:
-        """What appends to gist sets in this session, by number."""
-        return self._builders
-
     def builder(self, number: int) -> GistBuilder | None:
         """What appends to a gist set, or None if its encoder cannot be made here."""
-        if number not in self._builders:
+        if number not in self.builders:
             found = self.record(number)
             if found is not None and "text" not in found.modalities:
                 return None
             encoder = None if found is None else self._tree.known_encoder(found)
             if found is None or encoder is None:
                 return None
-            self._builders[number] = GistBuilder(
+            self.builders[number] = GistBuilder(
                 self._session, found, encoder, self._new_array, partial(intact_gists, self._snapshot, found)
             )
-        return self._builders[number]
+        return self.builders[number]
 
     def record(self, number: int) -> GistSetRecord | None:
         """What is said of a set, or about to be."""
@@ -80,8 +78,6 @@ class GistWork:
 
     def refresh_slots(self, upcoming: Upcoming, pending: Pending) -> None:
         """Let blocks that are images whose root's gist changed have it in the sets that cover text too."""
-        if not self._book.slots_changed:
-            return
         changed = np.array(sorted(self._book.slots_changed), np.int64)
         for number, record in self._known().items():
             rows = self._session.array(record.levels[0]).rows if record.levels else 0
@@ -102,7 +98,7 @@ class GistWork:
 
     def recorded(self, number: int, record: GistSetRecord | None) -> None:
         """Build on with what the next commit says of a set; if that ends it, append no more to its arrays."""
-        builder = self._builders.pop(number, None)
+        builder = self.builders.pop(number, None)
         if record is not None:
             self._begun[number] = record
         elif builder is not None:
@@ -147,17 +143,19 @@ class GistWork:
         arrays = self._snapshot.record.arrays
         return any(
             self._session.array(array).rows != (arrays[array].rows if array in arrays else 0)
-            for builder in self._builders.values()
+            for builder in self.builders.values()
             for array in builder.record.levels
         )
 
     def committed(self, pending: Pending, images: Book) -> None:
         """Go on from the commit that was just made of `pending` and of what was new of images."""
-        if pending.sets or images.new_levels or any(builder.added for builder in self._builders.values()):
+        if pending.sets or images.new_levels:
             self._sets = None
         self._begun.clear()
-        for builder in self._builders.values():
-            builder.added.clear()
+        for builder in self.builders.values():
+            if builder.added:
+                self._sets = None
+                builder.added.clear()
 
     def _known(self) -> dict[int, GistSetRecord]:
         """The gist sets of the newest commit, read once."""

@@ -64,7 +64,6 @@ class Held:
         # Nobody but that writer collects commits, and never the newest: from here on no lease is needed.  A forked
         # child, which must take one of its own, may find that the commit has gone.
         self._give_up_lease()
-        self.store.follow(record)
         self.commit, self._record = record.number, record
         self._forget()
 

@@ -62,9 +62,8 @@ class NextCommit:
         self._upcoming = Upcoming(session, self.snapshot, self.timeline, self.opened)
         self._numbers = dict(self.snapshot.record.next)
         self._pending = Pending(removed=self.opened.removed)
-        self.painter = Painter(
-            tree, session, self.snapshot, self.opened, self._numbers, lambda: self._commit(self._collecting())
-        )
+        self.painter = Painter(tree, session, self.snapshot, self.opened, self._numbers, self._commit)
+        self._whole_commit = session.whole("a commit")
         self._gists = GistWork(tree, session, self.snapshot, self.painter.book, lambda: self.take_number("array"))
 
     @property
@@ -75,7 +74,7 @@ class NextCommit:
     @property
     def new_blocks(self) -> int:
         """Blocks placed since the newest commit."""
-        return self._upcoming.new_blocks
+        return self.timeline.new
 
     def take_number(self, kind: str) -> int:
         """The next free number of a kind, which is taken with that."""
@@ -96,9 +95,9 @@ class NextCommit:
         """Make everything since the last commit durable and visible; see `Writer.commit`."""
         # As above.
         behind = [] if gists is False else self._gists.behind(self._upcoming, self._pending, all_of_them=gists is True)
-        with self.session.whole("a commit"):
+        with self._whole_commit:
             self._gists.catch_up(behind, self._upcoming)
-            return self._commit(self._collecting()) if self._has_changes() else self.snapshot.commit
+            return self._commit() if self._has_changes() else self.snapshot.commit
 
     def close(self) -> None:
         """Give up the writer's lock; what was not committed is forgotten."""
@@ -180,22 +179,23 @@ class NextCommit:
 
     def finish_epoch(self) -> None:
         """Make the commit that others will see first, with all gists; the steps up to it open no more."""
-        with self.session.whole("a commit"):
+        with self._whole_commit:
             self._gists.catch_up(self._gists.behind(self._upcoming, self._pending, all_of_them=True), self._upcoming)
             self._commit(forget_all)
 
     # Parts of it
 
-    def _collecting(self) -> Callable[[Writing], Freed] | None:
-        """What collects old commits in the transaction of the next one, if it is time to."""
-        if self.session.number % _COLLECT_EVERY:
-            return None
+    def _collecting(self) -> Callable[[Writing], Freed]:
+        """What collects old commits in the transaction of the next one."""
         # Looked at before the transaction begins: what was condemned in an earlier one is free if nobody holds it now.
         held = held_commits(self.session.store.at)
         return lambda index: collect(index, self._keep(index), held)
 
-    def _commit(self, collecting: Callable[[Writing], Freed] | None) -> int:
-        self._gists.refresh_slots(self._upcoming, self._pending)
+    def _commit(self, collecting: Callable[[Writing], Freed] | None = None) -> int:
+        if collecting is None and not self.session.number % _COLLECT_EVERY:
+            collecting = self._collecting()
+        if self.painter.book.slots_changed:
+            self._gists.refresh_slots(self._upcoming, self._pending)
         records = self._upcoming.append_rows()
         freed: Freed | None = None
 
@@ -203,8 +203,8 @@ class NextCommit:
             nonlocal freed
             commit = self._pending.record(
                 index,
-                self.snapshot.record,
-                blocks=self._upcoming.blocks,
+                self.session.newest,
+                blocks=self.timeline.blocks,
                 records=records,
                 documents=self.opened.changed,
                 builders=self._gists.builders,
@@ -228,7 +228,7 @@ class NextCommit:
 
     def _has_changes(self) -> bool:
         return bool(
-            self._upcoming.new_blocks
+            self.timeline.new
             or self._pending
             or self.painter.book
             or self._gists.has_grown()

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from mctree.format.commits import ArrayState, Commit, array_fact
+from mctree.format.commits import Commit, array_fact
 from mctree.format.facts import GistSetRecord, LinkRecord
 from mctree.format.keys import Table, block_page_key, death_key, source_digest, u32, u64, version_key
 from mctree.format.records import BLOCK_DTYPE, BLOCKS_PER_PAGE, encode_death
@@ -94,14 +94,17 @@ class Pending:
             numbers: the next free number of each kind.
 
         Returns:
-            The commit's record, lengths of arrays and sums of tables still to be filled in.
+            The commit's record.  Its arrays and tables are those of the transaction, which may still change.
         """
         _put_blocks(index, *records)
         dead_blocks, dead_tokens = self._put_removals(index) if self.removed else (0, 0)
         created, tokens = _put_documents(index, documents)
         if self:
             self._put_small_facts(index)
-        arrays, refreshed = self._put_gist_sets(index, old, builders, images.record(index))
+        added = {} if images.unused else images.record(index)
+        refreshed = old.refreshed
+        if self or builders or added:
+            refreshed = self._put_gist_sets(index, old, builders, added)
         return Commit(
             number=index.number,
             parent=old.number,
@@ -110,9 +113,10 @@ class Pending:
             tokens=old.tokens + tokens - dead_tokens,
             documents=old.documents + created - len(self.removed),
             dead_blocks=old.dead_blocks + dead_blocks,
-            arrays=arrays,
+            arrays=index.arrays,
             refreshed=refreshed,
             next=dict(numbers),
+            tables=index.tables,
         )
 
     def put_stamps(self, index: Writing) -> None:
@@ -160,15 +164,15 @@ class Pending:
 
     def _put_gist_sets(
         self, index: Writing, old: Commit, builders: Mapping[int, GistBuilder], images: Mapping[int, tuple[int, ...]]
-    ) -> tuple[dict[int, ArrayState], dict[int, int]]:
-        """Record gist sets and their new levels; what the commit will see of arrays and refreshes."""
-        arrays, refreshed = dict(old.arrays), dict(old.refreshed)
+    ) -> dict[int, int]:
+        """Record gist sets and their new levels; up to which commits' deaths their gists account."""
+        refreshed = dict(old.refreshed)
         for number, payload in self.sets.items():
             if not payload:
                 ended = gist_sets(index, old.number)[number]
                 for array in (*ended.levels, *ended.images):
                     index.end_version(Table.ARRAY, u32.pack(array))
-                    arrays.pop(array, None)
+                    index.arrays.pop(array, None)
                 refreshed.pop(number, None)
             else:
                 refreshed.setdefault(number, old.number)
@@ -180,7 +184,7 @@ class Pending:
                 _put_levels(index, number, levels=builder.record.levels)
         for number, added in images.items():
             _put_levels(index, number, images=added)
-        return arrays, {**refreshed, **self.refreshed}
+        return {**refreshed, **self.refreshed}
 
 
 def _put_levels(

@@ -113,7 +113,7 @@ class OpenDocument:
     @property
     def waiting(self) -> bool:
         """Whether it has an unfinished block; one that is closed has none."""
-        return self.open and len(self._ids) > 0
+        return len(self._ids) > 0 and not self._closed
 
     @property
     def tail(self) -> Tail:
@@ -354,12 +354,12 @@ class OpenDocument:
 
     def _ran(self, first: int, blocks: int) -> None:
         """Note that the document goes on with `blocks` blocks from `first` on."""
-        if self._run is not None and self._run[1].block + self._run[1].blocks == first:
-            ordinal, run = self._run
-            self._run = (ordinal, Run(run.block, run.blocks + blocks))
-        else:
-            self._run = (self._blocks, Run(first, blocks))
-        self.changes.runs[self._run[0]] = self._run[1]
+        ordinal, run = self._run or (self._blocks, Run(first, 0))
+        if run.block + run.blocks != first:
+            ordinal, run = self._blocks, Run(first, 0)
+        run = Run(run.block, run.blocks + blocks)
+        self._run = ordinal, run
+        self.changes.runs[ordinal] = run
         self._blocks += blocks
 
     def _check_open(self) -> None:

@@ -28,6 +28,7 @@ class Timeline:
     Attributes:
         turn: whoever is about to place blocks takes it first.
         blocks: blocks placed, those from before included.
+        new: how many of them were placed since the last commit.
         tokens: real tokens in those placed since the last commit.
     """
 
@@ -35,7 +36,7 @@ class Timeline:
         self.blocks = blocks
         self.tokens = 0
         self.turn = Turn(check)
-        self._placed = 0
+        self.new = 0
         self._grid: NDArray[np.uint32] = np.empty((0, BLOCK), np.uint32)
         self._records: NDArray[np.void] = np.empty(0, BLOCK_DTYPE)
 
@@ -45,7 +46,7 @@ class Timeline:
         Returns:
             Their tokens, `uint32 [blocks, 32]`, and their records, `BLOCK_DTYPE [blocks]`; checksums are left empty.
         """
-        at, stop = self._placed, self._placed + blocks
+        at, stop = self.new, self.new + blocks
         if stop > len(self._grid):
             # Room for twice as many: blocks that come one by one are copied a bounded number of times.
             room = max(2 * stop, _LEAST_ROOM)
@@ -57,22 +58,22 @@ class Timeline:
         first = self.blocks
         self.blocks += blocks
         self.tokens += tokens
-        self._placed += blocks
+        self.new += blocks
         return first
 
     def truncate(self, blocks: int) -> None:
         """Take back the blocks placed last, so that `blocks` are left; none of them may be committed."""
-        self._placed -= self.blocks - blocks
+        self.new -= self.blocks - blocks
         self.blocks = blocks
-        self.tokens = int(self._records["count"][: self._placed].sum(dtype=np.int64))
+        self.tokens = int(self._records["count"][: self.new].sum(dtype=np.int64))
 
     def placed(self) -> tuple[NDArray[np.uint32], NDArray[np.void]]:
         """All blocks placed since the last commit: their tokens `uint32 [n, 32]` and records `[n]`."""
-        return self._grid[: self._placed], self._records[: self._placed]
+        return self._grid[: self.new], self._records[: self.new]
 
     def clear(self) -> None:
         """Forget what was placed: it was committed."""
-        self._placed = self.tokens = 0
+        self.new = self.tokens = 0
         if len(self._grid) > _MOST_ROOM_KEPT:
             self._grid, self._records = np.empty((0, BLOCK), np.uint32), np.empty(0, BLOCK_DTYPE)
 

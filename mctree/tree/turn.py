@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Self
 
 from mctree.errors import UsageError
 
@@ -25,31 +26,24 @@ class Turn:
     """
 
     def __init__(self, check: Callable[[], None]) -> None:
-        self.check = check
-        self.lock = threading.Lock()
-        self.doing = ""
+        self._check = check
+        self._lock = threading.Lock()
+        self._doing = ""
 
-    def __call__(self, doing: str) -> _Taking:
+    def __call__(self, doing: str) -> Self:
         """Take it for a `with` block; `doing` says for what, to whoever is refused."""
-        return _Taking(self, doing)
-
-
-class _Taking:
-    __slots__ = ("_doing", "_turn")
-
-    def __init__(self, turn: Turn, doing: str) -> None:
-        self._turn = turn
-        self._doing = doing
-
-    def __enter__(self) -> None:
-        self._turn.check()
-        if not self._turn.lock.acquire(blocking=False):
+        self._check()
+        if not self._lock.acquire(blocking=False):
             raise UsageError(
-                f"the writer is {self._turn.doing or 'busy'}: it does one thing at a time, so call it again when that "
+                f"the writer is {self._doing or 'busy'}: it does one thing at a time, so call it again when that "
                 "is done"
             )
-        self._turn.doing = self._doing
+        self._doing = doing
+        return self
+
+    def __enter__(self) -> None:
+        return None
 
     def __exit__(self, *_: object) -> None:
-        self._turn.doing = ""
-        self._turn.lock.release()
+        self._doing = ""
+        self._lock.release()

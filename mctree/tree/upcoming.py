@@ -46,6 +46,7 @@ class Upcoming:
         self._timeline = timeline
         self._opened = opened
         placed = TimelineWorld(snapshot.blocks, Deaths.none(), snapshot.rows(BEFORE), snapshot.rows(COUNT))
+        self._stored = session.array(LOD0).layout.numpy
         self._page = b""
         self._tokens = int(placed.tokens_before(np.array([snapshot.blocks]))[0])
 
@@ -53,11 +54,6 @@ class Upcoming:
     def blocks(self) -> int:
         """Blocks placed."""
         return self._timeline.blocks
-
-    @property
-    def new_blocks(self) -> int:
-        """Blocks placed since the newest commit."""
-        return self._timeline.blocks - self._snapshot.blocks
 
     def world(self) -> World:
         """What exists, once the documents that are to be removed are dead."""
@@ -93,13 +89,13 @@ class Upcoming:
             what was placed, checksums included, behind those committed before that share the first page with them.
         """
         grid, records = self._timeline.placed()
-        first = self._snapshot.blocks
+        first = self._timeline.blocks - len(grid)
         page, offset = divmod(first, BLOCKS_PER_PAGE)
         if not len(grid):
             return page, b""
         before = self._unfinished_page(page, offset) if offset else b""
         counts = records["count"]
-        stored = grid.astype(self._session.array(LOD0).layout.numpy)
+        stored = grid.astype(self._stored)
         records["sum"] = row_sums(stored)
         rows: dict[int, NDArray[Any]] = {LOD0: stored.reshape(-1), COUNT: counts.astype(np.uint8)}
         group = -first % BLOCK

@@ -89,15 +89,15 @@ class Book:
         return bool(self._groups or self._pieces or self.records or self.grafts)
 
     @property
-    def _unused(self) -> bool:
+    def unused(self) -> bool:
         """Whether this writer has had nothing to do with images, so that there is nothing to say or to forget."""
-        families = self._statistics or self._gists or self._pixels is not None
-        return not (families or self or self.unfinished is not None)
+        arrays = self._statistics or self._gists or self._pixels is not None  # without any, nothing is noted of nodes
+        return not (arrays or self.records or self.grafts or self.unfinished is not None)
 
     @property
     def new_levels(self) -> bool:
         """Whether a gist set has new arrays for images."""
-        return any(family.added for family in self._gists.values())
+        return bool(self._gists) and any(family.added for family in self._gists.values())
 
     # Arrays
 
@@ -309,8 +309,6 @@ class Book:
 
     def record(self, index: Writing) -> dict[int, tuple[int, ...]]:
         """Put all that is noted; the arrays of each gist set that has new ones for images."""
-        if self._unused:
-            return {}
         for channels, family in self._statistics.items():
             if family.added:
                 index.put_version(Table.SETTING, statistics_name(channels), statistics_setting(family.numbers))
@@ -344,7 +342,7 @@ class Book:
     def committed(self) -> None:
         """Go on from the commit that was just made of it."""
         self._noted = None  # the snapshot is about to go on
-        if self._unused:
+        if self.unused:
             return
         for family in self._families():
             family.added.clear()
