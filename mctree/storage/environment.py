@@ -48,15 +48,23 @@ class Environment:
 
     Made by `open_environment`; every use of it is one `reading` or `writing` block.
 
-    Attributes:
+    Args:
+        at: descriptor of the store's directory, which this environment closes.  By it the index is opened again
+            where LMDB has given up: whoever opened the store first may have closed theirs by then.
+        where: the store's path.
         identity: device and inode of the file.
         writable: whether transactions that write may be begun.
+
+    Attributes:
+        identity: as given.
+        writable: as given.
         locked: whether its transactions have a place among LMDB's readers; else a writer elsewhere that commits twice
             while one lasts may take pages that it reads by.
     """
 
-    def __init__(self, path: str, identity: tuple[int, int], writable: bool) -> None:
-        self._path = path
+    def __init__(self, at: int, where: str, identity: tuple[int, int], writable: bool) -> None:
+        self._at = at
+        self._path = _path(at, where)
         self.identity = identity
         self.writable = writable
         self._users = 0
@@ -65,8 +73,8 @@ class Environment:
         self._readers = 0
         self._own = threading.local()
         self._paused = False
-        self.locked = writable or may_lock(path)
-        self._env = _open(path, writable, self.locked)
+        self.locked = writable or may_lock(self._path)
+        self._env = _open(self._path, writable, self.locked)
         if writable:
             self._env.reader_check()
 
@@ -149,6 +157,7 @@ class Environment:
             if self._users == 0 and self._pid == os.getpid():
                 _shared.pop(self.identity, None)
                 self._env.close()
+                os.close(self._at)
 
     def pause(self) -> None:
         """Begin no transaction until `resume`, and give those that are open a second to end."""
@@ -165,6 +174,7 @@ class Environment:
     def abandon(self) -> None:
         """Let go of an environment that was inherited by a forked child."""
         del self._env
+        os.close(self._at)
 
     def _begin_read(self, mine: list[lmdb.Transaction]) -> AbstractContextManager[lmdb.Transaction]:
         """Begin a transaction, or, where that had to wait for this thread's own ones, go on with the last of these."""
@@ -264,7 +274,6 @@ def open_environment(at: int, where: str, *, writable: bool) -> Environment:
         WriterFailedError: there is no room for LMDB's lock file.
         BusyError: the parent of this process was reading it in another thread while it forked.
     """
-    folder = f"/proc/self/fd/{at}/{INDEX_NAME}" if os.path.exists("/proc/self/fd") else os.path.join(where, INDEX_NAME)
     try:
         with opened(DATA_NAME, os.O_RDONLY, at) as fd:
             status = os.fstat(fd)
@@ -276,7 +285,12 @@ def open_environment(at: int, where: str, *, writable: bool) -> Environment:
                     check_index(fd, where)
                     with telling(f"opening the index of {where}"):
                         _preallocate(f"{INDEX_NAME}/lock.mdb", at)
-                    shared = _shared[identity] = Environment(folder, identity, writable)
+                    own = os.dup(at)
+                    try:
+                        shared = _shared[identity] = Environment(own, where, identity, writable)
+                    except BaseException:
+                        os.close(own)
+                        raise
                 shared._users += 1
                 return shared
     except (FileNotFoundError, NotADirectoryError):
@@ -291,6 +305,11 @@ def open_environment(at: int, where: str, *, writable: bool) -> Environment:
             ) from error
         name = os.path.join(where, INDEX_NAME, "data.mdb")
         raise CorruptError(f"the index file {name} does not open ({error}); restore the store from a copy") from error
+
+
+def _path(at: int, where: str) -> str:
+    """Where LMDB, which takes no descriptors, finds the index of the store whose directory is open as `at`."""
+    return f"/proc/self/fd/{at}/{INDEX_NAME}" if os.path.exists("/proc/self/fd") else os.path.join(where, INDEX_NAME)
 
 
 def may_lock(path: str) -> bool:
