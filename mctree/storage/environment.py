@@ -15,7 +15,7 @@ import errno
 import os
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import lmdb
@@ -69,7 +69,11 @@ class Environment:
         self.writable = writable
         self._users = 0
         self._pid = os.getpid()
-        self._resize = threading.Condition()
+        # Taken by its own name and never by that of the condition, whose methods are Python's: an interrupt between the
+        # steps of these would leave it taken.  Reentrant: a generator that the garbage collector closes ends its look
+        # wherever the collector was called.
+        self._lock = threading.RLock()
+        self._ended = threading.Condition(self._lock)
         self._readers = 0
         self._own = threading.local()
         self._paused = False
@@ -85,23 +89,28 @@ class Environment:
         One within another of the same thread may be that other one: where the map has to move for a new one, this
         would wait for itself.
         """
-        with self._resize:
-            self._check_process()
-            self._readers += 1
         mine: list[lmdb.Transaction] = self._own.__dict__.setdefault("open", [])
+        counted = False
         try:
+            with self._lock:
+                self._check_process()
+                # No call stands between these two, so that no interrupt can: what is counted is always taken off again.
+                self._readers += 1
+                counted = True
             with self._begin_read(mine) as txn:
-                mine.append(txn)
                 try:
+                    mine.append(txn)
                     yield txn
                 finally:
-                    mine.remove(txn)
+                    if txn in mine:
+                        mine.remove(txn)
         except lmdb.Error as error:
             raise CorruptError(f"the index cannot be read ({error}); restore the store from a copy") from error
         finally:
-            with self._resize:
-                self._readers -= 1
-                self._resize.notify_all()
+            if counted:
+                with self._lock:
+                    self._readers -= 1
+                    self._ended.notify_all()
 
     def writing(self) -> WriteTransaction:
         """A write transaction for a `with` block: committed and durable when the block ends, undone when it raises.
@@ -123,9 +132,7 @@ class Environment:
 
     def grow(self) -> None:
         """Double the map, once this process's own readers have finished."""
-        with self._resize:
-            self._resize.wait_for(lambda: self._readers == 0)
-            self._env.set_mapsize(2 * self._env.info()["map_size"])
+        self._alone(lambda: self._env.set_mapsize(2 * self._env.info()["map_size"]))
 
     def reader_check(self) -> None:
         """Free the reader slots of killed processes, whose pages would otherwise never be reused."""
@@ -161,15 +168,15 @@ class Environment:
 
     def pause(self) -> None:
         """Begin no transaction until `resume`, and give those that are open a second to end."""
-        if self._resize.acquire(timeout=_FORK_WAIT):
+        if self._lock.acquire(timeout=_FORK_WAIT):
             self._paused = True
-            self._resize.wait_for(lambda: self._readers == 0, timeout=_FORK_WAIT)
+            self._ended.wait_for(lambda: self._readers == 0, timeout=_FORK_WAIT)
 
     def resume(self) -> None:
         """Go on after `pause`."""
         if self._paused:
             self._paused = False
-            self._resize.release()
+            self._lock.release()
 
     def abandon(self) -> None:
         """Let go of an environment that was inherited by a forked child."""
@@ -185,23 +192,13 @@ class Environment:
             # A commit of this process could not be written, and LMDB takes no more calls: readers go on without it.
             if mine:
                 return nullcontext(mine[-1])
-            with self._resize:
-                self._readers -= 1
-                self._resize.notify_all()
-                self._resize.wait_for(lambda: self._readers == 0)
-                self._open_again(env)
-                self._readers += 1
+            self._alone(lambda: self._open_again(env), counted=1)
             return self._env.begin()
         except lmdb.MapResizedError:
             # Another process grew the map; following it moves the map, which only this process's readers mind.
             if mine:
                 return nullcontext(mine[-1])
-            with self._resize:
-                self._readers -= 1
-                self._resize.notify_all()
-                self._resize.wait_for(lambda: self._readers == 0)
-                self._env.set_mapsize(0)
-                self._readers += 1
+            self._alone(lambda: self._env.set_mapsize(0), counted=1)
             return self._env.begin()
         except lmdb.ReadersFullError:
             self._env.reader_check()
@@ -209,6 +206,22 @@ class Environment:
                 return self._env.begin()
             except lmdb.ReadersFullError:
                 raise BusyError(f"more than {_MAX_READERS} readers have the index open at this moment; retry") from None
+
+    def _alone(self, change: Callable[[], None], *, counted: int = 0) -> None:
+        """Do what moves the map, once this process's own readers have finished.
+
+        Args:
+            change: what is done.
+            counted: as how many readers the caller counts, who has no transaction yet.
+        """
+        with self._lock:
+            self._readers -= counted
+            try:
+                self._ended.notify_all()
+                self._ended.wait_for(lambda: self._readers == 0)
+                change()
+            finally:
+                self._readers += counted
 
     def _open_again(self, given_up: lmdb.Environment) -> None:
         """Have an environment anew instead of one that LMDB has given up, unless somebody has seen to it."""
@@ -221,14 +234,10 @@ class Environment:
         try:
             return env.begin(write=True)
         except lmdb.PanicError:
-            with self._resize:
-                self._resize.wait_for(lambda: self._readers == 0)
-                self._open_again(env)
+            self._alone(lambda: self._open_again(env))
             return self._env.begin(write=True)
         except lmdb.MapResizedError:
-            with self._resize:
-                self._resize.wait_for(lambda: self._readers == 0)
-                self._env.set_mapsize(0)
+            self._alone(lambda: self._env.set_mapsize(0))
             return self._env.begin(write=True)
 
     def _check_process(self) -> None:
