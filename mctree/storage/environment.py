@@ -15,7 +15,7 @@ import errno
 import os
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import lmdb
@@ -48,25 +48,37 @@ class Environment:
 
     Made by `open_environment`; every use of it is one `reading` or `writing` block.
 
-    Attributes:
+    Args:
+        at: descriptor of the store's directory, which this environment closes.  By it the index is opened again
+            where LMDB has given up: whoever opened the store first may have closed theirs by then.
+        where: the store's path.
         identity: device and inode of the file.
         writable: whether transactions that write may be begun.
+
+    Attributes:
+        identity: as given.
+        writable: as given.
         locked: whether its transactions have a place among LMDB's readers; else a writer elsewhere that commits twice
             while one lasts may take pages that it reads by.
     """
 
-    def __init__(self, path: str, identity: tuple[int, int], writable: bool) -> None:
-        self._path = path
+    def __init__(self, at: int, where: str, identity: tuple[int, int], writable: bool) -> None:
+        self._at = at
+        self._path = _path(at, where)
         self.identity = identity
         self.writable = writable
         self._users = 0
         self._pid = os.getpid()
-        self._resize = threading.Condition()
+        # Taken by its own name and never by that of the condition, whose methods are Python's: an interrupt between the
+        # steps of these would leave it taken.  Reentrant: a generator that the garbage collector closes ends its look
+        # wherever the collector was called.
+        self._lock = threading.RLock()
+        self._ended = threading.Condition(self._lock)
         self._readers = 0
         self._own = threading.local()
         self._paused = False
-        self.locked = writable or may_lock(path)
-        self._env = _open(path, writable, self.locked)
+        self.locked = writable or may_lock(self._path)
+        self._env = _open(self._path, writable, self.locked)
         if writable:
             self._env.reader_check()
 
@@ -77,23 +89,28 @@ class Environment:
         One within another of the same thread may be that other one: where the map has to move for a new one, this
         would wait for itself.
         """
-        with self._resize:
-            self._check_process()
-            self._readers += 1
         mine: list[lmdb.Transaction] = self._own.__dict__.setdefault("open", [])
+        counted = False
         try:
+            with self._lock:
+                self._check_process()
+                # No call stands between these two, so that no interrupt can: what is counted is always taken off again.
+                self._readers += 1
+                counted = True
             with self._begin_read(mine) as txn:
-                mine.append(txn)
                 try:
+                    mine.append(txn)
                     yield txn
                 finally:
-                    mine.remove(txn)
+                    if txn in mine:
+                        mine.remove(txn)
         except lmdb.Error as error:
             raise CorruptError(f"the index cannot be read ({error}); restore the store from a copy") from error
         finally:
-            with self._resize:
-                self._readers -= 1
-                self._resize.notify_all()
+            if counted:
+                with self._lock:
+                    self._readers -= 1
+                    self._ended.notify_all()
 
     def writing(self) -> WriteTransaction:
         """A write transaction for a `with` block: committed and durable when the block ends, undone when it raises.
@@ -116,9 +133,7 @@ class Environment:
 
     def grow(self) -> None:
         """Double the map, once this process's own readers have finished."""
-        with self._resize:
-            self._resize.wait_for(lambda: self._readers == 0)
-            self._env.set_mapsize(2 * self._env.info()["map_size"])
+        self._alone(lambda: self._env.set_mapsize(2 * self._env.info()["map_size"]))
 
     def reader_check(self) -> None:
         """Free the reader slots of killed processes, whose pages would otherwise never be reused."""
@@ -150,22 +165,24 @@ class Environment:
             if self._users == 0 and self._pid == os.getpid():
                 _shared.pop(self.identity, None)
                 self._env.close()
+                os.close(self._at)
 
     def pause(self) -> None:
         """Begin no transaction until `resume`, and give those that are open a second to end."""
-        if self._resize.acquire(timeout=_FORK_WAIT):
+        if self._lock.acquire(timeout=_FORK_WAIT):
             self._paused = True
-            self._resize.wait_for(lambda: self._readers == 0, timeout=_FORK_WAIT)
+            self._ended.wait_for(lambda: self._readers == 0, timeout=_FORK_WAIT)
 
     def resume(self) -> None:
         """Go on after `pause`."""
         if self._paused:
             self._paused = False
-            self._resize.release()
+            self._lock.release()
 
     def abandon(self) -> None:
         """Let go of an environment that was inherited by a forked child."""
         del self._env
+        os.close(self._at)
 
     def _begin_read(self, mine: list[lmdb.Transaction]) -> AbstractContextManager[lmdb.Transaction]:
         """Begin a transaction, or, where that had to wait for this thread's own ones, go on with the last of these."""
@@ -176,23 +193,13 @@ class Environment:
             # A commit of this process could not be written, and LMDB takes no more calls: readers go on without it.
             if mine:
                 return nullcontext(mine[-1])
-            with self._resize:
-                self._readers -= 1
-                self._resize.notify_all()
-                self._resize.wait_for(lambda: self._readers == 0)
-                self._open_again(env)
-                self._readers += 1
+            self._alone(lambda: self._open_again(env), counted=1)
             return self._env.begin()
         except lmdb.MapResizedError:
             # Another process grew the map; following it moves the map, which only this process's readers mind.
             if mine:
                 return nullcontext(mine[-1])
-            with self._resize:
-                self._readers -= 1
-                self._resize.notify_all()
-                self._resize.wait_for(lambda: self._readers == 0)
-                self._env.set_mapsize(0)
-                self._readers += 1
+            self._alone(lambda: self._env.set_mapsize(0), counted=1)
             return self._env.begin()
         except lmdb.ReadersFullError:
             self._env.reader_check()
@@ -200,6 +207,22 @@ class Environment:
                 return self._env.begin()
             except lmdb.ReadersFullError:
                 raise BusyError(f"more than {_MAX_READERS} readers have the index open at this moment; retry") from None
+
+    def _alone(self, change: Callable[[], None], *, counted: int = 0) -> None:
+        """Do what moves the map, once this process's own readers have finished.
+
+        Args:
+            change: what is done.
+            counted: as how many readers the caller counts, who has no transaction yet.
+        """
+        with self._lock:
+            self._readers -= counted
+            try:
+                self._ended.notify_all()
+                self._ended.wait_for(lambda: self._readers == 0)
+                change()
+            finally:
+                self._readers += counted
 
     def _open_again(self, given_up: lmdb.Environment) -> None:
         """Have an environment anew instead of one that LMDB has given up, unless somebody has seen to it."""
@@ -212,14 +235,10 @@ class Environment:
         try:
             return env.begin(write=True)
         except lmdb.PanicError:
-            with self._resize:
-                self._resize.wait_for(lambda: self._readers == 0)
-                self._open_again(env)
+            self._alone(lambda: self._open_again(env))
             return self._env.begin(write=True)
         except lmdb.MapResizedError:
-            with self._resize:
-                self._resize.wait_for(lambda: self._readers == 0)
-                self._env.set_mapsize(0)
+            self._alone(lambda: self._env.set_mapsize(0))
             return self._env.begin(write=True)
 
     def _check_process(self) -> None:
@@ -268,7 +287,6 @@ def open_environment(at: int, where: str, *, writable: bool) -> Environment:
         WriterFailedError: there is no room for LMDB's lock file.
         BusyError: the parent of this process was reading it in another thread while it forked.
     """
-    folder = f"/proc/self/fd/{at}/{INDEX_NAME}" if os.path.exists("/proc/self/fd") else os.path.join(where, INDEX_NAME)
     try:
         with opened(DATA_NAME, os.O_RDONLY, at) as fd:
             status = os.fstat(fd)
@@ -280,7 +298,12 @@ def open_environment(at: int, where: str, *, writable: bool) -> Environment:
                     check_index(fd, where)
                     with telling(f"opening the index of {where}"):
                         _preallocate(f"{INDEX_NAME}/lock.mdb", at)
-                    shared = _shared[identity] = Environment(folder, identity, writable)
+                    own = os.dup(at)
+                    try:
+                        shared = _shared[identity] = Environment(own, where, identity, writable)
+                    except BaseException:
+                        os.close(own)
+                        raise
                 shared._users += 1
                 return shared
     except (FileNotFoundError, NotADirectoryError):
@@ -295,6 +318,11 @@ def open_environment(at: int, where: str, *, writable: bool) -> Environment:
             ) from error
         name = os.path.join(where, INDEX_NAME, "data.mdb")
         raise CorruptError(f"the index file {name} does not open ({error}); restore the store from a copy") from error
+
+
+def _path(at: int, where: str) -> str:
+    """Where LMDB, which takes no descriptors, finds the index of the store whose directory is open as `at`."""
+    return f"/proc/self/fd/{at}/{INDEX_NAME}" if os.path.exists("/proc/self/fd") else os.path.join(where, INDEX_NAME)
 
 
 def may_lock(path: str) -> bool:

@@ -117,8 +117,8 @@ class RegionLevel(Level):
 
     def _forget(self, chunks: list[int]) -> None:
         for chunk in chunks:
-            del self._absent[chunk]
             self._unready(chunk)
+            del self._absent[chunk]
         self._sure = min((seen for c, seen in self._absent.items() if seen < self._end(c)), default=_NEVER)
 
     def _advise(self, places: NDArray[np.int64], length: int) -> None:

@@ -20,7 +20,17 @@ from mctree.storage.rows import OpenChunk, distinct
 
 __all__ = ["PooledLevel"]
 
+_PATIENCE = 1.0  # seconds: who was to wake others may have been interrupted
 _HASH = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: spreads neighbouring chunk numbers
+
+
+class _Claim:
+    """What a call holds while it reads: its ticket, once it has one."""
+
+    __slots__ = ("ticket",)
+
+    def __init__(self) -> None:
+        self.ticket = 0
 
 
 class PooledLevel(RegionLevel):
@@ -29,6 +39,9 @@ class PooledLevel(RegionLevel):
     A call takes a *ticket*, and stamps the slots that it uses with it.  The stamps are the order of use, and they pin:
     a slot is replaced only if its stamp is older than every ticket that is still out.  A call that finds no such slot
     waits in line, holding none.
+
+    Tickets are given back without the lock, and by no function of Python's, at whose entry an interrupt could come: one
+    that stays out would pin its slots, and keep whoever waits for them waiting for ever.
     """
 
     def __init__(
@@ -49,18 +62,20 @@ class PooledLevel(RegionLevel):
 
     def _gather(self, rows: NDArray[np.int64], out: NDArray[Any], limit: int) -> None:
         chunks = rows // self._rows_per_chunk
-        claim = self._claim(chunks, limit)
-        if claim is None:
-            self._gather_in_parts(rows, chunks, out, limit)
-            return
-        ticket, places = claim
+        claim = _Claim()
         try:
-            places -= chunks
-            places *= self._rows_per_chunk
-            places += rows
-            self._take(self._array(), places, out)
+            places = self._claim(claim, chunks, limit)
+            if places is not None:
+                places -= chunks
+                places *= self._rows_per_chunk
+                places += rows
+                self._take(self._array(), places, out)
         finally:
-            self._release(ticket)
+            self._out.discard(claim.ticket)
+            if self._line:
+                self._wake()
+        if places is None:
+            self._gather_in_parts(rows, chunks, out, limit)
 
     def _gather_in_parts(
         self, rows: NDArray[np.int64], chunks: NDArray[np.int64], out: NDArray[Any], limit: int
@@ -76,18 +91,20 @@ class PooledLevel(RegionLevel):
     def _runs(self, starts: NDArray[np.int64], length: int, out: NDArray[Any], limit: int) -> None:
         chunks = starts // self._rows_per_chunk
         single = (starts + (length - 1)) // self._rows_per_chunk != chunks  # those that lie in several chunks
-        claim = self._claim(chunks, limit) if length <= self._rows_per_chunk else None
-        if claim is None:
-            single[:] = True
-        else:
-            ticket, slots = claim
-            try:
+        claim = _Claim()
+        try:
+            slots = self._claim(claim, chunks, limit) if length <= self._rows_per_chunk else None
+            if slots is None:
+                single[:] = True
+            else:
                 places = starts + (slots - chunks) * self._rows_per_chunk
                 # What would run over into the next slot copies other rows of its own, until it is put right below.
                 np.minimum(places, (slots + 1) * self._rows_per_chunk - length, out=places)
                 self._take_runs(self._array(), places, length, out)
-            finally:
-                self._release(ticket)
+        finally:
+            self._out.discard(claim.ticket)
+            if self._line:
+                self._wake()
         for i in np.flatnonzero(single).tolist():
             start = int(starts[i])
             self._read(start, start + length, out[i], limit)
@@ -95,14 +112,16 @@ class PooledLevel(RegionLevel):
     def _read(self, start: int, stop: int, out: NDArray[Any], limit: int) -> None:
         for chunk in range(start // self._rows_per_chunk, self.layout.chunks(stop)):
             first, last = max(start, self._end(chunk - 1)), min(stop, self._end(chunk))
-            claim = self._claim(np.array([chunk]), limit)
-            assert claim is not None  # one chunk has room in any pool
-            ticket, slots = claim
+            claim = _Claim()
             try:
+                slots = self._claim(claim, np.array([chunk]), limit)
+                assert slots is not None  # one chunk has room in any pool
                 place = first + (int(slots[0]) - chunk) * self._rows_per_chunk
                 self._copy(self._array(), place, out[first - start : last - start])
             finally:
-                self._release(ticket)
+                self._out.discard(claim.ticket)
+                if self._line:
+                    self._wake()
 
     def _view(self, start: int, stop: int, limit: int) -> NDArray[Any]:
         rows = np.empty((stop - start, *self._row), self._dtype)
@@ -112,20 +131,21 @@ class PooledLevel(RegionLevel):
 
     def _hint(self, rows: NDArray[np.int64], limit: int) -> None:
         chunks = rows // self._rows_per_chunk
-        claim = self._claim(chunks, limit, wait=False)
-        if claim is None:
-            return  # those who use the slots now need them more
-        ticket, slots = claim
+        claim = _Claim()
         try:
-            if not self._huge:
+            slots = self._claim(claim, chunks, limit, wait=False)
+            if slots is not None and not self._huge:  # else those who use the slots now need them more
                 self._advise(rows + (slots - chunks) * self._rows_per_chunk, 1)
         finally:
-            self._release(ticket)
+            self._out.discard(claim.ticket)
+            if self._line:
+                self._wake()
 
     def _unready(self, chunk: int) -> None:
-        slot = self._table.pop(chunk, None)
+        slot = self._table.get(chunk)
         if slot is not None:
             self._owner[slot] = -1  # its stamp stays: somebody may be reading there
+            del self._table[chunk]
 
     def _forget_threads(self) -> None:
         self._out.clear()
@@ -133,18 +153,19 @@ class PooledLevel(RegionLevel):
         self._table = {chunk: slot for slot, chunk in enumerate(self._owner.tolist()) if chunk >= 0}
 
     def _claim(
-        self, chunks: NDArray[np.int64], limit: int, *, wait: bool = True
-    ) -> tuple[int, NDArray[np.int64]] | None:
-        """Map chunks, and pin them until the ticket is given to `_release`.
+        self, claim: _Claim, chunks: NDArray[np.int64], limit: int, *, wait: bool = True
+    ) -> NDArray[np.int64] | None:
+        """Map chunks, and pin them until the ticket is out no more.
 
         Args:
+            claim: is told the ticket.
             chunks: numbers `int64 [n]`, duplicates allowed.
             limit: how many rows the caller may see.
             wait: whether to wait for slots that others use.
 
         Returns:
-            The ticket, and the slot of each chunk, `int64 [n]`.  None if there are more different chunks than slots, or
-            if it would have to wait and shall not.
+            The slot of each chunk, `int64 [n]`.  None if there are more different chunks than slots, or if it would
+            have to wait and shall not.
         """
         turn: object | None = None
         lock = self._guarded()
@@ -155,25 +176,24 @@ class PooledLevel(RegionLevel):
                         self._ticket += 1
                         slots = self._place(chunks, limit, self._ticket)
                         if slots is not None:
-                            self._out.add(self._ticket)
-                            return self._ticket, slots
+                            claim.ticket = self._ticket
+                            self._out.add(claim.ticket)
+                            return slots
                     if not wait or (turn is None and distinct(chunks).size > self._slots):
                         return None
                     if turn is None:
                         turn = object()
                         self._line.append(turn)
-                    lock.wait()
+                    self._changed.wait(_PATIENCE)
             finally:
                 if turn is not None:
                     self._line.remove(turn)
-                    lock.notify_all()
+                    self._changed.notify_all()
 
-    def _release(self, ticket: int) -> None:
-        lock = self._guarded()
-        with lock:
-            self._out.discard(ticket)
-            if self._line:
-                lock.notify_all()
+    def _wake(self) -> None:
+        """Have those who wait look again."""
+        with self._guarded():
+            self._changed.notify_all()
 
     def _place(self, chunks: NDArray[np.int64], limit: int, ticket: int) -> NDArray[np.int64] | None:
         """The slot of each chunk, all mapped and stamped; None if too few slots are free.  With the lock held."""
@@ -190,7 +210,7 @@ class PooledLevel(RegionLevel):
                 return None
             if missing.size:
                 oldest = np.argpartition(self._stamp, missing.size - 1)[: missing.size]
-                if self._stamp[oldest].max() >= min(self._out, default=ticket):
+                if self._stamp[oldest].max() >= min(tuple(self._out), default=ticket):
                     return None
                 for slot, chunk in zip(oldest.tolist(), asked[missing].tolist(), strict=True):
                     self._replace(slot, chunk, limit)

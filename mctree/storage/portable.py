@@ -25,6 +25,7 @@ __all__ = ["PortableLevel"]
 
 _CACHE_BYTES = 256 << 20
 _MOST_HINTED_CHUNKS = 64
+_PATIENCE = 1.0  # seconds: who was to wake others may have been interrupted
 _MOST_CHUNKS = 1 << 16  # absent chunks cost no bytes, but an entry each
 _ENCODED_SLACK = 1 << 16  # a codec may make a chunk that does not compress a little longer
 
@@ -134,41 +135,42 @@ class PortableLevel(Level):
         """A decoded chunk that holds at least the rows below the limit."""
         needed = min(limit, (chunk + 1) * self._rows_per_chunk)
         lock = self._guarded()
-        with lock:
-            while True:
-                if self._closed:
-                    raise self._refuse_closed()
-                found = self._chunks.get(chunk)
-                if found is not None and found.seen >= needed:
-                    self._chunks.move_to_end(chunk)
-                    return found.rows
-                if chunk not in self._loading:
-                    break
-                lock.wait()
-            self._loading.add(chunk)
+        mine = False
         try:
-            rows = self._load(chunk)
-        except BaseException:
             with lock:
+                while True:
+                    if self._closed:
+                        raise self._refuse_closed()
+                    found = self._chunks.get(chunk)
+                    if found is not None and found.seen >= needed:
+                        self._chunks.move_to_end(chunk)
+                        return found.rows
+                    if chunk not in self._loading:
+                        break
+                    self._changed.wait(_PATIENCE)
+                mine = True
+                self._loading.add(chunk)
+            rows = self._load(chunk)
+            with lock:
+                self._evict(chunk)
+                size = 0 if rows is self._absent else self.layout.chunk_bytes
+                if not self._closed:
+                    self._chunks[chunk] = _Chunk(rows, limit, size)
+                    self._cached += size
+                    while self._cached > self._cache_bytes or len(self._chunks) > _MOST_CHUNKS:
+                        self._evict(next(iter(self._chunks)))
+            return rows
+        finally:
+            if mine:  # first of all, and without the lock: else an interrupt would leave others waiting for it for ever
                 self._loading.discard(chunk)
-                lock.notify_all()
-            raise
-        with lock:
-            self._loading.discard(chunk)
-            lock.notify_all()
-            self._evict(chunk)
-            size = 0 if rows is self._absent else self.layout.chunk_bytes
-            if not self._closed:
-                self._chunks[chunk] = _Chunk(rows, limit, size)
-                self._cached += size
-                while self._cached > self._cache_bytes or len(self._chunks) > _MOST_CHUNKS:
-                    self._evict(next(iter(self._chunks)))
-        return rows
+                with lock:
+                    self._changed.notify_all()
 
     def _evict(self, chunk: int) -> None:
-        found = self._chunks.pop(chunk, None)
+        found = self._chunks.get(chunk)
         if found is not None:
             self._cached -= found.bytes
+            del self._chunks[chunk]
 
     def _load(self, chunk: int) -> NDArray[Any]:
         size = self.layout.chunk_bytes

@@ -82,7 +82,7 @@ class Level(ABC):
         self._open_chunk = open_chunk
         self._closed = False
         self._fork = _forks
-        self._lock = threading.Condition(threading.Lock())
+        self._renew_lock()
         self._fill = np.full((), layout.fill, self._dtype)
 
     def gather(self, rows: NDArray[np.integer[Any]], out: NDArray[Any] | None = None, *, limit: int) -> NDArray[Any]:
@@ -220,12 +220,18 @@ class Level(ABC):
     def _forget_threads(self) -> None:
         """In a forked child: drop what other threads of the parent were in the middle of."""
 
-    def _guarded(self) -> threading.Condition:
-        """The level's lock, fit for this process: in a forked child, a fresh one."""
+    def _renew_lock(self) -> None:
+        # Taken by its own name and never by that of the condition, whose methods are Python's: an interrupt between the
+        # steps of these would leave it taken.
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+
+    def _guarded(self) -> threading.Lock:
+        """The level's lock, fit for this process: in a forked child, a fresh one, and `_changed` with it."""
         if self._fork != _forks:
             with _fork_guard:
                 if self._fork != _forks:
-                    self._lock = threading.Condition(threading.Lock())
+                    self._renew_lock()
                     self._forget_threads()
                     self._fork = _forks
         return self._lock

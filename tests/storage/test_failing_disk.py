@@ -8,6 +8,7 @@ import resource
 import shutil
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,30 @@ def test_readers_of_the_process_go_on_when_lmdb_has_given_up(path: Path, anyway:
     assert "could not be committed" in ending.said[0]
     assert ending.said[1:3] == ["first,counted"] * 2
     assert for_ever or ending.said[3] == "first,counted,third"
+
+
+def test_the_index_that_lmdb_gave_up_is_the_one_that_is_opened_again(path: Path, tmp_path: Path) -> None:
+    """It was looked for by a descriptor of the first handle, which may be closed, and another store's by now."""
+    beside = tmp_path / "other.mctree"
+    mctree.create(beside, chunk_bytes=65536).close()
+    added(beside, "another")
+
+    def work(say: Callable[[str], None], where: Path = path) -> None:
+        first = mctree.open(where)
+        with mctree.open(where) as tree:
+            held = tree.snapshot()
+            first.close()
+            with mctree.open(beside, writable=False):
+                with suppress(WriterFailedError):
+                    added(where, "second")
+                say(",".join(document.name for document in held.documents()))
+                say(",".join(names(tree)))
+
+    copy = Path(shutil.copytree(path, tmp_path / "copy"))
+    when = header_write(copy, lambda say: work(say, copy))
+    ending = supervised(str(path), work, Plan(when, errno.EIO))
+    assert ending.failed is not None
+    assert ending.said == ["first"] * 2
 
 
 def test_a_header_that_could_not_be_written_is_no_damage(path: Path) -> None:
