@@ -65,7 +65,7 @@ def test_a_run_that_dies_anywhere_is_gone_on_with(whole, calls):
 READS = """
 import os, sys
 from functools import partial
-from mctree.cli.commands import ingest as command
+import mctree.ingest
 from mctree.cli.main import main
 from mctree.sources.images.pictures import PictureSource
 root, store, left, end = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
@@ -79,7 +79,7 @@ def told(self, box, level):
             os.kill(os.getpid(), end)
     return read(self, box, level)
 PictureSource._read = told
-command.ingest = partial(command.ingest, batch_bytes=1 << 16, chunk_bytes=1 << 16)
+mctree.ingest.ingest = partial(mctree.ingest.ingest, batch_bytes=1 << 16, chunk_bytes=1 << 16)
 sys.argv = ["mctree", "ingest", root, "-o", store, "--tokenizer", "bytes", "--workers", "2", "-q"]
 main()
 """
