@@ -6,14 +6,16 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 import mctree
-from mctree import Document, Snapshot
 from mctree.cli.escaping import escape, one_line, unescape
 from mctree.errors import NotFoundError, UsageError
+
+if TYPE_CHECKING:
+    from mctree import Document, Snapshot
 
 __all__ = ["NumbersBelowZero", "at_commit", "find_document", "in_json", "reading", "store_argument"]
 

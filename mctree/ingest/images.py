@@ -16,12 +16,14 @@ image, and one that is begun has a marker.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 from mctree.encoders import CosineEncoder
 from mctree.errors import SourceError, UsageError
+from mctree.format.facts import Stamp
+from mctree.ingest.digesting import Digesting
 from mctree.ingest.interrupts import Held
 from mctree.ingest.jobs import ImagePart
 from mctree.ingest.partial import PartWanted, is_there, lacks_sizes
@@ -160,16 +162,18 @@ class ImageScribe:
         source.probe(self._wanted.region, self._wanted.finest)
         workers = self._workers_for(source)
         self._begin_set(source.channels)
-        content = self._mark(part, source)
-        self._writer.add_image(
-            name,
-            source,
-            replace=replace,
-            region=self._wanted.region,
-            finest=self._wanted.finest,
-            commit_every=self._blocks_a_commit(source),
-            workers=workers,
-        )
+        with self._looking(part, source) as content_of:
+            self._writer.add_image(
+                name,
+                source,
+                replace=replace,
+                region=self._wanted.region,
+                finest=self._wanted.finest,
+                commit_every=self._blocks_a_commit(source),
+                workers=workers,
+                stamps=lambda: self._marks(part, source, content_of()),
+            )
+            content = content_of()
         self._stamp(part, source, content)
         if content:
             self._writer.stamp(begun_name(name), None)
@@ -231,28 +235,43 @@ class ImageScribe:
         )
         return bool(opened)
 
-    def _mark(self, part: ImagePart, source: Watched) -> bytes:
-        """Before an image is begun that may be committed on the way, or was: note what its file holds.
+    @contextmanager
+    def _looking(self, part: ImagePart, source: Watched) -> Iterator[Callable[[], bytes]]:
+        """Look at what the file of an image holds, if that may be committed on the way, or was.
 
-        What was begun of another file of the same fingerprint is forgotten.
+        Processes paint meanwhile, unless the file could change without that its `stat` tells.  What was begun of
+        another file of the same fingerprint is forgotten.
 
         Returns:
-            What its file or folder holds; empty where that was not looked at.
+            What tells it, once it is known; empty if it was not looked at, or is no longer what was seen.
         """
-        name, sighting = part.raw.name, part.sighting
-        begun = name in self._unfinished()
+        sighting, begun = part.sighting, part.raw.name in self._unfinished()
         if sighting is None or not (begun or self._blocks(source) > self._blocks_a_commit(source)):
-            return b""
-        marker = self._writer.stamp_of(begun_name(name)) if begun else None
+            yield lambda: b""
+        elif begun or self._wanted or not isinstance(self._workers, Processes) or not sighting.sure:
+            content = self._content_of_begun(part, sighting, source) if begun else self._content(part)
+            yield lambda: content
+        else:
+            with Digesting(part.raw.digest) as digesting:
+                yield lambda: digesting.result(self._held.allow)
+
+    def _content_of_begun(self, part: ImagePart, sighting: Sighting, source: Watched) -> bytes:
+        """What the file of an image holds that was begun; if that was another file's, it is forgotten."""
+        marker = self._writer.stamp_of(begun_name(part.raw.name))
         noted = content_for(marker, source.fingerprint.encode())
         content = noted if settled(marker, sighting.seen) else self._content(part)
         if noted and noted != content:
-            self._writer.forget_image(name)
-        if content:
-            mark = Sighting(sighting.seen, sighting.seen_ns, marker).stamp(image_digest(content, source.fingerprint))
-            if mark is not None:
-                self._writer.stamp(begun_name(name), mark)
+            self._writer.forget_image(part.raw.name)
         return content
+
+    def _marks(self, part: ImagePart, source: Watched, content: bytes) -> dict[bytes, Stamp]:
+        """The marker of an image that is committed on the way, by its name: what its file holds, if that is known."""
+        if part.sighting is None or not content:
+            return {}
+        name = begun_name(part.raw.name)
+        seen = Sighting(part.sighting.seen, part.sighting.seen_ns, self._writer.stamp_of(name))
+        mark = seen.stamp(image_digest(content, source.fingerprint))
+        return {} if mark is None else {name: mark}
 
     def _unfinished(self) -> Mapping[bytes, int]:
         """Images that were begun and are not finished, by name."""

@@ -245,6 +245,13 @@ class Sighting:
     seen_ns: int
     before: Stamp | None
 
+    @property
+    def sure(self) -> bool:
+        """Whether what changes after this shows in its `stat`, however coarse the clock."""
+        return not _racy(
+            Stamp(self.seen.size, self.seen.mtime_ns, self.seen.inode, self.seen.ctime_ns, self.seen_ns, b"")
+        )
+
     def stamp(self, digest: bytes) -> Stamp | None:
         """The stamp to record, if another one than before; see `stamp_of`."""
         return stamp_of(self.seen, self.seen_ns, digest, self.before)

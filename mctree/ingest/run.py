@@ -94,7 +94,7 @@ def ingest(
     stdin: BinaryIO | None = None,
     keep_vanished: bool = False,
     workers: int | None = None,
-    processes: bool = False,
+    processes: bool | Processes = False,
     batch_bytes: int = 8 << 20,
     chunk_bytes: int = CHUNK_BYTES,
     on_event: Callable[[Progress], None] | None = None,
@@ -135,7 +135,8 @@ def ingest(
         keep_vanished: keep documents whose inputs are gone.
         workers: how many cores to use; None for all that this process may run on.
         processes: use them for large images by processes, where threads hinder one another; the main module must be one
-            that can be imported, as for `multiprocessing`.
+            that can be imported, as for `multiprocessing`.  Or processes to do that, one fewer than `workers`, which
+            may have begun already.
         batch_bytes: bytes of input to a commit.
         chunk_bytes: wished size of chunk files of a new store.
         on_event: told how far the run is, in this thread.
@@ -205,7 +206,11 @@ def ingest(
         preparing_seconds = time.monotonic() - began
         workers = workers or cores()
         scanning = on_event is not None and given.again and not totals
-        painters = stack.enter_context(_painters(workers - 1)) if processes and workers > 1 else workers
+        painters: Workers = workers
+        if isinstance(processes, Processes):
+            painters = processes
+        elif processes and workers > 1:
+            painters = stack.enter_context(_painters(workers - 1))
         run = _Run(given, wanted, scanning, workers, painters, batch_bytes, keep_vanished, tally, tracker, interrupts)
         before, after = run.sync(prepared)
     seconds = time.monotonic() - began

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mctree.errors import CorruptError
-from mctree.format.arrays import CHUNK_ALIGNMENT, ArrayLayout
+from mctree.format.arrays import CHUNK_ALIGNMENT, HUGE_PAGE, ArrayLayout
 from mctree.format.values import crc32c
 from mctree.storage.files import (
     make_directory,
@@ -226,7 +226,7 @@ class ArrayWriter:
             # An array that has outgrown its first chunk gets whole files at once: the page cache then keeps them in
             # huge pages, and appends allocate nothing.  A small store stays sparse.
             if self.layout.fill or chunk:
-                pwrite_all(self._fd, _filled(self.layout, self.layout.chunk_bytes), 0)
+                _fill(self._fd, self.layout)
                 self.unsynced += self.layout.chunk_bytes
             # Even if no row other than the fill value follows: the file itself is what the commit relies on.
             self._dirty.append(self._fd)
@@ -278,6 +278,14 @@ def publish(at: int, array: int, layout: ArrayLayout, chunk: int, old: int, new:
     os.rename(staged, key, src_dir_fd=at, dst_dir_fd=at)
     sync_directory(layout.path, at)
     sync_directory(GENERATIONS_NAME, at)
+
+
+def _fill(fd: int, layout: ArrayLayout) -> None:
+    """Let all of a file hold rows that were never written."""
+    # From memory that is touched but once: fresh memory for all of it would cost more than the writing does.
+    part = memoryview(_filled(layout, min(layout.chunk_bytes, HUGE_PAGE)))
+    for start in range(0, layout.chunk_bytes, len(part)):
+        pwrite_all(fd, part[: layout.chunk_bytes - start], start)
 
 
 def _filled(layout: ArrayLayout, size: int) -> bytes:

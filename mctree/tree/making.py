@@ -174,7 +174,7 @@ class NextCommit:
         self._pending.links[number] = record
 
     def put_stamp(self, digest: bytes, payload: bytes) -> None:
-        """Take over a stamp of another epoch: the digest of the item's name, and the record."""
+        """Take over a stamp: the digest of the item's name, and the record; none forgets it."""
         self._pending.stamps[digest] = payload
 
     def finish_epoch(self) -> None:

@@ -352,7 +352,7 @@ def test_a_run_that_is_interrupted_before_there_is_a_store_says_so(corpus, monke
         on_event(Progress("training", 0, 0, 0, None, 0.0, None))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mctree.cli.commands.ingest.ingest", interrupted)
+    monkeypatch.setattr("mctree.ingest.ingest", interrupted)
     message = bad("ingest", "corpus", code=130)
     assert message == "mctree: interrupted; nothing was written yet; the same command begins anew"
 

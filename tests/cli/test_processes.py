@@ -170,6 +170,17 @@ def test_looking_loads_no_more_than_it_must(store):
     assert not [name for name in version if name.startswith(("mctree.cli.commands", "rich"))]
 
 
+def test_a_process_that_ends_looks_for_no_garbage(store):
+    code = "import atexit, gc, sys; atexit.register(lambda: print(gc.get_freeze_count(), file=sys.stderr))"
+    code += "; from mctree.cli.main import main; main()"
+    for args, status in ((["info", store], 0), (["info", "nowhere"], 1)):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *args], capture_output=True, env=environment(), check=False, timeout=60
+        )
+        assert done.returncode == status
+        assert int(done.stderr.split()[-1]) > 10_000
+
+
 def test_the_version_is_that_of_the_package():
     result = process("--version")
     assert result.stdout == f"mctree {mctree.__version__}\n".encode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 import signal
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 import mctree
 from mctree.ingest import ingest
+from mctree.ingest.plan import begun_name
 from mctree.sources.images import Box, Pixels, open_image
 from mctree.sources.images.pictures import PictureSource
 from mctree.testing import scratch
@@ -65,7 +67,7 @@ def test_a_run_that_dies_anywhere_is_gone_on_with(whole, calls):
 READS = """
 import os, sys
 from functools import partial
-from mctree.cli.commands import ingest as command
+import mctree.ingest
 from mctree.cli.main import main
 from mctree.sources.images.pictures import PictureSource
 root, store, left, end = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
@@ -79,7 +81,7 @@ def told(self, box, level):
             os.kill(os.getpid(), end)
     return read(self, box, level)
 PictureSource._read = told
-command.ingest = partial(command.ingest, batch_bytes=1 << 16, chunk_bytes=1 << 16)
+mctree.ingest.ingest = partial(mctree.ingest.ingest, batch_bytes=1 << 16, chunk_bytes=1 << 16)
 sys.argv = ["mctree", "ingest", root, "-o", store, "--tokenizer", "bytes", "--workers", "2", "-q"]
 main()
 """
@@ -113,12 +115,12 @@ def test_the_command_goes_on_with_an_image_where_it_was_stopped(whole, tmp_path,
 
 BY_PROCESSES = """
 import os, signal, sys
-from mctree.ingest import ingest
+from mctree.ingest import ingest, plan
 from mctree.processes import Processes
 from mctree.tree.images.canvas import Canvas
 
 if __name__ == "__main__":
-    root, store, left = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    root, store, left, plan.RACY_NS = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
     put = Canvas.put_part
     def told(self, part, changed):
         global left
@@ -135,7 +137,8 @@ if __name__ == "__main__":
 """A run in which processes read and make all blocks: a line for each block that is put down, and a kill."""
 
 
-def test_a_killed_run_whose_image_is_read_by_processes_goes_on_and_makes_nothing_twice(tmp_path):
+@pytest.mark.parametrize("racy_ns", [0, 10**18], ids=["digested meanwhile", "digested before"])
+def test_a_killed_run_whose_image_is_read_by_processes_goes_on_and_makes_nothing_twice(tmp_path, racy_ns):
     root, script = str(tmp_path / "t"), tmp_path / "run.py"
     os.mkdir(root)
     script.write_text(BY_PROCESSES)
@@ -145,10 +148,19 @@ def test_a_killed_run_whose_image_is_read_by_processes_goes_on_and_makes_nothing
     store, runs = str(tmp_path / "s"), []
     for stop_at in (9, 18, 0):
         done = subprocess.run(
-            [sys.executable, str(script), root, store, str(stop_at)], capture_output=True, check=False, timeout=300
+            [sys.executable, str(script), root, store, str(stop_at), str(racy_ns)],
+            capture_output=True,
+            check=False,
+            timeout=300,
         )
         assert done.returncode == (-signal.SIGKILL if stop_at else 0), done.stderr
         runs.append([int(line) // 1024 for line in done.stdout.split()])
+        with mctree.open(store) as tree, tree.snapshot() as snapshot:
+            marker = snapshot.stamp(begun_name(b"t/wide.tif"))
+        assert (marker is None) == (not stop_at)
+        if marker is not None:
+            content = hashlib.blake2b(Path(f"{root}/wide.tif").read_bytes(), digest_size=32).digest()
+            assert marker.digest[:32] == content, "what is begun is known by what its file holds"
     assert told(store) == told(str(tmp_path / "one"))
     # A run begins behind what was committed, a batch behind where the one before ended at most.
     for before, after in itertools.pairwise(runs):

@@ -7,7 +7,9 @@ import itertools
 import os
 import shutil
 import sys
+import threading
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +25,12 @@ from PIL import Image
 import mctree
 from mctree.encoders import CosineEncoder
 from mctree.errors import SourceError
-from mctree.ingest import Report, ingest
+from mctree.ingest import Report, ingest, plan
+from mctree.ingest.plan import begun_name
 from mctree.processes import Processes
 from mctree.sources import images as source_images
+from mctree.sources import plain
+from mctree.sources.files import RegularFile
 from mctree.sources.images import ArraySource, Box
 from mctree.sources.images.tiff_image import TiffImage
 from mctree.testing import ToyEncoder, scratch
@@ -459,6 +464,36 @@ def test_processes_read_a_large_image_and_give_the_same_store_and_the_same_progr
         read.clear()
     assert found[0] == found[1] and found[0][1:] == (1, wide.size)
     assert here == [41, 1], "a look at a pixel, and the blocks, which others read"
+
+
+@pytest.mark.parametrize("changes", [False, True])
+@pytest.mark.parametrize("racy_ns", [0, 10**18])
+def test_a_file_is_digested_while_processes_paint_unless_it_could_change_unseen(
+    root, store, monkeypatch, racy_ns, changes
+):
+    os.mkdir(root)
+    path, names, real = f"{root}/wide.tif", list[str](), plain._content
+    wide = np.random.default_rng(0).integers(0, 256, (64, 40 << 10), np.uint8)
+    tifffile.imwrite(path, wide, tile=(64, 64))
+    monkeypatch.setattr(plan, "RACY_NS", racy_ns)
+
+    def content(file: RegularFile, between: Callable[[], object]) -> bytes:
+        names.append(threading.current_thread().name)
+        if changes:
+            os.utime(path, ns=(1, len(names)))
+        return real(file, between)
+
+    monkeypatch.setattr(plain, "_content", content)
+    report = sync(root, store, workers=2, processes=True, batch_bytes=1 << 20)
+    assert names[0].startswith("mctree-digest") == (not racy_ns)
+    assert (report.images, report.skipped_count) == ((0, 1) if changes else (1, 0))
+    assert all("changed while it was being read" in skipped.reason for skipped in report.skipped)
+    with mctree.open(store, writable=False) as tree, tree.snapshot() as snapshot:
+        assert (snapshot.stamp(b"t/wide.tif") is None) == changes, "what was read is not known to be what was seen"
+        assert snapshot.stamp(begun_name(b"t/wide.tif")) is None
+    monkeypatch.setattr(plain, "_content", real)
+    again = sync(root, store, workers=1)
+    assert (again.added, again.unchanged) == ((1, 0) if changes else (0, 1))
 
 
 REAL = ("astronaut.png", "chelsea.png", "coins.png", "hubble_deep_field.jpg", "logo.png", "page.png", "retina.jpg")

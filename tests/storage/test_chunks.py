@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mctree.errors import CorruptError
-from mctree.format.arrays import ArrayLayout, rows_per_chunk
+from mctree.format.arrays import HUGE_PAGE, ArrayLayout, rows_per_chunk
 from mctree.format.values import crc32c
 from mctree.storage import chunks
 from mctree.storage.chunks import ArrayWriter, generation_name, open_generation, publish, read_chunk, row_sums
@@ -92,6 +92,23 @@ def test_appended_rows_are_what_was_appended(
             assert np.all(stored[len(mine) :] == fill)
     writer.close()
     os.close(at)
+
+
+@pytest.mark.parametrize("size", [1 << 16, HUGE_PAGE, 2 * HUGE_PAGE, 3 * HUGE_PAGE + (1 << 16)])
+@pytest.mark.parametrize(("dtype", "fill"), [("float16", 5), ("uint8", 7), ("float32", 3)])
+def test_a_new_file_holds_rows_that_were_never_written_to_its_end(at: int, size: int, dtype: str, fill: int) -> None:
+    itemsize = np.dtype(dtype).itemsize
+    layout = ArrayLayout("text/lod0", dtype, (8,), size // (8 * itemsize), fill)
+    writer = ArrayWriter(at, 0, layout, 0)
+    writer.append(np.zeros((1, 8), dtype))
+    writer.sync()
+    writer.close()
+    fd = open_generation(at, 0, layout, 0, 1)
+    stored = read_chunk(fd, layout, layout.rows_per_chunk)
+    assert os.fstat(fd).st_size == size
+    os.close(fd)
+    assert not stored[0].any()
+    assert np.array_equal(stored[1:], np.full((layout.rows_per_chunk - 1, 8), fill, dtype))
 
 
 def test_a_reader_finds_its_generation_at_every_step_of_a_replacement(at: int, monkeypatch: pytest.MonkeyPatch) -> None:

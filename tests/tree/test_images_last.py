@@ -12,6 +12,7 @@ import pytest
 
 import mctree
 from mctree.errors import CorruptError, SourceError, UsageError
+from mctree.format.facts import Stamp
 from mctree.sources.images import ArraySource, Box
 from mctree.testing import assert_whole
 from mctree.testing.dump import dump
@@ -69,6 +70,32 @@ def test_an_ingest_that_is_killed_goes_on_where_it_was(tmp_path: Path, access: s
             ingest()
         assert told(tree) == expected
     assert len(Source.reads) < every, "what was committed was not read again"
+
+
+def test_stamps_of_an_image_that_is_committed_on_the_way_go_with_each_commit(tmp_path: Path) -> None:
+    path, asked = tmp_path / "stamped.mctree", list[int]()
+    with made(path) as tree, tree.writer() as writer:
+
+        def stamps() -> dict[bytes, Stamp | None]:
+            asked.append(writer.snapshot.commit)
+            first = len(asked) == 1
+            return {b"a": Stamp(len(asked), 0, 0, 0, 0, b"a"), b"b": Stamp(0, 0, 0, 0, 0, b"b") if first else None}
+
+        seen = list[tuple[int, bool]]()
+
+        class Source(ProceduralSource):
+            def read(self, box: Box, level: int = 0) -> Any:
+                with mctree.open(path, writable=False) as other, other.snapshot() as snapshot:
+                    found = snapshot.stamp(b"a")
+                    seen.append((0 if found is None else found.size, snapshot.stamp(b"b") is not None))
+                return super().read(box, level)
+
+        before = writer.snapshot.commit
+        writer.add_image("picture", Source(64, 4 * 1024), commit_every=1, stamps=stamps)
+        assert asked == [before, before + 1, before + 2, before + 3]
+        assert seen == [(0, False), (1, True), (2, False), (3, False)]
+        writer.add_image("in one", ProceduralSource(64, 4 * 1024), commit_every=None, stamps=stamps)
+        assert len(asked) == 4
 
 
 def _killed(work: Any, calls: int) -> None:

@@ -1,4 +1,7 @@
-"""`mctree ingest`: how do files become a tree, and how does a tree keep up with them?"""
+"""`mctree ingest`: how do files become a tree, and how does a tree keep up with them?
+
+What it takes to do that is loaded when the command line was understood, and while processes begin; see `ahead`.
+"""
 
 from __future__ import annotations
 
@@ -7,25 +10,29 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 import mctree
+from mctree.cli.ahead import painters_for
 from mctree.cli.arguments import in_json
 from mctree.cli.escaping import escape, one_line
 from mctree.cli.formatting import compact, duration, number, plural, size
-from mctree.cli.imagery import as_region
 from mctree.cli.output import dim, fields, json_line, line, name, prose
-from mctree.cli.picture import draw_tree
 from mctree.cli.progress import Meter, meter
+from mctree.cores import cores
 from mctree.errors import MctreeError, UsageError
-from mctree.ingest import Progress, Report, ingest
-from mctree.sources import Format
-from mctree.sources.images.bounded import MOST_PIXELS
+
+if TYPE_CHECKING:
+    from mctree.ingest import Progress, Report
+    from mctree.sources import Format
 
 __all__ = ["command", "default_store"]
 
+_FORMATS = ("auto", "text", "jsonl", "parquet")
+_MOST_PIXELS = 1 << 26
+"""As `mctree.sources` has both, which takes long to load."""
 _WORDS = {
     "sampling": "taking a sample of the input",
     "training": "training a tokenizer on the sample",
@@ -48,9 +55,9 @@ _WORDS = {
 @click.option(
     "--max-pixels",
     type=click.IntRange(min=1),
-    default=MOST_PIXELS,
+    default=_MOST_PIXELS,
     metavar="N",
-    help=f"Skip pictures of more than N pixels, which have to be decoded at once; {number(MOST_PIXELS)} by default.",
+    help=f"Skip pictures of more than N pixels, which have to be decoded at once; {number(_MOST_PIXELS)} by default.",
 )
 @click.option(
     "--region",
@@ -67,7 +74,7 @@ _WORDS = {
 @click.option(
     "--format",
     "format_",
-    type=click.Choice(get_args(Format)),
+    type=click.Choice(_FORMATS),
     default="auto",
     show_default=True,
     help="How files are read; auto goes by their names, and by their content if they may be images.",
@@ -124,7 +131,16 @@ def command(
     when its file is read, so not again until that changes.
     """
     chosen = default_store(paths) if store is None else store
-    with _unheard(), meter("looking", "bytes", quiet=quiet) as shown:
+    part = region is not None or finest > 0
+    early = () if part or no_images or format_ != "auto" else paths
+    with (
+        _unheard(),
+        meter("looking", "bytes", quiet=quiet) as shown,
+        painters_for(early, chosen, workers or cores()) as painters,
+    ):
+        from mctree.cli.imagery import as_region  # noqa: PLC0415  # a third of a second
+        from mctree.ingest import ingest  # noqa: PLC0415  # as above
+
         try:
             report = ingest(
                 paths,
@@ -145,7 +161,7 @@ def command(
                 id_field=id_field,
                 keep_vanished=keep_vanished,
                 workers=workers,
-                processes=True,
+                processes=painters,
                 on_event=lambda event: _show(shown, event),
             )
         except KeyboardInterrupt as error:
@@ -156,6 +172,8 @@ def command(
         return
     _print(report, verbose)
     if not quiet:
+        from mctree.cli.picture import draw_tree  # noqa: PLC0415  # as above
+
         line()
         with mctree.open(chosen, writable=False) as tree, tree.snapshot() as snapshot:
             draw_tree(snapshot)

@@ -315,6 +315,7 @@ class Painter:
             if finer:
                 canvas.raise_changed(finer, top=part.level)
             if wishes.commit_every is not None and since % wishes.commit_every == 0:
+                wishes.before_commit()
                 self._checkpoint(name, number, record.at(at + 1))
         return own_level(version.factor)
 
@@ -341,6 +342,7 @@ class Painter:
             nonlocal batches
             batches += 1
             if wishes.commit_every is not None and batches % _RAISED_BETWEEN == 0:
+                wishes.before_commit()
                 self._checkpoint(name, number, record.at(ARENA_LIMIT))
 
         canvas.raise_levels(lowest, checkpoint)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mctree.sources.images import Box
@@ -22,6 +22,7 @@ class Wishes:
         workers: who makes rows of blocks.
         region: the part that is read; None: all of it.
         finest: the level down to which nodes are made; 0: down to patches.
+        before_commit: called before each commit on the way, by the thread that adds the image.
     """
 
     sets: Sequence[str] | None
@@ -30,3 +31,4 @@ class Wishes:
     workers: Workers
     region: Box | None
     finest: int = 0
+    before_commit: Callable[[], object] = lambda: None

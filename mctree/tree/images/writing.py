@@ -5,14 +5,16 @@ The part of `Writer` that speaks of images: what callers pass is looked at here,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from mctree.format.facts import Stamp
+from mctree.format.keys import source_digest
 from mctree.processes import Processes
 from mctree.sources.images import Box, ImageSource
-from mctree.tree.arguments import as_box, as_integer, as_name, source_shown
+from mctree.tree.arguments import as_box, as_integer, as_name, as_source, source_shown
 from mctree.tree.images.given import as_image
 from mctree.tree.images.makers import Workers
 from mctree.tree.images.wishes import Wishes
@@ -48,6 +50,7 @@ class ImageWriting:
         finest: int = 0,
         commit_every: int | None = COMMIT_BLOCKS,
         workers: Workers = 1,
+        stamps: Callable[[], Mapping[bytes, Stamp | None]] | None = None,
     ) -> int:
         """Append a whole image: it takes one block of the timeline.
 
@@ -71,6 +74,7 @@ class ImageWriting:
             commit_every: blocks from one commit to the next; None: all of it in the writer's next commit.
             workers: threads that make rows of blocks, or `mctree.processes.Processes` that do beside this thread, which
                 pays from 25 million pixels on; the result is the same whatever their number.
+            stamps: asked before each commit on the way, in this thread, for stamps that go with it; see `stamp`.
 
         Returns:
             Its document's number.
@@ -81,6 +85,11 @@ class ImageWriting:
             SourceError: the image cannot be read, or has no pixels.
         """
         name, given = as_name(source), as_image(image)
+
+        def before_commit() -> None:
+            for item, stamp in (stamps() if stamps is not None else {}).items():
+                self.next.put_stamp(source_digest(as_source(item)), b"" if stamp is None else stamp.encode())
+
         wishes = Wishes(
             sets,
             as_integer(keep_pixels, "the bytes of pixels to keep"),
@@ -88,6 +97,7 @@ class ImageWriting:
             _as_workers(workers),
             None if region is None else as_box(region),
             as_integer(finest, "the finest level of an image"),
+            before_commit,
         )
         with self._turn(f"adding {source_shown(source)!r:.80}"):
             return self.next.painter.add(name, given, wishes, locator=locator, replacing=replace)
