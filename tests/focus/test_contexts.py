@@ -123,6 +123,22 @@ def test_any_cut_of_blocks_can_be_a_beginning_and_nothing_else_can(data: st.Data
             WorkingContext.of(ground, type(cut)(cut.shape, cut.level[1:], cut.index[1:]), 10_000)
 
 
+@pytest.mark.parametrize("budget", [500.5, math.nan, math.inf, "500", None, -1])
+def test_a_budget_is_an_integer_however_a_context_is_made(budget: Any) -> None:
+    ground = paper(1100).ground()
+    whole = cover(TEXT, 0, world=ground.world)
+    nodes = WorkingContext.smallest(ground, 500).entries.nodes
+    for make in (
+        lambda: WorkingContext.smallest(ground, budget),
+        lambda: WorkingContext.recent(ground, budget),
+        lambda: WorkingContext.around(ground, [], budget),
+        lambda: WorkingContext.of(ground, whole, budget),
+        lambda: WorkingContext(ground, nodes, budget),
+    ):
+        with pytest.raises(UsageError, match="a budget must be"):
+            make()
+
+
 # What check names
 
 
