@@ -157,6 +157,10 @@ def broken(name: str) -> tuple[Any, Any, Any]:
     at = {(int(s), int(level), int(index)): i for i, (s, level, index) in enumerate(table[:3].T)}
     if name == "level":
         table[1, at[0, 1, 98]] = 13
+    elif name == "below":
+        table[1, at[0, 0, 97 * 32]] = -1
+    elif name == "space":
+        table[0, at[0, 1, 98]] = -1
     elif name == "alignment":
         table[2, at[0, 0, 97 * 32]] += 1
     elif name == "existence":
@@ -194,6 +198,8 @@ def broken(name: str) -> tuple[Any, Any, Any]:
     ("name", "invariant"),
     [
         *((name, name) for name in ("level", "alignment", "existence", "order", "coverage", "atomicity", "facts")),
+        ("below", "level"),
+        ("space", "level"),
         ("budget", "budget"),
         ("twice", "coverage"),
         ("both", "atomicity"),
