@@ -336,9 +336,11 @@ def test_a_document_that_was_interleaved_is_not_alone_in_what_lies_between(tmp_p
 
 
 def test_allocators_are_asked_for_sensible_numbers() -> None:
-    for wrong in ({"threshold": -0.1}, {"threshold": 1.0}, {"max_edits": 0}, {"cooldown": -1}, {"rounds": 0}):
+    below = ({"threshold": -0.1}, {"threshold": 1.0}, {"max_edits": 0}, {"cooldown": -1}, {"rounds": 0})
+    for wrong in (*below, {"threshold": math.nan}, {"max_edits": 2.5}, {"cooldown": math.nan}, {"protect": "64"}):
         with pytest.raises(UsageError):
             Allocator(**wrong)  # type: ignore[arg-type]
+    assert Allocator(max_edits=np.int64(3)).max_edits == 3  # type: ignore[arg-type]
 
 
 @given(rows=st.lists(st.integers(0, 9), max_size=20), marks=st.booleans())
