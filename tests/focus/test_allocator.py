@@ -182,7 +182,12 @@ def test_counters_count() -> None:
     assert tally.swap_rate == (tally.expanded + tally.collapsed) / tally.entry_steps
     assert tally.residency is not None and tally.residency > 1
     assert 0 < tally.utilisation < 1 and 0 < tally.churn < 1
-    assert tally.json()["steps"] == tally.steps
+    assert not tally.blocked.waiting
+    context.step(np.ones(len(context)), lambda entries, _: np.zeros(len(entries), np.bool_))
+    assert tally.blocked.waiting > 0
+    said = tally.json()
+    assert said["steps"] == tally.steps
+    assert isinstance(said["blocked"], dict) and sum(said["blocked"].values()) == tally.blocked.total
 
 
 # Lenses
