@@ -233,7 +233,8 @@ def wishes(scores: NDArray[np.floating[Any]], n: int) -> NDArray[np.float64]:
     given = np.asarray(scores)
     if given.shape != (n,) or given.dtype.kind not in "fiu":
         raise UsageError(f"a lens scores each of {n} entries by a number, not as {given.dtype} {list(given.shape)}")
-    wished: NDArray[np.float64] = np.clip(given, -1.0, 1.0, dtype=np.float64)
+    # Clipped before it is converted: a wider type holds numbers for which `float64` is too narrow.
+    wished: NDArray[np.float64] = np.clip(given, -1.0, 1.0).astype(np.float64, copy=False)
     np.copyto(wished, 0.0, where=np.isnan(wished))
     return wished
 
