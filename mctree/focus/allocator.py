@@ -12,6 +12,7 @@ something is expanded, and to what is older where it is collapsed, so that the f
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -95,7 +96,7 @@ class Allocator:
         rounds: how often a step asks for scores and edits.
 
     Raises:
-        UsageError: a number is out of range.
+        UsageError: a number is out of range, or no integer where one is meant.
     """
 
     threshold: float = 0.2
@@ -108,8 +109,9 @@ class Allocator:
         if not 0 <= self.threshold < 1:
             raise UsageError(f"the threshold of an allocator is at least 0 and below 1, not {self.threshold}")
         for name, least in (("max_edits", 1), ("cooldown", 0), ("protect", 0), ("rounds", 1)):
-            if getattr(self, name) < least:
-                raise UsageError(f"{name} of an allocator must be at least {least}, not {getattr(self, name)}")
+            number = getattr(self, name)
+            if not isinstance(number, Integral) or number < least:
+                raise UsageError(f"{name} of an allocator must be an integer from {least} on, not {number!r}")
 
     def wanted(self, entries: Entries, history: History) -> NDArray[np.bool_]:
         """Which entries the scores want expanded: `bool [n]`; leaves among them, which cannot be."""
@@ -231,7 +233,8 @@ def wishes(scores: NDArray[np.floating[Any]], n: int) -> NDArray[np.float64]:
     given = np.asarray(scores)
     if given.shape != (n,) or given.dtype.kind not in "fiu":
         raise UsageError(f"a lens scores each of {n} entries by a number, not as {given.dtype} {list(given.shape)}")
-    wished: NDArray[np.float64] = np.clip(given, -1.0, 1.0, dtype=np.float64)
+    # Clipped before it is converted: a wider type holds numbers for which `float64` is too narrow.
+    wished: NDArray[np.float64] = np.clip(given, -1.0, 1.0).astype(np.float64, copy=False)
     np.copyto(wished, 0.0, where=np.isnan(wished))
     return wished
 

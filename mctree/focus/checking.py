@@ -29,8 +29,6 @@ __all__ = ["Breach", "Invariant", "first_breach"]
 
 Invariant = Literal["level", "alignment", "existence", "order", "coverage", "atomicity", "facts", "budget"]
 
-_LAST_LEVEL = 255
-
 
 @dataclass(frozen=True, slots=True)
 class Breach:
@@ -84,14 +82,15 @@ def first_breach(
 
 def _by_themselves(ground: Ground, nodes: Nodes) -> Breach | None:
     """What can be wrong with an entry, whatever the others are; and their order."""
-    image = nodes.space > 0
+    image = nodes.space != 0
     graft = np.where(image, ground.grafts.at(nodes.slot // BLOCK), -1)
     inside = np.flatnonzero(graft >= 0)
     highest = np.where(image, -1, TEXT.max_level)
     highest[inside] = np.where(
         ground.grafts.space[graft[inside]] == nodes.space[inside], ground.grafts.level[graft[inside]] - 1, -1
     )
-    if found := _worst(nodes.level > highest, "level", nodes, "is of no level that its tree has there"):
+    strange = (nodes.level < 0) | (nodes.level > highest)
+    if found := _worst(strange, "level", nodes, "is of no level that its tree has there"):
         return found
     start, stop = ground.spans(nodes)
     unit = np.where(image, TILE, BLOCK)

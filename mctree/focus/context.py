@@ -32,6 +32,7 @@ from mctree.focus.siblings import Siblings, siblings
 from mctree.focus.tally import Tally
 from mctree.focus.timeline import SnapshotGround
 from mctree.geometry import Address, Cut
+from mctree.geometry.integers import whole
 from mctree.tree.arguments import as_address
 
 if TYPE_CHECKING:
@@ -83,7 +84,9 @@ class WorkingContext:
 
         Raises:
             BudgetTooSmall: they do not fit.
+            UsageError: the budget is no integer.
         """
+        whole(budget, "a budget")
         self.budget = budget
         self.allocator = allocator or Allocator()
         self.tally = Tally()
@@ -146,10 +149,10 @@ class WorkingContext:
             UsageError: it is no cut of all that was placed.
         """
         ground = _ground(on)
-        nodes = Nodes.of_timeline(cut.level, cut.index, cut.starts())
-        if breach := first_breach(ground, Nodes.joined([nodes, ground.tail_nodes()])):
+        nodes = Nodes.joined([Nodes.of_timeline(cut.level, cut.index, cut.starts()), ground.tail_nodes()])
+        if breach := first_breach(ground, nodes):
             raise UsageError(f"that is no cut of all there is: {breach}")
-        return cls(ground, Nodes.joined([nodes, ground.tail_nodes()]), budget, allocator)
+        return cls(ground, nodes, budget, allocator)
 
     def __repr__(self) -> str:
         return (

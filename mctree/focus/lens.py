@@ -78,7 +78,7 @@ class Look:
             history.heat,
             np.log2(1 + self.step - history.born),
             history.edit,
-            np.full(n, entries.cost.sum() / self.budget),
+            np.full(n, entries.cost.sum() / max(self.budget, 1)),
             entries.modality == IMAGE_MODALITY,
             *(np.log2(1 + column) for column in (entries.x, entries.y, entries.sigma_x, entries.sigma_y)),
         )

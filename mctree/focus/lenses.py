@@ -19,6 +19,7 @@ from mctree.focus.ground import BLOCK
 from mctree.focus.lens import Look
 from mctree.focus.seeking import Sought, afford, seek
 from mctree.geometry import TEXT, World, intervals
+from mctree.geometry.integers import whole
 
 if TYPE_CHECKING:
     from mctree.tree import Snapshot
@@ -52,8 +53,9 @@ class RecencyLens:
         entries = look.entries
         span = np.column_stack((entries.slot, np.where(entries.space > 0, entries.slot + BLOCK, entries.stop)))
         distance = np.maximum(look.end - intervals.trim(look.world.dead, span)[:, 1], 0)
-        levels = 1 + max(math.log(max(look.end, 1) / look.budget, TEXT.block), 0)
-        reach = _FILLED * look.budget / (1 + _EACH_LEVEL * levels)
+        budget = max(look.budget, 1)  # an empty tree needs none
+        levels = 1 + max(math.log(max(look.end, 1) / budget, TEXT.block), 0)
+        reach = _FILLED * budget / (1 + _EACH_LEVEL * levels)
         wanted = np.where(distance < reach, 0, 1 + np.log(np.maximum(distance / reach, 1)) / math.log(TEXT.block))
         return np.clip(_PER_LEVEL * (entries.level - wanted), -1, 1)
 
@@ -63,17 +65,19 @@ class BlocksLens:
 
     Args:
         blocks: which, as indices of level 1, `[k]`, in any order.
-        weights: how much each is wanted, above 0; all alike if None.
+        weights: how much each is wanted, above 0 and finite; all alike if None.
 
     Raises:
-        UsageError: a weight is not above 0, or there is not one for each block.
+        UsageError: a block is no integer from 0 on, a weight is not above 0 or infinite, or there is not one for each
+            block.
     """
 
     def __init__(self, blocks: ArrayLike, weights: ArrayLike | None = None) -> None:
-        wanted = np.atleast_1d(np.asarray(blocks, np.int64))
+        listed = np.atleast_1d(np.asarray(blocks))
+        wanted = np.asarray(whole(listed if listed.size else np.empty(0, np.int64), "a block"))
         given = np.ones(len(wanted)) if weights is None else np.atleast_1d(np.asarray(weights, np.float64))
-        if given.shape != wanted.shape or not (given > 0).all():
-            raise UsageError("a lens wants one weight above 0 for each block")
+        if given.shape != wanted.shape or not ((given > 0) & (given < np.inf)).all():
+            raise UsageError("a lens wants one finite weight above 0 for each block")
         order = np.lexsort((-given, wanted))
         self.blocks, first = np.unique(wanted[order], return_index=True)
         weight = given[order][first]

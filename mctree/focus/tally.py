@@ -5,7 +5,7 @@ Counting is all that is done here; nothing is decided by it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from mctree.focus.allocator import Blocked
 
@@ -75,12 +75,7 @@ class Tally:
             "expanded": self.expanded,
             "collapsed": self.collapsed,
             "forced": self.forced,
-            "blocked": {
-                "budget": self.blocked.budget,
-                "cooldown": self.blocked.cooldown,
-                "protected": self.blocked.protected,
-                "limit": self.blocked.limit,
-            },
+            "blocked": asdict(self.blocked),
             "swap_rate": self.swap_rate,
             "residency": self.residency,
             "utilisation": self.utilisation,

@@ -182,7 +182,12 @@ def test_counters_count() -> None:
     assert tally.swap_rate == (tally.expanded + tally.collapsed) / tally.entry_steps
     assert tally.residency is not None and tally.residency > 1
     assert 0 < tally.utilisation < 1 and 0 < tally.churn < 1
-    assert tally.json()["steps"] == tally.steps
+    assert not tally.blocked.waiting
+    context.step(np.ones(len(context)), lambda entries, _: np.zeros(len(entries), np.bool_))
+    assert tally.blocked.waiting > 0
+    said = tally.json()
+    assert said["steps"] == tally.steps
+    assert isinstance(said["blocked"], dict) and sum(said["blocked"].values()) == tally.blocked.total
 
 
 # Lenses
@@ -318,9 +323,29 @@ def test_weights_say_which_blocks_come_first() -> None:
     lens = BlocksLens([20_000, 9], [1.0, 2.0])
     order = [context.blocks.tolist() for _ in converge(context, lens)]
     assert order[3:5] == [[9], [9]] and order[-1] == [9, 20_000]
-    for wrong in ([1.0], [0.0, 1.0], [-1.0, 1.0], [np.nan, 1.0]):
+    for wrong in ([1.0], [0.0, 1.0], [-1.0, 1.0], [np.nan, 1.0], [np.inf, 1.0]):
         with pytest.raises(UsageError):
             BlocksLens([20_000, 9], wrong)
+    for blocks in ([-1, 9], [1.5, 9.0], ["1", "9"], [[1, 9]]):
+        with pytest.raises(UsageError):
+            BlocksLens(blocks)
+
+
+def test_an_empty_tree_needs_no_budget() -> None:
+    context = WorkingContext.smallest(PaperWorld().ground(), 0)
+    for lens in (RecencyLens(), SpansLens([]), BlocksLens([])):
+        spy = Spy(lens)
+        assert not context.step(spy).edits
+        assert spy.look.features().shape == (0, len(FEATURES))
+
+
+@pytest.mark.parametrize("kind", [np.longdouble, np.float64, np.float32, np.float16, np.int64, np.int8, np.uint64])
+def test_scores_may_be_numbers_of_any_kind(kind: type) -> None:
+    context = WorkingContext.smallest(ground(), 600)
+    scores = np.zeros(len(context), kind)
+    scores[0] = np.finfo(kind).max if issubclass(kind, np.floating) else np.iinfo(kind).max
+    assert context.step(scores).expanded == 1
+    assert context.history.heat.max() == 1
 
 
 @settings(max_examples=40, deadline=None)

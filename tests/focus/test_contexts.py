@@ -123,6 +123,22 @@ def test_any_cut_of_blocks_can_be_a_beginning_and_nothing_else_can(data: st.Data
             WorkingContext.of(ground, type(cut)(cut.shape, cut.level[1:], cut.index[1:]), 10_000)
 
 
+@pytest.mark.parametrize("budget", [500.5, math.nan, math.inf, "500", None, -1])
+def test_a_budget_is_an_integer_however_a_context_is_made(budget: Any) -> None:
+    ground = paper(1100).ground()
+    whole = cover(TEXT, 0, world=ground.world)
+    nodes = WorkingContext.smallest(ground, 500).entries.nodes
+    for make in (
+        lambda: WorkingContext.smallest(ground, budget),
+        lambda: WorkingContext.recent(ground, budget),
+        lambda: WorkingContext.around(ground, [], budget),
+        lambda: WorkingContext.of(ground, whole, budget),
+        lambda: WorkingContext(ground, nodes, budget),
+    ):
+        with pytest.raises(UsageError, match="a budget must be"):
+            make()
+
+
 # What check names
 
 
@@ -141,6 +157,10 @@ def broken(name: str) -> tuple[Any, Any, Any]:
     at = {(int(s), int(level), int(index)): i for i, (s, level, index) in enumerate(table[:3].T)}
     if name == "level":
         table[1, at[0, 1, 98]] = 13
+    elif name == "below":
+        table[1, at[0, 0, 97 * 32]] = -1
+    elif name == "space":
+        table[0, at[0, 1, 98]] = -1
     elif name == "alignment":
         table[2, at[0, 0, 97 * 32]] += 1
     elif name == "existence":
@@ -178,6 +198,8 @@ def broken(name: str) -> tuple[Any, Any, Any]:
     ("name", "invariant"),
     [
         *((name, name) for name in ("level", "alignment", "existence", "order", "coverage", "atomicity", "facts")),
+        ("below", "level"),
+        ("space", "level"),
         ("budget", "budget"),
         ("twice", "coverage"),
         ("both", "atomicity"),
@@ -314,9 +336,11 @@ def test_a_document_that_was_interleaved_is_not_alone_in_what_lies_between(tmp_p
 
 
 def test_allocators_are_asked_for_sensible_numbers() -> None:
-    for wrong in ({"threshold": -0.1}, {"threshold": 1.0}, {"max_edits": 0}, {"cooldown": -1}, {"rounds": 0}):
+    below = ({"threshold": -0.1}, {"threshold": 1.0}, {"max_edits": 0}, {"cooldown": -1}, {"rounds": 0})
+    for wrong in (*below, {"threshold": math.nan}, {"max_edits": 2.5}, {"cooldown": math.nan}, {"protect": "64"}):
         with pytest.raises(UsageError):
             Allocator(**wrong)  # type: ignore[arg-type]
+    assert Allocator(max_edits=np.int64(3)).max_edits == 3  # type: ignore[arg-type]
 
 
 @given(rows=st.lists(st.integers(0, 9), max_size=20), marks=st.booleans())
