@@ -1,28 +1,25 @@
 """How does a process reach an LMDB index safely?  One guarded environment per process and file.
 
-LMDB is fast because it trusts its caller; what it trusts is checked here.  The headers of the data file are judged
-before it is mapped (see `mctree.storage.gate`); `lock.mdb` is preallocated (on a full disk its first use would end the
-process with SIGBUS); the process id is compared at every transaction (an environment that
-crossed a fork reads and writes without complaint, and closing it there frees the parent's reader slot); the map grows
-when it is full, and follows when another process grew it.
+LMDB is fast because it trusts its caller; what it trusts is checked here.  Its two files are judged before it gets them
+(see `mctree.storage.gate`); the process id is compared at every transaction (an environment that crossed a fork reads
+and writes without complaint, and closing it there frees the parent's reader slot); the map grows when it is full, and
+follows when another process grew it.
 
 It does not know what the keys and values mean.
 """
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import lmdb
 
-from mctree.errors import BusyError, CorruptError, NotAStoreError, WriterFailedError
+from mctree.errors import BusyError, CorruptError, MctreeError, NotAStoreError, UsageError, WriterFailedError
 from mctree.storage.files import opened, telling
-from mctree.storage.gate import check_index
+from mctree.storage.gate import check_index, preallocate_locks
 from mctree.storage.pages import DATA_NAME, INDEX_NAME
 from mctree.storage.place import check_place
 
@@ -34,7 +31,7 @@ _MAP_BYTES = 1 << 40
 _SMALLEST_MAP = 1 << 30
 _MAX_READERS = 1024
 _FORK_WAIT = 1.0
-_LARGEST_LOCK_FILE = 1 << 20
+_NO_ADDRESSES = "this process may not have so many addresses; raise the limit on them (`ulimit -v`), or close stores"
 
 _shared: dict[tuple[int, int], Environment] = {}
 _inherited: set[tuple[int, int]] = set()
@@ -105,7 +102,7 @@ class Environment:
                     if txn in mine:
                         mine.remove(txn)
         except lmdb.Error as error:
-            raise CorruptError(f"the index cannot be read ({error}); restore the store from a copy") from error
+            raise self._told(error) from error
         finally:
             if counted:
                 with self._lock:
@@ -132,8 +129,12 @@ class Environment:
         self._begin_write().abort()
 
     def grow(self) -> None:
-        """Double the map, once this process's own readers have finished."""
-        self._alone(lambda: self._env.set_mapsize(2 * self._env.info()["map_size"]))
+        """Double the map, once this process's own readers have finished.
+
+        Raises:
+            WriterFailedError: this process has no addresses for it; readers go on.
+        """
+        self._alone(self._double)
 
     def reader_check(self) -> None:
         """Free the reader slots of killed processes, whose pages would otherwise never be reused."""
@@ -199,7 +200,7 @@ class Environment:
             # Another process grew the map; following it moves the map, which only this process's readers mind.
             if mine:
                 return nullcontext(mine[-1])
-            self._alone(lambda: self._env.set_mapsize(0), counted=1)
+            self._alone(self._follow, counted=1)
             return self._env.begin()
         except lmdb.ReadersFullError:
             self._env.reader_check()
@@ -224,6 +225,28 @@ class Environment:
             finally:
                 self._readers += counted
 
+    def _double(self) -> None:
+        try:
+            self._env.set_mapsize(2 * self._env.info()["map_size"])
+        except lmdb.Error as error:
+            self._open_again(self._env)
+            raise WriterFailedError(f"the index cannot grow ({error}): {_NO_ADDRESSES}") from error
+
+    def _follow(self) -> None:
+        """Have a map as large as others have by now, or, where there is no room for that, as large as there is."""
+        try:
+            self._env.set_mapsize(0)
+        except lmdb.Error:
+            self._open_again(self._env)  # LMDB has closed it
+
+    def _told(self, error: lmdb.Error) -> MctreeError:
+        """What an error of LMDB's means to a reader."""
+        if not self._users:
+            return UsageError("the store was closed while its index was read; open it again")
+        if isinstance(error, lmdb.MemoryError):
+            return BusyError(f"the index cannot be mapped ({error}): {_NO_ADDRESSES}")
+        return CorruptError(f"the index cannot be read ({error}); restore the store from a copy")
+
     def _open_again(self, given_up: lmdb.Environment) -> None:
         """Have an environment anew instead of one that LMDB has given up, unless somebody has seen to it."""
         if self._env is given_up:
@@ -238,7 +261,7 @@ class Environment:
             self._alone(lambda: self._open_again(env))
             return self._env.begin(write=True)
         except lmdb.MapResizedError:
-            self._alone(lambda: self._env.set_mapsize(0))
+            self._alone(self._follow)
             return self._env.begin(write=True)
 
     def _check_process(self) -> None:
@@ -285,7 +308,8 @@ def open_environment(at: int, where: str, *, writable: bool) -> Environment:
         CorruptError: the index is no LMDB file, or shorter than its own header says.
         PlaceError: it is in a network file system.
         WriterFailedError: there is no room for LMDB's lock file.
-        BusyError: the parent of this process was reading it in another thread while it forked.
+        BusyError: the parent of this process was reading it in another thread while it forked, or this process has no
+            addresses for it.
     """
     try:
         with opened(DATA_NAME, os.O_RDONLY, at) as fd:
@@ -297,7 +321,7 @@ def open_environment(at: int, where: str, *, writable: bool) -> Environment:
                     check_place(at, where)
                     check_index(fd, where)
                     with telling(f"opening the index of {where}"):
-                        _preallocate(f"{INDEX_NAME}/lock.mdb", at)
+                        preallocate_locks(at, _MAX_READERS)
                     own = os.dup(at)
                     try:
                         shared = _shared[identity] = Environment(own, where, identity, writable)
@@ -310,6 +334,8 @@ def open_environment(at: int, where: str, *, writable: bool) -> Environment:
         raise NotAStoreError(
             f"{where} holds no index, so it is no mctree store; name a folder made by mctree"
         ) from None
+    except lmdb.MemoryError as error:
+        raise BusyError(f"the index of {where} cannot be mapped: {_NO_ADDRESSES}") from error
     except lmdb.Error as error:
         if identity in _inherited:
             raise BusyError(
@@ -352,26 +378,6 @@ def _open(path: str, writable: bool, locked: bool) -> lmdb.Environment:
             size //= 4  # an address-space limit
             if size < _SMALLEST_MAP:
                 raise
-
-
-def _preallocate(name: str, at: int) -> None:
-    """Let LMDB's lock file have its room on the disk.
-
-    Raises:
-        CorruptError: what stands there is no such file.
-    """
-    # Must come before LMDB opens the file: closing any descriptor of it drops this process's LMDB locks.
-    size = 64 * (_MAX_READERS + 2)
-    try:
-        with opened(name, os.O_RDWR | os.O_CREAT, at) as fd:
-            status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST_LOCK_FILE:
-                raise CorruptError(f"{name!r} in the store is no lock file of LMDB; remove it while nobody reads")
-            if status.st_blocks * 512 < max(size, status.st_size) and hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(fd, 0, max(size, status.st_size))
-    except OSError as error:
-        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM, errno.EOPNOTSUPP, errno.EINVAL):
-            raise
 
 
 def _before_fork() -> None:

@@ -11,18 +11,21 @@ This costs a few reads, whatever the size of the file.  What stands in its other
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
 from mctree.errors import CorruptError
-from mctree.storage.pages import DATA_NAME, FREE_FLAGS, Meta, damaged_below, damaged_way, read_meta
+from mctree.storage.files import opened
+from mctree.storage.pages import DATA_NAME, FREE_FLAGS, INDEX_NAME, Meta, damaged_below, damaged_way, read_meta
 
-__all__ = ["check_index"]
+__all__ = ["check_index", "preallocate_locks"]
 
 _MAGIC, _VERSION = 0xBEEFC0DE, 1
 _META_KIND = 8
 _SMALLEST_PAGE, _LARGEST_PAGE = 1 << 9, 1 << 16
 _DEEPEST = 32
+_LARGEST_LOCK_FILE = 1 << 20
 _NOTHING = (1 << 64) - 1
 
 
@@ -98,3 +101,28 @@ def _fault(number: int, meta: Meta, page: int, *, in_use: bool) -> str:
         if depth > _DEEPEST or (root == _NOTHING) != (depth == 0) or (depth and not 2 <= root <= meta.last):
             return "leads to pages that cannot be"
     return ""
+
+
+def preallocate_locks(at: int, readers: int) -> None:
+    """Let LMDB's lock file have its room on the disk: on a full one its first use would end the process with SIGBUS.
+
+    Args:
+        at: descriptor of the store's directory.
+        readers: how many places for readers it is to have.
+
+    Raises:
+        CorruptError: what stands there is no such file.
+    """
+    name = f"{INDEX_NAME}/lock.mdb"
+    # Must come before LMDB opens the file: closing any descriptor of it drops this process's LMDB locks.
+    size = 64 * (readers + 2)
+    try:
+        with opened(name, os.O_RDWR | os.O_CREAT, at) as fd:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST_LOCK_FILE:
+                raise CorruptError(f"{name!r} in the store is no lock file of LMDB; remove it while nobody reads")
+            if status.st_blocks * 512 < max(size, status.st_size) and hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(fd, 0, max(size, status.st_size))
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM, errno.EOPNOTSUPP, errno.EINVAL):
+            raise

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 
+from mctree.errors import CorruptError
 from mctree.format.commits import Commit
 from mctree.format.values import crc32c
 from mctree.storage.chunks import ArrayWriter
@@ -46,13 +48,13 @@ class Hints:
         """
         self._commits += 1
         # The number of each, so that an index put back by even one commit is noticed, also after a killed writer.
-        try:
+        with suppress(OSError, CorruptError):
             self._leave_head(newest.number)
-            if every or self._commits >= _EVERY:
-                self._commits = 0
-                self._leave_shapes(newest, grown)
-        except OSError:
-            return  # the next commit leaves others
+        if every or self._commits >= _EVERY:
+            self._commits = 0
+            for number, writer in grown.items():
+                with suppress(OSError, CorruptError):
+                    self._leave_shape(newest, number, writer)
 
     def close(self) -> None:
         """Close files."""
@@ -66,9 +68,8 @@ class Hints:
         body = number.to_bytes(8, "little")
         pwrite_all(self._head, body + crc32c(body).to_bytes(4, "little"), 0)
 
-    def _leave_shapes(self, newest: Commit, grown: Mapping[int, ArrayWriter]) -> None:
-        for number, writer in grown.items():
-            rows = newest.arrays[number].rows if number in newest.arrays else 0
-            if self._shown.get(number) != rows:
-                write_array_rows(self._at, writer.layout, rows)
-                self._shown[number] = rows
+    def _leave_shape(self, newest: Commit, number: int, writer: ArrayWriter) -> None:
+        rows = newest.arrays[number].rows if number in newest.arrays else 0
+        if self._shown.get(number) != rows:
+            write_array_rows(self._at, writer.layout, rows)
+            self._shown[number] = rows

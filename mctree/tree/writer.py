@@ -71,11 +71,11 @@ class Writer(ImageWriting):
         Args:
             source: the name of where it comes from; no two live documents share one.
             locator: where inside a container it lies.
-            media: what it is.
+            media: what it is; not `image`, for these are added with `add_image`.
             replace: the document of that source, if there is one, is superseded: its blocks die in the same commit.
 
         Raises:
-            UsageError: a live document has that source, and `replace` was not given.
+            UsageError: a live document has that source, and `replace` was not given; or it would be called an image.
         """
         with self._turn("beginning a document"):
             return self._begin(source, locator, media, replace=replace)
@@ -86,6 +86,8 @@ class Writer(ImageWriting):
         name = as_name(source)
         previous = self.next.opened.live(name)
         record = new_record(name, locator, media, previous)
+        if media == "image":
+            raise UsageError("a document of text cannot be called an image; add images with `add_image`")
         if previous and not replace:
             raise UsageError(f"source {source_shown(name)!r} has a live document already; reopen it, or replace it")
         _made = self.tree.tokenizer  # where it is damaged, nothing has been done yet

@@ -297,3 +297,24 @@ def test_records_of_arrays_that_cannot_be_are_refused(path: Path) -> None:
         with mctree.open(path) as tree, tree.snapshot() as snapshot, pytest.raises(CorruptError) as caught:
             snapshot.view()
         assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("kind", ["folder", "link"])
+def test_metadata_that_cannot_be_overwritten_fails_no_commit(tmp_path: Path, kind: str) -> None:
+    """Every sixteenth commit, which was made, ended the writer: hints for others are no part of a commit."""
+    path = tmp_path / "t.mctree"
+    with mctree.create(path, chunk_bytes=65536) as tree:
+        metadata = path / "text" / "lod0" / "zarr.json"
+        metadata.unlink()
+        if kind == "folder":
+            metadata.mkdir()
+        else:
+            metadata.symlink_to(tmp_path / "elsewhere")
+        with tree.writer() as writer:
+            for turn in range(20):
+                writer.add(f"{turn}", b"some text")
+                writer.commit()
+        with tree.snapshot() as snapshot:
+            assert snapshot.documents_count == 20
+        assert any(problem.where == "text/lod0/zarr.json" for problem in tree.verify())
+        assert not (tmp_path / "elsewhere").exists()

@@ -45,6 +45,7 @@ WRITING: dict[str, Act] = {
     "a locator that is text": lambda w: w.add("n", b"x", locator="line 3"),
     "a medium that is none": lambda w: w.begin("n", media=None),
     "a medium of bytes": lambda w: w.begin("n", media=b"text"),
+    "text that is called an image": lambda w: w.begin("n", media="image"),
     "text that is a number": lambda w: w.begin("n").write(5),
     "text that is none": lambda w: w.begin("n").write(None),
     "tokens of text": lambda w: w.begin("n").extend("abc"),
