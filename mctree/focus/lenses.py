@@ -1,7 +1,8 @@
 """Which lenses need no training?  Recency, blocks or spans that somebody names, and likeness to a question.
 
-Each is a function of the entries' places alone, so that it costs a few passes over flat arrays.  The wishes of the
-first two can be fulfilled for any tree; those of the third are made to fit a budget when the question is asked.
+Each goes by where entries stand and by what exists, so that it costs a few passes over flat arrays.  Recency asks for
+what the budget affords.  Blocks and spans that somebody names are wanted however many they are.  Those that answer a
+question are chosen to fit a budget when it is asked.
 """
 
 from __future__ import annotations

@@ -90,7 +90,8 @@ def afford(
 ) -> NDArray[np.int64]:
     """Which blocks to show, so that the whole cut stays within a budget.
 
-    The cut is the smallest cover, opened just so far that these blocks are at LOD0.
+    The cut is the smallest cover, opened just so far that these blocks are at LOD0.  Only the best 512 of what was
+    found are considered, however large the budget is.
 
     Args:
         sought: what was found.

@@ -140,8 +140,9 @@ def find(
     Raises:
         UsageError: a number is not positive, or the question says nothing that the set can be searched for.
     """
-    if any(number is not None and number < 1 for number in (effort, beam, regions)):
-        raise UsageError("effort, beam and regions must be at least 1")
+    for name, number in (("effort", effort), ("beam", beam), ("regions", regions)):
+        if number is not None and number < 1:
+            raise UsageError(f"{name} must be at least 1, not {number}")
     encoder = gists.encoder()
     left = _effort(gists) if effort is None else effort
     chosen = np.empty(0, np.int64)

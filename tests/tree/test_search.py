@@ -157,5 +157,5 @@ def test_an_encoder_that_knows_no_terms_is_searched_by_gists(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("wrong", [{"effort": 0}, {"beam": 0}, {"regions": 0}])
 def test_nothing_is_found_by_no_effort(snapshot: Snapshot, wrong: dict[str, int]) -> None:
-    with pytest.raises(UsageError, match="at least 1"):
+    with pytest.raises(UsageError, match=f"^{next(iter(wrong))} must be at least 1, not 0$"):
         find(snapshot, snapshot.gists(), "x", **wrong)
