@@ -115,8 +115,7 @@ class Environment:
         Raises:
             WriterFailedError: LMDB could not commit; only reopening the store tells whether it happened.
         """
-        if self._pid != os.getpid():
-            raise self._refusal()
+        self._check_process()
         return WriteTransaction(self._begin_write())
 
     def settle(self) -> None:
@@ -266,10 +265,7 @@ class Environment:
 
     def _check_process(self) -> None:
         if self._pid != os.getpid():
-            raise self._refusal()
-
-    def _refusal(self) -> BusyError:
-        return BusyError("this handle crossed a fork; open the store again in the child")
+            raise BusyError("this handle crossed a fork; open the store again in the child")
 
 
 class WriteTransaction:
