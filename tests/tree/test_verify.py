@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -12,15 +13,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import mctree
 from mctree.encoders import CosineEncoder
 from mctree.format.arrays import ArrayLayout
-from mctree.sources.images import Box
+from mctree.format.pixels import pack_pixels
+from mctree.sources.images import ArraySource, Box
 from mctree.storage import audit, environment, pages
 from mctree.testing import ToyEncoder
 from mctree.testing.processes import in_child
 from mctree.tree import Snapshot, check, row_checks
+from mctree.tree.images import patches
 
 ENCODER = ToyEncoder(dim=64)
 _WRITES = """
@@ -130,6 +134,43 @@ def test_what_somebody_does_to_images_meanwhile_is_no_damage(path: Path, moment:
         patch.setattr(Snapshot, "reading", reading)
         assert [f"{problem.where} {problem.what}" for problem in tree.verify()] == []
     assert painter.rounds or looks[0] < moment
+
+
+@pytest.mark.damages
+@pytest.mark.parametrize("dies", [False, True])
+@pytest.mark.parametrize("wrong", ["fewer", "more", "cut", "noise"])
+def test_kept_pixels_that_are_not_those_of_a_whole_tile_are_damage(tmp_path: Path, wrong: str, dies: bool) -> None:
+    """What a broken codec has packed, its sum being that of what it gave."""
+
+    def packed(values: NDArray[Any], mask: NDArray[np.bool_]) -> bytes:
+        if values.shape != (22, 72, 3):
+            return pack_pixels(values, mask)
+        if wrong == "fewer":
+            return pack_pixels(values[1:], mask[1:])
+        if wrong == "more":
+            return pack_pixels(np.vstack([values, values[:1]]), np.vstack([mask, mask[:1]]))
+        return pack_pixels(values, mask)[:-1] if wrong == "cut" else b"no piece at all"
+
+    path = tmp_path / "wrong.mctree"
+    with mctree.create(path) as tree, pytest.MonkeyPatch.context() as patch:
+        pixels = np.random.default_rng(7).integers(0, 255, (150, 200, 3), np.uint8)
+        mask = np.ones(pixels.shape[:2], np.bool_)
+        mask[100:] = False
+        with tree.writer() as writer:
+            writer.add_image("sound", pixels)
+            writer.add_image("in part", ArraySource(pixels, mask))
+            writer.commit()
+            assert [*tree.verify()] == []
+            patch.setattr(patches, "pack_pixels", packed)
+            number = writer.add_image("wrong", pixels)
+            writer.commit()
+            if dies:
+                writer.remove(number)
+    with mctree.open(path) as tree:
+        (problem,) = tree.verify()
+        assert problem.where.endswith(", pixels [128, 200) × [128, 150)")
+        assert (problem.kind, problem.source) == ("pixels", b"wrong")
+        assert re.match("its kept pixels (are not as many as the tile has|cannot be unpacked)", problem.what)
 
 
 def test_what_is_left_of_gists_of_images_that_no_commit_sees_is_no_damage(path: Path) -> None:

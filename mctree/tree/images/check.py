@@ -7,7 +7,9 @@ arena, with the image that it belongs to and the pixels of it; also where that i
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,8 +19,9 @@ from mctree.errors import CorruptError, MctreeError, NotFoundError
 from mctree.format.arrays import ArrayLayout
 from mctree.format.commits import array_layout
 from mctree.format.facts import GistSetRecord
-from mctree.format.images import ARENA, PAGE_DTYPE, PIECE_DTYPE, decode_pages, decode_pieces
+from mctree.format.images import ARENA, PAGE_DTYPE, PIECE_DTYPE, ImageRecord, decode_pages, decode_pieces
 from mctree.format.keys import Table, u32, u64
+from mctree.format.pixels import check_pixels
 from mctree.format.values import crc32c
 from mctree.geometry import IMAGE, Address, Raster
 from mctree.storage.audit import committed_rows
@@ -204,14 +207,15 @@ def every_piece(snapshot: Snapshot, array: int) -> NDArray[np.void]:
 
 
 def _pieces(snapshot: Snapshot) -> Iterator[Problem]:
-    """Kept pixels that some commit sees, against their checksums."""
+    """Kept pixels that some commit sees, against their checksums and against the sizes of their tiles."""
     with snapshot.reading() as index:
         array = pixels_array(index, snapshot.commit)
     if array is None:
         return
     pieces = every_piece(snapshot, array)
     layout, rows = snapshot.layout(array), snapshot.state(array).rows
-    for tile, start, size, wanted in pieces.tolist():
+    shapes = _shapes(snapshot, pieces["tile"].astype(np.int64))
+    for (tile, start, size, wanted), shape in zip(pieces.tolist(), shapes, strict=True):
         if start + size > rows:
             yield at_image_node(snapshot, 1, tile, "its kept pixels lie behind all there are", "pixels")
             continue
@@ -222,6 +226,44 @@ def _pieces(snapshot: Snapshot) -> Iterator[Problem]:
             continue
         if crc32c(packed) != wanted:
             yield at_image_node(snapshot, 1, tile, "its kept pixels are not those that were committed", "pixels")
+        elif shape is not None:
+            try:
+                check_pixels(packed, *shape)
+            except CorruptError as error:
+                yield at_image_node(snapshot, 1, tile, f"its {error}".partition(";")[0], "pixels")
+
+
+def _shapes(
+    snapshot: Snapshot, tiles: NDArray[np.int64]
+) -> Iterator[tuple[tuple[int, int, int], np.dtype[np.generic]] | None]:
+    """Of each tile, given in ascending order, the `(h, w, c)` and the type of its pixels.
+
+    None of those whose image is not finished, or has no record that can be read, which is said elsewhere.
+    """
+    places, types = snapshot.gallery.places.ever, _types(snapshot)
+    owners = places.at(tiles * IMAGE.width(1))
+    ends = [0, *(np.flatnonzero(np.diff(owners)) + 1).tolist(), len(owners)] if len(owners) else []
+    for first, stop in itertools.pairwise(ends):
+        graft = places.grafts[owners[first]] if owners[first] >= 0 else None
+        dtype = None if graft is None else types.get(int(graft["document"]))
+        if graft is None or dtype is None:
+            yield from itertools.repeat(None, stop - first)
+            continue
+        raster = Raster(int(graft["height"]), int(graft["width"]))
+        boxes = raster.boxes(1, tiles[first:stop] - int(graft["base"]) // IMAGE.width(1))
+        for x0, y0, x1, y1 in boxes.tolist():
+            yield (y1 - y0, x1 - x0, int(graft["channels"])), dtype
+
+
+def _types(snapshot: Snapshot) -> dict[int, np.dtype[np.generic]]:
+    """The types of the pixels of all images that this commit or any before it sees, by their documents' numbers."""
+    found = dict[int, np.dtype[np.generic]]()
+    with snapshot.reading() as index:
+        for key, payload in _until(snapshot, index, Table.IMAGE):
+            if payload:
+                with suppress(CorruptError):
+                    found[u64.unpack(key[:8])[0]] = np.dtype(ImageRecord.decode(payload).dtype)
+    return found
 
 
 def _structure(snapshot: Snapshot, image: Image) -> Iterator[Problem]:
