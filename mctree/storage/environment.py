@@ -10,6 +10,7 @@ It does not know what the keys and values mean.
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -305,7 +306,7 @@ def open_environment(at: int, where: str, *, writable: bool) -> Environment:
         PlaceError: it is in a network file system.
         WriterFailedError: there is no room for LMDB's lock file.
         BusyError: the parent of this process was reading it in another thread while it forked, or this process has no
-            addresses for it.
+            addresses for it, or too many files open.
     """
     try:
         with opened(DATA_NAME, os.O_RDONLY, at) as fd:
@@ -338,6 +339,8 @@ def open_environment(at: int, where: str, *, writable: bool) -> Environment:
                 f"this process was forked while another thread of its parent read {where}, and cannot open it: fork "
                 "before, or let a spawned process do that"
             ) from error
+        if any(os.strerror(code) in str(error) for code in (errno.EMFILE, errno.ENFILE)):
+            raise BusyError(f"the index of {where} cannot be opened: too many files are open; close some") from error
         name = os.path.join(where, INDEX_NAME, "data.mdb")
         raise CorruptError(f"the index file {name} does not open ({error}); restore the store from a copy") from error
 

@@ -7,6 +7,7 @@ long as a snapshot refers to them: the arrays of a gist set that was dropped, an
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from collections.abc import Callable
@@ -115,8 +116,8 @@ class _Opener:
 
     def __call__(self, chunk: int) -> int:
         store = self._store()
-        if store is None or store.closed:
-            raise UsageError("the store that this level belongs to was closed; open it again")
+        if store is None or self._is_closed():
+            raise self._refuse_closed()
         key = Table.CHUNK + u32.pack(self._number) + u64.pack(chunk)
         with store.reading() as index:
             found = index.floor(key, u64.pack(self.commit))
@@ -126,4 +127,21 @@ class _Opener:
                 f"chunk {chunk} of {self._layout.path} holds committed rows but is not in the index; "
                 "run `mctree verify`"
             )
-        return open_generation(store.at, self._number, self._layout, chunk, u64.unpack(found[0])[0])
+        try:
+            fd = open_generation(store.at, self._number, self._layout, chunk, u64.unpack(found[0])[0])
+        except OSError:
+            if self._is_closed():
+                raise self._refuse_closed() from None
+            raise
+        if self._is_closed():
+            # By another thread, meanwhile: then the descriptor of its folder may have been another store's.
+            os.close(fd)
+            raise self._refuse_closed()
+        return fd
+
+    def _is_closed(self) -> bool:
+        store = self._store()
+        return store is None or store.closed
+
+    def _refuse_closed(self) -> UsageError:
+        return UsageError(f"the store that {self._layout.path} belongs to was closed; open it again")

@@ -48,7 +48,7 @@ def check_in_child(at: int, where: str, *, writable: bool) -> None:
     if done.returncode == _DAMAGED:
         what = done.stdout.decode("ascii", "replace")[:_SAID].strip()
     elif done.returncode < 0:
-        what = f"ends the process that reads it ({signal.Signals(-done.returncode).name})"
+        what = f"ends the process that reads it ({signal.strsignal(-done.returncode) or -done.returncode})"
     else:
         last = done.stderr.decode("utf-8", "backslashreplace").strip().rpartition("\n")[2]
         what = f"cannot be looked at ({''.join(filter(str.isprintable, last))[:200]})"

@@ -20,7 +20,7 @@ import lmdb
 import numpy as np
 from numpy.typing import NDArray
 
-from mctree.errors import BusyError, MctreeError, ReadOnlyError, UsageError, WriterFailedError
+from mctree.errors import BusyError, CorruptError, MctreeError, ReadOnlyError, UsageError, WriterFailedError
 from mctree.format.arrays import ArrayLayout
 from mctree.format.commits import ArrayState, Commit
 from mctree.format.keys import Table, commit_key, u32, u64
@@ -290,13 +290,14 @@ class Session:
             with suppress(OSError):
                 os.unlink(generation_name(*generation), dir_fd=self.store.at)
         for path in arrays:
-            with suppress(OSError):
+            # Also where somebody has put a link in their place: the commit is durable, whatever stays.
+            with suppress(OSError, CorruptError):
                 remove_tree(path, self.store.at)
-            # A gist set whose last level went leaves groups behind that hold nothing but their own metadata.
-            folder = path.rpartition("/")[0]
-            while folder.count("/") and list_names(folder, self.store.at) == ["zarr.json"]:
-                remove_tree(folder, self.store.at)
-                folder = folder.rpartition("/")[0]
+                # A gist set whose last level went leaves groups behind that hold nothing but their own metadata.
+                folder = path.rpartition("/")[0]
+                while folder.count("/") and list_names(folder, self.store.at) == ["zarr.json"]:
+                    remove_tree(folder, self.store.at)
+                    folder = folder.rpartition("/")[0]
 
     def whole(self, what: str) -> _Whole:
         """Let what is done in a `with` block be done as a whole, or nothing be done with this session any more."""

@@ -56,7 +56,7 @@ class Asking:
         """Let them begin to read what was asked for meanwhile."""
         if self._quiet:
             self._quiet = False
-            with self._desk.changed:
+            with self._desk.lock:
                 self._desk.changed.notify_all()
 
     def ask(
@@ -74,7 +74,7 @@ class Asking:
                 asked.append(Wanted(key, fetch, (not request.pinned, -key[1], -score, self._asked), needed))
         if not asked:
             return
-        with self._desk.changed:
+        with self._desk.lock:
             fresh = self._desk.ask(asked, request)
             shed = self._desk.queue.shed()
             if not self._quiet:
@@ -85,7 +85,7 @@ class Asking:
 
     def withdraw(self, request: Request) -> None:
         """A request was cancelled, perhaps by another thread: what nobody else wants is not read."""
-        with self._desk.changed:
+        with self._desk.lock:
             gone = self._desk.withdraw(request, request.keys)
         self._cancelled(gone)
 
@@ -133,7 +133,7 @@ class Asking:
         self.fetch = fetch
         self._before = self._asked
         self._errors.clear()  # what could not be read there may well be here
-        with self._desk.changed:
+        with self._desk.lock:
             waiting = self._desk.queue.clear()
         for request in pinned:
             keys = self._keys_now(request.keys)

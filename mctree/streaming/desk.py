@@ -82,14 +82,21 @@ class Desk:
         planes: the shapes of rows.
         ring: the buffers, `uint8` each, all of one size.
         most: the most rows that may wait.
+
+    Attributes:
+        lock: of all that is here.
+        changed: told when there is something new to read or to fetch, or nothing more.
     """
 
     planes: Sequence[Plane | None]
     ring: Sequence[NDArray[np.uint8]]
     most: int
-    changed: threading.Condition = field(default_factory=lambda: threading.Condition(threading.Lock()))
 
     def __post_init__(self) -> None:
+        # Taken by its own name and never by that of the condition, whose methods are Python's: an interrupt between the
+        # steps of these would leave it taken, and the next turn would wait for ever.
+        self.lock = threading.Lock()
+        self.changed = threading.Condition(self.lock)
         self.queue = Queue(self.most)
         self.moving: dict[Key, Wanted] = {}
         """Rows that were taken out of the queue and are not resident yet."""
@@ -126,7 +133,7 @@ class Desk:
 
     def put_back(self, wanted: Wanted, fetch: Fetch) -> bool:
         """Let a row that was taken out wait again, to be read elsewhere; False if it is on its way by now."""
-        with self.changed:
+        with self.lock:
             if wanted.key in self.moving or wanted.key in self.queue:
                 return False
             wanted.fetch = fetch
@@ -158,13 +165,13 @@ class Desk:
 
     def finished(self) -> list[Job]:
         """Jobs that were read since this was asked last."""
-        with self.changed:
+        with self.lock:
             done, self._done = self._done, []
         return done
 
     def arrived(self, keys: Sequence[Key]) -> list[Wanted]:
         """Rows are resident, or will not be; who waited for them."""
-        with self.changed:
+        with self.lock:
             found = [self.moving.pop(key) for key in keys]
             for wanted in found:
                 self._moving_by_plane[wanted.plane] -= 1
@@ -172,13 +179,13 @@ class Desk:
 
     def free(self, buffer: int) -> None:
         """All of a buffer's rows were copied."""
-        with self.changed:
+        with self.lock:
             self._free.append(buffer)
             self.changed.notify()
 
     def close(self) -> list[Wanted]:
         """Let nobody read any more; what was on its way."""
-        with self.changed:
+        with self.lock:
             self.closed = True
             left = [*self.moving.values(), *self.queue.clear()]
             self.moving.clear()
@@ -207,7 +214,7 @@ class Desk:
         Returns:
             None if there is nothing to read, or no buffer to read it into.
         """
-        with self.changed:
+        with self.lock:
             while not self.closed:
                 batch = self.queue.pop(self._rows) if self._free else None
                 if batch is not None:
@@ -221,7 +228,7 @@ class Desk:
 
     def give(self, job: Job) -> None:
         """A job was read."""
-        with self.changed:
+        with self.lock:
             self._done.append(job)
             self.changed.notify_all()
 

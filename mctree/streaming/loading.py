@@ -60,7 +60,7 @@ class Threads:
     def rest(self, seconds: float) -> None:
         """Wait until a job was given back."""
         desk = self._desk
-        with desk.changed:
+        with desk.lock:
             if not desk.waiting_to_be_fetched:
                 desk.changed.wait(seconds)
 

@@ -6,12 +6,8 @@ back, and the next read of a shared slot, or the next fork, waited for it.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import lmdb
 import numpy as np
@@ -22,39 +18,10 @@ from mctree.storage import environment
 from mctree.storage.pooled import PooledLevel
 from mctree.storage.portable import PortableLevel
 from mctree.storage.rows import Level
+from tests.interrupting import interrupted
 from tests.storage.level_files import Files, paged_layout
 
 CHUNKS = 6
-
-
-def interrupted(work: Callable[[], object], after: Callable[[], object]) -> int:
-    """Do something again and again, interrupted at one moment later each time, until it is not; how often it was.
-
-    The interpreter looks for signals when it enters a function, and when one that is written in C has returned.
-    """
-    times = 0
-    while True:
-        left = times
-
-        def look(frame: FrameType, event: str, _: Any) -> None:
-            nonlocal left
-            if event in ("call", "c_return") and frame.f_globals.get("__name__") != __name__:
-                left -= 1
-                if left < 0:
-                    sys.setprofile(None)
-                    raise KeyboardInterrupt
-
-        try:
-            sys.setprofile(look)
-            work()
-        except KeyboardInterrupt:
-            pass
-        else:
-            return times
-        finally:
-            sys.setprofile(None)
-        after()
-        times += 1
 
 
 @pytest.fixture

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import gc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import mctree
+from mctree.errors import UsageError
+from mctree.storage import open_levels
 from mctree.testing.toys import ToyEncoder
 
 ROWS = np.arange(40)
@@ -34,6 +37,37 @@ def replace_set(tree: mctree.Tree, seed: int) -> None:
         for level in range(1, view.levels + 1):
             view.gather(level, np.arange(view.rows(level)))
     tree.drop_gists("one")
+
+
+@pytest.mark.parametrize("portable", [False, True])
+def test_a_store_that_is_closed_while_it_is_read_gives_no_rows_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, portable: bool
+) -> None:
+    """The descriptor of its folder may be another store's by the time that a chunk is opened by it."""
+    for name in "ab":
+        with mctree.create(tmp_path / name, chunk_bytes=65536) as made, made.writer() as writer:
+            writer.add(name, name.encode() * 64)
+    others = list[mctree.Tree]()
+
+    def opened(at: int, *args: Any) -> int:
+        tree.close()
+        while at not in [other.store.at for other in others]:
+            assert len(others) < 9, "numbers are given anew, the lowest first"
+            others.append(mctree.open(tmp_path / "b", writable=False))
+        return real(at, *args)
+
+    def gone(at: int, *args: Any) -> int:
+        tree.close()
+        return real(at, *args)
+
+    real = open_levels.open_generation
+    for hook in (opened, gone):
+        monkeypatch.setattr(open_levels, "open_generation", hook)
+        tree = mctree.open(tmp_path / "a", writable=False, portable=portable)
+        with tree.snapshot() as snapshot, pytest.raises(UsageError, match="was closed; open it again"):
+            snapshot.tokens(0, 64)
+    for other in others:
+        other.close()
 
 
 def test_levels_of_dropped_sets_are_not_kept(tree: mctree.Tree) -> None:

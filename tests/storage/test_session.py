@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -355,3 +357,36 @@ def test_what_was_staged_and_not_committed_is_swept(tmp_path: Path) -> None:
         (path / "generations" / name).write_bytes(b"left over")
     tree.writer().close()
     assert list((path / "generations").iterdir()) == []
+
+
+def test_a_link_in_the_place_of_what_is_to_go_fails_no_commit(tmp_path: Path) -> None:
+    """What was freed is removed after the commit, which is durable by then."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").write_bytes(b"")
+    with mctree.create(tmp_path / "t.mctree", chunk_bytes=SMALL) as tree, tree.writer() as writer:
+        (tmp_path / "t.mctree" / "gists").mkdir(exist_ok=True)
+        (tmp_path / "t.mctree" / "gists" / "one").symlink_to(outside)
+        writer.next.session.remove([(0, 0, 1)], ["gists/one/lod1"])
+        writer.add("a", b"goes on")
+    assert (outside / "precious").exists()
+    assert list(mctree.open(tmp_path / "t.mctree").verify()) == []
+
+
+def test_too_many_open_files_are_no_damage(tmp_path: Path) -> None:
+    fill(mctree.create(tmp_path / "t.mctree", chunk_bytes=SMALL), "first")
+    script = (
+        "import os, resource, sys, mctree\n"
+        "from mctree.errors import MctreeError\n"
+        "taken = len(os.listdir('/proc/self/fd'))\n"
+        "for more in range(20):\n"
+        "    resource.setrlimit(resource.RLIMIT_NOFILE, (taken + more, 4096))\n"
+        "    try:\n"
+        "        mctree.open(sys.argv[1], writable=False).close()\n"
+        "        print('opened')\n"
+        "    except (MctreeError, OSError) as error:\n"
+        "        print(type(error).__name__)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, tmp_path / "t.mctree"], capture_output=True, check=True)
+    said = done.stdout.decode().split()
+    assert {"BusyError", "opened"} <= set(said) and "CorruptError" not in said, said
