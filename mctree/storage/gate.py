@@ -27,6 +27,8 @@ _SMALLEST_PAGE, _LARGEST_PAGE = 1 << 9, 1 << 16
 _DEEPEST = 32
 _LARGEST_LOCK_FILE = 1 << 20
 _NOTHING = (1 << 64) - 1
+_MOST_BYTES = 1 << 46
+"""No process has room for more, so no file was ever meant to be as long."""
 
 
 def check_index(fd: int, where: str) -> None:
@@ -97,6 +99,8 @@ def _fault(number: int, meta: Meta, page: int, *, in_use: bool) -> str:
     # to another header than the one that was judged.  A file that is just made has two of transaction 0.
     if meta.number and meta.number % 2 != number:
         return "is of a transaction that would not have written there"
+    if in_use and meta.last >= _MOST_BYTES // page:
+        return "says that there are more pages than can be"
     for root, depth in zip(meta.roots, meta.depths, strict=True) if in_use else ():
         if depth > _DEEPEST or (root == _NOTHING) != (depth == 0) or (depth and not 2 <= root <= meta.last):
             return "leads to pages that cannot be"

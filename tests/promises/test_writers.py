@@ -94,19 +94,26 @@ def the_note_is_the_lock(patch: Patch, folder: Path) -> Tries:
 
 def a_child_keeps_the_lock(patch: Patch, folder: Path) -> Tries:
     """What a child inherits stays open in it, and the parent only closes its own."""
-    take = WriterLock.__init__
+    release = WriterLock.release
 
-    def init(self: WriterLock, at: int, where: str) -> None:
-        take(self, at, where)
-        lock._held.discard(self)
+    def free(self: WriterLock) -> None:
+        if self._pid == os.getpid():
+            release(self)
+        self.held = False
 
-    patch.setattr(WriterLock, "__init__", init)
+    patch.setattr(WriterLock, "release", free)
     locking(patch, lambda fd, how: None if how == fcntl.LOCK_UN else fcntl.flock(fd, how))
     return writers.fork_writers(folder, 1)
 
 
 def a_child_believes_that_it_holds_the_lock(patch: Patch, folder: Path) -> Tries:
-    patch.setattr(WriterLock, "held", property(lambda self: True))
+    release = WriterLock.release
+
+    def free(self: WriterLock) -> None:
+        release(self)
+        self.held = self._pid != os.getpid()
+
+    patch.setattr(WriterLock, "release", free)
     return writers.fork_writers(folder, 1)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -390,3 +391,21 @@ def test_too_many_open_files_are_no_damage(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", script, tmp_path / "t.mctree"], capture_output=True, check=True)
     said = done.stdout.decode().split()
     assert {"BusyError", "opened"} <= set(said) and "CorruptError" not in said, said
+
+
+@pytest.mark.parametrize("bit", [45, 50])
+def test_a_header_that_claims_more_pages_than_can_be_is_damage(tmp_path: Path, bit: int) -> None:
+    """LMDB finds no addresses for them, which was told as a want of the process."""
+    path = tmp_path / "t.mctree"
+    fill(mctree.create(path, chunk_bytes=SMALL), "first")
+    index = bytearray((path / "index.lmdb/data.mdb").read_bytes())
+    for header in (0, 4096):
+        # The number of the last page stands behind the page's own header and 120 bytes of this one.
+        index[header + 16 + 120 + bit // 8] ^= 1 << bit % 8
+    copy = tmp_path / "copy"
+    shutil.copytree(path, copy)
+    (copy / "index.lmdb/data.mdb").write_bytes(index)
+    with pytest.raises(
+        CorruptError, match=r"is damaged: its page \d says that there are more pages than can be; restore"
+    ):
+        mctree.open(copy)

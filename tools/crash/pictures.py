@@ -264,7 +264,7 @@ LIFE = Life(
     look_in,
     foresee,
     (_ENCODER,),
-    weight=7,
+    weight=5,
     within=", in a life with images",
 )
 
