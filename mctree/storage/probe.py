@@ -48,11 +48,18 @@ def check_in_child(at: int, where: str, *, writable: bool) -> None:
     if done.returncode == _DAMAGED:
         what = done.stdout.decode("ascii", "replace")[:_SAID].strip()
     elif done.returncode < 0:
-        what = f"ends the process that reads it ({signal.strsignal(-done.returncode) or -done.returncode})"
+        what = f"ends the process that reads it ({_signal(-done.returncode)})"
     else:
         last = done.stderr.decode("utf-8", "backslashreplace").strip().rpartition("\n")[2]
         what = f"cannot be looked at ({''.join(filter(str.isprintable, last))[:200]})"
     raise CorruptError(f"the index file {name} {what}; restore the store from a copy")
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # one of those for real time, which have no names
+        return f"signal {number}"
 
 
 def main(arguments: list[str]) -> None:
