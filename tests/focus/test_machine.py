@@ -53,6 +53,6 @@ def test_what_comes_in_the_place_of_what_is_gone_was_not_edited() -> None:
 
 
 @pytest.mark.slow
-def test_for_a_long_time() -> None:
-    run(FocusMachine, examples=3000, steps=50, shrink=True)
-    run(FocusTreeMachine, examples=600, steps=50, shrink=True)
+@pytest.mark.parametrize(("machine", "examples"), [(FocusMachine, 3000), (FocusTreeMachine, 600)])
+def test_for_a_long_time(machine: Any, examples: int) -> None:
+    run(machine, examples, steps=50, shrink=True)
