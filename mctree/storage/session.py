@@ -162,7 +162,7 @@ class Session:
             sums: these checksums, `uint32 [n]`, of arrays whose rows were summed up when they were made.
         """
         self.check()
-        try:
+        with self.whole("writing rows"):
             for number, values in rows.items():
                 writer = self._touched[number] = self._arrays.get(number) or self.array(number)
                 if summed:
@@ -170,9 +170,6 @@ class Session:
                     known = row_sums(np.asarray(values, writer.layout.numpy)) if known is None else known
                     self._sums.append(RowSums(number, writer.rows, known))
                 writer.append(values)
-        except BaseException as error:
-            self._break_off("writing rows", error)
-            raise
 
     def read_committed(self, number: int, chunk: int) -> tuple[NDArray[np.generic], NDArray[np.int64]]:
         """The committed rows of one chunk of an array whose rows have checksums, copied.
@@ -392,12 +389,6 @@ class Session:
     def _refusal(self) -> WriterFailedError:
         return WriterFailedError(f"{self._failed}; open {self.store.path} again to go on from the last commit")
 
-    def _break_off(self, what: str, error: BaseException) -> None:
-        """Let an error end the session; one of I/O is raised as a `WriterFailedError`."""
-        if isinstance(error, OSError):
-            self._fail(error)
-        self._failed = self._failed or f"{what} was broken off ({type(error).__name__})"
-
     def _fail(self, error: OSError) -> None:
         self._failed = f"writing failed: {error.strerror or error}"
         raise self._refusal() from error
@@ -416,5 +407,7 @@ class _Whole:
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if error is not None:
-            self._session._break_off(self._what, error)
+        if isinstance(error, OSError):
+            self._session._fail(error)
+        elif error is not None:
+            self._session._failed = self._session._failed or f"{self._what} was broken off ({type(error).__name__})"
