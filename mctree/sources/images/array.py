@@ -73,14 +73,11 @@ class ArraySource(Bounded):
         return digest.hexdigest()
 
     def _digest(self, band: Box) -> bytes:
+        # Without a mask, pixels are digested where they lie.
+        part = Pixels(self._values[band.slices]) if self._mask is None else self._read(band, 0)
         digest = hashlib.blake2b(digest_size=16)
-        if self._mask is None:  # then the pixels are digested where they lie
-            digest.update(b"all")
-            digest.update(self._values[band.slices].astype(self.dtype, order="C", copy=False).data)
-            return digest.digest()
-        part = self._read(band, 0)
         digest.update(b"all" if part.mask is None else np.packbits(part.mask).data)
-        digest.update(part.values.data)
+        digest.update(part.values.astype(self.dtype, order="C", copy=False).data)
         return digest.digest()
 
     def _read(self, box: Box, level: int) -> Pixels:
