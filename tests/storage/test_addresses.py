@@ -26,14 +26,6 @@ with mctree.open(sys.argv[1]) as tree, tree.writer() as writer:
 """
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    path = tmp_path / "t.mctree"
-    with mctree.create(path, chunk_bytes=65536) as tree, tree.writer() as writer:
-        writer.add("first", b"some text " * 50)
-    return path
-
-
 def names(tree: mctree.Tree) -> list[str]:
     with tree.snapshot() as snapshot:
         return [document.name for document in snapshot.documents()]

@@ -24,14 +24,6 @@ from tests.storage.level_files import Files, paged_layout
 CHUNKS = 6
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    path = tmp_path / "t.mctree"
-    with mctree.create(path, chunk_bytes=65536) as tree, tree.writer() as writer:
-        writer.add("one", b"some text " * 50)
-    return path
-
-
 def test_a_look_into_the_index(path: Path) -> None:
     with mctree.open(path) as tree:
         index = tree.store.environment
@@ -58,7 +50,7 @@ def test_a_look_that_has_to_follow_a_map(path: Path) -> None:
                 index._env = real
 
         def look() -> None:
-            index._env = Grown()  # type: ignore[assignment]
+            index._env = Grown()  # type: ignore[assignment]  # as much of one as a look needs
             with index.reading() as txn:
                 assert txn.get(b"m")
 

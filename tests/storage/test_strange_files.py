@@ -23,14 +23,6 @@ FILES = ("head", "lock", "zarr.json", "index.lmdb/data.mdb", "index.lmdb/lock.md
 PAGE = 4096
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    path = tmp_path / "t.mctree"
-    with mctree.create(path, chunk_bytes=65536) as tree, tree.writer() as writer:
-        writer.add("first", b"some text " * 50)
-    return path
-
-
 @pytest.mark.parametrize("name", FOLDERS)
 @pytest.mark.parametrize("what", ["a link", "a FIFO", "a file"])
 def test_a_folder_of_a_store_is_a_folder(path: Path, name: str, what: str) -> None:
