@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 
@@ -22,6 +23,18 @@ def folder() -> Iterator[str]:
     """An empty folder."""
     with scratch() as path:
         yield path
+
+
+@pytest.fixture
+def root(folder: str) -> str:
+    """Where the input is to be."""
+    return os.path.join(folder, "t")
+
+
+@pytest.fixture
+def store(folder: str) -> str:
+    """Where the store is to be."""
+    return os.path.join(folder, "s")
 
 
 @pytest.fixture

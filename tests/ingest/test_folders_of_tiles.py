@@ -29,11 +29,6 @@ def map_(folder: str) -> Path:
     return write_folder(Path(folder, "map"), tiles)
 
 
-@pytest.fixture
-def store(folder: str) -> str:
-    return os.path.join(folder, "s")
-
-
 @pytest.mark.parametrize("name", ["1/1/1.png.aux.xml", "1/1/3.png.part", "1/.DS_Store"])
 @pytest.mark.parametrize("options", [{}, {"region": CORNER}])
 def test_what_others_leave_behind_in_it_changes_nothing(map_, store, name, options):

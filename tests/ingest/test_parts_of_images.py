@@ -31,11 +31,6 @@ def image(folder: str) -> str:
     return path
 
 
-@pytest.fixture
-def store(folder: str) -> str:
-    return os.path.join(folder, "s")
-
-
 def there(store: str, name: str = "big.tif") -> np.ndarray:
     """Which tiles are there, down to their pixels; these must be what they should be."""
     with mctree.open(store, writable=False) as tree, tree.snapshot() as snapshot:

@@ -38,11 +38,6 @@ def image(folder: str) -> str:
     return path
 
 
-@pytest.fixture
-def store(folder: str) -> str:
-    return os.path.join(folder, "s")
-
-
 def by_hand(path: str, store: str, **options: object) -> None:
     """Put the image there from Python, in place of what is there."""
     with mctree.open(store) as tree, tree.writer() as writer, open_image(path) as source:

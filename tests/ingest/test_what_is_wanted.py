@@ -29,11 +29,6 @@ def image(folder: str) -> str:
     return path
 
 
-@pytest.fixture
-def store(folder: str) -> str:
-    return os.path.join(folder, "s")
-
-
 @pytest.mark.parametrize(
     ("name", "data", "reason"),
     [("a.bin", b"\0\1", "binary"), ("link", None, "a symbolic link"), ("a", b"\0" * 100_000, "binary")],

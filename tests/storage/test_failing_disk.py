@@ -25,14 +25,6 @@ def added(path: Path, name: str) -> None:
         writer.add(name, b"some text " * 50)
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    path = tmp_path / "t.mctree"
-    mctree.create(path, chunk_bytes=65536).close()
-    added(path, "first")
-    return path
-
-
 def header_write(path: Path, work: Callable[[Callable[[str], None]], object]) -> int:
     """Which of the calls of some work is the last write to the index: that of LMDB's header."""
     calls = supervised(str(path), work).calls
