@@ -18,6 +18,8 @@ __all__ = ["unit_rows", "weighted_sums"]
 Number = TypeVar("Number", np.int16, np.float32)
 
 _STEPS: Final = float(1 << 19)
+_ROWS_AT_ONCE: Final = 64
+"""Rows divided at a time: what is known of them on the way then stays in the processor's cache."""
 
 
 def weighted_sums(
@@ -62,6 +64,14 @@ def unit_rows(sums: NDArray[np.generic], out: NDArray[np.float32] | None = None)
     Returns:
         `float32 [n, dim]`.
     """
+    units = np.empty(sums.shape, np.float32) if out is None else out
+    for start in range(0, len(sums), _ROWS_AT_ONCE):
+        rows = slice(start, start + _ROWS_AT_ONCE)
+        _unit(sums[rows], units[rows])
+    return units
+
+
+def _unit(sums: NDArray[np.generic], out: NDArray[np.float32]) -> None:
     whole = sums.astype(np.float64)
     unit = np.ones(len(sums))
     if sums.dtype.kind == "f":
@@ -70,7 +80,5 @@ def unit_rows(sums: NDArray[np.generic], out: NDArray[np.float32] | None = None)
         whole = np.rint(whole / unit[:, None])
     norms = np.sqrt(np.einsum("nd,nd->n", whole, whole)) * unit
     norms[norms == 0] = 1.0
-    units = np.empty(sums.shape, np.float32) if out is None else out
-    units[...] = sums
-    units /= norms.astype(np.float32)[:, None]
-    return units
+    out[...] = sums
+    out /= norms.astype(np.float32)[:, None]

@@ -189,8 +189,9 @@ class HFTokenizer:
         except UnicodeDecodeError:
             text, strays = piece.decode("utf-8", "surrogateescape"), True
         if self._bytes is not None and not (strays and self._byte_ids is None):
-            ids = self._ids_with_strays(text) if strays else self._ids(self._call([text])[0])
-            if b"".join(map(self._bytes.__getitem__, ids.tolist())) == piece:
+            numbers = self._ids_with_strays(text).tolist() if strays else self._call([text])[0].ids
+            ids = self._checked(numbers)
+            if b"".join(map(self._bytes.__getitem__, numbers)) == piece:
                 return Encoded(ids, np.cumsum(self._lengths[ids]), True)
         return self._by_offsets(text, len(piece))
 
@@ -203,14 +204,14 @@ class HFTokenizer:
             stray = np.frombuffer(parts[position].encode("utf-8", "surrogateescape"), np.uint8)
             found[position] = self._byte_ids[stray]
         for position, encoding in zip(range(0, len(parts), 2), self._call(parts[::2]), strict=True):
-            found[position] = self._ids(encoding)
+            found[position] = self._checked(encoding.ids)
         return np.concatenate(found)
 
     def _by_offsets(self, text: str, length: int) -> Encoded:
         """Tokens whose bytes in a row are not the piece, stopping where the library says."""
         shown = text.translate(_STRAY_TO_REPLACEMENT)
         encoding = self._call([shown], offsets=True)[0]
-        ids = self._ids(encoding)
+        ids = self._checked(encoding.ids)
         if not ids.size:
             return Encoded(ids, np.zeros(0, np.int64), False)
         byte_ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(_widths(text))])
@@ -231,8 +232,8 @@ class HFTokenizer:
                 "use one that has a token for what it does not know"
             ) from error
 
-    def _ids(self, encoding: tokenizers.Encoding) -> NDArray[np.uint32]:
-        ids = np.frombuffer(array("I", encoding.ids), np.uint32)
+    def _checked(self, numbers: list[int]) -> NDArray[np.uint32]:
+        ids = np.frombuffer(array("I", numbers), np.uint32)
         if ids.size and int(ids.max()) >= self.vocabulary:
             raise UsageError(f"the tokenizer {self.fingerprint[:12]} gave an id that is not in its vocabulary")
         return ids

@@ -27,25 +27,47 @@ _UPPER: Final = np.uint32(16)
 _SIGN: Final = np.uint16(0x8000)
 _SIGN_AND_NUMBER: Final = np.int32(-(1 << 31) | ((1 << 15) - 1) << 13)
 _REBIAS: Final = np.float32(2.0**112)
+_STRIP: Final = 1 << 15
+"""Numbers rounded at a time: what is known of them on the way then stays in the processor's cache."""
 
 
 def to_half(vectors: NDArray[np.float32]) -> NDArray[np.float16]:
     """Round numbers of a magnitude up to 65,504 to float16: the same shape (1-d at least), C-contiguous."""
     numbers = np.ascontiguousarray(vectors, np.float32)
-    bits = numbers.view(np.uint32)
-    rounded = bits >> _DROPPED
-    rounded &= _ONE
-    rounded += bits
-    rounded += _REBIASED_ALMOST_HALF
-    rounded >>= _DROPPED
-    half = rounded.astype(np.uint16)  # without the sign, which is in bit 18
-    upper = np.right_shift(bits, _UPPER, out=rounded).astype(np.uint16)
+    result = np.empty(numbers.shape, np.float16)
+    flat, halves = numbers.reshape(-1), result.reshape(-1)
+    room = np.empty(min(len(flat), _STRIP), np.uint32), np.empty(min(len(flat), _STRIP), np.uint16)
+    for start in range(0, len(flat), _STRIP):
+        strip = slice(start, start + _STRIP)
+        _round(flat[strip], halves[strip], *room)
+    return result
+
+
+def _round(
+    numbers: NDArray[np.float32], result: NDArray[np.float16], room: NDArray[np.uint32], half_room: NDArray[np.uint16]
+) -> None:
+    """Round a strip of numbers.
+
+    Args:
+        numbers: `[n]`.
+        result: `[n]`: where the halves go.
+        room: `[n]` at least; written over.
+        half_room: the same.
+    """
+    bits, half = numbers.view(np.uint32), result.view(np.uint16)
+    work, upper = room[: len(bits)], half_room[: len(bits)]
+    np.right_shift(bits, _DROPPED, out=work)
+    work &= _ONE
+    work += bits
+    work += _REBIASED_ALMOST_HALF
+    work >>= _DROPPED
+    np.copyto(half, work, casting="unsafe")  # without the sign, which is in bit 18
+    np.right_shift(bits, _UPPER, out=work)
+    np.copyto(upper, work, casting="unsafe")
     half |= upper & _SIGN
     upper &= _MAGNITUDE
     small = np.flatnonzero(upper < _SMALLEST_NORMAL)
-    result: NDArray[np.float16] = half.view(np.float16)
-    result.reshape(-1)[small] = numbers.reshape(-1)[small].astype(np.float16)
-    return result
+    result[small] = numbers[small].astype(np.float16)
 
 
 def from_half(vectors: NDArray[np.generic]) -> NDArray[np.float32]:

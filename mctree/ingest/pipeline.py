@@ -1,11 +1,12 @@
 """How do several cores tokenize what one thread reads and writes?  A bounded queue in which order is kept.
 
-One thread, the caller's, reads jobs, hands each to a worker, and gets them back in the order in which they were made;
-between two of its steps the workers go on with what is queued.  So the result is the same for any number of workers,
-nothing is shared but a job and its tokens, and an exception (an interrupt, too) ends everything by unwinding one stack.
-The queue holds a bounded number of bytes.
+One thread, the caller's, reads jobs, queues each for the workers, and gets them back in the order in which they were
+made; between two of its steps the workers go on with what is queued.  So the result is the same for any number of
+workers, nothing is shared but a job and its tokens, and an exception (an interrupt, too) ends everything by unwinding
+one stack.  The queue holds a bounded number of bytes.
 
-With one worker there are no threads at all: the work is done where it is asked for.
+The caller's thread is one of the workers: what it would wait for, and nobody has begun, it does itself.  So there are
+never more threads at work than cores, which would drive each other's tables out of the cores' caches.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Tokenized:
     Args:
         jobs: read as far ahead as the queue is long.
         tokenizer: safe to call from several threads at once.
-        workers: how many threads tokenize; 1 for none beside the caller's.
+        workers: how many threads tokenize, the caller's among them.
         ahead: bytes that the queue holds for the time of the caller's longest step, beside 1 MiB for each worker.
     """
 
@@ -38,7 +39,7 @@ class Tokenized:
         self._limit = ahead + workers * _PER_WORKER
         self._queue: deque[tuple[Job, Future[list[Encoded]]]] = deque()
         self._size = 0
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="mctree-tokenize") if workers > 1 else None
+        self._pool = ThreadPoolExecutor(workers - 1, thread_name_prefix="mctree-tokenize") if workers > 1 else None
 
     def read_ahead(self) -> None:
         """Fill the queue, so that the workers have something to do while the caller does something else."""
@@ -53,6 +54,8 @@ class Tokenized:
         more = True
         while more or self._queue:
             while self._queue and (not more or self._size > self._limit or self._queue[0][1].done()):
+                while not self._queue[0][1].done() and self._help():
+                    pass
                 job, encoded = self._queue.popleft()
                 self._size -= job.weight
                 yield job, encoded.result()
@@ -71,3 +74,16 @@ class Tokenized:
         self._queue.append((job, pool.submit(self._tokenizer.encode, job.pieces())))
         self._size += job.weight
         return True
+
+    def _help(self) -> bool:
+        """Tokenize the next job that no worker has begun; False if there is none."""
+        for place, (job, waiting) in enumerate(self._queue):
+            if waiting.cancel():
+                done: Future[list[Encoded]] = Future()
+                try:
+                    done.set_result(self._tokenizer.encode(job.pieces()))
+                except Exception as error:
+                    done.set_exception(error)  # it is raised when it is this job's turn
+                self._queue[place] = job, done
+                return True
+        return False

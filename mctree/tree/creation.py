@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from mctree.encoders import Tokenizer, load_tokenizer
+from mctree.encoders import BytesTokenizer, HFTokenizer, Tokenizer, load_tokenizer
 from mctree.errors import CorruptError, UsageError
 from mctree.format.commits import Meta
 from mctree.format.keys import Table, version_key
@@ -58,6 +58,8 @@ def storable_tokenizer(tokenizer: object) -> Tokenizer:
         UsageError: it is none, or cannot be made again of what it dumps.
     """
     given = as_tokenizer(tokenizer)
+    if type(given) in (BytesTokenizer, HFTokenizer):
+        return given  # made of nothing but what it dumps
     try:
         made = load_tokenizer(given.kind, given.dump())
     except CorruptError as error:

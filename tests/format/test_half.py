@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mctree.format.half import from_half, to_half
+from mctree.format.half import _STRIP, from_half, to_half
 
 ALL = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
 FINITE = ALL[np.isfinite(ALL)]
@@ -38,6 +38,13 @@ def test_any_number(bits: list[int], rows: int) -> None:
     numbers = np.tile(np.array(bits, np.uint32).view(np.float32), (rows, 1))
     numbers = np.where(np.abs(numbers) <= 65504, numbers, np.float32(1))[:, ::-1]
     same(to_half(numbers), numbers.astype(np.float16))
+
+
+def test_more_numbers_than_are_rounded_at_a_time() -> None:
+    numbers = np.random.default_rng(0).normal(scale=2.0**-13, size=(7, 12345)).astype(np.float32)
+    assert numbers.size > 2 * _STRIP and (np.abs(numbers) < 2.0**-14).any()
+    same(to_half(numbers), numbers.astype(np.float16))
+    same(to_half(numbers[:, ::-2]), numbers[:, ::-2].astype(np.float16))
 
 
 def test_rows_that_do_not_lie_together() -> None:

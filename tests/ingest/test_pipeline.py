@@ -72,8 +72,24 @@ def test_order_is_kept_and_the_queue_is_bounded(workers, ahead):
             assert one.parts[0].name == b"%d" % ended
             assert len(begun) - ended <= (1 if workers == 1 else 2 + workers + 1)
     assert len(begun) == 60
-    assert (threading.current_thread().name in tokenizer.threads) is (workers == 1)
+    assert threading.current_thread().name in tokenizer.threads
     assert len(tokenizer.threads) <= workers
+
+
+def test_who_would_wait_does_what_nobody_has_begun():
+    others_may_go_on = threading.Event()
+
+    class Stuck(BytesTokenizer):
+        def encode(self, pieces: list[bytes]) -> list[Encoded]:
+            if threading.current_thread() is not threading.main_thread():
+                assert others_may_go_on.wait(60)
+            elif pieces[0] == b"5 ":
+                others_may_go_on.set()
+            return super().encode(pieces)
+
+    jobs = (job(number, 10) for number in range(6))
+    with closing(Tokenized(jobs, Stuck(), 3, 1 << 20)) as ready:
+        assert [one.parts[0].name for one, _ in ready] == [b"%d" % number for number in range(6)]
 
 
 class Failing(BytesTokenizer):
