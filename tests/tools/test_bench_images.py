@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mctree.tree.images.writing import KEPT_PIXELS
 from tests.tools.benching import TINY, bench
 from tools.bench import contenders
 from tools.bench.cases import pool, pyramid, tiles
@@ -216,5 +217,9 @@ def test_what_two_processes_do_is_held_against_one_core_by_their_times(many: flo
         return Line(name, "ours", "measured", Spread(value, value, value, 1), Spread(300.0, 300.0, 300.0, 1))
 
     lines = (line("mctree, two processes", many), line("mctree, one core", 100.0))
-    found = {one.target: one.met for one in verdicts([Table(pyramid.NAME, "", "", "ms", "a copy", lines)])}
-    assert [said for target, said in found.items() if "not kept" in target] == [met]
+    found = {one.target: one.met for one in verdicts([Table(pyramid.LARGE, "", "", "ms", "a copy", lines)])}
+    assert [said for target, said in found.items() if "too large" in target] == [met]
+
+
+def test_the_larger_image_is_one_whose_pixels_no_store_keeps_unasked() -> None:
+    assert FULL.large_image**2 > KEPT_PIXELS and all(one.large_image % 512 == 0 for one in (FULL, QUICK, TINY))

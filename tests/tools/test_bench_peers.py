@@ -161,6 +161,7 @@ def test_names_of_contenders_are_unique() -> None:
         contenders.ingesters(TINY),
         contenders.growers(TINY),
         contenders.pyramid_makers(TINY),
+        contenders.large_pyramid_makers(TINY),
     ):
         names = [one.about.name for one in some]
         assert len(set(names)) == len(names)
@@ -188,7 +189,7 @@ def test_a_maker_of_wrong_means_is_found_out(tmp_path: Path) -> None:
         def means(self) -> np.ndarray[Any, Any]:
             return super().means() - 1
 
-    table = pyramid.run(bench(tmp_path), (Copy(TINY), Dark(TINY)))
+    table, *_ = pyramid.run(bench(tmp_path), (Copy(TINY), Dark(TINY)), ())
     line = table.line("dark")
     assert line is not None
     assert line.state == "failed"

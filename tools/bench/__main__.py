@@ -31,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{time.monotonic() - began:7.1f} s  {line}", file=sys.stderr, flush=True)
 
     try:
+        if options.scratch:
+            options.scratch.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="bench-", dir=options.scratch, ignore_cleanup_errors=True) as scratch:
             sizes = QUICK if options.quick else FULL
             report = run(sizes, Path(scratch), say, options.only, options.peer)
@@ -70,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         "--scratch",
         type=Path,
         metavar="FOLDER",
-        help="where to put the data (about 10 GB; a folder below it is deleted at the end)",
+        help="where to put the data (about 10 GB; made if it is not there; a folder below it is deleted at the end)",
     )
     return parser
 

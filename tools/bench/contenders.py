@@ -44,6 +44,7 @@ __all__ = [
     "appenders",
     "growers",
     "ingesters",
+    "large_pyramid_makers",
     "loops",
     "pyramid_makers",
     "references",
@@ -131,6 +132,11 @@ def pyramid_makers(sizes: Sizes) -> tuple[PyramidMaker, ...]:
         OmeZarrScaler(sizes),
         OmeZarrWriter(sizes),
     )
+
+
+def large_pyramid_makers(sizes: Sizes) -> tuple[PyramidMaker, ...]:
+    """Ours of the pyramid of an image whose pixels are too many to be kept."""
+    return (MctreePyramid(sizes, vectors=True, cores=1), MctreePyramid(sizes, vectors=True, process=True))
 
 
 def tile_stores(sizes: Sizes) -> tuple[TileStore, ...]:

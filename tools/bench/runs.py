@@ -116,7 +116,7 @@ def run(
     if device.NAME in wanted:
         tables += device.run(bench)
     if pyramid.NAME in wanted:
-        tables.append(pyramid.run(bench, contenders.pyramid_makers(sizes)))
+        tables += pyramid.run(bench, contenders.pyramid_makers(sizes), contenders.large_pyramid_makers(sizes))
     if vast.NAME in wanted:
         tables += vast.run(bench)
     if tiles.NAME in wanted:

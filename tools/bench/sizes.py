@@ -45,6 +45,7 @@ class Sizes:
         streamed: positions of the store that a working context is streamed from.
         steps: steps that are streamed.
         image: pixels on a side of the image that pyramids are made of and tiles read from; 128 times a power of two.
+        large_image: pixels on a side of an image whose pixels are too many to be kept; a multiple of 512.
         sparse_chunks: chunks that exist of the sparse level.
         sparse_chunk_bytes: bytes of each, at least; a multiple of 64 KiB.
         slots: chunks of it that find room at a time; a multiple of 4.
@@ -81,6 +82,7 @@ class Sizes:
     streamed: int
     steps: int
     image: int
+    large_image: int
     sparse_chunks: int
     sparse_chunk_bytes: int
     slots: int
@@ -141,6 +143,7 @@ FULL = Sizes(
     streamed=1 << 27,
     steps=1000,
     image=4096,
+    large_image=10_240,
     sparse_chunks=128,
     sparse_chunk_bytes=3 << 20,
     slots=32,
@@ -178,6 +181,7 @@ QUICK = Sizes(
     streamed=200_000,
     steps=40,
     image=512,
+    large_image=1024,
     sparse_chunks=64,
     sparse_chunk_bytes=1 << 16,
     slots=16,

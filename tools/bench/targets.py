@@ -224,8 +224,8 @@ _TARGETS = (
         _scales(1.6, f"{OURS}, pixels kept, two processes", f"{OURS}, pixels kept, one core"),
     ),
     _Target(
-        "An image whose pixels are not kept, as large ones' are not, by two processes at 1.6× of one core, or more",
-        "pyramid",
+        "An image too large for its pixels to be kept, by two processes at 1.6× of one core, or more",
+        "pyramid/large",
         _scales(1.6, f"{OURS}, two processes", f"{OURS}, one core"),
     ),
     _Target("An image from its pixels up independent of its size, within 1.5×", "vast/pixels", _independent(1.5)),

@@ -1,8 +1,9 @@
-"""How fast do the coarser levels of an image come to be?
+"""How fast do the coarser levels of an image come to be, and how much faster by two cores?
 
-The image lies in memory.  What is made stays there, but with those whose work it is to write.  Before anybody is timed,
-the mean colours that it found of squares of 128 × 128 pixels are compared with those of the pixels.  Each contender
-uses as many threads as it likes.
+An image beside other people's libraries, and a larger one, whose pixels no store keeps unasked, made by two processes
+beside one core.  It lies in memory.  What is made stays there, but with those whose work it is to write.  Before
+anybody is timed, the mean colours that it found of squares of 128 × 128 pixels are compared with those of the pixels.
+Beside others, each contender uses as many threads as it likes.
 """
 
 from __future__ import annotations
@@ -16,39 +17,57 @@ from numpy.typing import NDArray
 from tools.bench.bench import Bench
 from tools.bench.beside import races
 from tools.bench.errors import WrongValuesError
+from tools.bench.ours import NAME as OURS
 from tools.bench.peers import PyramidMaker
 from tools.bench.results import Line, Table
 from tools.bench.timing import Round, Spread, race, ratios, values
 
-__all__ = ["LIMIT", "NAME", "picture", "run"]
+__all__ = ["LARGE", "LIMIT", "NAME", "ONE_CORE", "picture", "run"]
 
 NAME = "pyramid"
+LARGE = "pyramid/large"
 LIMIT = "a copy"
+ONE_CORE = f"{OURS}, one core"
 _SQUARE = 128
 
 
-def run(bench: Bench, makers: tuple[PyramidMaker, ...]) -> Table:
-    """Race every maker beside the limit, one after another; one that raises ends its own race only."""
-    side = bench.sizes.image
-    pixels = picture(side)
-    limit = next(maker for maker in makers if maker.about.name == LIMIT)
+def run(bench: Bench, makers: tuple[PyramidMaker, ...], of_large: tuple[PyramidMaker, ...]) -> tuple[Table, ...]:
+    """Race every maker beside the limit, one after another; one that raises ends its own race only.
+
+    Args:
+        bench: the run.
+        makers: of the pyramid of an image.
+        of_large: of that of an image whose pixels are too many to be kept.
+    """
+    sizes, tables = bench.sizes, []
+    if makers:
+        tables.append(_table(bench, NAME, "The pyramid of an image", LIMIT, makers, picture(sizes.image)))
+    if any(bench.wants(one.about) for one in of_large):
+        pixels = np.tile(picture(sizes.large_image // 4), (4, 4, 1))
+        tables.append(_table(bench, LARGE, "The pyramid of a larger image", ONE_CORE, of_large, pixels))
+    return tuple(tables)
+
+
+def _table(
+    bench: Bench, name: str, title: str, limit: str, makers: tuple[PyramidMaker, ...], pixels: NDArray[np.uint8]
+) -> Table:
+    side = len(pixels)
+    first = next(maker for maker in makers if maker.about.name == limit)
     rounds: list[Round] = []
     lines: list[Line] = []
-    for maker, found in races(bench, NAME, LIMIT, makers, lambda one: _race(bench, pixels, [limit, one])):
+    for maker, found in races(bench, name, limit, makers, lambda one: _race(bench, pixels, [first, one])):
         if isinstance(found, Line):
             lines.append(found)
         else:
             rounds += found
-            lines.append(_line(maker, found, pixels.nbytes))
+            lines.append(_line(maker, found, pixels.nbytes, limit))
     if not rounds:
-        rounds = _race(bench, pixels, [limit])
+        rounds = _race(bench, pixels, [first])
     what = (
         f"All levels of an image of {side:,} × {side:,} pixels, uint8, three channels ({pixels.nbytes / 1e6:,.0f} MB)."
     )
     heads = ("MB/s",)
-    return Table(
-        NAME, "The pyramid of an image", what, "ms", LIMIT, (_line(limit, rounds, pixels.nbytes), *lines), heads
-    )
+    return Table(name, title, what, "ms", limit, (_line(first, rounds, pixels.nbytes, limit), *lines), heads)
 
 
 def picture(side: int) -> NDArray[np.uint8]:
@@ -66,10 +85,10 @@ def _call_of(maker: PyramidMaker) -> Callable[[int], object]:
     return lambda number: maker.make()
 
 
-def _line(maker: PyramidMaker, rounds: list[Round], size: int) -> Line:
+def _line(maker: PyramidMaker, rounds: list[Round], size: int, limit: str) -> Line:
     about = maker.about
     seconds = Spread.of(values(rounds, about.name))
-    ratio = Spread.of(ratios(rounds, about.name, LIMIT))
+    ratio = Spread.of(ratios(rounds, about.name, limit))
     rate = size / seconds.median / 1e6
     return Line(about.name, about.kind, "measured", seconds.scaled(1e3), ratio, (rate,), about.note)
 
