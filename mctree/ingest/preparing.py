@@ -23,6 +23,7 @@ from mctree.encoders.tokenizers import MAX_TOKENIZER_BYTES
 from mctree.errors import SourceError, UsageError
 from mctree.format.facts import Stamp
 from mctree.ingest.sample import Sample
+from mctree.sources.names import shown
 from mctree.tree import Snapshot, Tree, create
 from mctree.tree import open as open_tree
 from mctree.tree.sets import begin_gists
@@ -175,7 +176,10 @@ def _trained(sample: Sample) -> Tokenizer:
     if not sample.texts and sample.images:
         return BytesTokenizer()
     if not sample.texts:
-        raise SourceError("no text was found, so no store was made: check the paths, and what is left out of them")
+        such = "" if (met := sample.skipped) is None else f", such as {shown(met.name)} ({met.reason})"
+        raise SourceError(
+            f"no text was found, so no store was made: check the paths, and what is left out of them{such}"
+        )
     share = _TRAINING_MOST if sample.total is None else max(sample.total // _TRAINING_SHARE, _TRAINING_LEAST)
     size = min(share, _TRAINING_MOST)
     return train_bpe(sample.thinned(size), sample_bytes=size)
