@@ -20,7 +20,7 @@ from typing import Literal
 from mctree.encoders import BytesTokenizer, Encoder, HFTokenizer, Tokenizer, train_bpe
 from mctree.encoders.lexical import LexicalEncoder
 from mctree.encoders.tokenizers import MAX_TOKENIZER_BYTES
-from mctree.errors import SourceError, UsageError
+from mctree.errors import SourceError, StoreExistsError, UsageError
 from mctree.format.facts import Stamp
 from mctree.ingest.sample import Sample
 from mctree.sources.names import shown
@@ -99,11 +99,15 @@ def prepare(
             drawn.append(sample(size))
         return drawn[0]
 
+    own = () if encoder is None or isinstance(encoder, str) else (encoder,)
     if os.path.lexists(store):
-        own = () if encoder is None or isinstance(encoder, str) else (encoder,)
         tree = open_tree(store, encoders=own)
     else:
-        tree = create(store, tokenizer=given or _trained(once(_TRAINING_MOST)), chunk_bytes=chunk_bytes)
+        made = given or _trained(once(_TRAINING_MOST))
+        try:
+            tree = create(store, tokenizer=made, chunk_bytes=chunk_bytes)
+        except StoreExistsError:
+            tree = open_tree(store, encoders=own)  # somebody else has made it meanwhile
     try:
         tokenizer = _checked_tokenizer(tree, given)
         with tree.snapshot() as snapshot:
