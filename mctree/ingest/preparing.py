@@ -20,9 +20,10 @@ from typing import Literal
 from mctree.encoders import BytesTokenizer, Encoder, HFTokenizer, Tokenizer, train_bpe
 from mctree.encoders.lexical import LexicalEncoder
 from mctree.encoders.tokenizers import MAX_TOKENIZER_BYTES
-from mctree.errors import SourceError, UsageError
+from mctree.errors import SourceError, StoreExistsError, UsageError
 from mctree.format.facts import Stamp
 from mctree.ingest.sample import Sample
+from mctree.sources.names import shown
 from mctree.tree import Snapshot, Tree, create
 from mctree.tree import open as open_tree
 from mctree.tree.sets import begin_gists
@@ -98,11 +99,15 @@ def prepare(
             drawn.append(sample(size))
         return drawn[0]
 
+    own = () if encoder is None or isinstance(encoder, str) else (encoder,)
     if os.path.lexists(store):
-        own = () if encoder is None or isinstance(encoder, str) else (encoder,)
         tree = open_tree(store, encoders=own)
     else:
-        tree = create(store, tokenizer=given or _trained(once(_TRAINING_MOST)), chunk_bytes=chunk_bytes)
+        made = given or _trained(once(_TRAINING_MOST))
+        try:
+            tree = create(store, tokenizer=made, chunk_bytes=chunk_bytes)
+        except StoreExistsError:
+            tree = open_tree(store, encoders=own)  # somebody else has made it meanwhile
     try:
         tokenizer = _checked_tokenizer(tree, given)
         with tree.snapshot() as snapshot:
@@ -175,7 +180,10 @@ def _trained(sample: Sample) -> Tokenizer:
     if not sample.texts and sample.images:
         return BytesTokenizer()
     if not sample.texts:
-        raise SourceError("no text was found, so no store was made: check the paths, and what is left out of them")
+        such = "" if (met := sample.skipped) is None else f", such as {shown(met.name)} ({met.reason})"
+        raise SourceError(
+            f"no text was found, so no store was made: check the paths, and what is left out of them{such}"
+        )
     share = _TRAINING_MOST if sample.total is None else max(sample.total // _TRAINING_SHARE, _TRAINING_LEAST)
     size = min(share, _TRAINING_MOST)
     return train_bpe(sample.thinned(size), sample_bytes=size)

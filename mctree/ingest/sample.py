@@ -25,6 +25,7 @@ from itertools import groupby
 from typing import BinaryIO
 
 from mctree.errors import SourceError
+from mctree.ingest.report import failed
 from mctree.sources import Item, RawDocument, RawImage, Skipped, Source, cut_pieces, path_of
 
 __all__ = ["Sample", "SpooledInput", "draw"]
@@ -47,11 +48,13 @@ class Sample:
         texts: stretches of text, none of them empty.
         total: bytes of all inputs; None if that cannot be told.
         images: whether an image was met; where there is text enough, not all are looked for.
+        skipped: the first thing met that gives no text, likewise.
     """
 
     texts: Sequence[bytes]
     total: int | None
     images: bool = False
+    skipped: Skipped | None = None
 
     def thinned(self, size: int) -> list[bytes]:
         """About `size` bytes of it, spread over all of it."""
@@ -105,9 +108,16 @@ class _Mark:
 
 @dataclass(slots=True)
 class _Met:
-    """What was met beside text."""
+    """What was met beside text: whether images were, and the first thing that gives nothing."""
 
-    images: bool
+    images: bool = False
+    skipped: Skipped | None = None
+
+    def note(self, found: RawDocument | RawImage | Skipped) -> None:
+        """Something was met."""
+        self.images = self.images or isinstance(found, RawImage)
+        if isinstance(found, Skipped):
+            self.skipped = self.skipped or found
 
 
 def draw(source: Source, spooled: SpooledInput | None, *, size: int, text_field: str) -> Sample:
@@ -122,23 +132,24 @@ def draw(source: Source, spooled: SpooledInput | None, *, size: int, text_field:
     Returns:
         The same for the same corpus.
     """
-    marks, total, folders, streamed = _marked(source)
-    met = _Met(images=folders > 0)
+    met = _Met()
+    marks, total, folders, streamed = _marked(source, met)
     wanted = size // 2 if marks and streamed else size
     texts = list(_grouped(_texts(source, marks, max(wanted // max(len(marks), 1), 1), wanted, text_field, met)))
     if sum(map(len, texts)) < min(wanted, total) // _MISSED:
         texts = list(_grouped(_starts(source, wanted, met)))
     if streamed and spooled is not None:
         texts += _grouped(_of_stream(spooled.peek(wanted), text_field))
-    return Sample(texts, None if streamed else total + folders, met.images)
+    return Sample(texts, None if streamed else total + folders, met.images or folders > 0, met.skipped)
 
 
-def _marked(source: Source) -> tuple[list[_Mark], int, int, bool]:
+def _marked(source: Source, met: _Met) -> tuple[list[_Mark], int, int, bool]:
     """Places at equal distances, bytes of all files, of folders that are images, and whether some input has no size."""
     marks: list[_Mark] = []
     stride, place, total, folders, streamed = 1, 0, 0, 0, False
     for found in source:
         if isinstance(found, Skipped):
+            met.note(found)
             continue
         if found.stamp is None:
             streamed = True
@@ -220,10 +231,12 @@ def _of_item(source: Source, marks: list[_Mark], share: int, text_field: str, me
 
 def _is_text(item: Item, met: _Met) -> bool:
     """Whether a plain file is handed over as text: its start says so, where a stretch of it may look like one."""
-    with suppress(SourceError):
+    try:
         for found in item.documents():
-            met.images = met.images or isinstance(found, RawImage)
+            met.note(found)
             return isinstance(found, RawDocument)
+    except SourceError as error:
+        met.note(failed(item.name, error))
     return False
 
 
@@ -274,9 +287,9 @@ def _text_of(line: bytes, text_field: str) -> bytes:
 
 def _from_start(item: Item, size: int, met: _Met) -> Iterator[bytes]:
     left = size
-    with suppress(SourceError):
+    try:
         for found in item.documents():
-            met.images = met.images or isinstance(found, RawImage)
+            met.note(found)
             if not isinstance(found, RawDocument):
                 continue
             for piece in found.read():
@@ -284,6 +297,8 @@ def _from_start(item: Item, size: int, met: _Met) -> Iterator[bytes]:
                 left -= len(piece)
                 if left <= 0:
                     return
+    except SourceError as error:
+        met.note(failed(item.name, error))
 
 
 def _of_stream(head: bytes, text_field: str) -> Iterable[bytes]:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
-from mctree.errors import MctreeError, SourceError, UsageError
+from mctree.errors import MctreeError, SourceError
 from mctree.sources.files import OpenFile, RegularFile
 from mctree.sources.names import inside, shown
 from mctree.sources.protocol import RawDocument, Skipped
@@ -32,14 +32,14 @@ def parquet_documents(file: RegularFile, fields: Fields) -> Iterator[RawDocument
     """The documents of a Parquet file.
 
     Raises:
-        UsageError: pyarrow is not installed.
-        SourceError: a column is missing or of another kind, or the file is damaged or changed while it was read.
+        SourceError: pyarrow is not installed, a column is missing or of another kind, or the file is damaged or changed
+            while it was read.
     """
     try:
         arrow, reader = import_module("pyarrow"), import_module("pyarrow.parquet")
     except ImportError as error:
-        raise UsageError(
-            f"{shown(file.name)} is a Parquet file, and pyarrow is not installed: pip install 'mctree[parquet]'"
+        raise SourceError(
+            f"{shown(file.name)} needs pyarrow, which is not installed: pip install 'mctree[parquet]'"
         ) from error
     opened = file.open()
     if isinstance(opened, Skipped):

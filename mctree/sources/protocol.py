@@ -161,8 +161,8 @@ class Item:
         """The documents in the item's order, lazily.
 
         Raises:
-            SourceError: the container is damaged, changed while it was read, or lacks the wanted column.
-            UsageError: what reads this format is not installed.
+            SourceError: the container is damaged, changed while it was read, or lacks the wanted column; or what reads
+                this format is not installed.
         """
         return self._documents()
 

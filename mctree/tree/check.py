@@ -24,6 +24,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -51,6 +52,8 @@ __all__ = ["Problem", "verify"]
 
 _MOST_PROBLEMS = 1000
 _PASSES = 3
+_ADVICE = "; run `mctree verify`"
+"""Many errors end with it, and nobody who is told of a problem needs it any more."""
 
 Progress = Callable[[int, int], None]
 """(done, all): called now and then."""
@@ -78,13 +81,13 @@ def verify(tree: Tree, *, progress: Progress | None = None) -> Iterator[Problem]
             found = 0
             try:
                 for problem in check(snapshot, looks.add):
-                    yield problem
+                    yield replace(problem, what=problem.what.removesuffix(_ADVICE))
                     found += 1
                     if found == _MOST_PROBLEMS:
                         yield Problem(name, f"more than {found} problems; the rest is left out", "limit")
                         break
             except (MctreeError, OSError) as error:
-                yield Problem(name, str(error), "unreadable")
+                yield Problem(name, str(error).removesuffix(_ADVICE), "unreadable")
 
 
 class _Looks:

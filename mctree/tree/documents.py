@@ -149,7 +149,7 @@ class Document:
         return np.concatenate(pieces) if pieces else np.empty(0, self._snapshot.token_dtype)
 
     def read(self) -> bytes:
-        """Its bytes, exactly as they were given."""
+        """Its bytes, exactly as they were given; an image has none, and its pixels are read by `Image`."""
         return b"".join(self.stream())
 
     def stream(self) -> Iterator[bytes]:

@@ -97,7 +97,7 @@ def search(
         snapshot: where to look.
         query: the question.
         gist_set: the set to use; the default one if none is named.
-        top: how many blocks to give at most.
+        top: how many blocks to give at most; fewer where few of those that were read hold a term of the question.
         beam: how many nodes to expand at each level; as many as a small part of all gists allows if None.
         flat: compare the gists of all blocks instead of descending.
 
@@ -113,6 +113,8 @@ def search(
     else:
         found = find(snapshot, gists, query, beam=None if beam is None else max(beam, -(-top // _FANOUT)))
     best = np.lexsort((found.blocks, -found.scores))[:top]
+    if found.read:
+        best = best[found.scores[best] > 0]  # a block that was read and holds no term of the question is no answer
     hits = [Hit(float(found.scores[i]), snapshot.node((1, int(found.blocks[i])))) for i in best]
     return Hits(hits, found.compared, found.read)
 

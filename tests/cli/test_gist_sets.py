@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 
 import mctree
+from mctree.encoders import BytesTokenizer
+from mctree.encoders.lexical import LexicalEncoder
+from mctree.errors import UsageError
 from mctree.tree.search import search
 from tests.cli.command_lines import bad, book, good, objects, run
 
@@ -51,6 +54,14 @@ def test_a_set_goes_on_as_it_was_begun(own):
     assert again["fingerprint"] == before["fingerprint"]
     assert again["nodes"][0] == before["nodes"][0] + 50 * 2
     assert "0 blocks" in good("gist", "build", own)
+
+
+@pytest.mark.parametrize("dim", [7, 8193])
+def test_the_range_of_dimensions_is_that_of_the_encoder(built, dim):
+    """The help named twice as many as an encoder has, which was found out only after a sample had been read."""
+    assert "8<=x<=8192" in bad("gist", "build", built, "--name", "wide", "--dim", str(dim), code=2)
+    with pytest.raises(UsageError, match="8 … 8192 dimensions"):
+        LexicalEncoder.fit(BytesTokenizer(), [], dim)
 
 
 def test_a_set_does_not_become_another(built):

@@ -173,6 +173,22 @@ def test_what_holds_no_text_makes_no_store(tmp_path, monkeypatch, content):
     assert os.listdir() == ["folder"]
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "options", "reason"),
+    [
+        ("a.bin", b"\0", (), r"a\.bin \(binary\)"),
+        ("a.txt", b"long enough", ("--max-bytes", "3"), r"a\.txt \(larger than 3 bytes"),
+        ("a.jsonl", b'{"text": "yes"}\n', ("--text-field", "body"), r"a\.jsonl#1 \(line 1: field 'body' is missing"),
+    ],
+)
+def test_why_no_text_was_found_is_said(tmp_path, monkeypatch, name, content, options, reason):
+    """A file that was named and could not be read, or had no such field, was only said to hold no text."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_bytes(content)
+    assert re.search(rf"no text was found.*, such as {reason}", bad("ingest", name, *options))
+    assert os.listdir() == [name]
+
+
 def test_options_reach_the_sources(corpus):
     lines = '{"body": "one", "key": "a"}\n{"body": "two", "key": "b"}\n'
     (corpus / "records.data").write_text(lines)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -174,6 +175,25 @@ def test_a_damaged_container_keeps_what_was_read_and_removes_nothing(folder, clo
             report = sync(path, store)
             assert (report.removed, report.skipped_count) == (0, 1)
             assert texts(store) == {b"r.jsonl.gz#1": b"one", b"r.jsonl.gz#2": b"two"}
+
+
+def test_without_pyarrow_parquet_is_skipped_and_what_is_there_of_it_stays(root, store, monkeypatch):
+    """One Parquet file ended the whole run, wherever it came up, and so kept all others from being read."""
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    write(root, {"a.txt": b"text", "z.txt": b"more"})
+    parquet.write_table(arrow.table({"text": ["one"]}), os.path.join(root, "r.parquet"))
+    sync(root, store)
+    parquet.write_table(arrow.table({"text": ["another", "two"]}), os.path.join(root, "r.parquet"))
+    with open(os.path.join(root, "z.txt"), "wb") as file:
+        file.write(b"changed")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    report = sync(root, store)
+    needed = "needs pyarrow, which is not installed: pip install 'mctree[parquet]'"
+    assert [(found.name, found.reason) for found in report.skipped] == [(b"t/r.parquet", needed)]
+    assert texts(store) == {b"t/a.txt": b"text", b"t/r.parquet#1": b"one", b"t/z.txt": b"changed"}
+    monkeypatch.undo()
+    sync(root, store)
+    assert texts(store)[b"t/r.parquet#1"] == b"another"
 
 
 def test_parquet_rows(folder, clocks_are_fine):

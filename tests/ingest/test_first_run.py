@@ -120,6 +120,20 @@ def test_a_run_that_was_broken_off_before_it_made_gists_makes_them_later(root, f
         assert snapshot.gists().record.kind == "lexical"
 
 
+def test_a_store_that_somebody_else_makes_meanwhile_is_gone_on_with(root, folder):
+    """Of two first runs, the one that took longer to train its tokenizer was told to open the other's store."""
+    store = os.path.join(folder, "s")
+
+    def another(event: Progress) -> None:
+        if event.phase == "training" and not os.path.exists(store):
+            ingest([root], store, **PLAIN)
+
+    report = ingest([root], store, on_event=another)
+    assert (report.added, report.unchanged) == (0, 15)
+    with mctree.open(store) as tree:
+        assert tree.tokenizer == BytesTokenizer()
+
+
 def test_without_text_no_tokenizer_is_trained(folder):
     root, store = os.path.join(folder, "t"), os.path.join(folder, "s")
     write(root, {"empty": b"", "binary": b"\0"})

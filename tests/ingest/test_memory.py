@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +22,16 @@ import resource, sys
 from mctree.ingest import ingest
 root, store = sys.argv[1:]
 ingest([root], store, include=["*.py"])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+LIMITED = """
+import resource, sys
+from mctree.ingest import ingest, preparing
+root, store = sys.argv[1:]
+preparing._TRAINING_LEAST = preparing._TRAINING_MOST = 1 << 19
+preparing._FITTING_LEAST = preparing._FITTING_MOST = 1 << 18
+ingest([root], store, batch_bytes=1 << 19)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
@@ -60,6 +71,30 @@ def test_eight_times_the_input_takes_no_more_memory(folder, kind, workers):
         peaks.append(peak(root, os.path.join(folder, f"{name}.mctree"), workers))
     small, large = peaks
     assert large < small + 16 * MB + small // 4
+
+
+@pytest.mark.skipif(not hasattr(resource, "RUSAGE_SELF"), reason="the system does not tell")
+def test_eight_times_the_text_takes_no_more_memory_once_samples_grow_no_more(folder):
+    """With all that is done by default, but with samples and batches so small that both corpora are large."""
+    library = sysconfig.get_path("stdlib")
+    modules = sorted(os.path.join(library, name) for name in os.listdir(library) if name.endswith(".py"))
+    text = b"".join(Path(module).read_bytes() for module in modules)[: 2 * MB]
+    peaks = []
+    for copies in (1, 8):
+        root = os.path.join(folder, str(copies))
+        os.mkdir(root)
+        for copy in range(copies):
+            for at in range(0, len(text), 1 << 15):
+                with open(os.path.join(root, f"{copy}-{at}.py"), "wb") as file:
+                    file.write(text[at : at + (1 << 15)])
+        store = os.path.join(folder, f"{copies}.mctree")
+        out = subprocess.run([sys.executable, "-c", LIMITED, root, store], check=True, capture_output=True)
+        peaks.append(int(out.stdout) * 1024)
+    one, eight = peaks
+    print(
+        f"peak memory of {len(text) / MB:.1f} MiB and of eight times as much: {one / MB:.0f} and {eight / MB:.0f} MiB"
+    )
+    assert eight < one + 16 * MB + one // 8
 
 
 @pytest.mark.skipif(not hasattr(resource, "RUSAGE_SELF"), reason="the system does not tell")

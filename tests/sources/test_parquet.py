@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mctree.errors import SourceError, UsageError
+from mctree.errors import SourceError
 from mctree.sources import Item, RawDocument, Skipped, open_source
 from tests.sources.source_trees import contents, items, tree
 
@@ -168,7 +168,7 @@ def test_memory_is_bounded_by_pages_and_not_by_the_file(tmp_path: Path) -> None:
     assert 0 < highest < 24 << 20
 
 
-def test_without_pyarrow_only_parquet_is_refused(tmp_path: Path) -> None:
+def test_without_pyarrow_only_parquet_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"x")
     (tmp_path / "b").write_bytes(b"x")
     program = (
@@ -181,7 +181,7 @@ def test_without_pyarrow_only_parquet_is_refused(tmp_path: Path) -> None:
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert ended.returncode == 1
     assert ended.stderr.splitlines()[-1].endswith("pip install 'mctree[parquet]'")
-    assert UsageError.__name__ in ended.stderr.splitlines()[-1]
+    assert SourceError.__name__ in ended.stderr.splitlines()[-1]
 
 
 def test_nothing_but_parquet_loads_pyarrow(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -152,6 +153,50 @@ def test_many_threads(files: Files, kind: str, slots: int) -> None:
     finally:
         sys.setswitchinterval(interval)
     level.close()
+
+
+def ran_meanwhile(work: Callable[[], object]) -> bool:
+    """Whether another thread, which waits for nothing but the interpreter's lock, ran before some work was done."""
+    ran = []
+    gate, ready = threading.Lock(), threading.Event()
+    gate.acquire()
+
+    def other() -> None:
+        ready.set()
+        gate.acquire()
+        ran.append(True)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    ready.wait(60)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1000)  # so that nobody is made to give the lock up
+    try:
+        gate.release()
+        work()
+        return bool(ran)
+    finally:
+        sys.setswitchinterval(interval)
+        thread.join(60)
+
+
+def test_other_threads_run_while_rows_are_copied(tmp_path: Path, kind: str) -> None:
+    layout = paged_layout("uint32", (256,), pages=256)
+    files = Files(tmp_path, layout)
+    for chunk in range(4):
+        files.write(chunk)
+    rows = np.random.default_rng(1).integers(0, limit := 4 * layout.rows_per_chunk, 20_000)
+    out = np.empty((20_000, 256), np.uint32)
+    with files.level(kind, limit, slots=4) as level:
+        level.gather(rows, limit=limit)  # what has to be opened is
+        runs = rows[:600] // 64 * 64
+        calls = {
+            "gather": lambda: level.gather(rows, out, limit=limit),
+            "runs": lambda: level.runs(runs, 32, out[: 600 * 32].reshape(600, 32, 256), limit=limit),
+        }
+        for name, call in calls.items():
+            assert any(ran_meanwhile(call) for _ in range(20)), name
+    assert not any(ran_meanwhile(lambda: sum(range(1_000_000))) for _ in range(5))
 
 
 def test_threads_decode_a_chunk_once(files: Files) -> None:

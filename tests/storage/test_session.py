@@ -185,14 +185,16 @@ def test_a_store_is_made_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "t.mctree"]
 
 
-def test_what_is_no_store_is_named_as_such(tmp_path: Path) -> None:
+@pytest.mark.parametrize("trusted", [True, False])
+def test_what_is_no_store_is_named_as_such(tmp_path: Path, trusted: bool) -> None:
+    """`mctree verify` of a folder that is no store called its index damaged, and wished it restored from a copy."""
     with pytest.raises(NotAStoreError, match="does not exist"):
-        mctree.open(tmp_path / "nothing")
-    with pytest.raises(NotAStoreError, match="no index"):
-        mctree.open(tmp_path)
+        mctree.open(tmp_path / "nothing", trusted=trusted)
+    with pytest.raises(NotAStoreError, match=f"^{tmp_path} holds no index"):
+        mctree.open(tmp_path, trusted=trusted)
     (tmp_path / "file").write_text("x")
     with pytest.raises(NotAStoreError):
-        mctree.open(tmp_path / "file")
+        mctree.open(tmp_path / "file", trusted=trusted)
 
 
 @pytest.mark.damages

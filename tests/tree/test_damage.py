@@ -160,3 +160,14 @@ def test_tokens_that_no_tokenizer_made_are_damage_to_their_document_alone(tmp_pa
             tree.snapshot().document("first").read()
         with pytest.raises(CorruptError, match="can have made"):
             tree.snapshot().text(0, 32)
+
+
+@pytest.mark.damages
+def test_a_finding_does_not_advise_to_look_for_it(whole: Path, tmp_path: Path) -> None:
+    """Lost chunks were reported with the advice of the error that reading them is: to run what reported them."""
+    copy = Path(shutil.copytree(whole, tmp_path / "copy"))
+    (copy / "text/lod0/c.0").unlink()
+    with mctree.open(copy, writable=False) as tree:
+        found = [problem.what for problem in tree.verify()]
+    assert any("its file is missing" in what for what in found)
+    assert not any("mctree verify" in what for what in found)

@@ -227,3 +227,30 @@ def test_what_ends_the_process_that_looks_ends_no_other(
     monkeypatch.setattr(sys, "executable", str(killed))
     with pytest.raises(CorruptError, match=r"ends the process that reads it \(SIGSEGV\)"):
         mctree.open(tmp_path / "t.mctree", trusted=False)
+
+
+@pytest.mark.damages
+def test_what_opens_to_nobody_is_told_in_the_same_words_whoever_looks(tmp_path: Path) -> None:
+    """What another process had said was put into a sentence of its own, with the same remedy twice and no path."""
+    path = tmp_path / "t\u00f6.mctree"
+    mctree.create(path).close()
+    os.truncate(path / "index.lmdb/data.mdb", 100)
+    said = []
+    for trusted in (True, False):
+        with pytest.raises(CorruptError) as caught:
+            mctree.open(path, trusted=trusted)
+        said.append(str(caught.value))
+    assert said[0] == said[1]
+
+
+def test_a_process_that_looks_and_has_no_room_says_nothing_of_the_store(
+    tree: mctree.Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was called damaged, and no room is none."""
+    tree.close()
+    busy = tmp_path / "busy"
+    busy.write_text("#!/bin/sh\nprintf 'BusyError\\nno addresses'\nexit 4\n")
+    busy.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(busy))
+    with pytest.raises(BusyError, match=r"^no addresses$"):
+        mctree.open(tmp_path / "t.mctree", trusted=False)

@@ -93,6 +93,13 @@ def test_with_all_the_effort_it_is_the_same_as_reading_every_block(snapshot: Sna
     assert np.array_equal(np.sort(found.blocks[found.scores > 0]), holding(snapshot, own_word(40)))
 
 
+def test_a_block_that_holds_no_term_of_the_question_is_no_answer(snapshot: Snapshot) -> None:
+    """A question that nothing answers was answered with the first blocks of the store."""
+    hits = search(snapshot, own_word(40), top=snapshot.blocks, beam=snapshot.blocks).hits
+    assert {hit.node.index for hit in hits} == set(holding(snapshot, own_word(40)).tolist())
+    assert all(hit.score > 0 for hit in hits)
+
+
 def holding(snapshot: Snapshot, text: str) -> np.ndarray:
     """The blocks that hold a term of a text, each looked at by itself."""
     encoder, tokenizer = snapshot.gists().encoder(), snapshot.tree.tokenizer

@@ -62,7 +62,7 @@ def command() -> None:
     show_default=True,
     help="What makes the gists: of text, or of images.",
 )
-@click.option("--dim", type=click.IntRange(8, 1 << 14), metavar="N", help=f"Length of a gist of text; {_DIM} if new.")
+@click.option("--dim", type=click.IntRange(8, 1 << 13), metavar="N", help=f"Length of a gist of text; {_DIM} if new.")
 @click.option(
     "--channels", type=click.IntRange(1, 64), metavar="N", help="Of the images that are encoded; 3 if unsaid."
 )
