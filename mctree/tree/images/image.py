@@ -33,7 +33,7 @@ __all__ = ["STATES", "Image", "State"]
 
 State = Literal["unknown", "empty", "present", "stale"]
 STATES: tuple[State, ...] = ("unknown", "empty", "present", "stale")
-"""What a node of an image can be: not looked at, without pixels, there, or there but out of date."""
+"""What a node of an image can be: not looked at, without pixels, there, or there but, in a gist set, out of date."""
 
 _MOST_NODES = 1 << 24
 _MOST_PIXELS = 1 << 28
@@ -159,29 +159,40 @@ class Image:
 
     def find(self, level: int, index: NDArray[np.int64]) -> Located:
         """Which of some nodes of a level exist in this image, and where their statistics lie."""
-        first, arrays = self.first(level), self._statistics
+        inside, arrays = self._inside(level, index), self._statistics
         if level >= len(arrays):
             raise CorruptError(f"the statistics of image {self.id} have no level {level}; run `mctree verify`")
         found = self._snapshot.gallery.pages.find(arrays[level], index)
-        inside = (index >= first) & (index < first + IMAGE.width(self.root) // IMAGE.width(level))
         if inside.all():
             return found
         return Located(
             np.where(inside, found.row, -1), found.empty & inside, found.stale & inside, found.overview & inside
         )
 
-    def states(self, level: int, index: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """What each of some nodes of a level is, as a place in `STATES`: `uint8 [n]`."""
+    def states(self, level: int, index: NDArray[np.int64], gist_set: str | None = None) -> NDArray[np.uint8]:
+        """What each of some nodes of a level is, as a place in `STATES`: `uint8 [n]`.
+
+        Args:
+            level: which.
+            index: `int64 [n]`.
+            gist_set: as this set has them: `unknown` too if a node has no gist yet, `stale` if what it stands for has
+                changed since.  None: as the statistics have them, which are made with each change.
+        """
         found = self.find(level, index)
         state = np.full(len(index), STATES.index("unknown"), np.uint8)
-        state[found.present] = STATES.index("present")
-        state[found.stale] = STATES.index("stale")
-        inside = (index >= self.first(level)) & (
-            index < self.first(level) + IMAGE.width(self.root) // IMAGE.width(level)
-        )
-        away = np.flatnonzero(inside & ~found.present)
+        arrays = self._statistics if gist_set is None else self._snapshot.gists(gist_set).record.images
+        if level < len(arrays):
+            made = self._snapshot.gallery.pages.find(arrays[level], index)
+            state[found.present & made.present] = STATES.index("present")
+            state[found.present & made.stale] = STATES.index("stale")
+        away = np.flatnonzero(self._inside(level, index) & ~found.present)
         state[away[self._known_empty(level, index[away])]] = STATES.index("empty")
         return state
+
+    def _inside(self, level: int, index: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which indices are those of nodes that the image has room for: `bool [n]`."""
+        first = self.first(level)
+        return (index >= first) & (index < first + IMAGE.width(self.root) // IMAGE.width(level))
 
     def _known_empty(self, level: int, index: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which of some nodes that do not exist are known to have no pixels: `bool [n]`.
