@@ -13,7 +13,7 @@ from mctree.errors import CorruptError, NotFoundError, UsageError
 from mctree.format.images import ImageRecord, statistics_columns
 from mctree.geometry import IMAGE, Address, Raster, morton
 from mctree.sources.images import Box, ImageSource, Pixels
-from mctree.tree.arguments import as_path
+from mctree.tree.arguments import as_box, as_path
 from mctree.tree.images.closed import closed_nodes
 from mctree.tree.images.colours import Colours, Statistics
 from mctree.tree.images.kept import Pieces
@@ -228,7 +228,7 @@ class Image:
 
     def coarse(self, region: Box | None = None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The closed nodes that meet a region of pixels, or all: levels and indices, in Z-order, `int64 [n]` each."""
-        box = Box(0, 0, self.width, self.height) if region is None else region
+        box = Box(0, 0, self.width, self.height) if region is None else as_box(region)
         none = np.empty(0, np.int64)
         parts = [(none, none)]
         for level, index in closed_nodes(self.find, self.base, self.root, (self.raster, box)):
@@ -285,7 +285,7 @@ class Image:
         """
         self.first(level)
         rows, columns = self.raster.grid(level)
-        region = Box(0, 0, columns, rows) if region is None else region
+        region = Box(0, 0, columns, rows) if region is None else as_box(region)
         if not Box(0, 0, columns, rows).holds(region):
             raise UsageError(f"level {level} of image {self.id} has {columns} columns and {rows} rows, not {region}")
         if region.area > _MOST_NODES:
@@ -304,7 +304,7 @@ class Image:
             region: in pixels.
             limit: give at most so many spans, which then stand for a little more.
         """
-        box = region.x0, region.y0, region.x1, region.y1
+        box = as_box(region).x0, region.y0, region.x1, region.y1
         tiles = self.raster.nodes(1, box, limit=limit)
         return [(self.base + first * IMAGE.block, self.base + stop * IMAGE.block) for first, stop in tiles.tolist()]
 
@@ -322,7 +322,7 @@ class Image:
             CorruptError: some of them are not what was committed.
             UsageError: the region reaches beyond the image, or is too large to be read at once.
         """
-        region = Box(0, 0, self.width, self.height) if region is None else region
+        region = Box(0, 0, self.width, self.height) if region is None else as_box(region)
         if not Box(0, 0, self.width, self.height).holds(region):
             raise UsageError(f"image {self.id} is {self.width} × {self.height} pixels: {region} reaches beyond it")
         if region.area > _MOST_PIXELS:
