@@ -82,6 +82,22 @@ def test_a_file_that_was_written_anew_with_its_old_size_and_time_is_no_source_an
         assert_whole(tree)
 
 
+def test_an_image_that_is_all_there_needs_no_source_to_say_so(tmp_path: Path) -> None:
+    """Found by use: of an array whose pixels are kept it was said that they were not, and that no file is called so."""
+    with mctree.create(tmp_path / "t.mctree", chunk_bytes=1 << 16) as tree, tree.writer() as writer:
+        writer.add_image("whole", PIXELS)
+        writer.add_image("part", np.tile(PIXELS, (9, 9, 1)), region=Box(0, 0, 9, 9))
+        writer.commit()
+        assert writer.deepen_image("whole") == writer.deepen_image("part") == 0
+        assert not writer.extend_image("whole") and not writer.extend_image("whole", region=Box(0, 0, 9, 9))
+        with pytest.raises(UsageError, match="reaches beyond"):
+            writer.extend_image("whole", region=Box(0, 0, 99, 9))
+        with pytest.raises(NotFoundError, match="'array:', cannot be opened by its name: give it"):
+            writer.extend_image("part")
+        with pytest.raises(NotFoundError, match="cannot be opened by its name"):
+            writer.snapshot.image("part").follow()
+
+
 class Ending(ArraySource):
     """Pixels of which the third read is broken off."""
 

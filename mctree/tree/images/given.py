@@ -190,11 +190,16 @@ def reopened(image: Image, record: ImageRecord) -> ImageSource:
         NotFoundError: it is gone, or cannot be opened by its URI.
         SourceError: what is there is no longer what was ingested.
     """
+    if not record.uri.startswith("file:"):  # what has no such name is no path either
+        raise NotFoundError(
+            f"not all pixels of image {image.id} are here, and what they came from, {record.uri!r:.200}, cannot be "
+            "opened by its name: give it, if there still is such a source"
+        )
     try:
         source = open_image(record.uri)
     except (SourceError, UsageError) as error:
         raise NotFoundError(
-            f"not all pixels of image {image.id} are kept, and {record.uri!r:.200} cannot be opened: {error}"
+            f"not all pixels of image {image.id} are here, and {record.uri!r:.200} cannot be opened: {error}"
         ) from error
     try:
         _require_unchanged(image, record, source)

@@ -185,11 +185,11 @@ class Painter:
             UsageError: the source has another size or type, the region lies outside, or there is no such level.
         """
         number, graft, record = self._roster.committed(which)
-        whole = Box(0, 0, record.width, record.height)
-        if region is not None and not whole.holds(region):
-            raise UsageError(f"region {region} reaches beyond an image of {whole.width} × {whole.height} pixels")
+        whole = _require_inside(region, record)
         if not 0 <= finest <= record.level:
             raise UsageError(f"image {number} has levels 0..{record.level}, not {finest}")
+        if given is None and not Image(self._snapshot, graft).from_overviews:
+            return 0  # nothing is lacking, so nothing need be there to read
         with self._worked_on(graft, record, given) as (canvas, views):
             checkpoints = Checkpoints(canvas, commit_every, self._commit)
             deepening = Deepening(canvas, views, whole if region is None else region, finest, checkpoints)
@@ -222,6 +222,9 @@ class Painter:
             UsageError: the source has another size or type, or the region lies outside.
         """
         number, graft, record = self._roster.committed(which)
+        _require_inside(region, record)
+        if given is None and Image(self._snapshot, graft).complete:
+            return False
         with self._worked_on(graft, record, given) as (canvas, views):
             within = widened(region, views.source)
             extending = Extending(canvas, views, within, Checkpoints(canvas, commit_every, self._commit))
@@ -357,3 +360,11 @@ class Painter:
         self.book.grafts.append((graft, number, record.base, *size, record.space, record.level, record.channels))
         self._roster.take("graft")
         return number
+
+
+def _require_inside(region: Box | None, record: ImageRecord) -> Box:
+    """Make sure that an image has all of a region; the image's own pixels."""
+    whole = Box(0, 0, record.width, record.height)
+    if region is not None and not whole.holds(region):
+        raise UsageError(f"region {region} reaches beyond an image of {whole.width} × {whole.height} pixels")
+    return whole
