@@ -84,7 +84,7 @@ class FollowedImage(Image):
         """Close the source, if it was opened here."""
         self._stack.close()
 
-    def node(self, level: int, column: int, row: int) -> Node:
+    def node(self, level: int, column: int, row: int) -> FollowedNode:
         """The node of a level in a column and row of such nodes, wherever it is.
 
         Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +21,12 @@ from mctree.tree.images.overviews import codes
 from mctree.tree.images.pages import Located
 from mctree.tree.images.patches import TILE_PIXELS
 from mctree.tree.images.view import write_view
-from mctree.tree.node import Node
 
 if TYPE_CHECKING:
     from mctree.tree.documents import Document
     from mctree.tree.gists import GistView
     from mctree.tree.images.following import FollowedImage
+    from mctree.tree.images.nodes import ImageNode
     from mctree.tree.snapshot import Snapshot
 
 __all__ = ["STATES", "Image", "State"]
@@ -149,13 +149,13 @@ class Image:
             raise NotFoundError(f"level {level} of image {self.id} has {columns} columns and {rows} rows")
         return first + int(morton.encode(column, row))
 
-    def node(self, level: int, column: int, row: int) -> Node:
+    def node(self, level: int, column: int, row: int) -> ImageNode:
         """The node of a level in a column and row of such nodes.
 
         Raises:
             NotFoundError: there is none.
         """
-        return self._snapshot.node(Address(self.space, level, self.index_at(level, column, row)))
+        return cast("ImageNode", self._snapshot.node(Address(self.space, level, self.index_at(level, column, row))))
 
     def find(self, level: int, index: NDArray[np.int64]) -> Located:
         """Which of some nodes of a level exist in this image, and where their statistics lie."""

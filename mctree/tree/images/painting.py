@@ -366,5 +366,5 @@ def _require_inside(region: Box | None, record: ImageRecord) -> Box:
     """Make sure that an image has all of a region; the image's own pixels."""
     whole = Box(0, 0, record.width, record.height)
     if region is not None and not whole.holds(region):
-        raise UsageError(f"region {region} reaches beyond an image of {whole.width} × {whole.height} pixels")
+        raise UsageError(f"region {region} reaches beyond the image, which is {whole.width} × {whole.height} pixels")
     return whole
