@@ -5,6 +5,7 @@ places      which images there are, and which part of the arena each has
 families    which arrays hold their rows: statistics, gists of a set, and kept pixels
 kept        kept pixels of a tile
 blocks      in which order an image is read
+asking      whether a source keeps what it promises
 given       where its pixels come from
 patches     what a block of pixels becomes: rows of patches and of tiles
 overviews   what nodes look like in the smaller versions that a source has

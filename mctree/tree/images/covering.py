@@ -23,6 +23,7 @@ from mctree.errors import SourceError
 from mctree.format.images import NODES_PER_PAGE, ImageRecord
 from mctree.geometry import IMAGE
 from mctree.sources.images import Box, ImageSource
+from mctree.tree.images.asking import read_pixels
 from mctree.tree.images.book import Book
 from mctree.tree.images.closed import closed_nodes
 from mctree.tree.images.families import Family
@@ -99,7 +100,7 @@ def _cover(book: Book, image: Image, number: int, coder: Coder, family: Family, 
                 return budget
             boxes = image.raster.boxes(1, wanted - image.first(1))
             box = Box(*boxes[:, :2].min(axis=0).tolist(), *boxes[:, 2:].max(axis=0).tolist())
-            block = paint(box, source().read(box), [coder], keep=False)
+            block = paint(box, read_pixels(source(), box), [coder], keep=False)
             _require_same(book, image, statistics, block.patches, wanted, level=0)
             _put(book, record.base, block, family, wanted)
             budget -= 1

@@ -22,6 +22,7 @@ from mctree.errors import NotFoundError, UsageError
 from mctree.format.images import statistics_columns
 from mctree.geometry import IMAGE, Address
 from mctree.sources.images import Box, Pixels
+from mctree.tree.images.asking import read_pixels
 from mctree.tree.images.given import followed
 from mctree.tree.images.image import STATES, Image
 from mctree.tree.images.nodes import ImageNode
@@ -136,7 +137,7 @@ class FollowedImage(Image):
             return super().pixels(region)
         except NotFoundError:
             with self._lock:
-                return self._source.read(Box(0, 0, self.width, self.height) if region is None else region)
+                return read_pixels(self._source, Box(0, 0, self.width, self.height) if region is None else region)
 
     def _fetched(self, level: int, index: NDArray[np.int64]) -> list[tuple[int, Nodes, int]]:
         """Those of some nodes that the tree lacks and the source shows: which, and where their rows are."""

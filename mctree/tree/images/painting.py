@@ -21,6 +21,7 @@ from mctree.format.images import ARENA_LIMIT, ImageRecord
 from mctree.sources.images import Box, ImageSource
 from mctree.storage.session import Session
 from mctree.tree.arguments import source_shown
+from mctree.tree.images.asking import fingerprint_of, read_pixels
 from mctree.tree.images.blocks import blocks_from
 from mctree.tree.images.canvas import Canvas, Changed
 from mctree.tree.images.checkpoints import Checkpoints
@@ -150,14 +151,14 @@ class Painter:
                 Deepening(canvas, views, within, 1, Checkpoints(canvas, None, self._commit)).run(1)
             changed: Changed = {1: [np.empty(0, np.int64)]}
             for _, box in blocks_from(Everywhere(source), within, "z", 0):
-                block = paint(box, source.read(box), [coder for coder, _ in canvas.coders], keep=record.kept)
+                block = paint(box, read_pixels(source, box), [coder for coder, _ in canvas.coders], keep=record.kept)
                 changed[1].append(canvas.put(box, block))
             canvas.raise_changed(changed)
             canvas.require_root()
         except BaseException:
             self.book.take_back()
             raise
-        self.book.records[number] = replace(canvas.record, fingerprint=source.fingerprint)
+        self.book.records[number] = replace(canvas.record, fingerprint=fingerprint_of(source))
 
     def deepen(
         self,
@@ -275,7 +276,7 @@ class Painter:
         if number in self.book.records:
             raise UsageError(f"image {number} was changed since the last commit; commit before moving it")
         require_same_pixels(record, source)
-        self.book.records[number] = replace(record, uri=source.uri, fingerprint=source.fingerprint)
+        self.book.records[number] = replace(record, uri=source.uri, fingerprint=fingerprint_of(source))
 
     def forget(self, name: bytes) -> None:
         """Let an image that was begun and is not finished be gone."""
