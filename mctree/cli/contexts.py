@@ -14,7 +14,7 @@ from mctree.cli.escaping import one_line
 from mctree.cli.formatting import number, plural
 from mctree.cli.painting import fitting, paint, save
 from mctree.errors import BudgetTooSmall, UsageError
-from mctree.focus import Allocator, Entries, Lens, Look, WorkingContext, converge
+from mctree.focus import Allocator, Entries, Lens, Look, RegionLens, WorkingContext, converge
 from mctree.geometry import IMAGE, TEXT
 from mctree.sources.images import Box
 from mctree.tree import Image
@@ -45,7 +45,7 @@ def draw_context(snapshot: Snapshot, image: Image, path: str, *, budget: int, re
     whole = Box(0, 0, image.width, image.height)
     if region is not None and not whole.holds(region):
         raise UsageError(f"{one_line(image.name)} is {image.width} × {image.height} pixels: {region} reaches beyond it")
-    context = _context(snapshot, budget, _DetailLens(image, region))
+    context = _context(snapshot, budget, _DetailLens(image) if region is None else RegionLens(image, region))
     if not _of_image(image, context.entries).any():
         needed = _context(snapshot, _ENOUGH, _WayLens(image)).cost
         raise BudgetTooSmall(
@@ -86,30 +86,21 @@ class _WayLens:
 
 
 class _DetailLens:
-    """Wants the way down to one image, and detail of it: where its colours vary, or within a region.
+    """Wants the way down to one image, and detail of it where its colours vary; it wants nothing to be coarser."""
 
-    It wants nothing to be coarser.
-    """
-
-    def __init__(self, image: Image, region: Box | None) -> None:
+    def __init__(self, image: Image) -> None:
         self._image = image
-        self._region = region
         self._way = _WayLens(image)
 
     def score(self, look: Look) -> NDArray[np.float64]:
         """See `Lens.score`."""
-        image, region = self._image, self._region
+        image = self._image
         rows, level, index = _nodes_of(image, look.entries)
         wished = self._way.score(look)
         for one in set(level.tolist()):
             some = np.flatnonzero(level == one)
-            if region is None:
-                deviation = image.statistics(one, index[some]).deviation.max(axis=1)
-                wished[rows[some]] = 2 * deviation / np.iinfo(image.dtype).max
-            else:
-                boxes = image.raster.boxes(one, index[some] - image.first(one))
-                meets = (boxes[:, 0] < region.x1) & (boxes[:, 2] > region.x0)
-                wished[rows[some]] = meets & (boxes[:, 1] < region.y1) & (boxes[:, 3] > region.y0)
+            deviation = image.statistics(one, index[some]).deviation.max(axis=1)
+            wished[rows[some]] = 2 * deviation / np.iinfo(image.dtype).max
         return wished
 
 
