@@ -13,8 +13,8 @@ from mctree import Snapshot
 from mctree.cli.escaping import one_line
 from mctree.cli.formatting import number, plural
 from mctree.cli.painting import fitting, paint, save
-from mctree.errors import UsageError
-from mctree.focus import Allocator, Entries, Look, WorkingContext, converge
+from mctree.errors import BudgetTooSmall, UsageError
+from mctree.focus import Allocator, Entries, Lens, Look, RegionLens, WorkingContext, converge
 from mctree.geometry import IMAGE, TEXT
 from mctree.sources.images import Box
 from mctree.tree import Image
@@ -23,6 +23,8 @@ __all__ = ["draw_context"]
 
 _LEAST_EDITS, _STEPS = 64, 256
 """Edits of a step at least, and in about how many steps a budget is spent: the fewer edits, the better chosen."""
+_ENOUGH = 1 << 40
+"""A budget that the way down to any image fits into."""
 
 
 def draw_context(snapshot: Snapshot, image: Image, path: str, *, budget: int, region: Box | None, longest: int) -> str:
@@ -38,15 +40,17 @@ def draw_context(snapshot: Snapshot, image: Image, path: str, *, budget: int, re
 
     Raises:
         UsageError: the region reaches beyond the image.
-        BudgetTooSmall: not even the smallest cover of the tree fits.
+        BudgetTooSmall: not even the smallest cover of the tree fits, or not what it takes to get down to the image.
     """
     whole = Box(0, 0, image.width, image.height)
     if region is not None and not whole.holds(region):
         raise UsageError(f"{one_line(image.name)} is {image.width} × {image.height} pixels: {region} reaches beyond it")
-    rules = Allocator(max_edits=max(_LEAST_EDITS, budget // _STEPS), threshold=0.0, cooldown=0)
-    context = WorkingContext.smallest(snapshot, budget, rules)
-    for _ in converge(context, _DetailLens(image, region)):
-        pass
+    context = _context(snapshot, budget, _DetailLens(image) if region is None else RegionLens(image, region))
+    if not _of_image(image, context.entries).any():
+        needed = _context(snapshot, _ENOUGH, _WayLens(image)).cost
+        raise BudgetTooSmall(
+            f"a budget of {budget} is too small to get down to {one_line(image.name)}: that costs {needed}", needed
+        )
     level, index, colours = _nodes(image, context.entries)
     size = fitting(whole, longest)
     shown = colours / np.iinfo(image.dtype).max
@@ -59,27 +63,44 @@ def draw_context(snapshot: Snapshot, image: Image, path: str, *, budget: int, re
     )
 
 
-class _DetailLens:
-    """Wants detail of one image: where its colours vary, or within a region; it wants nothing to be coarser."""
+def _context(snapshot: Snapshot, budget: int, lens: Lens) -> WorkingContext:
+    """What a lens makes of the coarsest view."""
+    rules = Allocator(max_edits=max(_LEAST_EDITS, budget // _STEPS), threshold=0.0, cooldown=0)
+    context = WorkingContext.smallest(snapshot, budget, rules)
+    for _ in converge(context, lens):
+        pass
+    return context
 
-    def __init__(self, image: Image, region: Box | None) -> None:
-        self._image = image
-        self._region = region
+
+class _WayLens:
+    """Wants the way down to one image: the nodes of the timeline above the block that it takes."""
+
+    def __init__(self, image: Image) -> None:
+        self._slot = image.block * TEXT.block
 
     def score(self, look: Look) -> NDArray[np.float64]:
         """See `Lens.score`."""
-        image, region = self._image, self._region
+        entries = look.entries
+        above = (entries.space == 0) & (entries.level > 1)
+        return np.where(above & (entries.start <= self._slot) & (self._slot < entries.stop), 1.0, 0.0)
+
+
+class _DetailLens:
+    """Wants the way down to one image, and detail of it where its colours vary; it wants nothing to be coarser."""
+
+    def __init__(self, image: Image) -> None:
+        self._image = image
+        self._way = _WayLens(image)
+
+    def score(self, look: Look) -> NDArray[np.float64]:
+        """See `Lens.score`."""
+        image = self._image
         rows, level, index = _nodes_of(image, look.entries)
-        wished = np.zeros(len(look.entries))
+        wished = self._way.score(look)
         for one in set(level.tolist()):
             some = np.flatnonzero(level == one)
-            if region is None:
-                deviation = image.statistics(one, index[some]).deviation.max(axis=1)
-                wished[rows[some]] = 2 * deviation / np.iinfo(image.dtype).max
-            else:
-                boxes = image.raster.boxes(one, index[some] - image.first(one))
-                meets = (boxes[:, 0] < region.x1) & (boxes[:, 2] > region.x0)
-                wished[rows[some]] = meets & (boxes[:, 1] < region.y1) & (boxes[:, 3] > region.y0)
+            deviation = image.statistics(one, index[some]).deviation.max(axis=1)
+            wished[rows[some]] = 2 * deviation / np.iinfo(image.dtype).max
         return wished
 
 

@@ -104,7 +104,10 @@ def node_rows(snapshot: Snapshot, node: ImageNode) -> list[tuple[str, str]]:
     for view in snapshot.gist_sets():
         vector = node.gist(view.name)
         norm = dim("no gist") if vector is None else f"norm {float(np.linalg.norm(vector.astype(np.float64))):.4g}"
-        rows.append(("gist", f"{one_line(view.name)} · {one_line(view.record.kind)}, {number(view.dim)} · {norm}"))
+        stale = bold(" · stale") if node.state_in(view.name) == "stale" else ""
+        rows.append(
+            ("gist", f"{one_line(view.name)} · {one_line(view.record.kind)}, {number(view.dim)} · {norm}{stale}")
+        )
     rows += [
         ("link", f"{one_line(link.kind)} {_span(link.source)} → {_span(link.target)} · {link.score:.2f}")
         for link in snapshot.links(start, stop, space=node.address.space)
@@ -132,6 +135,7 @@ def node_json(snapshot: Snapshot, node: ImageNode) -> dict[str, object]:
         "parent": None if parent is None else str(parent.address),
         "children": [str(child.address) for child in node.children],
         "gists": [one_line(view.name) for view in snapshot.gist_sets() if node.gist(view.name) is not None],
+        "stale_gists": [one_line(view.name) for view in snapshot.gist_sets() if node.state_in(view.name) == "stale"],
         "links": [
             {"id": at.id, "kind": one_line(at.kind), "score": at.score, "from": list(at.source), "to": list(at.target)}
             for at in snapshot.links(*node.span, space=node.address.space)

@@ -15,6 +15,7 @@
     tally       how it behaves over time
     lens        what gives scores, and what it is shown
     lenses      those that need no training
+    regions     and one for a part of an image
     seeking     which blocks answer a question, found from the top down
     driving     from a question to a working context
     rows        columns that are edited as one
@@ -35,6 +36,7 @@ from mctree.focus.ground import Grafts, Ground, Tails
 from mctree.focus.history import History
 from mctree.focus.lens import FEATURES, Lens, Look
 from mctree.focus.lenses import BlocksLens, RecencyLens, SimilarityLens, SpansLens
+from mctree.focus.regions import RegionLens
 from mctree.focus.seeking import Sought, afford, seek
 from mctree.focus.tally import Tally
 from mctree.focus.timeline import SnapshotGround
@@ -60,6 +62,7 @@ __all__ = [
     "Nodes",
     "Plan",
     "RecencyLens",
+    "RegionLens",
     "Resident",
     "SimilarityLens",
     "SnapshotGround",

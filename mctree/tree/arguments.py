@@ -14,6 +14,7 @@ from typing import Any, TypeVar, cast
 from mctree.encoders import Encoder, Tokenizer
 from mctree.encoders.visual import VisualEncoder
 from mctree.errors import UsageError
+from mctree.format.facts import Stamp
 from mctree.format.values import checked_text
 from mctree.geometry import Address
 from mctree.sources.images import Box
@@ -29,6 +30,7 @@ __all__ = [
     "as_piece",
     "as_pieces",
     "as_source",
+    "as_stamp",
     "as_tokenizer",
     "source_shown",
 ]
@@ -123,6 +125,17 @@ def as_box(value: object) -> Box:
     if not isinstance(value, Box):
         raise UsageError(f"a region is a mctree.sources.images.Box(x0, y0, x1, y1) of pixels, not {_kind(value)}")
     return value
+
+
+def as_stamp(value: object) -> bytes:
+    """What was seen of an input as the record that stands in the store; of None, which forgets it, no bytes.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if not isinstance(value, Stamp | None):
+        raise UsageError(f"what was seen of an input is a Stamp, or None to forget it, not {_kind(value)}")
+    return b"" if value is None else value.encode()
 
 
 def as_piece(data: object) -> bytes:

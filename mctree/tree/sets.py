@@ -82,7 +82,8 @@ def build_gists(
         name: the set's name: letters, digits, `_`, `.` and `-`.
         dtype: how gists are stored, `float16` or `float32`.
         default: whether to make it the default set.  If there is none, it is that from its first commit on, so that
-            stopping at any moment leaves no store without; else once it is complete.  None: only if there is none.
+            stopping at any moment leaves no store without; else once it is complete.  None: only if there is none and
+            the set covers text, for questions go by the default set.
         progress: called after each batch with (blocks done, blocks).
 
     Returns:

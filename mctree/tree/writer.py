@@ -14,7 +14,7 @@ from mctree.errors import NotFoundError, UsageError
 from mctree.format.facts import Stamp
 from mctree.format.keys import source_digest
 from mctree.storage.session import Session
-from mctree.tree.arguments import as_integer, as_name, as_pieces, as_source, source_shown
+from mctree.tree.arguments import as_integer, as_name, as_pieces, as_source, as_stamp, source_shown
 from mctree.tree.images.writing import ImageWriting
 from mctree.tree.links import checked_link, has_link
 from mctree.tree.making import NextCommit
@@ -199,11 +199,9 @@ class Writer(ImageWriting):
         Raises:
             UsageError: the input's name is neither bytes nor text, or the stamp is none.
         """
-        if not isinstance(stamp, Stamp | None):
-            raise UsageError(f"what was seen of an input is a Stamp, or None to forget it, not {type(stamp).__name__}")
-        name = as_source(item)
+        name, record = as_source(item), as_stamp(stamp)
         with self._turn("stamping an input"):
-            self.next.pending.stamps[source_digest(name)] = b"" if stamp is None else stamp.encode()
+            self.next.pending.stamps[source_digest(name)] = record
 
     def stamp_of(self, item: bytes) -> Stamp | None:
         """What is remembered of an input, or is about to be."""

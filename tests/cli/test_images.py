@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,26 @@ def test_an_image_is_drawn_as_a_working_context_holds_it(tmp_path: Path) -> None
     assert "1 × LOD0, 3 × LOD1, 3 × LOD2" in draw("--budget", "400", "--region", "0,0,10,10")
     found = np.asarray(Image.open(drawn))
     assert np.ptp(found[300:500, 300:500, 0]) == 0 and np.ptp(found[4:124, 4:124]) > 0
+
+
+def test_a_working_context_gets_down_to_an_image_in_the_middle_of_much_else(tmp_path: Path) -> None:
+    """Found by use: where the smallest cover had a node above the image, nothing wanted that, and paper was drawn."""
+    store, drawn = tmp_path / "album.mctree", tmp_path / "drawn.png"
+    noisy = np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8)
+    with mctree.create(store) as tree, tree.writer() as writer:
+        writer.add("before.txt", "a" * 32 * 1500)
+        writer.add_image("noisy.png", noisy)
+        writer.add("behind.txt", "b" * 32 * 1500)
+    command = ("show", store, "noisy.png", "--png", str(drawn), "--size", "256", "--budget")
+    said = " ".join(good(*command, "400").split())
+    assert "4 entries (4 × LOD0)" in said
+    found, patches = np.asarray(Image.open(drawn)), noisy.reshape(16, 16, 16, 16, 3).mean(axis=(1, 3))
+    assert np.abs(found[8::16, 8::16].astype(int) - patches).max() <= 1
+    assert not (found == PAPER).all(axis=2).any()
+    needed = re.search("too small to get down to noisy.png: that costs ([0-9]+)", bad(*command, "100", code=1))
+    assert needed is not None
+    bad(*command, str(int(needed[1]) - 1), code=1)
+    assert "1 entry (1 × LOD1)" in good(*command, needed[1])
 
 
 def test_what_cannot_be_drawn_is_refused_by_one_line(album: Path, tmp_path: Path) -> None:

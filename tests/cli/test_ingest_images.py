@@ -88,6 +88,16 @@ def test_what_a_store_holds_is_said_of_images_too(store: Path) -> None:
     assert "images-1" in listed and "lexical" in listed
 
 
+def test_images_do_not_count_among_the_gists_of_a_text(folder: Path, store: Path, tmp_path: Path) -> None:
+    """Found by use: a store of nothing but images was said to have a gist of a text for each of them."""
+    (told,) = objects(good("info", store, "--json"))
+    (text,) = (each for each in told["gist_sets"] if each["default"])
+    assert text["nodes"][0] == told["blocks"] - told["images"] and text["waiting"] == 0
+    good("ingest", folder / "c.jpg", "-o", tmp_path / "one", "-q", "--workers", "1")
+    (told,) = objects(good("info", tmp_path / "one", "--json"))
+    assert [(each["name"], sum(each["nodes"])) for each in told["gist_sets"]] == [("default", 0), ("images-1", 0)]
+
+
 def test_documents_that_are_images_have_a_size_in_pixels(store: Path) -> None:
     lines = good("docs", store).splitlines()
     assert any(re.fullmatch(r" *\d+ +500 × 300 px +0 +1 +album/b\.png", line) for line in lines)

@@ -37,8 +37,8 @@ def paper(*lengths: int, image: PaperImage | None = None, tails: tuple[int, ...]
 def test_the_public_names_are_these() -> None:
     assert sorted(focus.__all__) == [
         "Allocator", "Blocked", "BlocksLens", "Breach", "Change", "Diff", "Entries", "FEATURES", "Facts", "Grafts",
-        "Ground", "History", "IMAGE_MODALITY", "Lens", "Look", "Nodes", "Plan", "RecencyLens", "Resident", "SEVERAL",
-        "SimilarityLens", "SnapshotGround", "Sought", "SpansLens", "TEXT_MODALITY", "Tails", "Tally",
+        "Ground", "History", "IMAGE_MODALITY", "Lens", "Look", "Nodes", "Plan", "RecencyLens", "RegionLens", "Resident",
+        "SEVERAL", "SimilarityLens", "SnapshotGround", "Sought", "SpansLens", "TEXT_MODALITY", "Tails", "Tally",
         "WorkingContext", "afford", "converge", "focus", "seek",
     ]  # fmt: skip
     assert all(hasattr(focus, name) for name in focus.__all__)

@@ -60,6 +60,10 @@ WRITING: dict[str, Act] = {
     "an image to be changed nowhere": lambda w: w.change_image("i", PIXELS, None),
     "an image to be extended by a slice": lambda w: w.extend_image("i", PIXELS, region=slice(5)),
     "an image to be deepened by a list": lambda w: w.deepen_image("i", PIXELS, region=[0, 0, 5, 5]),
+    "an image with stamps of a number": lambda w: w.add_image("i", PIXELS, stamps=5),
+    "an image with stamps of text": lambda w: w.add_image("i", PIXELS, commit_every=1, stamps=lambda: "now"),
+    "an image with a stamp of a number": lambda w: w.add_image("i", PIXELS, commit_every=1, stamps=lambda: {b"i": 5}),
+    "an image with a stamp of nothing": lambda w: w.add_image("i", PIXELS, commit_every=1, stamps=lambda: {5: None}),
     "a link from a number": lambda w: w.link(5, (0, 1), kind="x"),
     "a link from text": lambda w: w.link("ab", (0, 1), kind="x"),
     "a link from three numbers": lambda w: w.link((0, 1, 2), (0, 1), kind="x"),
@@ -108,6 +112,19 @@ HANDLING: dict[str, Act] = {
 }
 
 
+LOOKING: dict[str, Act] = {
+    "pixels of a tuple": lambda i: i.pixels((0, 0, 5, 5)),
+    "pixels of text": lambda i: i.pixels("0,0,5,5"),
+    "colours of a slice": lambda i: i.colour(0, slice(5)),
+    "spans of a tuple": lambda i: i.spans((0, 0, 5, 5)),
+    "spans of nothing": lambda i: i.spans(None),
+    "what is coarse in a list": lambda i: i.coarse([0, 0, 5, 5]),
+    "to follow text": lambda i: i.follow("photo.png"),
+    "to follow pixels of another size": lambda i: i.follow(PIXELS[1:]),
+    "to export to a number": lambda i: i.export(5),
+}
+
+
 def refused(act: Callable[[], object]) -> None:
     with pytest.raises(UsageError) as caught:
         act()
@@ -126,6 +143,15 @@ def test_a_writer_refuses(tree: mctree.Tree, what: str) -> None:
         assert snapshot.document("good").read() == b"x"
         assert not snapshot.all_links()
         assert all(document.name in ("a", "good", "n") for document in snapshot.documents())
+
+
+@pytest.mark.parametrize("what", LOOKING)
+def test_an_image_refuses(tree: mctree.Tree, what: str) -> None:
+    """Found by use: a region that is none was an error of ours."""
+    with tree.writer() as writer:
+        writer.add_image("i", PIXELS)
+    with tree.snapshot() as snapshot:
+        refused(lambda: LOOKING[what](snapshot.image("i")))
 
 
 @pytest.mark.parametrize("what", HANDLING)

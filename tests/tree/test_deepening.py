@@ -180,6 +180,48 @@ def test_a_reader_is_shown_what_a_writer_would_store(data: st.DataObject, source
                         assert np.array_equal(ours, theirs)
 
 
+def test_a_reader_looks_around_among_nodes_that_the_tree_lacks(tree: mctree.Tree) -> None:
+    """Found by use: only arrays of nodes were fetched, and a single one was said not to exist."""
+    source = ProceduralSource(2000, 3000, levels=(1, 2, 4, 8), covered=[Box(0, 0, 2048, 1024), Box(0, 1024, 512, 2000)])
+    with tree.writer() as writer:
+        writer.add_image("picture", source, finest=4, keep_pixels=0)
+    with tree.snapshot() as snapshot, snapshot.image("picture").follow(source) as image:
+        tile = image.node(1, 5, 3)
+        assert (tile.box, tile.made_from) == (Box(640, 384, 768, 512), "pixels")
+        assert (tile.state, tile.closed) == ("unknown", False)
+        assert np.array_equal(tile.mean, source.mean(tile.box))
+        assert np.allclose(tile.deviation, source.deviation(tile.box))
+        patches = tile.children
+        assert len(patches) == 64 and patches[63].box == Box(752, 496, 768, 512) and not patches[0].children
+        assert np.array_equal(patches[63].mean, source.mean(patches[63].box)) and patches[63].made_from == "pixels"
+        above, way = tile, []
+        while above.level < image.root:
+            above = above.parent
+            way.append((above.level, above.state, above.made_from, tile.address in {n.address for n in above.children}))
+        assert way == [
+            (2, "unknown", "overview", True),
+            (3, "unknown", "overview", False),
+            (4, "present", "overview", False),
+            (5, "present", "overview", False),
+            (6, "present", "overview", False),
+        ]
+        assert above.parent is None and above.image is image
+        mean, gists = tile.mean, {name: tile.gist(name) for name in ("joint", "eyes")}
+        for level, column, row in ((1, 17, 0), (1, 6, 9), (0, 128, 0), (4, 2, 0)):
+            with pytest.raises(NotFoundError, match="neither has its source"):
+                image.node(level, column, row)
+        with pytest.raises(NotFoundError, match="columns"):
+            image.node(1, 24, 0)
+        with pytest.raises(NotFoundError, match="does not exist"):
+            snapshot.node(tile.address)
+    with tree.writer() as writer:
+        writer.deepen_image("picture", source, region=tile.box)
+    with tree.snapshot() as snapshot:
+        stored = snapshot.node(tile.address)
+        assert stored.state == "present" and np.array_equal(stored.mean, mean)
+        assert all(np.array_equal(stored.gist(name), gist) for name, gist in gists.items())
+
+
 @settings(max_examples=25)
 @given(source=holed(), data=st.data())
 def test_a_coarse_node_is_that_of_its_overview_blown_up(source: Holed, data: st.DataObject) -> None:

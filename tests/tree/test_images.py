@@ -264,13 +264,19 @@ def test_what_a_change_made_stale_is_made_again(tmp_path: Path) -> None:
             writer.change_image("picture", pixels(10, 10, seed=1), Box(0, 0, 10, 10))
         with tree.snapshot() as snapshot:
             image = snapshot.image("picture")
-            array = snapshot.gists("eyes").record.images[1]
-            tiles = image.first(1) + np.arange(16)
-            assert np.flatnonzero(snapshot.gallery.pages.find(array, tiles).stale).tolist() == [0]
+            tiles = image.first(1) + np.arange(20)
+            states = {name: image.states(1, tiles, name).tolist() for name in (None, "eyes", "joint", "words")}
+            assert states[None] == [2] * 16 + [0] * 4 and states["eyes"] == [3] + [2] * 15 + [0] * 4
+            assert states["joint"] == states["eyes"] and states["words"] == [0] * 20
+            changed, other, above = (image.node(*place) for place in ((0, 7, 7), (1, 1, 0), (image.root, 0, 0)))
+            assert [node.state_in("eyes") for node in (changed, other, above)] == ["stale", "present", "stale"]
+            assert changed.state == above.state == "present", "colours are made with the change"
     with mctree.open(tmp_path / "t.mctree", encoders=[JOINT, EYES, WORDS]) as tree:
         tree.refresh_gists("eyes")
         tree.build_gists(JOINT, "joint")
         lines = told(tree)
+        with tree.snapshot() as snapshot:
+            assert snapshot.image("picture").states(1, tiles, "eyes").tolist() == [2] * 16 + [0] * 4
         with made(tmp_path / "anew.mctree") as anew:
             with_sets(anew)
             values = pixels(500, 500)

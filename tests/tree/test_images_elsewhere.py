@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 import mctree
 from mctree.encoders import CosineEncoder
-from mctree.errors import NotFoundError, UsageError
+from mctree.errors import NotFoundError, SourceError, UsageError
 from mctree.sources.images import ArraySource, Box, open_image
 from mctree.testing import assert_whole
 from mctree.testing.dump import dump
@@ -49,6 +51,51 @@ def test_an_image_comes_from_elsewhere(tmp_path: Path) -> None:
             writer.commit()
             with pytest.raises(UsageError, match="no image"):
                 writer.relocate_image("text", ArraySource(PIXELS))
+
+
+@pytest.mark.parametrize("finest", [0, 2])
+def test_a_file_that_was_written_anew_with_its_old_size_and_time_is_no_source_any_more(
+    tmp_path: Path, finest: int
+) -> None:
+    """Found by use: gists of a new set were made of other pixels than all else that the store knows of the image."""
+    path = tmp_path / "a.tif"
+    values = np.random.default_rng(0).integers(0, 256, (300, 500, 3), np.uint8)
+
+    def write(full: Any, half: Any) -> None:
+        with tifffile.TiffWriter(path) as tiff:
+            tiff.write(full, tile=(64, 64), photometric="rgb", metadata=None)
+            tiff.write(half, tile=(64, 64), photometric="rgb", metadata=None, subfiletype=1)
+        os.utime(path, ns=(0, 0))
+
+    write(values, values[::2, ::2])
+    with mctree.create(tmp_path / "t.mctree", chunk_bytes=1 << 16) as tree:
+        with tree.writer() as writer, open_image(path) as image:
+            writer.add_image("a", image, keep_pixels=0, finest=finest)
+        other, smaller = values.copy(), values[::2, ::2].copy()
+        other[290, 490, 1] ^= 1
+        smaller[145, 245, 1] ^= 1
+        write(other, smaller)
+        with pytest.raises(SourceError, match="shows other pixels than those that image 1 was made of"):
+            tree.build_gists(CosineEncoder(3), "eyes")
+        write(values, values[::2, ::2])
+        tree.build_gists(CosineEncoder(3), "eyes")
+        assert_whole(tree)
+
+
+def test_an_image_that_is_all_there_needs_no_source_to_say_so(tmp_path: Path) -> None:
+    """Found by use: of an array whose pixels are kept it was said that they were not, and that no file is called so."""
+    with mctree.create(tmp_path / "t.mctree", chunk_bytes=1 << 16) as tree, tree.writer() as writer:
+        writer.add_image("whole", PIXELS)
+        writer.add_image("part", np.tile(PIXELS, (9, 9, 1)), region=Box(0, 0, 9, 9))
+        writer.commit()
+        assert writer.deepen_image("whole") == writer.deepen_image("part") == 0
+        assert not writer.extend_image("whole") and not writer.extend_image("whole", region=Box(0, 0, 9, 9))
+        with pytest.raises(UsageError, match="reaches beyond"):
+            writer.extend_image("whole", region=Box(0, 0, 99, 9))
+        with pytest.raises(NotFoundError, match="'array:', cannot be opened by its name: give it"):
+            writer.extend_image("part")
+        with pytest.raises(NotFoundError, match="cannot be opened by its name"):
+            writer.snapshot.image("part").follow()
 
 
 class Ending(ArraySource):

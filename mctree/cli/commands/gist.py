@@ -73,7 +73,9 @@ def command() -> None:
     show_default=True,
     help="How the gists of a new set are stored.",
 )
-@click.option("--default/--no-default", default=None, help="Make it the default set; by default only the first one is.")
+@click.option(
+    "--default/--no-default", default=None, help="Make it the default set; by default the first one of text is."
+)
 @_quiet
 def build(
     store: str,

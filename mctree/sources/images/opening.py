@@ -14,10 +14,9 @@ from typing import Any
 
 from mctree.errors import SourceError, UsageError
 from mctree.sources.files import OpenFile, RegularFile
-from mctree.sources.images.bounded import MOST_PIXELS
+from mctree.sources.images.bounded import MOST_PIXELS, Bounded
 from mctree.sources.images.folder_names import holds_tiles, holds_zarr
 from mctree.sources.images.local import open_local
-from mctree.sources.images.protocol import ImageSource
 from mctree.sources.images.sniffing import SNIFFED, kind_of_bytes
 from mctree.sources.images.uris import parsed, require_nameable
 from mctree.sources.names import failure, shown
@@ -41,7 +40,7 @@ class _Reader:
     name: str
     options: tuple[str, ...] = ()
 
-    def get(self, path: bytes) -> Callable[..., ImageSource]:
+    def get(self, path: bytes) -> Callable[..., Bounded]:
         """Load it."""
         try:
             module = import_module(f"mctree.sources.images.{self.module}")
@@ -49,7 +48,7 @@ class _Reader:
             raise UsageError(
                 f"{shown(path)} needs {error.name}, which is not installed: pip install 'mctree[images]'"
             ) from error
-        reader: Callable[..., ImageSource] = getattr(module, self.name)
+        reader: Callable[..., Bounded] = getattr(module, self.name)
         return reader
 
 
@@ -79,7 +78,7 @@ def open_image(
     axes: str | None = None,
     t: int | None = None,
     z: int | None = None,
-) -> ImageSource:
+) -> Bounded:
     """Open an image on this machine's disk, of whatever kind it is.
 
     Args:
@@ -120,7 +119,7 @@ def open_image(
     return _of_file(open_local(path), options, max_pixels)
 
 
-def open_file(file: RegularFile, *, max_pixels: int = MOST_PIXELS) -> ImageSource:
+def open_file(file: RegularFile, *, max_pixels: int = MOST_PIXELS) -> Bounded:
     """Open a file that was found as an image, if it still is what was seen.
 
     Args:
@@ -137,7 +136,7 @@ def open_file(file: RegularFile, *, max_pixels: int = MOST_PIXELS) -> ImageSourc
     return _of_file(opened, {}, max_pixels)
 
 
-def _of_file(opened: OpenFile, options: Mapping[str, Any], max_pixels: int) -> ImageSource:
+def _of_file(opened: OpenFile, options: Mapping[str, Any], max_pixels: int) -> Bounded:
     """The image in an open file, which is closed with it."""
     path = opened.file.path
     try:

@@ -5,10 +5,11 @@ places      which images there are, and which part of the arena each has
 families    which arrays hold their rows: statistics, gists of a set, and kept pixels
 kept        kept pixels of a tile
 blocks      in which order an image is read
+asking      whether a source keeps what it promises
 given       where its pixels come from
 patches     what a block of pixels becomes: rows of patches and of tiles
 overviews   what nodes look like in the smaller versions that a source has
-threads     how several threads make rows
+makers      how several threads or processes make rows
 merging     what stands above tiles: rows of parents, made of those of their children
 noted, book what one writer is about to say
 canvas      where the rows of one image go while it is worked on

@@ -4,6 +4,9 @@ Where an image ends in nodes that were made from overviews, these are read again
 alone: a tile that has a gist in the set which is not stale is done, and so is an
 image whose root has one.  So it can be broken off at any block, and what a change has made stale is made again by the
 same means.
+
+A source can say that it is what it was and show something else: a file was written anew with its old size and time.  So
+what is read is compared with what the store knows of it: with the counts, sums and sums of squares of each patch.
 """
 
 from __future__ import annotations
@@ -16,9 +19,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from mctree.errors import SourceError
 from mctree.format.images import NODES_PER_PAGE, ImageRecord
 from mctree.geometry import IMAGE
 from mctree.sources.images import Box, ImageSource
+from mctree.tree.images.asking import read_pixels
 from mctree.tree.images.book import Book
 from mctree.tree.images.closed import closed_nodes
 from mctree.tree.images.families import Family
@@ -27,7 +32,7 @@ from mctree.tree.images.image import Image
 from mctree.tree.images.merging import raise_levels
 from mctree.tree.images.overviews import Views
 from mctree.tree.images.pages import Located
-from mctree.tree.images.patches import Block, Coder, paint
+from mctree.tree.images.patches import Block, Coder, Nodes, paint
 
 if TYPE_CHECKING:
     from mctree.tree.snapshot import Snapshot
@@ -95,7 +100,9 @@ def _cover(book: Book, image: Image, number: int, coder: Coder, family: Family, 
                 return budget
             boxes = image.raster.boxes(1, wanted - image.first(1))
             box = Box(*boxes[:, :2].min(axis=0).tolist(), *boxes[:, 2:].max(axis=0).tolist())
-            _put(book, record.base, paint(box, source().read(box), [coder], keep=False), family, wanted)
+            block = paint(box, read_pixels(source(), box), [coder], keep=False)
+            _require_same(book, image, statistics, block.patches, wanted, level=0)
+            _put(book, record.base, block, family, wanted)
             budget -= 1
         done = 0
         for level, nodes in closed_nodes(_finder(book, statistics), record.base, record.level):
@@ -104,8 +111,9 @@ def _cover(book: Book, image: Image, number: int, coder: Coder, family: Family, 
                 if budget <= 0:
                     return budget
                 part = Views(source(), [coder], keep=False).leaf(level, node - image.first(level))
-                gists, overview = part.block.tiles.gists[0], np.ones(1, np.bool_)
-                book.put(book.array(family, level), np.array([node]), gists, overview=overview)
+                tile, overview = part.block.tiles, np.ones(1, np.bool_)
+                _require_same(book, image, statistics, tile, np.array([node]), level=level)
+                book.put(book.array(family, level), np.array([node]), tile.gists[0], overview=overview)
                 done += 1
                 budget -= done % NODES_PER_PAGE == 0
     raise_levels(book, record, statistics, [(coder, family)], lambda: None, gists_only=True)
@@ -129,6 +137,38 @@ def _tiles(book: Book, image: Image, statistics: Family) -> Iterator[NDArray[np.
 
 def _finder(book: Book, family: Family) -> Callable[[int, NDArray[np.int64]], Located]:
     return lambda level, index: book.find(book.array(family, level), index)
+
+
+def _require_same(
+    book: Book, image: Image, statistics: Family, nodes: Nodes, wanted: NDArray[np.int64], *, level: int
+) -> None:
+    """Make sure that what was read again is what the image was made of.
+
+    Args:
+        book: what the next commit says.
+        image: as it was committed.
+        statistics: their arrays.
+        nodes: rows of a level, as they are made of what was read.
+        wanted: the nodes of that level, or the tiles if it is 0, of which these have to be; those of others do not
+            count.
+        level: which.
+
+    Raises:
+        SourceError: its source shows something else.
+        CorruptError: the rows in the store are not what was committed.
+    """
+    index, width = nodes.index + image.first(level), IMAGE.block if level == 0 else 1
+    some = np.isin(index // width, wanted)
+    every = (wanted[:, None] * width + np.arange(width)).reshape(-1)
+    found = book.find(book.array(statistics, level), every)
+    same = np.array_equal(every[found.present], index[some]) and np.array_equal(
+        book.rows(book.array(statistics, level), found.row[found.present]), nodes.statistics[some]
+    )
+    if not same:
+        raise SourceError(
+            f"{image.uri!r:.200} shows other pixels than those that image {image.id} was made of, though nothing else "
+            "tells that it has changed: replace the image"
+        )
 
 
 def _put(book: Book, base: int, block: Block, family: Family, tiles: NDArray[np.int64]) -> None:

@@ -2,6 +2,8 @@
 
 What is read is made into rows by the same means as a writer would (`overviews`): so what is fetched is what a writer
 that opens the nodes above would store.  Nothing is stored: a tree is changed by its writer alone.
+
+One can ask for many nodes at once (`FollowedImage`), or look around from one to the next (`FollowedNode`).
 """
 
 from __future__ import annotations
@@ -10,24 +12,28 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Self
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mctree.errors import NotFoundError, UsageError
 from mctree.format.images import statistics_columns
-from mctree.geometry import IMAGE
+from mctree.geometry import IMAGE, Address
 from mctree.sources.images import Box, Pixels
+from mctree.tree.images.asking import read_pixels
 from mctree.tree.images.given import followed
 from mctree.tree.images.image import STATES, Image
+from mctree.tree.images.nodes import ImageNode
 from mctree.tree.images.overviews import Part, Version, Views, own_level, version_for
 from mctree.tree.images.patches import Coder, Nodes, merged
+from mctree.tree.node import Node
 
 if TYPE_CHECKING:
     from mctree.tree.snapshot import Snapshot
 
-__all__ = ["FollowedImage"]
+__all__ = ["FollowedImage", "FollowedNode"]
 
 _MOST_FETCHED = 1 << 14
 """Nodes that one call may fetch: a version's tile is read for each."""
@@ -37,8 +43,9 @@ _GROUP = 64
 class FollowedImage(Image):
     """An image whose nodes are fetched from its source where its tree lacks them; made by `Image.follow`.
 
-    `rows`, `statistics`, `colour`, `gists` and `pixels` know of all nodes that the source shows.  What the tree holds
-    is said by `find`, `states`, `closed` and `coarse`, as ever.  Threads may ask at once; one at a time reads.
+    `node`, `rows`, `statistics`, `colour`, `gists` and `pixels` know of all nodes that the source shows.  What the
+    tree holds is said by `find`, `states`, `closed` and `coarse`, as ever.  Threads may ask at once; one at a time
+    reads.
 
     Args:
         snapshot: of which commit.
@@ -78,6 +85,27 @@ class FollowedImage(Image):
         """Close the source, if it was opened here."""
         self._stack.close()
 
+    def node(self, level: int, column: int, row: int) -> FollowedNode:
+        """The node of a level in a column and row of such nodes, wherever it is.
+
+        Raises:
+            NotFoundError: neither the tree nor the source has it.
+            SourceError: the source cannot be read, or has changed.
+        """
+        address = Address(self.space, level, self.index_at(level, column, row))
+        if not self.rows(level, np.array([address.index]))[0][0]:
+            raise NotFoundError(f"image {self.id} has no pixels at node {address}, and neither has its source")
+        return FollowedNode(self._snapshot, address, self)
+
+    def made_from(self, level: int, index: int) -> Literal["pixels", "overview"]:
+        """What a node is made from in the tree, or would be if it were opened."""
+        found = self.find(level, np.array([index]))
+        if found.present[0]:
+            return "overview" if found.overview[0] else "pixels"
+        with self._lock:
+            parts = self._shown.node(max(level, 1), (index - self.first(level)) // (1 if level else IMAGE.block))
+        return "overview" if any(part.overview for part in parts) else "pixels"
+
     def rows(self, level: int, index: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
         """Which nodes of a level exist, in the tree or in the source, and the rows of their statistics.
 
@@ -109,7 +137,7 @@ class FollowedImage(Image):
             return super().pixels(region)
         except NotFoundError:
             with self._lock:
-                return self._source.read(Box(0, 0, self.width, self.height) if region is None else region)
+                return read_pixels(self._source, Box(0, 0, self.width, self.height) if region is None else region)
 
     def _fetched(self, level: int, index: NDArray[np.int64]) -> list[tuple[int, Nodes, int]]:
         """Those of some nodes that the tree lacks and the source shows: which, and where their rows are."""
@@ -183,6 +211,45 @@ class FollowedImage(Image):
     def _none(self, level: int) -> Nodes:
         gists = tuple(np.empty((0, coder.record.dim), coder.record.dtype) for coder in self._coders)
         return Nodes(np.empty(0, np.int64), np.empty((0, statistics_columns(self.channels, level))), gists)
+
+
+class FollowedNode(ImageNode):
+    """A node of an image that is followed; the nodes around it are found wherever they are.
+
+    `state` and `closed` say what the tree holds of it: a node that is only in the source is `unknown` there.
+    """
+
+    def __init__(self, snapshot: Snapshot, address: Address, image: FollowedImage) -> None:
+        super().__init__(snapshot, address)
+        self._followed = image
+
+    @cached_property
+    def image(self) -> FollowedImage:
+        """The image that it is a node of, which is followed."""
+        return self._followed
+
+    @property
+    def made_from(self) -> Literal["pixels", "overview"]:
+        """See `ImageNode.made_from`; of a node that is fetched, what it is made from then."""
+        return self.image.made_from(self.level, self.index)
+
+    @property
+    def parent(self) -> Node | None:
+        """The node above it; of the image's root, which is its block of the timeline, the one above that."""
+        above = super().parent
+        return above if self.level == self.image.root or above is None else self._beside(above.address)
+
+    @property
+    def children(self) -> list[Node]:
+        """The nodes below it that exist, in Z-order."""
+        if self.level == 0:
+            return []
+        below = np.arange(*IMAGE.children(self.level, self.index))
+        there = below[self.image.rows(self.level - 1, below)[0]]
+        return [self._beside(Address(self.address.space, self.level - 1, child)) for child in there.tolist()]
+
+    def _beside(self, address: Address) -> FollowedNode:
+        return FollowedNode(self._snapshot, address, self._followed)
 
 
 def _some(nodes: Nodes, rows: slice) -> Nodes:

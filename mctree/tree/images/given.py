@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mctree.errors import NotFoundError, SourceError, UsageError
 from mctree.format.images import LARGEST_SIDE, ImageRecord
 from mctree.sources.images import Access, ArraySource, Box, ImageSource, Pixels, open_image
+from mctree.tree.images.asking import require_sound
 from mctree.tree.images.blocks import Extent
 from mctree.tree.images.image import STATES, Image
 from mctree.tree.images.overviews import codes
@@ -37,11 +38,12 @@ def as_image(image: object) -> ImageSource:
     """An image as a source of its pixels.
 
     Raises:
-        UsageError: it is neither an array nor a source.
+        UsageError: it is neither an array nor a source, or a source that says of itself what cannot be.
     """
     if isinstance(image, np.ndarray):
         return ArraySource(image)
     if isinstance(image, ImageSource):
+        require_sound(image)
         return image
     raise UsageError(f"an image is an array of pixels or an ImageSource, not {type(image).__name__}")
 
@@ -190,11 +192,16 @@ def reopened(image: Image, record: ImageRecord) -> ImageSource:
         NotFoundError: it is gone, or cannot be opened by its URI.
         SourceError: what is there is no longer what was ingested.
     """
+    if not record.uri.startswith("file:"):  # what has no such name is no path either
+        raise NotFoundError(
+            f"not all pixels of image {image.id} are here, and what they came from, {record.uri!r:.200}, cannot be "
+            "opened by its name: give it, if there still is such a source"
+        )
     try:
         source = open_image(record.uri)
     except (SourceError, UsageError) as error:
         raise NotFoundError(
-            f"not all pixels of image {image.id} are kept, and {record.uri!r:.200} cannot be opened: {error}"
+            f"not all pixels of image {image.id} are here, and {record.uri!r:.200} cannot be opened: {error}"
         ) from error
     try:
         _require_unchanged(image, record, source)

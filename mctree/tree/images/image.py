@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from mctree.errors import CorruptError, NotFoundError, UsageError
 from mctree.format.images import ImageRecord, statistics_columns
 from mctree.geometry import IMAGE, Address, Raster, morton
 from mctree.sources.images import Box, ImageSource, Pixels
-from mctree.tree.arguments import as_path
+from mctree.tree.arguments import as_box, as_path
 from mctree.tree.images.closed import closed_nodes
 from mctree.tree.images.colours import Colours, Statistics
 from mctree.tree.images.kept import Pieces
@@ -21,19 +21,19 @@ from mctree.tree.images.overviews import codes
 from mctree.tree.images.pages import Located
 from mctree.tree.images.patches import TILE_PIXELS
 from mctree.tree.images.view import write_view
-from mctree.tree.node import Node
 
 if TYPE_CHECKING:
     from mctree.tree.documents import Document
     from mctree.tree.gists import GistView
     from mctree.tree.images.following import FollowedImage
+    from mctree.tree.images.nodes import ImageNode
     from mctree.tree.snapshot import Snapshot
 
 __all__ = ["STATES", "Image", "State"]
 
 State = Literal["unknown", "empty", "present", "stale"]
 STATES: tuple[State, ...] = ("unknown", "empty", "present", "stale")
-"""What a node of an image can be: not looked at, without pixels, there, or there but out of date."""
+"""What a node of an image can be: not looked at, without pixels, there, or there but, in a gist set, out of date."""
 
 _MOST_NODES = 1 << 24
 _MOST_PIXELS = 1 << 28
@@ -149,39 +149,50 @@ class Image:
             raise NotFoundError(f"level {level} of image {self.id} has {columns} columns and {rows} rows")
         return first + int(morton.encode(column, row))
 
-    def node(self, level: int, column: int, row: int) -> Node:
+    def node(self, level: int, column: int, row: int) -> ImageNode:
         """The node of a level in a column and row of such nodes.
 
         Raises:
             NotFoundError: there is none.
         """
-        return self._snapshot.node(Address(self.space, level, self.index_at(level, column, row)))
+        return cast("ImageNode", self._snapshot.node(Address(self.space, level, self.index_at(level, column, row))))
 
     def find(self, level: int, index: NDArray[np.int64]) -> Located:
         """Which of some nodes of a level exist in this image, and where their statistics lie."""
-        first, arrays = self.first(level), self._statistics
+        inside, arrays = self._inside(level, index), self._statistics
         if level >= len(arrays):
             raise CorruptError(f"the statistics of image {self.id} have no level {level}; run `mctree verify`")
         found = self._snapshot.gallery.pages.find(arrays[level], index)
-        inside = (index >= first) & (index < first + IMAGE.width(self.root) // IMAGE.width(level))
         if inside.all():
             return found
         return Located(
             np.where(inside, found.row, -1), found.empty & inside, found.stale & inside, found.overview & inside
         )
 
-    def states(self, level: int, index: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """What each of some nodes of a level is, as a place in `STATES`: `uint8 [n]`."""
+    def states(self, level: int, index: NDArray[np.int64], gist_set: str | None = None) -> NDArray[np.uint8]:
+        """What each of some nodes of a level is, as a place in `STATES`: `uint8 [n]`.
+
+        Args:
+            level: which.
+            index: `int64 [n]`.
+            gist_set: as this set has them: `unknown` too if a node has no gist yet, `stale` if what it stands for has
+                changed since.  None: as the statistics have them, which are made with each change.
+        """
         found = self.find(level, index)
         state = np.full(len(index), STATES.index("unknown"), np.uint8)
-        state[found.present] = STATES.index("present")
-        state[found.stale] = STATES.index("stale")
-        inside = (index >= self.first(level)) & (
-            index < self.first(level) + IMAGE.width(self.root) // IMAGE.width(level)
-        )
-        away = np.flatnonzero(inside & ~found.present)
+        arrays = self._statistics if gist_set is None else self._snapshot.gists(gist_set).record.images
+        if level < len(arrays):
+            made = self._snapshot.gallery.pages.find(arrays[level], index)
+            state[found.present & made.present] = STATES.index("present")
+            state[found.present & made.stale] = STATES.index("stale")
+        away = np.flatnonzero(self._inside(level, index) & ~found.present)
         state[away[self._known_empty(level, index[away])]] = STATES.index("empty")
         return state
+
+    def _inside(self, level: int, index: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which indices are those of nodes that the image has room for: `bool [n]`."""
+        first = self.first(level)
+        return (index >= first) & (index < first + IMAGE.width(self.root) // IMAGE.width(level))
 
     def _known_empty(self, level: int, index: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which of some nodes that do not exist are known to have no pixels: `bool [n]`.
@@ -217,7 +228,7 @@ class Image:
 
     def coarse(self, region: Box | None = None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The closed nodes that meet a region of pixels, or all: levels and indices, in Z-order, `int64 [n]` each."""
-        box = Box(0, 0, self.width, self.height) if region is None else region
+        box = Box(0, 0, self.width, self.height) if region is None else as_box(region)
         none = np.empty(0, np.int64)
         parts = [(none, none)]
         for level, index in closed_nodes(self.find, self.base, self.root, (self.raster, box)):
@@ -274,7 +285,7 @@ class Image:
         """
         self.first(level)
         rows, columns = self.raster.grid(level)
-        region = Box(0, 0, columns, rows) if region is None else region
+        region = Box(0, 0, columns, rows) if region is None else as_box(region)
         if not Box(0, 0, columns, rows).holds(region):
             raise UsageError(f"level {level} of image {self.id} has {columns} columns and {rows} rows, not {region}")
         if region.area > _MOST_NODES:
@@ -293,7 +304,7 @@ class Image:
             region: in pixels.
             limit: give at most so many spans, which then stand for a little more.
         """
-        box = region.x0, region.y0, region.x1, region.y1
+        box = as_box(region).x0, region.y0, region.x1, region.y1
         tiles = self.raster.nodes(1, box, limit=limit)
         return [(self.base + first * IMAGE.block, self.base + stop * IMAGE.block) for first, stop in tiles.tolist()]
 
@@ -311,7 +322,7 @@ class Image:
             CorruptError: some of them are not what was committed.
             UsageError: the region reaches beyond the image, or is too large to be read at once.
         """
-        region = Box(0, 0, self.width, self.height) if region is None else region
+        region = Box(0, 0, self.width, self.height) if region is None else as_box(region)
         if not Box(0, 0, self.width, self.height).holds(region):
             raise UsageError(f"image {self.id} is {self.width} × {self.height} pixels: {region} reaches beyond it")
         if region.area > _MOST_PIXELS:

@@ -71,8 +71,12 @@ class ImageNode(Node):
 
     @property
     def state(self) -> State:
-        """What it is: `present`, or `stale`."""
+        """What it is: `present`."""
         return STATES[int(self.image.states(self.level, np.array([self.index]))[0])]
+
+    def state_in(self, gist_set: str) -> State:
+        """What it is in a gist set: `present`, `stale`, or `unknown` if it has no gist there."""
+        return STATES[int(self.image.states(self.level, np.array([self.index]), gist_set)[0])]
 
     @property
     def made_from(self) -> Literal["pixels", "overview"]:

@@ -24,6 +24,7 @@ from mctree.errors import SourceError
 from mctree.geometry import PATCH, Raster, morton
 from mctree.sources.images import Box, ImageSource, Pixels
 from mctree.sources.images.protocol import Watching, copies_read_cheaply
+from mctree.tree.images.asking import may_show, read_pixels
 from mctree.tree.images.blocks import blocks_from
 from mctree.tree.images.patches import BLOCK_LEVEL, TILE_PIXELS, Block, Coder, paint
 
@@ -79,7 +80,7 @@ class Version:
             scale = self.factor // self._source.levels[k]
             finer = Box(*(scale * edge for edge in (box.x0, box.y0, box.x1, box.y1)))
             some = finer.common(Version(self._source, k).box)
-            if some is not None and next(iter(self._source.covered(some, k)), None) is not None:
+            if some is not None and may_show(self._source, some, k):
                 yield box
                 return
 
@@ -90,7 +91,7 @@ class Version:
 
     def read(self, box: Box) -> Pixels:
         """The pixels of a box of this version."""
-        return self._source.read(box, self._k)
+        return read_pixels(self._source, box, self._k)
 
     def was_read(self, box: Box) -> None:
         """A copy of it has read a box."""
@@ -214,7 +215,7 @@ class Views:
             box: in pixels of it; begins at a multiple of a tile.
             whole: of the image itself, with its patches.
         """
-        return self.recipe(k, whole=whole)(box, self.source.read(box, k))
+        return self.recipe(k, whole=whole)(box, read_pixels(self.source, box, k))
 
     def recipe(self, k: int, *, whole: bool = False) -> Recipe:
         """How pixels of a version become what `part` gives, once they were read."""

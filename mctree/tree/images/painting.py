@@ -21,6 +21,7 @@ from mctree.format.images import ARENA_LIMIT, ImageRecord
 from mctree.sources.images import Box, ImageSource
 from mctree.storage.session import Session
 from mctree.tree.arguments import source_shown
+from mctree.tree.images.asking import fingerprint_of, read_pixels
 from mctree.tree.images.blocks import blocks_from
 from mctree.tree.images.canvas import Canvas, Changed
 from mctree.tree.images.checkpoints import Checkpoints
@@ -150,14 +151,14 @@ class Painter:
                 Deepening(canvas, views, within, 1, Checkpoints(canvas, None, self._commit)).run(1)
             changed: Changed = {1: [np.empty(0, np.int64)]}
             for _, box in blocks_from(Everywhere(source), within, "z", 0):
-                block = paint(box, source.read(box), [coder for coder, _ in canvas.coders], keep=record.kept)
+                block = paint(box, read_pixels(source, box), [coder for coder, _ in canvas.coders], keep=record.kept)
                 changed[1].append(canvas.put(box, block))
             canvas.raise_changed(changed)
             canvas.require_root()
         except BaseException:
             self.book.take_back()
             raise
-        self.book.records[number] = replace(canvas.record, fingerprint=source.fingerprint)
+        self.book.records[number] = replace(canvas.record, fingerprint=fingerprint_of(source))
 
     def deepen(
         self,
@@ -185,11 +186,11 @@ class Painter:
             UsageError: the source has another size or type, the region lies outside, or there is no such level.
         """
         number, graft, record = self._roster.committed(which)
-        whole = Box(0, 0, record.width, record.height)
-        if region is not None and not whole.holds(region):
-            raise UsageError(f"region {region} reaches beyond an image of {whole.width} × {whole.height} pixels")
+        whole = _require_inside(region, record)
         if not 0 <= finest <= record.level:
             raise UsageError(f"image {number} has levels 0..{record.level}, not {finest}")
+        if given is None and not Image(self._snapshot, graft).from_overviews:
+            return 0  # nothing is lacking, so nothing need be there to read
         with self._worked_on(graft, record, given) as (canvas, views):
             checkpoints = Checkpoints(canvas, commit_every, self._commit)
             deepening = Deepening(canvas, views, whole if region is None else region, finest, checkpoints)
@@ -222,6 +223,9 @@ class Painter:
             UsageError: the source has another size or type, or the region lies outside.
         """
         number, graft, record = self._roster.committed(which)
+        _require_inside(region, record)
+        if given is None and Image(self._snapshot, graft).complete:
+            return False
         with self._worked_on(graft, record, given) as (canvas, views):
             within = widened(region, views.source)
             extending = Extending(canvas, views, within, Checkpoints(canvas, commit_every, self._commit))
@@ -272,7 +276,7 @@ class Painter:
         if number in self.book.records:
             raise UsageError(f"image {number} was changed since the last commit; commit before moving it")
         require_same_pixels(record, source)
-        self.book.records[number] = replace(record, uri=source.uri, fingerprint=source.fingerprint)
+        self.book.records[number] = replace(record, uri=source.uri, fingerprint=fingerprint_of(source))
 
     def forget(self, name: bytes) -> None:
         """Let an image that was begun and is not finished be gone."""
@@ -357,3 +361,11 @@ class Painter:
         self.book.grafts.append((graft, number, record.base, *size, record.space, record.level, record.channels))
         self._roster.take("graft")
         return number
+
+
+def _require_inside(region: Box | None, record: ImageRecord) -> Box:
+    """Make sure that an image has all of a region; the image's own pixels."""
+    whole = Box(0, 0, record.width, record.height)
+    if region is not None and not whole.holds(region):
+        raise UsageError(f"region {region} reaches beyond the image, which is {whole.width} × {whole.height} pixels")
+    return whole

@@ -19,6 +19,7 @@ from mctree.format.keys import Table, u64
 from mctree.geometry import Raster
 from mctree.sources.images import ImageSource
 from mctree.tree.gists import gist_sets
+from mctree.tree.images.asking import fingerprint_of
 from mctree.tree.images.book import Book
 from mctree.tree.images.canvas import Canvas
 from mctree.tree.images.given import require_storable, widened
@@ -150,7 +151,7 @@ class Roster:
         within = widened(wishes.region, source, raster.side(own_level(factor)))
         record = ImageRecord(
             uri=source.uri,
-            fingerprint=source.fingerprint,
+            fingerprint=fingerprint_of(source),
             height=source.height,
             width=source.width,
             channels=source.channels,

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from mctree.errors import UsageError
 from mctree.format.facts import Stamp
 from mctree.format.keys import source_digest
 from mctree.processes import Processes
 from mctree.sources.images import Box, ImageSource
-from mctree.tree.arguments import as_box, as_integer, as_name, as_source, source_shown
+from mctree.tree.arguments import as_box, as_integer, as_name, as_source, as_stamp, source_shown
 from mctree.tree.images.given import as_image
 from mctree.tree.images.makers import Workers
 from mctree.tree.images.wishes import Wishes
@@ -85,10 +86,15 @@ class ImageWriting:
             SourceError: the image cannot be read, or has no pixels.
         """
         name, given = as_name(source), as_image(image)
+        if not (stamps is None or callable(stamps)):
+            raise UsageError(f"`stamps` is called before each commit on the way: not {type(stamps).__name__}")
 
         def before_commit() -> None:
-            for item, stamp in (stamps() if stamps is not None else {}).items():
-                self.next.put_stamp(source_digest(as_source(item)), b"" if stamp is None else stamp.encode())
+            found = stamps() if stamps is not None else {}
+            if not isinstance(found, Mapping):
+                raise UsageError(f"`stamps` gives a mapping of names of inputs to stamps, not {type(found).__name__}")
+            for digest, record in [(source_digest(as_source(item)), as_stamp(stamp)) for item, stamp in found.items()]:
+                self.next.put_stamp(digest, record)
 
         wishes = Wishes(
             sets,

@@ -9,8 +9,9 @@ import struct
 import subprocess
 import sys
 import zlib
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
+from typing import get_type_hints
 
 import numpy as np
 import pytest
@@ -43,6 +44,11 @@ def test_the_public_names_are_these() -> None:
         "open_image",
     ]
     assert all(hasattr(public, name) for name in public.__all__)
+
+
+def test_what_is_opened_is_typed_as_something_that_one_leaves_again() -> None:
+    """Found by use: type checkers refused `with open_image(…)`, as every page writes it."""
+    assert issubclass(get_type_hints(open_image)["return"], AbstractContextManager)
 
 
 def test_nothing_heavy_is_loaded_before_an_image_is_met() -> None:
