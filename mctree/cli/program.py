@@ -26,6 +26,7 @@ _COMMANDS = {
     "docs": "List the documents of a store.",
     "show": "Show a node with all there is to know about it, or the whole tree.",
     "cat": "Write the exact bytes of a document.",
+    "export": "Write the colours of an image as OME-NGFF, for other tools to show.",
     "search": "Find the blocks that answer a question best.",
     "focus": "Show all there is within a budget, in detail where a question is answered.",
     "gist": "Build, refresh, choose and drop gist sets.",

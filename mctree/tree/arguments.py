@@ -27,6 +27,7 @@ __all__ = [
     "as_locator",
     "as_name",
     "as_path",
+    "as_path_outside",
     "as_piece",
     "as_pieces",
     "as_source",
@@ -87,6 +88,21 @@ def as_path(path: object) -> str:
     if "\0" in found:
         raise UsageError(f"{found!r} is no path: it holds a zero byte")
     return found
+
+
+def as_path_outside(path: object, store: str) -> str:
+    """The path of what a store is written out to: whole, with no link on the way to it.
+
+    Raises:
+        UsageError: it names no path, or one in the store's own folder.
+    """
+    given = as_path(path)
+    target = os.path.join(
+        os.path.realpath(os.path.dirname(os.path.abspath(given))), os.path.basename(given.rstrip("/"))
+    )
+    if os.path.commonpath([store, target]) == store:
+        raise UsageError(f"{given} lies in {store} itself; choose a place beside it, or elsewhere")
+    return target
 
 
 def as_address(address: object) -> Address:

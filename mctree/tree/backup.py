@@ -10,15 +10,15 @@ counts do not come along, nor older epochs that somebody still reads.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from mctree.errors import CorruptError, UsageError
+from mctree.errors import CorruptError
 from mctree.storage.backup import copied_bytes, copy_store, held_still
 from mctree.storage.creation import making
 from mctree.storage.index import Writing
 from mctree.storage.pages import damaged_pages
+from mctree.tree.arguments import as_path_outside
 from mctree.tree.retention import collect
 
 if TYPE_CHECKING:
@@ -47,9 +47,7 @@ def backup(tree: Tree, path: str, *, progress: Progress | None = None) -> int:
         CorruptError: something in the tree is not what was committed; there is no copy then.
         CommitGoneError: this user may not hold commits, and one was collected meanwhile.
     """
-    target = os.path.join(os.path.realpath(os.path.dirname(os.path.abspath(path))), os.path.basename(path.rstrip("/")))
-    if os.path.commonpath([tree.path, target]) == tree.path:
-        raise UsageError(f"{path} lies in {tree.path} itself; put the copy beside it, or elsewhere")
+    target = as_path_outside(path, tree.path)
     for fault in damaged_pages(tree.store):
         raise CorruptError(f"page {fault.page} of the index of {tree.path} {fault.what}; run `mctree verify`")
     with making(target) as (at, folder):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -13,7 +14,7 @@ from mctree.errors import CorruptError, NotFoundError, UsageError
 from mctree.format.images import ImageRecord, statistics_columns
 from mctree.geometry import IMAGE, Address, Raster, morton
 from mctree.sources.images import Box, ImageSource, Pixels
-from mctree.tree.arguments import as_box, as_path
+from mctree.tree.arguments import as_box, as_path_outside
 from mctree.tree.images.closed import closed_nodes
 from mctree.tree.images.colours import Colours, Statistics
 from mctree.tree.images.kept import Pieces
@@ -399,9 +400,9 @@ class Image:
 
         return FollowedImage(self._snapshot, self._graft, source, remember)
 
-    def export(self, path: str | os.PathLike[str]) -> list[int]:
+    def export(self, path: str | os.PathLike[str], *, progress: Callable[[int, int], None] | None = None) -> list[int]:
         """Write its colours as an OME-NGFF 0.5 image, for other tools to show; see `mctree.tree.images.view`."""
-        return write_view(self._snapshot, self, as_path(path))
+        return write_view(self._snapshot, self, as_path_outside(path, self._snapshot.tree.path), progress)
 
     @cached_property
     def _statistics(self) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import gzip
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,13 +39,16 @@ _BETWEEN = (1, 2, 4)
 """By how much smaller than the patches levels are shown that have nothing but patches to be made of."""
 
 
-def write_view(snapshot: Snapshot, image: Image, path: str) -> list[int]:
+def write_view(
+    snapshot: Snapshot, image: Image, path: str, progress: Callable[[int, int], None] | None = None
+) -> list[int]:
     """Write the colours of an image as an OME-NGFF 0.5 image.
 
     Args:
         snapshot: of which commit.
         image: which.
         path: its folder; nothing may be there.
+        progress: called now and then with (chunks done, chunks of which there may be samples).
 
     Returns:
         For each level, how many pixels of the image are a side of one sample.  Levels of more than a million chunks are
@@ -57,6 +60,9 @@ def write_view(snapshot: Snapshot, image: Image, path: str) -> list[int]:
     levels = [level for level in _levels(image) if _chunks(image, level[2]) <= _MOST_CHUNKS]
     factors = [factor for _, _, factor in levels]
     dtype = image.dtype.name
+    done, every = 0, 0
+    if progress is not None:
+        every = sum(1 for level, step, _ in levels for _ in _there(snapshot, image, level, step))
     with making(path) as (at, _):
         replace_file("zarr.json", view_group(image.name, dtype, image.channels, factors), at, sync=False)
         for number, (level, step, factor) in enumerate(levels):
@@ -65,6 +71,9 @@ def write_view(snapshot: Snapshot, image: Image, path: str) -> list[int]:
             make_directory(str(number), at)
             replace_file(f"{number}/zarr.json", view_array(dtype, shape, chunk), at, sync=False)
             for row, column in _there(snapshot, image, level, step):
+                if progress is not None:
+                    progress(done, every)
+                done += 1
                 data = _samples(image, level, step, row, column)
                 if data is None:
                     continue  # the image is coarser here
