@@ -25,7 +25,9 @@ class RandomGather:
         """How many rows, of how many, over how many chunks."""
         return (
             f"{sizes.gathered:,} random rows of {sizes.rows:,} × {sizes.dim} float16, into the caller's buffer; the "
-            f"array stores hold them in {sizes.rows // sizes.chunk_rows:,} chunks of {sizes.chunk_rows:,} rows."
+            f"array stores hold them in {sizes.rows // sizes.chunk_rows:,} chunks of {sizes.chunk_rows:,} rows. Which "
+            "pages of memory a file got counts for more than who reads it: *Gather of random gists, files written "
+            "anew* compares the fastest two."
         )
 
     def trial(self, reader: Reader, data: Data, plans: Plans, sizes: Sizes) -> Trial:
