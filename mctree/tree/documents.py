@@ -199,8 +199,10 @@ class Document:
         """The block (its number on the timeline) whose source bytes hold `byte`.
 
         Raises:
-            NotFoundError: no placed block holds it.
+            NotFoundError: no placed block holds it, as none does where the document is an image.
         """
+        if self.record.media == "image":
+            raise NotFoundError(f"{self.name!r} is an image, which has no bytes: `Snapshot.image` has its nodes")
         for run in self._runs:
             blocks = range(run.block, run.block + run.blocks)
             if byte < self._stop(blocks[-1]):

@@ -123,6 +123,13 @@ def test_images_and_text_share_a_timeline(tree: mctree.Tree) -> None:
         assert not joint.absent(1, np.arange(16)).any()
 
 
+def test_who_looks_for_the_bytes_of_an_image_is_told_where_its_nodes_are(tree: mctree.Tree) -> None:
+    with tree.writer() as writer:
+        writer.add_image("picture", pixels(40, 50))
+    with tree.snapshot() as snapshot, pytest.raises(NotFoundError, match=r"is an image.*`Snapshot\.image`"):
+        snapshot.find("picture")
+
+
 def test_a_gist_above_an_image_is_made_of_the_images_own(tree: mctree.Tree) -> None:
     with tree.writer() as writer:
         writer.add("text", b"x" * 32 * 20)
