@@ -222,6 +222,29 @@ def test_a_reader_looks_around_among_nodes_that_the_tree_lacks(tree: mctree.Tree
         assert all(np.array_equal(stored.gist(name), gist) for name, gist in gists.items())
 
 
+def test_a_writer_keeps_the_node_that_it_is_asked_for(tree: mctree.Tree) -> None:
+    source = ProceduralSource(2000, 3000, levels=(1, 2, 4, 8), covered=[Box(0, 0, 2048, 1024), Box(0, 1024, 512, 2000)])
+    with tree.writer() as writer:
+        writer.add_image("picture", source, finest=4, keep_pixels=0)
+        begun = writer.commit()
+        assert writer.image_node("picture", 4, 0, 0).made_from == "overview"
+        with pytest.raises(NotFoundError, match="cannot be opened by its name"):
+            writer.image_node("picture", 1, 5, 3)
+        assert writer.snapshot.commit == begun
+        tile = writer.image_node("picture", 1, 5, 3, source)
+        assert writer.snapshot.commit == begun + 1
+        assert (tile.state, tile.made_from) == ("present", "pixels") and np.array_equal(
+            tile.mean, source.mean(tile.box)
+        )
+        assert writer.image_node("picture", 0, 40, 24).parent == tile, "it came along"
+        assert writer.snapshot.commit == begun + 1
+        for level, column, row, said in ((1, 17, 0, "does not exist"), (1, 24, 0, "columns"), (9, 0, 0, "levels")):
+            with pytest.raises(NotFoundError, match=said):
+                writer.image_node("picture", level, column, row, source)
+    with tree.snapshot() as snapshot:
+        assert snapshot.node(tile.address).state == "present"
+
+
 @settings(max_examples=25)
 @given(source=holed(), data=st.data())
 def test_a_coarse_node_is_that_of_its_overview_blown_up(source: Holed, data: st.DataObject) -> None:
