@@ -232,17 +232,11 @@ def _set_count(snapshot: Snapshot, view: GistView, default: str | None) -> SetCo
         dtype=one_line(view.record.dtype),
         fingerprint=one_line(view.record.fingerprint),
         default=view.name == default,
-        nodes=[_with_gist(view, level) for level in range(1, view.levels + 1)],
+        nodes=[view.present(level) for level in range(1, view.levels + 1)],
         image_nodes=[snapshot.state(array).rows for array in view.record.images],
         waiting=_waiting(snapshot, view),
         stale=stale_nodes(snapshot, view),
     )
-
-
-def _with_gist(view: GistView, level: int) -> int:
-    """How many nodes of a level of the timeline have a gist: images, and what holds nothing else, may have none."""
-    rows = view.rows(level)
-    return rows - int(np.count_nonzero(view.absent(level, np.arange(rows)))) if len(view.slots.absent) else rows
 
 
 def _waiting(snapshot: Snapshot, view: GistView) -> int:

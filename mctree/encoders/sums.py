@@ -18,8 +18,8 @@ __all__ = ["unit_rows", "weighted_sums"]
 Number = TypeVar("Number", np.int16, np.float32)
 
 _STEPS: Final = float(1 << 19)
-_ROWS_AT_ONCE: Final = 64
-"""Rows divided at a time: what is known of them on the way then stays in the processor's cache."""
+_STRIP: Final = 1 << 15
+"""Numbers divided at a time: what is known of them on the way then stays in the processor's cache."""
 
 
 def weighted_sums(
@@ -65,8 +65,9 @@ def unit_rows(sums: NDArray[np.generic], out: NDArray[np.float32] | None = None)
         `float32 [n, dim]`.
     """
     units = np.empty(sums.shape, np.float32) if out is None else out
-    for start in range(0, len(sums), _ROWS_AT_ONCE):
-        rows = slice(start, start + _ROWS_AT_ONCE)
+    at_once = max(_STRIP // max(sums.shape[1], 1), 1)
+    for start in range(0, len(sums), at_once):
+        rows = slice(start, start + at_once)
         _unit(sums[rows], units[rows])
     return units
 

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from mctree.encoders import Encoded, Tokenizer
 from mctree.ingest.jobs import Job
+from mctree.processes.tasks import Task, first
 
 __all__ = ["Tokenized"]
 
@@ -37,7 +39,7 @@ class Tokenized:
         self._jobs = jobs
         self._tokenizer = tokenizer
         self._limit = ahead + workers * _PER_WORKER
-        self._queue: deque[tuple[Job, Future[list[Encoded]]]] = deque()
+        self._queue: deque[tuple[Job, Task[list[Encoded]]]] = deque()
         self._size = 0
         self._pool = ThreadPoolExecutor(workers - 1, thread_name_prefix="mctree-tokenize") if workers > 1 else None
 
@@ -53,12 +55,10 @@ class Tokenized:
             return
         more = True
         while more or self._queue:
-            while self._queue and (not more or self._size > self._limit or self._queue[0][1].done()):
-                while not self._queue[0][1].done() and self._help():
-                    pass
-                job, encoded = self._queue.popleft()
+            while self._queue and (not more or self._size > self._limit or self._queue[0][1].future.done()):
+                job, encoded = first(self._queue)
                 self._size -= job.weight
-                yield job, encoded.result()
+                yield job, encoded
             more = more and self._take_one(self._pool)
 
     def close(self) -> None:
@@ -71,19 +71,7 @@ class Tokenized:
         job = next(self._jobs, None)
         if job is None:
             return False
-        self._queue.append((job, pool.submit(self._tokenizer.encode, job.pieces())))
+        encode = partial(self._tokenizer.encode, job.pieces())
+        self._queue.append((job, Task(pool.submit(encode), encode)))
         self._size += job.weight
         return True
-
-    def _help(self) -> bool:
-        """Tokenize the next job that no worker has begun; False if there is none."""
-        for place, (job, waiting) in enumerate(self._queue):
-            if waiting.cancel():
-                done: Future[list[Encoded]] = Future()
-                try:
-                    done.set_result(self._tokenizer.encode(job.pieces()))
-                except Exception as error:
-                    done.set_exception(error)  # it is raised when it is this job's turn
-                self._queue[place] = job, done
-                return True
-        return False

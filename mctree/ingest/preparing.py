@@ -61,10 +61,12 @@ class Prepared:
         tree: the store, open.
         encoder: of a new store, what makes the encoder of its first gist set, which may take a while, and which `begin`
             is for (it gives None if no gists are wanted); None for a store that has its own.
+        made: whether the store was made just now.
     """
 
     tree: Tree
     encoder: Callable[[], Encoder | None] | None
+    made: bool
 
 
 def prepare(
@@ -100,21 +102,22 @@ def prepare(
         return drawn[0]
 
     own = () if encoder is None or isinstance(encoder, str) else (encoder,)
-    if os.path.lexists(store):
-        tree = open_tree(store, encoders=own)
-    else:
-        made = given or _trained(once(_TRAINING_MOST))
+    made = not os.path.lexists(store)
+    if made:
+        chosen = given or _trained(once(_TRAINING_MOST))
         try:
-            tree = create(store, tokenizer=made, chunk_bytes=chunk_bytes)
+            tree = create(store, tokenizer=chosen, chunk_bytes=chunk_bytes)
         except StoreExistsError:
-            tree = open_tree(store, encoders=own)  # somebody else has made it meanwhile
+            made = False  # somebody else has made it meanwhile
+    if not made:
+        tree = open_tree(store, encoders=own)
     try:
         tokenizer = _checked_tokenizer(tree, given)
         with tree.snapshot() as snapshot:
             new = is_new(snapshot)
         if not new:
             _check_encoder(tree, encoder)
-            return Prepared(tree, None)
+            return Prepared(tree, None, made)
         # Drawn now: once the run reads standard input, its beginning can be looked at no more.
         fitting = once(_FITTING_MOST) if encoder is None or encoder == "lexical" else None
     except BaseException:
@@ -126,7 +129,7 @@ def prepare(
             return _fitted(tokenizer, fitting)
         return encoder if isinstance(encoder, Encoder) else None
 
-    return Prepared(tree, choose)
+    return Prepared(tree, choose, made)
 
 
 def begin(writer: Writer, encoder: Encoder | None) -> None:

@@ -189,7 +189,6 @@ def ingest(
     tracker = Tracker(tally, on_event)
     with ExitStack() as stack:
         interrupts = stack.enter_context(Interrupts())
-        existed = os.path.lexists(store)
         totals: list[int | None] = []
 
         def sample(size: int) -> Sample:
@@ -214,7 +213,7 @@ def ingest(
         run = _Run(given, wanted, scanning, workers, painters, batch_bytes, keep_vanished, tally, tracker, interrupts)
         before, after = run.sync(prepared)
     seconds = time.monotonic() - began
-    return tally.report(seconds, before if existed else None, after, preparing_seconds=preparing_seconds)
+    return tally.report(seconds, None if prepared.made else before, after, preparing_seconds=preparing_seconds)
 
 
 @dataclass(frozen=True, slots=True)

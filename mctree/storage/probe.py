@@ -54,7 +54,7 @@ def check_in_child(at: int, where: str, *, writable: bool) -> None:
     if done.returncode == _SOUND:
         return
     name = os.path.join(where, DATA_NAME)
-    told = os.fsdecode(done.stdout[:_SAID]).strip()
+    told = done.stdout.decode("utf-8", "surrogateescape")[: _SAID + len(where)].strip()
     if done.returncode == _REFUSED:
         kind, _, message = told.partition("\n")
         raise _REFUSALS.get(kind, CorruptError)(message)
@@ -81,7 +81,7 @@ def main(arguments: list[str]) -> None:
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     status, told = _looked(int(arguments[0]), arguments[2], writable=bool(int(arguments[1])))
-    sys.stdout.buffer.write(os.fsencode(told))
+    sys.stdout.buffer.write(told.encode("utf-8", "surrogateescape"))
     sys.stdout.flush()
     os._exit(status)
 

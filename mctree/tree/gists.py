@@ -162,6 +162,12 @@ class GistView:
         exists = self._snapshot.world.exists(level, index)
         return exists & ~self.world.exists(TEXT, level, index)
 
+    def present(self, level: int) -> int:
+        """How many nodes of a level of the timeline have a gist: `rows`, without those that are `absent`."""
+        rows = self.rows(level)
+        above = np.unique(self.slots.absent // (TEXT.width(level) // TEXT.width(1)))  # nothing else can be absent
+        return rows - int(np.count_nonzero(self.absent(level, above[above < rows])))
+
     def array(self, space: int, level: int) -> Rows | None:
         """The rows among which the gists of a level lie; None if there are none.
 

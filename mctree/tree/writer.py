@@ -8,18 +8,13 @@ was.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Self
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Self
 
 from mctree.errors import NotFoundError, UsageError
 from mctree.format.facts import Stamp
 from mctree.format.keys import source_digest
-from mctree.sources.images import Box, ImageSource
 from mctree.storage.session import Session
 from mctree.tree.arguments import as_integer, as_name, as_pieces, as_source, as_stamp, source_shown
-from mctree.tree.images.image import STATES
 from mctree.tree.images.writing import ImageWriting
 from mctree.tree.links import checked_link, has_link
 from mctree.tree.making import NextCommit
@@ -27,7 +22,6 @@ from mctree.tree.placing import OpenDocument, new_record
 from mctree.tree.snapshot import Snapshot
 
 if TYPE_CHECKING:
-    from mctree.tree.images.nodes import ImageNode
     from mctree.tree.tree import Tree
 
 __all__ = ["Writer"]
@@ -263,38 +257,6 @@ class Writer(ImageWriting):
     def close(self) -> None:
         """Give up the writer's lock; what was not committed is forgotten."""
         self.next.close()
-
-    def image_node(
-        self,
-        which: int | bytes | str,
-        level: int,
-        column: int,
-        row: int,
-        image: ImageSource | NDArray[Any] | None = None,
-    ) -> ImageNode:
-        """A node of an image; one that the tree lacks because the image is coarse there is fetched, and kept.
-
-        What is fetched comes as by `deepen_image`, with a commit of its own that takes along whatever else waits for
-        one; what is there already costs a look.
-
-        Args:
-            which: the image, by its document's number or by its source.
-            level: the node's level.
-            column: where it is among the nodes of its level.
-            row: the same.
-            image: the image's source, which must not have changed; None opens again what was recorded, if need be.
-
-        Raises:
-            NotFoundError: there is no such image, or neither it nor its source has such a node, or the source is gone.
-            SourceError: the source cannot be read, or has changed.
-        """
-        found = self.snapshot.image(which)
-        index = np.array([found.index_at(level, column, row)])
-        if found.states(level, index)[0] == STATES.index("unknown"):
-            (box,) = found.raster.boxes(level, index - found.first(level)).tolist()
-            if self.deepen_image(which, image, region=Box(*box), finest=level):
-                self.commit()
-        return self.snapshot.image(which).node(level, column, row)
 
     @property
     def snapshot(self) -> Snapshot:

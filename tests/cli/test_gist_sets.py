@@ -58,7 +58,7 @@ def test_a_set_goes_on_as_it_was_begun(own):
 
 @pytest.mark.parametrize("dim", [7, 8193])
 def test_the_range_of_dimensions_is_that_of_the_encoder(built, dim):
-    """The help named twice as many as an encoder has, which was found out only after a sample had been read."""
+    """More are refused before a sample is read for nothing."""
     assert "8<=x<=8192" in bad("gist", "build", built, "--name", "wide", "--dim", str(dim), code=2)
     with pytest.raises(UsageError, match="8 … 8192 dimensions"):
         LexicalEncoder.fit(BytesTokenizer(), [], dim)

@@ -182,7 +182,7 @@ def test_what_holds_no_text_makes_no_store(tmp_path, monkeypatch, content):
     ],
 )
 def test_why_no_text_was_found_is_said(tmp_path, monkeypatch, name, content, options, reason):
-    """A file that was named and could not be read, or had no such field, was only said to hold no text."""
+    """Such as a file that cannot be read, or records without the field."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / name).write_bytes(content)
     assert re.search(rf"no text was found.*, such as {reason}", bad("ingest", name, *options))

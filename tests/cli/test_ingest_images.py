@@ -89,7 +89,7 @@ def test_what_a_store_holds_is_said_of_images_too(store: Path) -> None:
 
 
 def test_images_do_not_count_among_the_gists_of_a_text(folder: Path, store: Path, tmp_path: Path) -> None:
-    """Found by use: a store of nothing but images was said to have a gist of a text for each of them."""
+    """A set of text has no gist of an image, nor of what stands above nothing but images."""
     (told,) = objects(good("info", store, "--json"))
     (text,) = (each for each in told["gist_sets"] if each["default"])
     assert text["nodes"][0] == told["blocks"] - told["images"] and text["waiting"] == 0

@@ -121,7 +121,7 @@ def test_a_run_that_was_broken_off_before_it_made_gists_makes_them_later(root, f
 
 
 def test_a_store_that_somebody_else_makes_meanwhile_is_gone_on_with(root, folder):
-    """Of two first runs, the one that took longer to train its tokenizer was told to open the other's store."""
+    """Of two first runs, the one that takes longer to train its tokenizer goes on with the other's."""
     store = os.path.join(folder, "s")
 
     def another(event: Progress) -> None:
@@ -130,6 +130,7 @@ def test_a_store_that_somebody_else_makes_meanwhile_is_gone_on_with(root, folder
 
     report = ingest([root], store, on_event=another)
     assert (report.added, report.unchanged) == (0, 15)
+    assert not report.changed
     with mctree.open(store) as tree:
         assert tree.tokenizer == BytesTokenizer()
 

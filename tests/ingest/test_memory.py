@@ -29,6 +29,7 @@ LIMITED = """
 import resource, sys
 from mctree.ingest import ingest, preparing
 root, store = sys.argv[1:]
+assert {"_TRAINING_LEAST", "_TRAINING_MOST", "_FITTING_LEAST", "_FITTING_MOST"} <= set(vars(preparing))
 preparing._TRAINING_LEAST = preparing._TRAINING_MOST = 1 << 19
 preparing._FITTING_LEAST = preparing._FITTING_MOST = 1 << 18
 ingest([root], store, batch_bytes=1 << 19)
@@ -74,7 +75,7 @@ def test_eight_times_the_input_takes_no_more_memory(folder, kind, workers):
 
 
 @pytest.mark.skipif(not hasattr(resource, "RUSAGE_SELF"), reason="the system does not tell")
-def test_eight_times_the_text_takes_no_more_memory_once_samples_grow_no_more(folder):
+def test_eight_times_the_text_takes_hardly_more_memory_once_samples_grow_no_more(folder):
     """With all that is done by default, but with samples and batches so small that both corpora are large."""
     library = sysconfig.get_path("stdlib")
     modules = sorted(os.path.join(library, name) for name in os.listdir(library) if name.endswith(".py"))

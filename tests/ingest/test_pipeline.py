@@ -78,18 +78,22 @@ def test_order_is_kept_and_the_queue_is_bounded(workers, ahead):
 
 def test_who_would_wait_does_what_nobody_has_begun():
     others_may_go_on = threading.Event()
+    here: list[bytes] = []
 
     class Stuck(BytesTokenizer):
         def encode(self, pieces: list[bytes]) -> list[Encoded]:
             if threading.current_thread() is not threading.main_thread():
                 assert others_may_go_on.wait(60)
-            elif pieces[0] == b"5 ":
-                others_may_go_on.set()
+            else:
+                here.append(pieces[0])
+                if len(here) == 4:  # the others can have begun two
+                    others_may_go_on.set()
             return super().encode(pieces)
 
     jobs = (job(number, 10) for number in range(6))
     with closing(Tokenized(jobs, Stuck(), 3, 1 << 20)) as ready:
         assert [one.parts[0].name for one, _ in ready] == [b"%d" % number for number in range(6)]
+    assert len(here) >= 4
 
 
 class Failing(BytesTokenizer):

@@ -167,11 +167,11 @@ def ran_meanwhile(work: Callable[[], object]) -> bool:
         ran.append(True)
 
     thread = threading.Thread(target=other)
-    thread.start()
-    ready.wait(60)
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1000)  # so that nobody is made to give the lock up
     try:
+        thread.start()
+        ready.wait(60)
         gate.release()
         work()
         return bool(ran)

@@ -147,7 +147,7 @@ def test_a_writer_refuses(tree: mctree.Tree, what: str) -> None:
 
 @pytest.mark.parametrize("what", LOOKING)
 def test_an_image_refuses(tree: mctree.Tree, what: str) -> None:
-    """Found by use: a region that is none was an error of ours."""
+    """A tuple is no `Box`, nor is a text."""
     with tree.writer() as writer:
         writer.add_image("i", PIXELS)
     with tree.snapshot() as snapshot:

@@ -181,7 +181,7 @@ def test_a_reader_is_shown_what_a_writer_would_store(data: st.DataObject, source
 
 
 def test_a_reader_looks_around_among_nodes_that_the_tree_lacks(tree: mctree.Tree) -> None:
-    """Found by use: only arrays of nodes were fetched, and a single one was said not to exist."""
+    """Single nodes are fetched as arrays of them are."""
     source = ProceduralSource(2000, 3000, levels=(1, 2, 4, 8), covered=[Box(0, 0, 2048, 1024), Box(0, 1024, 512, 2000)])
     with tree.writer() as writer:
         writer.add_image("picture", source, finest=4, keep_pixels=0)
@@ -243,6 +243,23 @@ def test_a_writer_keeps_the_node_that_it_is_asked_for(tree: mctree.Tree) -> None
                 writer.image_node("picture", level, column, row, source)
     with tree.snapshot() as snapshot:
         assert snapshot.node(tile.address).state == "present"
+
+
+def test_a_writer_extends_an_image_by_the_node_that_it_is_asked_for(
+    tree: mctree.Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = ProceduralSource(2000, 3000)
+    with tree.writer() as writer:
+        writer.add_image("picture", source, region=Box(0, 0, 256, 256), keep_pixels=0)
+        begun = writer.commit()
+        tile = writer.image_node("picture", 1, 5, 3, source)
+        assert (tile.state, writer.snapshot.commit) == ("present", begun + 1)
+        assert np.array_equal(tile.mean, source.mean(tile.box))
+        assert not writer.snapshot.image("picture").whole
+        monkeypatch.setattr("mctree.tree.images.writing.COMMIT_BLOCKS", 0)
+        with pytest.raises(UsageError, match="too much to be read for one node"):
+            writer.image_node("picture", 1, 8, 8, source)
+        assert writer.image_node("picture", 1, 5, 3) == tile
 
 
 @settings(max_examples=25)

@@ -57,7 +57,7 @@ def test_an_image_comes_from_elsewhere(tmp_path: Path) -> None:
 def test_a_file_that_was_written_anew_with_its_old_size_and_time_is_no_source_any_more(
     tmp_path: Path, finest: int
 ) -> None:
-    """Found by use: gists of a new set were made of other pixels than all else that the store knows of the image."""
+    """Else gists of a new set would be made of other pixels than all else that the store knows of the image."""
     path = tmp_path / "a.tif"
     values = np.random.default_rng(0).integers(0, 256, (300, 500, 3), np.uint8)
 
@@ -83,7 +83,7 @@ def test_a_file_that_was_written_anew_with_its_old_size_and_time_is_no_source_an
 
 
 def test_an_image_that_is_all_there_needs_no_source_to_say_so(tmp_path: Path) -> None:
-    """Found by use: of an array whose pixels are kept it was said that they were not, and that no file is called so."""
+    """An array has no name that could be opened again, and needs none where all its pixels are kept."""
     with mctree.create(tmp_path / "t.mctree", chunk_bytes=1 << 16) as tree, tree.writer() as writer:
         writer.add_image("whole", PIXELS)
         writer.add_image("part", np.tile(PIXELS, (9, 9, 1)), region=Box(0, 0, 9, 9))

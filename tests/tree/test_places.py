@@ -231,7 +231,7 @@ def test_what_ends_the_process_that_looks_ends_no_other(
 
 @pytest.mark.damages
 def test_what_opens_to_nobody_is_told_in_the_same_words_whoever_looks(tmp_path: Path) -> None:
-    """What another process had said was put into a sentence of its own, with the same remedy twice and no path."""
+    """What another process says comes out as it is: one remedy, and the path."""
     path = tmp_path / "t\u00f6.mctree"
     mctree.create(path).close()
     os.truncate(path / "index.lmdb/data.mdb", 100)
@@ -246,7 +246,7 @@ def test_what_opens_to_nobody_is_told_in_the_same_words_whoever_looks(tmp_path: 
 def test_a_process_that_looks_and_has_no_room_says_nothing_of_the_store(
     tree: mctree.Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It was called damaged, and no room is none."""
+    """Want of room is no damage."""
     tree.close()
     busy = tmp_path / "busy"
     busy.write_text("#!/bin/sh\nprintf 'BusyError\\nno addresses'\nexit 4\n")

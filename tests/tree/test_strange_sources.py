@@ -1,6 +1,6 @@
 """Image sources of one's own that do not keep the protocol: refused by what they did, and the store is as it was.
 
-Found by use: what they gave was committed as it came, and some of it could not be read again by anybody.
+What they give is looked at before it is committed, so that everybody can read it again.
 """
 
 from __future__ import annotations

@@ -28,8 +28,8 @@ def command(store: str, image: str, folder: str, commit: int | None, quiet: bool
     """Write the colours of an image as an OME-NGFF 0.5 image, which napari and other tools show.
 
     IMAGE is a name as `mctree docs` shows it, or #ID.  The finest samples are mean colours of patches of 16 x 16
-    pixels; every level is half as large as the one before.  FOLDER gets its name once it is whole; nothing may stand
-    there.
+    pixels, or, of an image that would have more than a million chunks of them, of larger squares; every level is half
+    as large as the one before.  FOLDER gets its name once it is whole; nothing may stand there.
     """
     with reading(store, commit) as snapshot:
         found = find_image(snapshot, image)

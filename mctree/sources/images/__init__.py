@@ -19,6 +19,16 @@ from __future__ import annotations
 
 from mctree.sources.images.array import ArraySource
 from mctree.sources.images.opening import open_image
-from mctree.sources.images.protocol import LARGEST_SIDE, Access, Box, ImageSource, Pixels, PixelValues
+from mctree.sources.images.protocol import LARGEST_SIDE, Access, Box, ImageSource, OpenedImage, Pixels, PixelValues
 
-__all__ = ["LARGEST_SIDE", "Access", "ArraySource", "Box", "ImageSource", "PixelValues", "Pixels", "open_image"]
+__all__ = [
+    "LARGEST_SIDE",
+    "Access",
+    "ArraySource",
+    "Box",
+    "ImageSource",
+    "OpenedImage",
+    "PixelValues",
+    "Pixels",
+    "open_image",
+]

@@ -17,6 +17,7 @@ from mctree.sources.files import OpenFile, RegularFile
 from mctree.sources.images.bounded import MOST_PIXELS, Bounded
 from mctree.sources.images.folder_names import holds_tiles, holds_zarr
 from mctree.sources.images.local import open_local
+from mctree.sources.images.protocol import OpenedImage
 from mctree.sources.images.sniffing import SNIFFED, kind_of_bytes
 from mctree.sources.images.uris import parsed, require_nameable
 from mctree.sources.names import failure, shown
@@ -78,7 +79,7 @@ def open_image(
     axes: str | None = None,
     t: int | None = None,
     z: int | None = None,
-) -> Bounded:
+) -> OpenedImage:
     """Open an image on this machine's disk, of whatever kind it is.
 
     Args:

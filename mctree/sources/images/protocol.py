@@ -26,7 +26,8 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, SupportsIndex, cast, runtime_checkable
+from types import TracebackType
+from typing import Any, Literal, Protocol, Self, SupportsIndex, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,7 @@ __all__ = [
     "Access",
     "Box",
     "ImageSource",
+    "OpenedImage",
     "PixelType",
     "PixelValues",
     "Pixels",
@@ -214,6 +216,16 @@ class ImageSource(Protocol):
     def close(self) -> None:
         """Let go of files; closing twice does no harm.  A read afterwards is a `UsageError`."""
         ...
+
+
+class OpenedImage(ImageSource, Protocol):
+    """An image source that a `with` block closes at its end."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
 
 
 @runtime_checkable

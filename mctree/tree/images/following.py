@@ -98,7 +98,11 @@ class FollowedImage(Image):
         return FollowedNode(self._snapshot, address, self)
 
     def made_from(self, level: int, index: int) -> Literal["pixels", "overview"]:
-        """What a node is made from in the tree, or would be if it were opened."""
+        """What a node is made from in the tree, or would be if it were opened; the source is read for it.
+
+        Raises:
+            SourceError: it cannot be read, or has changed.
+        """
         found = self.find(level, np.array([index]))
         if found.present[0]:
             return "overview" if found.overview[0] else "pixels"
@@ -228,9 +232,13 @@ class FollowedNode(ImageNode):
         """The image that it is a node of, which is followed."""
         return self._followed
 
-    @property
+    @cached_property
     def made_from(self) -> Literal["pixels", "overview"]:
-        """See `ImageNode.made_from`; of a node that is fetched, what it is made from then."""
+        """See `ImageNode.made_from`; of a node that is fetched, what it is made from then.
+
+        Raises:
+            SourceError: the source cannot be read, or has changed.
+        """
         return self.image.made_from(self.level, self.index)
 
     @property
@@ -241,7 +249,11 @@ class FollowedNode(ImageNode):
 
     @property
     def children(self) -> list[Node]:
-        """The nodes below it that exist, in Z-order."""
+        """The nodes below it that exist, in Z-order.
+
+        Raises:
+            SourceError: the source cannot be read, or has changed.
+        """
         if self.level == 0:
             return []
         below = np.arange(*IMAGE.children(self.level, self.index))

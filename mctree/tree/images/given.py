@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mctree.errors import NotFoundError, SourceError, UsageError
 from mctree.format.images import LARGEST_SIDE, ImageRecord
 from mctree.sources.images import Access, ArraySource, Box, ImageSource, Pixels, open_image
-from mctree.tree.images.asking import require_sound
+from mctree.tree.images.asking import fingerprint_of, require_sound
 from mctree.tree.images.blocks import Extent
 from mctree.tree.images.image import STATES, Image
 from mctree.tree.images.overviews import codes
@@ -156,17 +156,27 @@ class Overlaid:
         return Box(box.x0 - x, box.y0 - y, box.x1 - x, box.y1 - y)
 
 
+def require_inside(region: Box | None, width: int, height: int) -> Box:
+    """Make sure that an image of a size has all of a region; the image's own box.
+
+    Raises:
+        UsageError: the region reaches beyond it.
+    """
+    whole = Box(0, 0, width, height)
+    if region is not None and not whole.holds(region):
+        raise UsageError(f"region {region} reaches beyond the image, which is {whole.width} × {whole.height} pixels")
+    return whole
+
+
 def widened(region: Box | None, source: Extent, side: int = TILE_PIXELS) -> Box:
     """A region of an image, widened to whole squares of a side (tiles); all of it if None.
 
     Raises:
-        UsageError: nothing of it lies in the image.
+        UsageError: it reaches beyond the image.
     """
-    whole = Box(0, 0, source.width, source.height)
+    whole = require_inside(region, source.width, source.height)
     if region is None:
         return whole
-    if not whole.holds(region):
-        raise UsageError(f"region {region} reaches beyond the image, which is {source.width} × {source.height} pixels")
     wide = Box(
         region.x0 // side * side, region.y0 // side * side, -(-region.x1 // side) * side, -(-region.y1 // side) * side
     )
@@ -234,7 +244,7 @@ def followed(image: Image, record: ImageRecord, given: object) -> Iterator[Image
 
 
 def _require_unchanged(image: Image, record: ImageRecord, source: ImageSource) -> None:
-    if source.fingerprint != record.fingerprint:
+    if fingerprint_of(source) != record.fingerprint:
         raise SourceError(f"{source.uri!r:.200} has changed since image {image.id} was ingested: replace the image")
 
 

@@ -178,12 +178,17 @@ class Image:
             index: `int64 [n]`.
             gist_set: as this set has them: `unknown` too if a node has no gist yet, `stale` if what it stands for has
                 changed since.  None: as the statistics have them, which are made with each change.
+
+        Raises:
+            NotFoundError: there is no such set.
         """
         found = self.find(level, index)
+        made: Located | None = found
         state = np.full(len(index), STATES.index("unknown"), np.uint8)
-        arrays = self._statistics if gist_set is None else self._snapshot.gists(gist_set).record.images
-        if level < len(arrays):
-            made = self._snapshot.gallery.pages.find(arrays[level], index)
+        if gist_set is not None:
+            arrays = self._snapshot.gists(gist_set).record.images
+            made = self._snapshot.gallery.pages.find(arrays[level], index) if level < len(arrays) else None
+        if made is not None:
             state[found.present & made.present] = STATES.index("present")
             state[found.present & made.stale] = STATES.index("stale")
         away = np.flatnonzero(self._inside(level, index) & ~found.present)

@@ -1,8 +1,7 @@
 """Who makes rows of pixels?  Several threads, or processes; one thread reads, in order, and the results keep it.
 
 The thread that reads, and does what its caller does with the results, makes rows too whenever the next ones are not
-there yet: so as many work as were asked for, and none waits while there is something to make.  What a process that died
-was to make is made here.
+there yet (see `mctree.processes.tasks`): so as many work as were asked for.
 
 Processes read for themselves where a copy of the image can: then nothing but rows goes from one to the other.
 """
@@ -11,12 +10,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Generic, Protocol, TypeVar
 
 from mctree.processes import Processes, Work
+from mctree.processes.tasks import Pending, Task, first
 from mctree.sources.images import Box, Pixels
 
 __all__ = ["Readable", "Workers", "made"]
@@ -30,7 +30,6 @@ Workers = int | Processes
 """Threads that make rows, the caller's among them; or processes that do, beside the caller's thread."""
 
 Made = TypeVar("Made")
-Awaited_co = TypeVar("Awaited_co", covariant=True)
 
 
 class Readable(Protocol):
@@ -84,26 +83,10 @@ def made(
             yield from _made(boxes, _Near(image, make, pool), workers)
 
 
-class _Pending(Protocol[Awaited_co]):
-    """What others are to make: a `Future`, or a `Job`."""
-
-    def cancel(self) -> bool:
-        """Take it back if nobody has begun; whether it was so."""
-        ...
-
-    def done(self) -> bool:
-        """Whether it is there."""
-        ...
-
-    def result(self) -> Awaited_co:
-        """What has come of it."""
-        ...
-
-
 class _Others(Protocol):
     """Who makes rows besides this thread."""
 
-    def submit(self, make: Callable[..., Made], /, *given: Any) -> _Pending[Made]:
+    def submit(self, make: Callable[..., Made], /, *given: Any) -> Pending[Made]:
         """Have rows made."""
         ...
 
@@ -111,7 +94,7 @@ class _Others(Protocol):
 class _Way(Protocol[Made]):
     """How a box becomes rows with the help of others."""
 
-    def begin(self, box: Box) -> _Task[Made]:
+    def begin(self, box: Box) -> Task[Made]:
         """Let it begin."""
         ...
 
@@ -130,10 +113,10 @@ class _Near(Generic[Made]):
     make: Callable[[Box, Pixels], Made]
     others: _Others
 
-    def begin(self, box: Box) -> _Task[Made]:
+    def begin(self, box: Box) -> Task[Made]:
         """Read them, and have them made."""
         pixels = self.image.read(box)
-        return _Task(self.others.submit(self.make, box, pixels), lambda: self.make(box, pixels))
+        return Task(self.others.submit(self.make, box, pixels), lambda: self.make(box, pixels))
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,9 +154,9 @@ class _Far(Generic[Made]):
     others: Processes
     shared: Work[Made]
 
-    def begin(self, box: Box) -> _Task[Made]:
+    def begin(self, box: Box) -> Task[Made]:
         """Have them read and made."""
-        return _Task(
+        return Task(
             self.others.submit(self.shared, box), lambda: self.sight(box), lambda: self.sight.image.was_read(box)
         )
 
@@ -189,60 +172,14 @@ def _far(image: Readable, make: Callable[[Box, Pixels], Made], processes: Proces
 
 def _made(boxes: Iterator[tuple[int, Box]], way: _Way[Made], ahead: int) -> Iterator[tuple[int, Made]]:
     """The same, with others, of so many boxes at a time."""
-    waiting: deque[tuple[int, _Task[Made]]] = deque()
+    waiting: deque[tuple[int, Task[Made]]] = deque()
     try:
         for at, box in boxes:
             waiting.append((at, way.begin(box)))
             if len(waiting) > ahead:
-                yield _first(waiting)
+                yield first(waiting)
         while waiting:
-            yield _first(waiting)
+            yield first(waiting)
     finally:
         for _, task in waiting:
             task.future.cancel()
-
-
-class _Task(Generic[Made]):
-    """A box that others make, unless this thread does it first.
-
-    Args:
-        future: what they make of it.
-        here: makes it in this thread.
-        told: called when it was made by others.
-    """
-
-    def __init__(
-        self, future: _Pending[Made], here: Callable[[], Made], told: Callable[[], None] = lambda: None
-    ) -> None:
-        self.future = future
-        self._here, self._told = here, told
-
-    def make_here(self) -> bool:
-        """Make it in this thread if no other has begun; whether it was so."""
-        if not self.future.cancel():
-            return False
-        self.future = done = Future[Made]()
-        self._told = lambda: None
-        try:
-            done.set_result(self._here())
-        except Exception as error:
-            done.set_exception(error)
-        return True
-
-    def result(self) -> Made:
-        """What it has become, once that is there."""
-        try:
-            found = self.future.result()
-        except BrokenExecutor:
-            return self._here()
-        self._told()
-        return found
-
-
-def _first(waiting: deque[tuple[int, _Task[Made]]]) -> tuple[int, Made]:
-    """The first result, once it is there; until then others are made here."""
-    while not waiting[0][1].future.done():
-        if not any(task.make_here() for _, task in waiting):
-            break
-    at, task = waiting.popleft()
-    return at, task.result()

@@ -33,6 +33,7 @@ from mctree.tree.images.given import (
     Overlaid,
     as_image,
     followed,
+    require_inside,
     require_same_pixels,
     widened,
 )
@@ -186,7 +187,7 @@ class Painter:
             UsageError: the source has another size or type, the region lies outside, or there is no such level.
         """
         number, graft, record = self._roster.committed(which)
-        whole = _require_inside(region, record)
+        whole = require_inside(region, record.width, record.height)
         if not 0 <= finest <= record.level:
             raise UsageError(f"image {number} has levels 0..{record.level}, not {finest}")
         if given is None and not Image(self._snapshot, graft).from_overviews:
@@ -223,7 +224,7 @@ class Painter:
             UsageError: the source has another size or type, or the region lies outside.
         """
         number, graft, record = self._roster.committed(which)
-        _require_inside(region, record)
+        require_inside(region, record.width, record.height)
         if given is None and Image(self._snapshot, graft).complete:
             return False
         with self._worked_on(graft, record, given) as (canvas, views):
@@ -361,11 +362,3 @@ class Painter:
         self.book.grafts.append((graft, number, record.base, *size, record.space, record.level, record.channels))
         self._roster.take("graft")
         return number
-
-
-def _require_inside(region: Box | None, record: ImageRecord) -> Box:
-    """Make sure that an image has all of a region; the image's own pixels."""
-    whole = Box(0, 0, record.width, record.height)
-    if region is not None and not whole.holds(region):
-        raise UsageError(f"region {region} reaches beyond the image, which is {whole.width} × {whole.height} pixels")
-    return whole

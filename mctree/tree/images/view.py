@@ -48,7 +48,7 @@ def write_view(
         snapshot: of which commit.
         image: which.
         path: its folder; nothing may be there.
-        progress: called now and then with (chunks done, chunks of which there may be samples).
+        progress: called after each chunk with (chunks done, chunks in which there may be samples).
 
     Returns:
         For each level, how many pixels of the image are a side of one sample.  Levels of more than a million chunks are
@@ -71,18 +71,17 @@ def write_view(
             make_directory(str(number), at)
             replace_file(f"{number}/zarr.json", view_array(dtype, shape, chunk), at, sync=False)
             for row, column in _there(snapshot, image, level, step):
+                data = _samples(image, level, step, row, column)
+                if data is not None:  # the image is not coarser here
+                    name = f"{number}/{chunk_name(row, column)}"
+                    folder = os.path.dirname(name)
+                    parts = folder.split("/")
+                    for i in range(2, len(parts) + 1):
+                        make_directory("/".join(parts[:i]), at)
+                    replace_file(name, gzip.compress(data.tobytes(), 5, mtime=0), at, sync=False)
+                done += 1
                 if progress is not None:
                     progress(done, every)
-                done += 1
-                data = _samples(image, level, step, row, column)
-                if data is None:
-                    continue  # the image is coarser here
-                name = f"{number}/{chunk_name(row, column)}"
-                folder = os.path.dirname(name)
-                parts = folder.split("/")
-                for i in range(2, len(parts) + 1):
-                    make_directory("/".join(parts[:i]), at)
-                replace_file(name, gzip.compress(data.tobytes(), 5, mtime=0), at, sync=False)
     return factors
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from mctree.errors import UsageError
@@ -17,11 +18,14 @@ from mctree.processes import Processes
 from mctree.sources.images import Box, ImageSource
 from mctree.tree.arguments import as_box, as_integer, as_name, as_source, as_stamp, source_shown
 from mctree.tree.images.given import as_image
+from mctree.tree.images.image import STATES
 from mctree.tree.images.makers import Workers
+from mctree.tree.images.patches import BLOCK_PIXELS
 from mctree.tree.images.wishes import Wishes
 from mctree.tree.turn import Turn
 
 if TYPE_CHECKING:
+    from mctree.tree.images.nodes import ImageNode
     from mctree.tree.making import NextCommit
 
 __all__ = ["COMMIT_BLOCKS", "KEPT_PIXELS", "ImageWriting"]
@@ -191,6 +195,57 @@ class ImageWriting:
                 commit_every=_as_blocks(commit_every),
                 workers=_as_workers(workers),
             )
+
+    def image_node(
+        self,
+        which: int | bytes | str,
+        level: int,
+        column: int,
+        row: int,
+        image: ImageSource | NDArray[Any] | None = None,
+    ) -> ImageNode:
+        """A node of an image; one that the tree lacks and the image's source has is fetched, and committed.
+
+        Where the image is coarse it is deepened down to the node; where it was not looked at, because only a region of
+        it was added, it is extended by what is under the node.  That is committed, with whatever else waits for it.
+        What is there already costs a look.
+
+        Args:
+            which: the image, by its document's number or by its source.
+            level: the node's level.
+            column: where it is among the nodes of its level.
+            row: the same.
+            image: the image's source, which must not have changed; None opens again what was recorded, if need be.
+
+        Raises:
+            NotFoundError: there is no such image, or neither it nor its source has such a node, or the source is gone.
+            SourceError: the source cannot be read, or has changed.
+            UsageError: the image is not committed, the source has another size or type, or more than 64 blocks would
+                have to be read: `extend_image` does that.
+        """
+        found = self.next.snapshot.image(which)
+        index = np.array([found.index_at(level, column, row)])
+        (edges,) = found.raster.boxes(level, index - found.first(level)).tolist()
+        box = Box(*edges)
+
+        def unknown() -> bool:
+            return int(self.next.snapshot.image(which).states(level, index)[0]) == STATES.index("unknown")
+
+        if unknown() and self.deepen_image(which, image, region=box, finest=level, commit_every=None):
+            self._commit_fetched()
+        if unknown() and not self.next.snapshot.image(which).whole:
+            if box.area > COMMIT_BLOCKS * BLOCK_PIXELS**2:
+                raise UsageError(
+                    f"image {found.id} was not looked at in {box}, and that is too much to be read for one node: "
+                    "`extend_image` does it"
+                )
+            if self.extend_image(which, image, region=box, commit_every=None):
+                self._commit_fetched()
+        return self.next.snapshot.image(which).node(level, column, row)
+
+    def _commit_fetched(self) -> None:
+        with self._turn("committing what was fetched"):
+            self.next.commit(gists=None)
 
     def change_image(self, which: int | bytes | str, image: ImageSource | NDArray[Any], region: Box) -> None:
         """Let a region of an image be other pixels; what is above them is made anew, and nothing else.

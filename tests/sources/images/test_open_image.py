@@ -39,6 +39,7 @@ def test_the_public_names_are_these() -> None:
         "ArraySource",
         "Box",
         "ImageSource",
+        "OpenedImage",
         "PixelValues",
         "Pixels",
         "open_image",
@@ -47,7 +48,7 @@ def test_the_public_names_are_these() -> None:
 
 
 def test_what_is_opened_is_typed_as_something_that_one_leaves_again() -> None:
-    """Found by use: type checkers refused `with open_image(…)`, as every page writes it."""
+    """Every page writes `with open_image(…)`."""
     assert issubclass(get_type_hints(open_image)["return"], AbstractContextManager)
 
 
