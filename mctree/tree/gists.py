@@ -17,6 +17,7 @@ from mctree.format.keys import Table, u32
 from mctree.format.values import number
 from mctree.geometry import TEXT, World, intervals
 from mctree.storage.index import Reading
+from mctree.storage.rows import distinct
 from mctree.tree.images.slots import Slots, slots
 from mctree.tree.rows import Rows
 
@@ -165,7 +166,7 @@ class GistView:
     def present(self, level: int) -> int:
         """How many nodes of a level of the timeline have a gist: `rows`, without those that are `absent`."""
         rows = self.rows(level)
-        above = np.unique(self.slots.absent // (TEXT.width(level) // TEXT.width(1)))  # nothing else can be absent
+        above = distinct(self.slots.absent // (TEXT.width(level) // TEXT.width(1)))  # nothing else can be absent
         return rows - int(np.count_nonzero(self.absent(level, above[above < rows])))
 
     def array(self, space: int, level: int) -> Rows | None:

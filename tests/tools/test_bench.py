@@ -22,6 +22,7 @@ from tools.bench.data import Data
 from tools.bench.peers.flat import ByHand, FlatMemmap, FlatReader
 from tools.bench.peers.protocol import About, Appender, Peer
 from tools.bench.report import to_markdown
+from tools.bench.resident import locked, may_lock
 from tools.bench.results import Line, Table, to_json
 from tools.bench.sizes import Sizes
 from tools.bench.targets import verdicts
@@ -97,6 +98,22 @@ def test_no_contender_is_dropped(tmp_path: Path, how: str, state: str, words: st
     assert limit is not None
     assert limit.state == "measured"
     assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_files_are_locked_in_memory_where_that_is_allowed(tmp_path: Path) -> None:
+    def held() -> int:
+        status = Path("/proc/self/status").read_text()
+        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmLck"))
+
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "rows").write_bytes(bytes(1 << 20))
+    (tmp_path / "empty").touch()
+    (tmp_path / "link").symlink_to("below/rows")
+    before = held()
+    with locked(tmp_path) as whole:
+        assert whole == may_lock()
+        assert held() - before == (1024 if whole else 0)
+    assert held() == before
 
 
 def test_an_appender_that_loses_a_piece_is_found_out(tmp_path: Path) -> None:

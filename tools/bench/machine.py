@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from tools.bench.resident import may_lock
+
 __all__ = ["DISTRIBUTIONS", "Machine", "describe"]
 
 DISTRIBUTIONS = (
@@ -43,6 +45,7 @@ class Machine:
         kernel: its release.
         filesystem: the type of the one that holds the scratch folder.
         huge_pages: the setting of transparent huge pages.
+        locked: whether files could be locked in memory while they were read.
         python: version.
         libraries: distribution and version, `not installed` where it is not.
     """
@@ -53,6 +56,7 @@ class Machine:
     kernel: str
     filesystem: str
     huge_pages: str
+    locked: bool
     python: str
     libraries: tuple[tuple[str, str], ...]
 
@@ -66,6 +70,7 @@ def describe(scratch: Path) -> Machine:
         kernel=f"{platform.system()} {platform.release()}",
         filesystem=_filesystem(scratch),
         huge_pages=_selected("/sys/kernel/mm/transparent_hugepage/enabled"),
+        locked=may_lock(),
         python=platform.python_version(),
         libraries=tuple((name, _version(name)) for name in DISTRIBUTIONS),
     )

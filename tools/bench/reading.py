@@ -11,6 +11,7 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from tools.bench.cases.windows import Windows
 from tools.bench.data import Data, Plans, make
 from tools.bench.errors import ContenderFailed, WrongValuesError
 from tools.bench.peers import Peer, Reader
+from tools.bench.resident import locked
 from tools.bench.results import Line, Table
 from tools.bench.timing import Round, Spread, race, ratios, values
 
@@ -41,6 +43,7 @@ class _Entrant:
 
     Attributes:
         failures: by case, the line that says why there are no numbers.
+        stack: keeps its files in memory.
     """
 
     peer: Peer
@@ -49,6 +52,7 @@ class _Entrant:
     trials: dict[str, Trial] = field(default_factory=dict)
     failures: dict[str, Line] = field(default_factory=dict)
     opened: opening.Opened | None = None
+    stack: ExitStack = field(default_factory=ExitStack)
 
     @property
     def name(self) -> str:
@@ -112,6 +116,7 @@ class _Reading:
             peer.write(self._data, entrant.folder)
             os.sync()
             entrant.reader = peer.open(entrant.folder)
+            entrant.stack.enter_context(locked(entrant.folder))
             self._touch(entrant.reader, peer.about.reads)
         except Exception as error:
             entrant.fail(everything, self._failed(peer, error))
@@ -174,6 +179,7 @@ class _Reading:
         if entrant.reader is not None:
             entrant.reader.close()
             entrant.reader = None
+        entrant.stack.close()
         shutil.rmtree(entrant.folder, ignore_errors=True)
 
     def _failed(self, peer: Peer, error: BaseException) -> Line:

@@ -70,6 +70,7 @@ def _machine(report: Report) -> str:
         ("kernel", machine.kernel),
         ("file system", machine.filesystem),
         ("transparent huge pages", machine.huge_pages),
+        ("files locked in memory while they are read", "yes" if machine.locked else "no"),
         ("Python", machine.python),
         *machine.libraries,
     ]

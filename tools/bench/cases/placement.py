@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from tools.bench.errors import WrongValuesError
 from tools.bench.ours import Mctree
 from tools.bench.peers import About, Peer, Reader
 from tools.bench.peers.flat import FlatMemmap, FlatReader
+from tools.bench.resident import locked
 from tools.bench.results import Line, Table
 from tools.bench.sizes import Sizes
 from tools.bench.timing import Round, Spread, race, ratios, values
@@ -103,6 +105,7 @@ def _placement(
     """Seconds of each, as the median over the rounds of one race between files that were just written."""
     folder = root / "files"
     readers: list[Reader] = []
+    stack = ExitStack()
     trials = {}
     try:
         for peer in peers:
@@ -111,6 +114,7 @@ def _placement(
             peer.write(data, place)
             os.sync()
             readers.append(reader := peer.open(place))
+            stack.enter_context(locked(place))
             _touch(reader, bench.sizes)
             trials[peer.about.name] = trial = case.trial(reader, data, plans, bench.sizes)
             if not trial.right():
@@ -121,6 +125,7 @@ def _placement(
         trials.clear()
         for reader in readers:
             reader.close()
+        stack.close()
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -22,6 +22,7 @@ from tools.bench.errors import WrongValuesError
 from tools.bench.ours_loop import MctreeLoop
 from tools.bench.peers.loops import WindowLoop
 from tools.bench.peers.protocol import library
+from tools.bench.resident import locked
 from tools.bench.results import Line, Table
 from tools.bench.timing import Round, Spread, race, ratios, values
 
@@ -129,7 +130,8 @@ def _race(bench: Bench, root: Path, course: _Course, entrants: Sequence[WindowLo
             _check(course, batch, loop.about.name, ahead)
             _touch(batch, len(course.batches))
             calls[loop.about.name] = batch
-        return race(calls, bench.pace())
+        with locked(root):
+            return race(calls, bench.pace())
     finally:
         for one in opened:
             one.close()
