@@ -97,7 +97,8 @@ def test_what_is_reused_changes_nothing(readings: list[Rows], attention: str) ->
 
 
 def test_what_is_not_known_is_not_attended_to() -> None:
-    reader = Reader(tiny.model())
+    # Nothing is reused: a product of fewer rows may be rounded in another way.
+    reader = Reader(tiny.model(), cached=False)
     token, known = torch.tensor([3, -1, 4]), torch.tensor([True, False, True])
     places = Places.of_text(torch.arange(3))
     found = [reader.read(Rows(token, torch.full((1, DIM), value), known, places)) for value in (0.0, 5.0)]
