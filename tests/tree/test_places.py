@@ -213,6 +213,13 @@ def test_a_store_is_looked_at_by_another_process_while_somebody_writes(tree: mct
         os.waitpid(pid, 0)
 
 
+def program(path: Path, does: str) -> str:
+    """A program that stands in for the interpreter of the process that looks."""
+    path.write_text(f"#!/bin/sh\n{does}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
 @pytest.mark.damages
 def test_what_ends_the_process_that_looks_ends_no_other(
     tree: mctree.Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -221,10 +228,7 @@ def test_what_ends_the_process_that_looks_ends_no_other(
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(CorruptError, match="cannot be looked at"):
         mctree.open(tmp_path / "t.mctree", trusted=False)
-    killed = tmp_path / "killed"
-    killed.write_text("#!/bin/sh\nkill -SEGV $$\n")
-    killed.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(killed))
+    monkeypatch.setattr(sys, "executable", program(tmp_path / "killed", "kill -SEGV $$"))
     with pytest.raises(CorruptError, match=r"ends the process that reads it \(SIGSEGV\)"):
         mctree.open(tmp_path / "t.mctree", trusted=False)
 
@@ -248,9 +252,7 @@ def test_a_process_that_looks_and_has_no_room_says_nothing_of_the_store(
 ) -> None:
     """Want of room is no damage."""
     tree.close()
-    busy = tmp_path / "busy"
-    busy.write_text("#!/bin/sh\nprintf 'BusyError\\nno addresses'\nexit 4\n")
-    busy.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(busy))
+    told = "printf 'BusyError\\nno addresses'; exit 4"
+    monkeypatch.setattr(sys, "executable", program(tmp_path / "busy", told))
     with pytest.raises(BusyError, match=r"^no addresses$"):
         mctree.open(tmp_path / "t.mctree", trusted=False)

@@ -84,6 +84,7 @@ DOES = {
     "reads pixels of another type": reading(lambda box: Pixels(zeros(box, 3, np.uint16))),
     "reads a list of pixels": reading(lambda box: Pixels(zeros(box).tolist())),
     "masks other pixels": reading(lambda box: Pixels(zeros(box), np.ones((3, 3), np.bool_))),
+    # What its type forbids is just what is tried.
     "masks by numbers": reading(lambda box: Pixels(zeros(box), np.ones((box.height, box.width), np.uint8))),  # type: ignore[arg-type]
     "covers nothing that can be gone through": but(covered=lambda self, box, level=0: None),
     "covers numbers": but(covered=lambda self, box, level=0: [1]),
