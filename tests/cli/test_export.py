@@ -43,6 +43,13 @@ def test_json_says_what_a_sample_stands_for(album: Path, tmp_path: Path) -> None
     assert said == {"path": str(tmp_path / "out"), "commit": 2, "pixels_a_side": [16, 32, 64, 128, 256, 512]}
 
 
+def test_progress_ends_where_all_is_done(album: Path, tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    with mctree.open(album, writable=False) as tree, tree.snapshot(2) as snapshot:
+        snapshot.image("noise.png").export(tmp_path / "out", progress=lambda *at: told.append(at))
+    assert [done for done, _ in told] == list(range(1, len(told) + 1)) and told[-1][0] == told[-1][1] == 6
+
+
 def test_nothing_is_overwritten_and_nothing_put_into_a_store(album: Path, tmp_path: Path) -> None:
     own = Path(shutil.copytree(album, tmp_path / "own.mctree"))
     (tmp_path / "out").write_bytes(b"precious")
