@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tools.bench.peers import About
@@ -40,10 +40,11 @@ class Bench:
         name = about.name.lower()
         return about.name in limits or not self.wanted or any(part.lower() in name for part in self.wanted)
 
-    def pace(self, max_calls: int = 1 << 30) -> Pace:
-        """How long the races of this run last."""
+    def pace(self, max_calls: int | None = None) -> Pace:
+        """How long the races of this run last; where calls are counted, none is spared to warm up."""
         s = self.sizes
-        return Pace(s.rounds, s.min_rounds, s.turn_s, s.budget_s, max_calls)
+        pace = Pace(s.rounds, s.min_rounds, s.turn_s, s.budget_s)
+        return pace if max_calls is None else replace(pace, max_calls=max_calls, warm=False)
 
     def folder(self, name: str) -> Path:
         """A new folder below the scratch folder."""

@@ -4,8 +4,10 @@ Contenders take turns: in every round each of them makes a few calls, in an orde
 round, so that what disturbs the machine falls on all alike.  A turn counts as the median of its calls; a contender's
 ratio to the limit is taken round by round, between turns that lie close together, and only then as a median.
 
-Nothing is assumed about the calls but that their time does not depend on what others do; a turn of more than one call
-begins with one that is not timed, to bring the contender's own data back into the processor's caches.
+Who rests while others have their turns pays for it in the next one: the processor's caches hold something else by then,
+and some hosts of virtual machines take memory back that was not touched for a second, which no figure of the guest
+shows.  So a turn of more than one call begins with as many that are not timed, and how many make a turn is found out
+when a contender has settled.  Nothing else is assumed about the calls but that their time does not depend on others.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ from tools.bench.errors import ContenderFailed
 __all__ = ["Pace", "Round", "Spread", "race", "ratios", "values"]
 
 _MOST_CALLS = 1000
+_SETTLED = 10  # after as much time as so many turns last, a contender has all of its data at hand
+_WARM = 5  # no more calls go untimed at the beginning of a turn than fit in as much time as so many turns last
 
 Round = Mapping[str, float]
 """Seconds per call of each contender of one round."""
@@ -38,6 +42,8 @@ class Pace:
         turn_s: seconds that a turn should last; one call at least.
         budget_s: no round begins after so many seconds, once there are `min_rounds`.
         max_calls: the most calls per contender, warm-up included.
+        warm: whether there are calls to spare: otherwise a contender has one to settle, and one that is not timed at
+            the beginning of a turn.
     """
 
     rounds: int
@@ -45,6 +51,7 @@ class Pace:
     turn_s: float
     budget_s: float
     max_calls: int = 1 << 30
+    warm: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,30 +100,29 @@ def race(
     Raises:
         ContenderFailed: a call raised.
     """
-    # The first call pays for what is made lazily, so the second one says how many calls make a turn.
     calls: dict[str, int] = {}
-    used = dict.fromkeys(contenders, 2)
+    used: dict[str, int] = {}
     for name, call in contenders.items():
         with _blaming(name):
-            call(0)
-            calls[name] = max(1, min(_MOST_CALLS, int(pace.turn_s / max(_once(call, 1, clock), 1e-9))))
+            used[name], seconds = _settle(call, _SETTLED * pace.turn_s if pace.warm else 0.0, clock)
+            calls[name] = max(1, min(_MOST_CALLS, int(pace.turn_s / max(seconds, 1e-9))))
     began = clock()
     rounds: list[Round] = []
     names = list(contenders)
-    number = 2
+    number = max(used.values(), default=0)
     for turn in range(pace.rounds):
         if turn >= pace.min_rounds and clock() - began > pace.budget_s:
             break
-        if rounds and any(used[name] + calls[name] + 1 > pace.max_calls for name in names):
+        if rounds and any(used[name] + calls[name] + _untimed(calls[name], pace) > pace.max_calls for name in names):
             break
-        seconds: dict[str, float] = {}
+        times: dict[str, float] = {}
         for place in range(len(names)):
             name = names[(place + turn) % len(names)]
             with _blaming(name):
-                seconds[name] = _turn(contenders[name], number, calls[name], clock)
-            used[name] += calls[name] + 1
-        rounds.append(seconds)
-        number += max(calls.values()) + 1
+                made, times[name] = _turn(contenders[name], number, calls[name], pace, clock)
+            used[name] += made
+        rounds.append(times)
+        number += 2 * max(calls.values())
     return rounds
 
 
@@ -128,18 +134,38 @@ def _blaming(name: str) -> Iterator[None]:
         raise ContenderFailed(name) from error
 
 
-def _turn(call: Callable[[int], object], number: int, count: int, clock: Callable[[], float]) -> float:
-    """The median seconds of `count` calls, after one more where there are several."""
-    if count > 1:
-        call(number)
+def _settle(call: Callable[[int], object], settle_s: float, clock: Callable[[], float]) -> tuple[int, float]:
+    """How many calls it took to settle for so long, two at least, and how many seconds one lasts since then."""
+    call(0)  # pays for what is made lazily
+    began = clock()
+    times = [_once(call, 1, clock)]
+    while clock() - began < settle_s:
+        times.append(_once(call, 1 + len(times), clock))
+    return 1 + len(times), float(np.median(times[len(times) // 2 :]))
+
+
+def _turn(
+    call: Callable[[int], object], number: int, count: int, pace: Pace, clock: Callable[[], float]
+) -> tuple[int, float]:
+    """How many calls a turn of `count` timed ones took, and their median in seconds."""
+    warm, most = 0, _untimed(count, pace)
+    began = clock()
+    while warm < min(most, 1) or (warm < most and clock() - began < _WARM * pace.turn_s):
+        call(number + warm)
+        warm += 1
     collected = gc.isenabled()
     gc.disable()
     try:
-        times = [_once(call, number + 1 + k, clock) for k in range(count)]
+        times = [_once(call, number + warm + k, clock) for k in range(count)]
     finally:
         if collected:
             gc.enable()
-    return float(np.median(times))
+    return warm + count, float(np.median(times))
+
+
+def _untimed(count: int, pace: Pace) -> int:
+    """The most calls that are not timed before so many that are."""
+    return 0 if count == 1 else count if pace.warm else 1
 
 
 def _once(call: Callable[[int], object], number: int, clock: Callable[[], float]) -> float:
