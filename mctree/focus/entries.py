@@ -121,7 +121,8 @@ class Entries(Rows):
         known = np.full(len(nodes), UNKNOWN, np.int64) if document is None else document
         facts = ground.facts(nodes, known)
         start, stop = ground.spans(nodes)
-        return cls(np.concatenate((nodes.integers, start[None], stop[None], facts.integers)), facts.reals)
+        place = nodes.complete().integers
+        return cls(np.concatenate((place, start[None], stop[None], facts.integers)), facts.reals)
 
     @property
     def nodes(self) -> Nodes:

@@ -2,7 +2,8 @@
 
 A column is a row of its matrix, so it is contiguous, and a view that costs nothing.  A `splice` replaces stretches of
 rows by others and copies each matrix once, whatever the number of columns and of stretches; whoever still holds the old
-rows keeps them as they were.
+rows keeps them as they were.  The last columns of a matrix are left out where they are zero throughout, as what only
+images have is where there are none: what is not there is not copied.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ class Integer:
     @overload
     def __get__(self, rows: Rows, owner: type[Rows]) -> NDArray[np.int64]: ...
     def __get__(self, rows: Rows | None, owner: type[Rows]) -> Integer | NDArray[np.int64]:
-        return self if rows is None else rows.integers[self._row]
+        if rows is None:
+            return self
+        return rows.integers[self._row] if self._row < len(rows.integers) else np.zeros(len(rows), np.int64)
 
 
 class Real:
@@ -52,15 +55,17 @@ class Real:
     @overload
     def __get__(self, rows: Rows, owner: type[Rows]) -> NDArray[np.float64]: ...
     def __get__(self, rows: Rows | None, owner: type[Rows]) -> Real | NDArray[np.float64]:
-        return self if rows is None else rows.reals[self._row]
+        if rows is None:
+            return self
+        return rows.reals[self._row] if self._row < len(rows.reals) else np.zeros(len(rows))
 
 
 class Rows:
     """Columns of one length, which a subclass names; never changed once they are made.
 
     Attributes:
-        integers: the columns of integers, `int64 [k, n]`.
-        reals: the columns of real numbers, `float64 [m, n]`.
+        integers: the columns of integers, `int64 [k, n]`; those that follow, if any, hold zeros.
+        reals: the columns of real numbers, `float64 [m, n]`; likewise.
     """
 
     INTEGERS: ClassVar[tuple[str, ...]] = ()
@@ -76,13 +81,11 @@ class Rows:
     @classmethod
     def made(cls, n: int, **columns: ArrayLike) -> Self:
         """`n` rows, of one array or one number for each column."""
-        integers, reals = np.empty((len(cls.INTEGERS), n), np.int64), np.empty((len(cls.REALS), n))
-        for row, name in enumerate(cls.INTEGERS):
-            integers[row] = columns[name]
-        for row, name in enumerate(cls.REALS):
-            reals[row] = columns[name]
-        assert len(columns) == len(integers) + len(reals), f"{cls.__name__} has no such columns: {sorted(columns)}"
-        return cls(integers, reals)
+        assert columns.keys() == {*cls.INTEGERS, *cls.REALS}, f"the columns of {cls.__name__} are not {sorted(columns)}"
+        return cls(
+            _matrix(n, [columns[name] for name in cls.INTEGERS], np.int64),
+            _matrix(n, [columns[name] for name in cls.REALS], np.float64),
+        )
 
     @classmethod
     def none(cls) -> Self:
@@ -114,19 +117,49 @@ class Rows:
     def joined(cls, parts: Sequence[Self]) -> Self:
         """All rows of one after those of the other; there is one part at least."""
         return cls(
-            np.concatenate([part.integers for part in parts], axis=1),
-            np.concatenate([part.reals for part in parts], axis=1),
+            np.concatenate(_as_tall([part.integers for part in parts]), axis=1),
+            np.concatenate(_as_tall([part.reals for part in parts]), axis=1),
         )
 
     def same(self, other: Self) -> NDArray[np.bool_]:
         """Which rows are the same in both, number by number: `bool [n]`."""
-        same: NDArray[np.bool_] = (self.integers == other.integers).all(axis=0)
-        same &= (self.reals == other.reals).all(axis=0)
+        same: NDArray[np.bool_] = np.equal(*_as_tall([self.integers, other.integers])).all(axis=0)
+        same &= np.equal(*_as_tall([self.reals, other.reals])).all(axis=0)
         return same
+
+    def complete(self) -> Self:
+        """The same with every column stored."""
+        return type(self)(_tall(self.integers, len(self.INTEGERS)), _tall(self.reals, len(self.REALS)))
+
+
+def _matrix(n: int, columns: Sequence[ArrayLike], dtype: type[np.int64 | np.float64]) -> NDArray[Any]:
+    """Columns of `n` numbers, but for the last ones that are given as the number 0."""
+    while columns and np.isscalar(columns[-1]) and columns[-1] == 0:
+        columns = columns[:-1]
+    matrix = np.empty((len(columns), n), dtype)
+    for row, column in enumerate(columns):
+        matrix[row] = column
+    return matrix
+
+
+def _tall(matrix: NDArray[Any], height: int) -> NDArray[Any]:
+    """A matrix with columns of zeros behind its own, up to so many."""
+    if len(matrix) == height:
+        return matrix
+    found = np.zeros((height, matrix.shape[1]), matrix.dtype)
+    found[: len(matrix)] = matrix
+    return found
+
+
+def _as_tall(matrices: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+    """Matrices, all with as many columns as that which has most."""
+    height = max(map(len, matrices))
+    return [_tall(matrix, height) for matrix in matrices]
 
 
 def _spliced(old: NDArray[Any], new: NDArray[Any], exchanges: Sequence[Exchange]) -> NDArray[Any]:
     """A matrix with stretches of its columns replaced: see `Rows.splice`."""
+    old, new = _as_tall([old, new])
     parts: list[NDArray[Any]] = []
     done = 0
     for first, stop, begin, end in exchanges:
