@@ -16,6 +16,7 @@ import json
 import re
 from array import array
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -277,12 +278,12 @@ def _read(dump: bytes) -> tuple[tokenizers.Tokenizer, dict[str, Any]]:
         engine.no_truncation()
         engine.no_padding()
         engine.encode_special_tokens = True
-        if isinstance(engine.model, tokenizers.models.BPE):
-            _remember_few_words(engine.model)
     except BaseException as error:
         if not _is_of_the_library(error):
             raise
         raise SourceError(f"this is no tokenizer.json ({_one_line(error)})") from error
+    if isinstance(engine.model, tokenizers.models.BPE):
+        _remember_few_words(engine.model)
     return engine, {"decoder": decoder}
 
 
@@ -293,9 +294,8 @@ def _remember_few_words(model: tokenizers.models.BPE) -> None:
     own cache is too small for them: 6 … 11 % of the time for source code, none for prose.  No token depends on it, so
     a release of the library that cannot be told so is left alone.
     """
-    resize = getattr(model, "_resize_cache", None)
-    if resize is not None:
-        resize(_WORDS_REMEMBERED)
+    with suppress(AttributeError, TypeError):  # no part of the library's interface
+        model._resize_cache(_WORDS_REMEMBERED)
 
 
 def _is_of_the_library(error: BaseException) -> bool:

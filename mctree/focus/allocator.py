@@ -32,7 +32,7 @@ _MANY = 256
 """From so many numbers on, the least of them are set apart before they are sorted."""
 
 _CLOSER = 4
-"""How often those that are hotter than the others are set apart, which is quicker than to do it by their order."""
+"""How often, at most, the colder ones of too many are passed over by a bound half as far from 1 as the last one."""
 
 
 @dataclass(frozen=True, slots=True)

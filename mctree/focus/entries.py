@@ -121,13 +121,13 @@ class Entries(Rows):
         known = np.full(len(nodes), UNKNOWN, np.int64) if document is None else document
         facts = ground.facts(nodes, known)
         start, stop = ground.spans(nodes)
-        place = nodes.complete().integers
-        return cls(np.concatenate((place, start[None], stop[None], facts.integers)), facts.reals)
+        columns = (nodes.integers, start[None], stop[None], facts.stored_integers)
+        return cls(np.concatenate(columns), facts.stored_reals)
 
     @property
     def nodes(self) -> Nodes:
         """Their nodes."""
-        return Nodes(self.integers[: len(Nodes.INTEGERS)], self.reals[:0])
+        return Nodes(self.stored_integers[: len(Nodes.INTEGERS)], self.stored_reals[:0])
 
     @property
     def leaves(self) -> NDArray[np.bool_]:

@@ -46,4 +46,4 @@ class History(Rows):
 
     def scored(self, heat: NDArray[np.float64]) -> History:
         """The same with other scores."""
-        return History(self.integers, heat[None, :])
+        return History(self.stored_integers, heat[None, :])

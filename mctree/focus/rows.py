@@ -2,8 +2,8 @@
 
 A column is a row of its matrix, so it is contiguous, and a view that costs nothing.  A `splice` replaces stretches of
 rows by others and copies each matrix once, whatever the number of columns and of stretches; whoever still holds the old
-rows keeps them as they were.  The last columns of a matrix are left out where they are zero throughout, as what only
-images have is where there are none: what is not there is not copied.
+rows keeps them as they were.  The last columns of a matrix may be left out, if they were given as the number 0 when
+rows were made, as what only images have is where there are none: they read as zeros, and nothing is copied for them.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class Integer:
     def __get__(self, rows: Rows | None, owner: type[Rows]) -> Integer | NDArray[np.int64]:
         if rows is None:
             return self
-        return rows.integers[self._row] if self._row < len(rows.integers) else np.zeros(len(rows), np.int64)
+        stored = rows.stored_integers
+        return stored[self._row] if self._row < len(stored) else _zeros(stored)
 
 
 class Real:
@@ -57,26 +58,37 @@ class Real:
     def __get__(self, rows: Rows | None, owner: type[Rows]) -> Real | NDArray[np.float64]:
         if rows is None:
             return self
-        return rows.reals[self._row] if self._row < len(rows.reals) else np.zeros(len(rows))
+        stored = rows.stored_reals
+        return stored[self._row] if self._row < len(stored) else _zeros(stored)
 
 
 class Rows:
     """Columns of one length, which a subclass names; never changed once they are made.
 
     Attributes:
-        integers: the columns of integers, `int64 [k, n]`; those that follow, if any, hold zeros.
-        reals: the columns of real numbers, `float64 [m, n]`; likewise.
+        stored_integers: the columns of integers, `int64 [k, n]`; those that are left out behind them hold zeros.
+        stored_reals: the columns of real numbers, `float64 [m, n]`; likewise.
     """
 
     INTEGERS: ClassVar[tuple[str, ...]] = ()
     REALS: ClassVar[tuple[str, ...]] = ()
-    __slots__ = ("integers", "reals")
+    __slots__ = ("stored_integers", "stored_reals")
 
     def __init__(self, integers: NDArray[np.int64], reals: NDArray[np.float64]) -> None:
         integers.setflags(write=False)
         reals.setflags(write=False)
-        self.integers = integers
-        self.reals = reals
+        self.stored_integers = integers
+        self.stored_reals = reals
+
+    @property
+    def integers(self) -> NDArray[np.int64]:
+        """All columns of integers, `int64 [k, n]`."""
+        return _tall(self.stored_integers, len(self.INTEGERS))
+
+    @property
+    def reals(self) -> NDArray[np.float64]:
+        """All columns of real numbers, `float64 [m, n]`."""
+        return _tall(self.stored_reals, len(self.REALS))
 
     @classmethod
     def made(cls, n: int, **columns: ArrayLike) -> Self:
@@ -93,7 +105,7 @@ class Rows:
         return cls(np.empty((len(cls.INTEGERS), 0), np.int64), np.empty((len(cls.REALS), 0)))
 
     def __len__(self) -> int:
-        return int(self.integers.shape[1])
+        return int(self.stored_integers.shape[1])
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {len(self)} rows>"
@@ -102,7 +114,7 @@ class Rows:
         """Some of the rows: those of the given numbers, in that order, or those that are marked."""
         # Not by an index: that would lay columns out side by side, number by number.
         some = rows.nonzero()[0] if rows.dtype == np.bool_ else rows
-        return type(self)(self.integers.take(some, axis=1), self.reals.take(some, axis=1))
+        return type(self)(self.stored_integers.take(some, axis=1), self.stored_reals.take(some, axis=1))
 
     def splice(self, new: Self, exchanges: Sequence[Exchange]) -> Self:
         """The rows with stretches of them replaced.
@@ -111,25 +123,31 @@ class Rows:
             new: all rows that come in.
             exchanges: which of them come in the place of which rows, by place; no row goes twice.
         """
-        return type(self)(_spliced(self.integers, new.integers, exchanges), _spliced(self.reals, new.reals, exchanges))
+        return type(self)(
+            _spliced(self.stored_integers, new.stored_integers, exchanges),
+            _spliced(self.stored_reals, new.stored_reals, exchanges),
+        )
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
         """All rows of one after those of the other; there is one part at least."""
         return cls(
-            np.concatenate(_as_tall([part.integers for part in parts]), axis=1),
-            np.concatenate(_as_tall([part.reals for part in parts]), axis=1),
+            np.concatenate(_alike([part.stored_integers for part in parts]), axis=1),
+            np.concatenate(_alike([part.stored_reals for part in parts]), axis=1),
         )
 
     def same(self, other: Self) -> NDArray[np.bool_]:
         """Which rows are the same in both, number by number: `bool [n]`."""
-        same: NDArray[np.bool_] = np.equal(*_as_tall([self.integers, other.integers])).all(axis=0)
-        same &= np.equal(*_as_tall([self.reals, other.reals])).all(axis=0)
+        same: NDArray[np.bool_] = np.equal(*_alike([self.stored_integers, other.stored_integers])).all(axis=0)
+        same &= np.equal(*_alike([self.stored_reals, other.stored_reals])).all(axis=0)
         return same
 
-    def complete(self) -> Self:
-        """The same with every column stored."""
-        return type(self)(_tall(self.integers, len(self.INTEGERS)), _tall(self.reals, len(self.REALS)))
+
+def _zeros(stored: NDArray[Any]) -> NDArray[Any]:
+    """A column that is left out of a matrix."""
+    column = np.zeros(stored.shape[1], stored.dtype)
+    column.setflags(write=False)
+    return column
 
 
 def _matrix(n: int, columns: Sequence[ArrayLike], dtype: type[np.int64 | np.float64]) -> NDArray[Any]:
@@ -142,16 +160,17 @@ def _matrix(n: int, columns: Sequence[ArrayLike], dtype: type[np.int64 | np.floa
     return matrix
 
 
-def _tall(matrix: NDArray[Any], height: int) -> NDArray[Any]:
-    """A matrix with columns of zeros behind its own, up to so many."""
-    if len(matrix) == height:
-        return matrix
-    found = np.zeros((height, matrix.shape[1]), matrix.dtype)
-    found[: len(matrix)] = matrix
-    return found
+def _tall(stored: NDArray[Any], height: int) -> NDArray[Any]:
+    """A matrix with zeros for the columns up to so many that are left out."""
+    if len(stored) == height:
+        return stored
+    matrix = np.zeros((height, stored.shape[1]), stored.dtype)
+    matrix[: len(stored)] = stored
+    matrix.setflags(write=False)
+    return matrix
 
 
-def _as_tall(matrices: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+def _alike(matrices: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
     """Matrices, all with as many columns as that which has most."""
     height = max(map(len, matrices))
     return [_tall(matrix, height) for matrix in matrices]
@@ -159,7 +178,7 @@ def _as_tall(matrices: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
 
 def _spliced(old: NDArray[Any], new: NDArray[Any], exchanges: Sequence[Exchange]) -> NDArray[Any]:
     """A matrix with stretches of its columns replaced: see `Rows.splice`."""
-    old, new = _as_tall([old, new])
+    old, new = _alike([old, new])
     parts: list[NDArray[Any]] = []
     done = 0
     for first, stop, begin, end in exchanges:

@@ -156,7 +156,6 @@ class SnapshotGround(Ground):
     def _with_roots(self, facts: Facts, slots: NDArray[np.int64], grafts: Grafts) -> Facts:
         """The same facts, where some nodes are images: these look like what their roots hold."""
         root = self.snapshot.arena.extents(grafts.level, grafts.index)
-        facts = facts.complete()
         integers, reals = facts.integers.copy(), facts.reals.copy()
         integers[Facts.INTEGERS.index("growth"), slots] = root.children - 1
         integers[Facts.INTEGERS.index("modality"), slots] = IMAGE_MODALITY

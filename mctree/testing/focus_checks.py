@@ -78,8 +78,7 @@ def check_context(context: WorkingContext, truth: Truth) -> None:
     seen_patches: dict[int, list[int]] = {}
     late: list[int] = []
     last = (-1, -1)
-    stored = entries.complete()
-    rows = zip(stored.integers.T.tolist(), stored.reals.T.tolist(), strict=True)
+    rows = zip(entries.integers.T.tolist(), entries.reals.T.tolist(), strict=True)
     for i, entry in enumerate(_Entry(*whole, *real) for whole, real in rows):
         space, level, number, slot, start, stop = entry[:6]
         assert (slot, start) > last, f"entry {i} does not stand behind the one before"

@@ -6,6 +6,7 @@ import multiprocessing
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -171,6 +172,19 @@ def test_unknown_kinds_and_foreign_ids_are_refused() -> None:
             tokenizer.decode(np.array([tokenizer.vocabulary], np.uint32))
         with pytest.raises(UsageError):
             tokenizer.decode(np.array([0.5]))
+        with pytest.raises(UsageError):
+            tokenizer.decode(np.array([-1]))
+
+
+@pytest.mark.parametrize("make", [bpe, metaspace, wordpiece])
+def test_ids_do_not_depend_on_how_many_words_the_library_remembers(make: Callable[[], HFTokenizer]) -> None:
+    given = make()
+    alone = tokenizers.Tokenizer.from_str(given.dump().decode())
+    alone.encode_special_tokens = True
+    text = " ".join(f"{number * 7919 % 3001}th {number:x}" for number in range(3001))
+    wanted = alone.encode(text, add_special_tokens=False).ids
+    for _ in range(2):
+        assert given.encode([text.encode()])[0].ids.tolist() == wanted
 
 
 def test_a_tokenizer_without_an_unknown_token_says_so() -> None:

@@ -58,6 +58,26 @@ def test_the_most_wanted_is_expanded_first_and_of_equals_the_newest() -> None:
     assert change.blocked.limit == 2 - 1 or change.blocked.limit == 2
 
 
+@settings(max_examples=40)
+@given(
+    kinds=st.lists(
+        st.sampled_from([0.0, 0.21, 0.6, 0.61, 0.8, 0.81, 0.9, 0.95, 0.99, 1.0]) | st.floats(0, 1), min_size=1
+    ),
+    seed=st.integers(0, 99),
+    count=st.sampled_from([1, 4, 64, 65, 300, 2000]),
+)
+def test_of_many_the_most_wanted_are_expanded_and_of_equals_the_newest(
+    kinds: list[float], seed: int, count: int
+) -> None:
+    context = WorkingContext.smallest(ground(2100), 10**6, Allocator(max_edits=10**6, cooldown=0))
+    while (context.entries.level > 1).any():
+        context.step(np.where(context.entries.level > 1, 1.0, 0.0))
+    context.allocator = Allocator(max_edits=count)
+    heat = np.random.default_rng(seed).choice(kinds, len(context))
+    wanted = sorted(np.flatnonzero(heat > 0.2).tolist(), key=lambda i: (-heat[i], -i))[:count]
+    assert context.step(heat).diff.left_at.tolist() == sorted(wanted)
+
+
 def test_siblings_are_collapsed_only_if_none_of_them_is_wanted() -> None:
     context = WorkingContext.around(ground(), [(0, 32)], 5000)
     cold = np.where(context.entries.stop <= 1024, -0.9, 0.0)

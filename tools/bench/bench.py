@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tools.bench.peers import About
@@ -41,10 +41,9 @@ class Bench:
         return about.name in limits or not self.wanted or any(part.lower() in name for part in self.wanted)
 
     def pace(self, max_calls: int | None = None) -> Pace:
-        """How long the races of this run last; where calls are counted, none is spared to warm up."""
+        """How long the races of this run last."""
         s = self.sizes
-        pace = Pace(s.rounds, s.min_rounds, s.turn_s, s.budget_s)
-        return pace if max_calls is None else replace(pace, max_calls=max_calls, warm=False)
+        return Pace(s.rounds, s.min_rounds, s.turn_s, s.budget_s, max_calls)
 
     def folder(self, name: str) -> Path:
         """A new folder below the scratch folder."""

@@ -205,7 +205,10 @@ class MctreeTokenizer:
     """mctree's tokenizer without mctree's store: the same ids, and for each the byte at which it ends."""
 
     def __init__(self, sizes: Sizes) -> None:
-        note = "two threads, HFTokenizer.encode per file: checks that the ids give the text back; ids are dropped"
+        note = (
+            "two threads, HFTokenizer.encode per file: checks that the ids give the text back; ids are dropped; fewer "
+            "words are remembered than the library does by itself"
+        )
         self.about = About(f"{NAME}'s tokenizer alone", "part of ours", note, requires=("mctree", "tokenizers"))
 
     def ingest(self, corpus: Path, tokenizer: Path, folder: Path) -> Ingested:

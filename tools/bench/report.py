@@ -18,8 +18,8 @@ Written by `{command}`; do not edit. One run of the {form} form, {seconds} s, ov
 
 A value is the median over rounds, with its quartiles in brackets. In a round every contender has a turn; a ratio is to
 the limit's turn in the same round, then the median over rounds, so it is more reliable than a quotient of two values.
-A turn of several calls begins with as many that are not timed, for whoever has rested finds less at hand. All reads are
-of resident data. Every contender's values were compared with what was stored before it was timed.
+A turn of several calls begins with calls that are not timed, as whoever has rested finds less at hand. All reads are of
+resident data. Every contender's values were compared with what was stored before it was timed.
 """
 _NOT_FULL = "**At these sizes the times mean little: this form shows that everything runs and gives right values.**\n"
 

@@ -6,8 +6,8 @@ ratio to the limit is taken round by round, between turns that lie close togethe
 
 Who rests while others have their turns pays for it in the next one: the processor's caches hold something else by then,
 and some hosts of virtual machines take memory back that was not touched for a second, which no figure of the guest
-shows.  So a turn of more than one call begins with as many that are not timed, and how many make a turn is found out
-when a contender has settled.  Nothing else is assumed about the calls but that their time does not depend on others.
+shows.  So a turn of more than one call begins with up to as many that are not timed, and how many make a turn is found
+out when a contender has settled.  Nothing else is assumed about calls but that their time does not depend on others.
 """
 
 from __future__ import annotations
@@ -41,17 +41,15 @@ class Pace:
         min_rounds: the fewest rounds.
         turn_s: seconds that a turn should last; one call at least.
         budget_s: no round begins after so many seconds, once there are `min_rounds`.
-        max_calls: the most calls per contender, warm-up included.
-        warm: whether there are calls to spare: otherwise a contender has one to settle, and one that is not timed at
-            the beginning of a turn.
+        max_calls: the most calls per contender beyond its first turn, None if there are any number.  Where they are
+            counted, none is spared: a contender has two to settle, and one that is not timed begins a turn.
     """
 
     rounds: int
     min_rounds: int
     turn_s: float
     budget_s: float
-    max_calls: int = 1 << 30
-    warm: bool = True
+    max_calls: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +102,7 @@ def race(
     used: dict[str, int] = {}
     for name, call in contenders.items():
         with _blaming(name):
-            used[name], seconds = _settle(call, _SETTLED * pace.turn_s if pace.warm else 0.0, clock)
+            used[name], seconds = _settle(call, _SETTLED * pace.turn_s if pace.max_calls is None else 0.0, clock)
             calls[name] = max(1, min(_MOST_CALLS, int(pace.turn_s / max(seconds, 1e-9))))
     began = clock()
     rounds: list[Round] = []
@@ -113,7 +111,8 @@ def race(
     for turn in range(pace.rounds):
         if turn >= pace.min_rounds and clock() - began > pace.budget_s:
             break
-        if rounds and any(used[name] + calls[name] + _untimed(calls[name], pace) > pace.max_calls for name in names):
+        next_turns = [used[name] + calls[name] + _untimed(calls[name], pace) for name in names]
+        if rounds and pace.max_calls is not None and max(next_turns) > pace.max_calls:
             break
         times: dict[str, float] = {}
         for place in range(len(names)):
@@ -122,7 +121,7 @@ def race(
                 made, times[name] = _turn(contenders[name], number, calls[name], pace, clock)
             used[name] += made
         rounds.append(times)
-        number += 2 * max(calls.values())
+        number += 2 * max(calls.values()) + 1  # odd, so that rounds begin at other plans each
     return rounds
 
 
@@ -135,7 +134,7 @@ def _blaming(name: str) -> Iterator[None]:
 
 
 def _settle(call: Callable[[int], object], settle_s: float, clock: Callable[[], float]) -> tuple[int, float]:
-    """How many calls it took to settle for so long, two at least, and how many seconds one lasts since then."""
+    """How many calls it took to settle for so long, two at least, and the median seconds of the latter half of them."""
     call(0)  # pays for what is made lazily
     began = clock()
     times = [_once(call, 1, clock)]
@@ -165,7 +164,7 @@ def _turn(
 
 def _untimed(count: int, pace: Pace) -> int:
     """The most calls that are not timed before so many that are."""
-    return 0 if count == 1 else count if pace.warm else 1
+    return 0 if count == 1 else count if pace.max_calls is None else 1
 
 
 def _once(call: Callable[[int], object], number: int, clock: Callable[[], float]) -> float:
