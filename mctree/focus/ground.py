@@ -215,12 +215,13 @@ class Ground(ABC):
         bounds = np.zeros(len(nodes) + 1, np.int64)
         bounds[1:] = count.cumsum()
         # A child's number within its level follows from where it begins, also at level 0, whose nodes are positions.
-        number = (index * (_WIDTHS.take(place) // wide) - bounds[:-1]).repeat(count)
-        number += np.arange(len(number))
-        start, space = number * wide.repeat(count), space.repeat(count)
+        number = index * (_WIDTHS.take(place) // wide) - bounds[:-1]
+        columns = np.array((space, level - 1, number, wide)).repeat(count, axis=1)
+        columns[2] += np.arange(columns.shape[1])
+        columns[3] *= columns[2]
         if len(self.grafts):
-            start = np.where(space > 0, slot.repeat(count), start)
-        made = Nodes.made(len(number), space=space, level=(level - 1).repeat(count), index=number, slot=start)
+            columns[3] = np.where(columns[0] > 0, slot.repeat(count), columns[3])
+        made = Nodes(columns, np.empty((0, columns.shape[1])))
         exist = self._living(made)
         if exist is None or exist.all():
             return Children(made, bounds)

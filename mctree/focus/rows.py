@@ -16,6 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["Exchange", "Integer", "Real", "Rows"]
 
+_NUMBERS = (int, float)
+
 
 class Exchange(NamedTuple):
     """Rows [first, stop) go, and rows [begin, end) of what is new come in their place."""
@@ -93,11 +95,9 @@ class Rows:
     @classmethod
     def made(cls, n: int, **columns: ArrayLike) -> Self:
         """`n` rows, of one array or one number for each column."""
-        assert columns.keys() == {*cls.INTEGERS, *cls.REALS}, f"the columns of {cls.__name__} are not {sorted(columns)}"
-        return cls(
-            _matrix(n, [columns[name] for name in cls.INTEGERS], np.int64),
-            _matrix(n, [columns[name] for name in cls.REALS], np.float64),
-        )
+        integers, reals = [columns[name] for name in cls.INTEGERS], [columns[name] for name in cls.REALS]
+        assert len(columns) == len(integers) + len(reals), f"{cls.__name__} has no such columns: {sorted(columns)}"
+        return cls(_matrix(n, integers, np.int64), _matrix(n, reals, np.float64))
 
     @classmethod
     def none(cls) -> Self:
@@ -152,11 +152,12 @@ def _zeros(stored: NDArray[Any]) -> NDArray[Any]:
 
 def _matrix(n: int, columns: Sequence[ArrayLike], dtype: type[np.int64 | np.float64]) -> NDArray[Any]:
     """Columns of `n` numbers, but for the last ones that are given as the number 0."""
-    while columns and np.isscalar(columns[-1]) and columns[-1] == 0:
-        columns = columns[:-1]
-    matrix = np.empty((len(columns), n), dtype)
-    for row, column in enumerate(columns):
-        matrix[row] = column
+    height = len(columns)
+    while height and type(columns[height - 1]) in _NUMBERS and columns[height - 1] == 0:
+        height -= 1
+    matrix = np.empty((height, n), dtype)
+    for row in range(height):
+        matrix[row] = columns[row]
     return matrix
 
 

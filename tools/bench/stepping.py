@@ -21,7 +21,7 @@ __all__ = ["measure", "scores"]
 
 _EDITS = 4
 _AGREED = 12
-_TURNS, _STEPS = 5, 10
+_TURNS, _STEPS = 5, 30
 _REGION = 1024
 _SPARE = 100
 """Room in the budget: for some expands, so that others have to be paid for."""
@@ -45,8 +45,9 @@ def measure(sizes: Sizes, folder: Path) -> dict[str, float]:
                 raise WrongValuesError(f"step {step} makes {made} edits: {len(there)} and {len(plain.entries)} entries")
         found: dict[str, list[float]] = {f"{who}/{what}": [] for who in (OURS, PLAIN) for what in ("step", "build")}
         for turn in range(_TURNS):
-            # By turns of some steps each, so that both find their own data in the processor's caches; the first of a
-            # turn, which does not, is not counted.  Each turn begins with the same entries.
+            # By turns of many steps each, so that both find their own data in the processor's caches, and memory that
+            # they have used before; the first of a turn, which does not, is not counted.  Each turn begins with the
+            # same entries.
             ours, plain = _both(ground, cut, budget)
             given: list[NDArray[np.float64]] = []
             edits: list[int] = []
