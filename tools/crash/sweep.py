@@ -164,7 +164,7 @@ def sweep(life: Life, scale: Scale, scratch: Path, say: Say, wants: Wants = ever
                         row.failures += outcome.failures
                         missed += not outcome.killed
                 if missed > 1 + len(chosen) // _MISSED:
-                    row.failures.append(f"{row.what}: {missed} of {len(chosen)} calls were not come to: nothing is tried")
+                    row.failures.append(f"{row.what}: {missed} of {len(chosen)} calls were not come to")
             say(f"{first.what}: {first.points} kills, {len(first.failures)} failures, {first.seconds:.0f} s")
             rows.append(first)
     say(f"{second.what}: {second.points} kills, {len(second.failures)} failures, {second.seconds:.0f} s")
