@@ -95,7 +95,7 @@ class Session:
                 newest = index.commit()
             assert newest is not None, "a store has a commit from its creation on"
             self.newest = newest
-            self._published = recover(store, newest.number)
+            self._published = recover(store, newest)
             store.environment.reader_check()
         except BaseException:
             self._lock.release()
