@@ -413,6 +413,33 @@ def test_what_lmdb_says_while_it_is_written_to_is_an_error_of_ours(
         fill(tree, "goes on")
 
 
+@pytest.mark.damages
+def test_a_generation_whose_record_is_lost_is_not_replaced(tmp_path: Path, toy_encoder: Callable[[], object]) -> None:
+    """Found by writing to damaged stores: a refresh put another generation in its place."""
+    path = tmp_path / "t.mctree"
+    with mctree.create(path, chunk_bytes=SMALL, keep=0, encoders=[toy_encoder()]) as tree:
+        with tree.writer() as writer:
+            writer.add("first", b"some text " * 32)
+            writer.add("second", b"more text " * 20)
+            writer.add("third", b"text " * 400)
+        tree.build_gists(toy_encoder(), "toy")
+        for name in ("first", "second"):
+            with tree.writer() as writer:
+                writer.remove(name)
+            if name == "first":
+                refresh_gists(tree)
+    newest = (path / "gists/toy/text/lod2/c.0.0").read_bytes()
+    (older,) = [file.name.split(".") for file in (path / "generations").iterdir()]
+    chunk = Table.CHUNK + struct.pack(">IQ", int(older[0]), int(older[1]))
+    with lmdb.open(str(path / "index.lmdb"), map_size=1 << 30) as index, index.begin(write=True) as txn:
+        txn.delete([bytes(key) for key, _ in txn.cursor() if bytes(key).startswith(chunk)][-1])
+    with mctree.open(path, encoders=[toy_encoder()]) as tree:
+        with pytest.raises(CorruptError, match="newer generation than the index knows"):
+            refresh_gists(tree)
+        assert "index table 'k'" in [problem.where for problem in tree.verify()]
+    assert (path / "gists/toy/text/lod2/c.0.0").read_bytes() == newest
+
+
 def test_a_link_in_the_place_of_what_is_to_go_fails_no_commit(tmp_path: Path) -> None:
     """What was freed is removed after the commit, which is durable by then."""
     outside = tmp_path / "outside"
