@@ -32,6 +32,7 @@ from mctree.format.keys import Table, commit_key
 from mctree.storage import chunks, environment, session
 from mctree.storage.index import Writing
 from mctree.storage.pages import read_meta
+from mctree.storage.sums import RowSums, put_sums
 from mctree.tree.sets import refresh_gists
 
 SMALL = 65536
@@ -438,6 +439,15 @@ def test_a_generation_whose_record_is_lost_is_not_replaced(tmp_path: Path, toy_e
             refresh_gists(tree)
         assert "index table 'k'" in [problem.where for problem in tree.verify()]
     assert (path / "gists/toy/text/lod2/c.0.0").read_bytes() == newest
+
+
+def test_sums_of_rows_in_a_chunk_whose_record_is_lost_are_refused(tmp_path: Path) -> None:
+    """Found by writing to damaged stores, to images: it was an assertion that failed."""
+    with mctree.create(tmp_path / "t.mctree", chunk_bytes=SMALL) as tree:
+        layout = tree.store.array(0, 1)
+        sums = RowSums(0, 0, np.zeros(1, np.uint32))
+        with pytest.raises(CorruptError, match="is not in the index"), tree.store.environment.writing() as txn:
+            put_sums(Writing(txn, 2, {}), sums, layout, 2)
 
 
 def test_a_link_in_the_place_of_what_is_to_go_fails_no_commit(tmp_path: Path) -> None:
