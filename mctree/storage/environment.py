@@ -280,16 +280,25 @@ class WriteTransaction:
     def __enter__(self) -> lmdb.Transaction:
         return self._txn
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, *_: object) -> None:
         if kind is not None:
             self._txn.abort()
+            if isinstance(error, lmdb.Error) and not isinstance(error, MapFull):
+                raise _told_to_a_writer(error) from error
             return
         try:
             self._txn.commit()
         except MapFull:
             raise
-        except (lmdb.Error, OSError) as error:
-            raise WriterFailedError(f"the index could not be committed ({error}); reopen the store") from error
+        except (lmdb.Error, OSError) as failure:
+            raise WriterFailedError(f"the index could not be committed ({failure}); reopen the store") from failure
+
+
+def _told_to_a_writer(error: lmdb.Error) -> MctreeError:
+    """What an error means that LMDB raised within a write transaction."""
+    if isinstance(error, lmdb.CorruptedError | lmdb.PageNotFoundError):
+        return CorruptError(f"the index cannot be read ({error}); restore the store from a copy")
+    return WriterFailedError(f"the index could not be written ({error}); reopen the store")
 
 
 def open_environment(at: int, where: str, *, writable: bool) -> Environment:

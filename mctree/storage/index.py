@@ -8,6 +8,7 @@ the sum of their checksums, which the commit it writes will carry.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from itertools import islice, takewhile
 from typing import cast
 
@@ -30,7 +31,7 @@ from mctree.format.keys import (
 )
 from mctree.format.values import describe, frame, unframe, unframe_fixed
 
-__all__ = ["Reading", "Writing", "table_sums"]
+__all__ = ["Reading", "Writing", "table_sums", "whole_table"]
 
 SUMMED = VERSIONED | GROWING | {Table.META}
 """Tables whose records a commit counts and sums: all that a committed read depends on."""
@@ -204,7 +205,11 @@ class Writing(Reading):
         self.arrays = dict(arrays)
 
     def put(self, key: bytes, payload: bytes) -> None:
-        """Put a record, in place of the one under the same key if there is one."""
+        """Put a record, in place of the one under the same key if there is one.
+
+        Raises:
+            CorruptError: that one is of a table that is summed up, and is damaged.
+        """
         value = frame(key, payload)
         tag = _SUMMED_TAGS.get(key[0])
         if tag is None:
@@ -216,18 +221,22 @@ class Writing(Reading):
         if old is None:
             count += 1
         else:
-            total -= int.from_bytes(old[:4], "little")
+            total -= _checksum(key, bytes(old))
         self.tables[tag] = count, total & _SUM_BITS
 
     def delete(self, key: bytes) -> bool:
-        """Take a record out; False if there was none."""
+        """Take a record out; False if there was none.
+
+        Raises:
+            CorruptError: it is of a table that is summed up, and is damaged.
+        """
         old = self._txn.pop(key)
         if old is None:
             return False
         tag = _SUMMED_TAGS.get(key[0])
         if tag is not None:
             count, total = self.tables.get(tag, _NOTHING)
-            self.tables[tag] = count - 1, (total - int.from_bytes(old[:4], "little")) & _SUM_BITS
+            self.tables[tag] = count - 1, (total - _checksum(key, bytes(old))) & _SUM_BITS
         return True
 
     def put_version(self, table: Table, key: bytes, payload: bytes) -> None:
@@ -250,18 +259,40 @@ def table_sums(reading: Reading) -> Iterator[tuple[str, int, int]]:
     """Count and sum every summed table anew: (tag, records, sum of checksums); damaged records are left out."""
     for table in sorted(SUMMED):
         count = total = 0
-        with reading._txn.cursor() as cursor:
-            found = cursor.set_range(table)
-            while found and (key := bytes(cursor.key()))[:1] == table:
-                value = bytes(cursor.value())
-                try:
-                    unframe(key, value)
-                except CorruptError:
-                    pass
-                else:
-                    count, total = count + 1, (total + int.from_bytes(value[:4], "little")) % (1 << 64)
-                found = cursor.next()
-        yield table.decode("ascii"), count, total
+        for _, checksum in _sound_records(reading, table):
+            count, total = count + 1, total + checksum
+        yield table.decode("ascii"), count, total & _SUM_BITS
+
+
+def whole_table(reading: Reading, table: Table, newest: Commit) -> set[bytes] | None:
+    """The keys of a summed table behind its tag; None if its records are not those that the newest commit counted.
+
+    Read one after the other, and not looked up: where a key is damaged, or one that leads the way, a look-up would
+    say of what is there that it is not.
+    """
+    keys, total = set[bytes](), 0
+    for key, checksum in _sound_records(reading, table):
+        keys.add(key[1:])
+        total += checksum
+    return keys if (len(keys), total & _SUM_BITS) == newest.tables.get(table.decode("ascii"), _NOTHING) else None
+
+
+def _sound_records(reading: Reading, table: Table) -> Iterator[tuple[bytes, int]]:
+    """The keys of a table's records that are not damaged, and their checksums."""
+    for key, value in reading.raw(table):
+        with suppress(CorruptError):
+            yield key, _checksum(key, value)
+
+
+def _checksum(key: bytes, value: bytes) -> int:
+    """The checksum of a record, which it fits.
+
+    Raises:
+        CorruptError: it does not.  One that is taken out of the sums of its table has to, for else these could fit
+            although what it had been is lost.
+    """
+    unframe(key, value)
+    return int.from_bytes(value[:4], "little")
 
 
 def _payload(key: bytes, value: bytes) -> bytes:

@@ -2,6 +2,9 @@
 
 Nothing here is needed to read the store: a reader finds the right files at every step of everything that can be broken
 off.  The caller holds the writer's lock, so whatever is unfinished is nobody's work.
+
+Of an index that has lost a record nothing is believed that would take a file away: what no record names any more may be
+what a commit needs, and `verify` goes on naming the record.
 """
 
 from __future__ import annotations
@@ -9,19 +12,19 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from mctree.format.commits import array_layout
+from mctree.format.commits import Commit, array_layout
 from mctree.format.keys import Table, u32, u64
 from mctree.format.values import number as decode_number
 from mctree.storage.chunks import GENERATIONS_NAME, publish
 from mctree.storage.epochs import drop_epochs, settle
 from mctree.storage.files import leftover_name, list_names, remove_tree
-from mctree.storage.index import Reading
+from mctree.storage.index import Reading, whole_table
 from mctree.storage.store import Store
 
 __all__ = ["recover"]
 
 
-def recover(store: Store, newest: int) -> set[tuple[int, int]]:
+def recover(store: Store, newest: Commit) -> set[tuple[int, int]]:
     """Publish committed generations; drop staged ones, folders and half-written files that no commit knows.
 
     Args:
@@ -35,16 +38,15 @@ def recover(store: Store, newest: int) -> set[tuple[int, int]]:
     settle(store)
     drop_epochs(at)
     with store.reading() as index:
-        published = _publish(store, index, newest)
-        for name in list_names(GENERATIONS_NAME, at):
-            if not _is_known(index, name):
-                with suppress(IsADirectoryError):  # a folder, which is not ours to remove
-                    os.unlink(f"{GENERATIONS_NAME}/{name}", dir_fd=at)
+        published = _publish(store, index, newest.number)
+        _sweep_generations(at, index, newest)
         paths = {array_layout(payload).path for _, payload in index.scan(Table.ARRAY) if payload}
+        knows_all = whole_table(index, Table.ARRAY, newest) is not None
     parts = [path.split("/") for path in paths]
     # Also the folder of all gist sets, while it holds none that a commit names.
     folders = {"gists", *("/".join(path[:i]) for path in parts for i in range(1, len(path) + 1))}
-    for name in list_names("gists", at):
+    # What is known only to a record that is lost is no leftover: it stays for whoever restores the index.
+    for name in list_names("gists", at) if knows_all else ():
         if f"gists/{name}" not in folders:
             with suppress(NotADirectoryError):  # a file, which is not ours to remove
                 remove_tree(f"gists/{name}", at)
@@ -52,6 +54,17 @@ def recover(store: Store, newest: int) -> set[tuple[int, int]]:
         with suppress(FileNotFoundError):
             os.unlink(leftover_name(f"{folder}/zarr.json"), dir_fd=at)
     return published
+
+
+def _sweep_generations(at: int, index: Reading, newest: Commit) -> None:
+    """Remove the generations that no commit needs, if the index knows all that one does."""
+    unknown = {name: _key_of(name) for name in list_names(GENERATIONS_NAME, at)}
+    unknown = {name: key for name, key in unknown.items() if key is None or index.get(Table.CHUNK + key) is None}
+    known = whole_table(index, Table.CHUNK, newest) if unknown else None
+    for name, key in unknown.items():
+        if known is not None and key not in known:
+            with suppress(IsADirectoryError):  # a folder, which is not ours to remove
+                os.unlink(f"{GENERATIONS_NAME}/{name}", dir_fd=at)
 
 
 def _publish(store: Store, index: Reading, newest: int) -> set[tuple[int, int]]:
@@ -66,12 +79,12 @@ def _publish(store: Store, index: Reading, newest: int) -> set[tuple[int, int]]:
     return published
 
 
-def _is_known(index: Reading, name: str) -> bool:
-    """Whether a file among the generations is one that a commit needs."""
+def _key_of(name: str) -> bytes | None:
+    """The key, behind its tag, under which a generation of this name is known; None if it is the name of none."""
     parts = name.split(".")
     if len(parts) != 3 or not all(part.isdecimal() for part in parts):
-        return False
+        return None
     array, chunk, generation = (int(part) for part in parts)
     if array >= 1 << 32 or chunk >= 1 << 64 or generation >= 1 << 64:
-        return False
-    return index.get(Table.CHUNK + u32.pack(array) + u64.pack(chunk) + u64.pack(generation)) is not None
+        return None
+    return u32.pack(array) + u64.pack(chunk) + u64.pack(generation)

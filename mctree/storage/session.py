@@ -95,7 +95,7 @@ class Session:
                 newest = index.commit()
             assert newest is not None, "a store has a commit from its creation on"
             self.newest = newest
-            self._published = recover(store, newest.number)
+            self._published = recover(store, newest)
             store.environment.reader_check()
         except BaseException:
             self._lock.release()
@@ -203,6 +203,12 @@ class Session:
         self.check()
         writer = self._touched[number] = self.array(number)
         with self.whole("writing a new generation"):
+            # The one in use stands under its key.  If it is kept aside, a newer one whose record is lost stands there.
+            if exists(generation_name(number, chunk, self._generation(number, chunk)), self.store.at):
+                raise CorruptError(
+                    f"chunk {chunk} of {writer.layout.path} has a newer generation than the index knows; "
+                    "run `mctree verify`"
+                )
             per_chunk = writer.layout.rows_per_chunk
             every = min(writer.rows - chunk * per_chunk, per_chunk)
             if every > len(rows):  # they lie in the file that this one takes the place of

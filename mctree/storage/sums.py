@@ -84,6 +84,9 @@ def put_sums(index: Writing, sums: RowSums, layout: ArrayLayout, commit: int) ->
         sums: the checksums.
         layout: how rows of the array lie in chunks.
         commit: the commit's number.
+
+    Raises:
+        CorruptError: a chunk that holds such rows is not recorded.
     """
     row, values = sums.first, sums.values
     while len(values):
@@ -91,7 +94,8 @@ def put_sums(index: Writing, sums: RowSums, layout: ArrayLayout, commit: int) ->
         page, offset = divmod(inside, SUMS_PER_PAGE)
         n = min(len(values), SUMS_PER_PAGE - offset, layout.rows_per_chunk - inside)
         found = index.floor(Table.CHUNK + u32.pack(sums.array) + u64.pack(chunk), u64.pack(commit))
-        assert found is not None, "a chunk is recorded before the sums of its rows"
+        if found is None:  # a chunk is recorded before the sums of its rows
+            raise CorruptError(f"chunk {chunk} of {layout.path} is not in the index; run `mctree verify`")
         key = checksum_key(sums.array, chunk, u64.unpack(found[0])[0], page)
         before = (index.get(key) or b"")[: 4 * offset]
         index.put(key, before + values[:n].tobytes())

@@ -96,8 +96,10 @@ def kill_after_transaction(calls: int) -> None:
     """Let this process, a child, die at the `calls`-th change to the file system after its next index transaction."""
     real = WriteTransaction.__exit__
 
-    def leave(self: WriteTransaction, kind: type[BaseException] | None, *rest: object) -> None:
-        real(self, kind, *rest)
+    def leave(
+        self: WriteTransaction, kind: type[BaseException] | None, error: BaseException | None, *rest: object
+    ) -> None:
+        real(self, kind, error, *rest)
         if kind is None:
             kill_after(calls)
 

@@ -26,7 +26,7 @@ from mctree.storage.creation import remove_store
 from mctree.storage.epochs import compacting_path, replace_epoch
 from mctree.tree.gists import DEFAULT_SET, default_set, gist_sets
 from mctree.tree.images.moving import copy_images
-from mctree.tree.intact import intact_blocks
+from mctree.tree.intact import intact_blocks, intact_index
 from mctree.tree.placing import OpenDocument
 from mctree.tree.retention import KEEP
 from mctree.tree.snapshot import Snapshot
@@ -54,7 +54,7 @@ def compact(tree: Tree, *, progress: Progress | None = None) -> None:
     Raises:
         LockedError: somebody is writing.
         UsageError: a gist set's encoder is the caller's own and was not passed to `mctree.open`.
-        CorruptError: a live block is not what was committed; the tree stays as it was.
+        CorruptError: the index, or a live block, is not what was committed; the tree stays as it was.
     """
     with closing(tree.writer()) as old:
         snapshot = old.snapshot
@@ -64,6 +64,7 @@ def compact(tree: Tree, *, progress: Progress | None = None) -> None:
                     f"gist set {view.name!r} was made by an encoder that is not known here; "
                     "pass it to `mctree.open(…, encoders=[…])`, or drop the set"
                 )
+        intact_index(snapshot)
         path = compacting_path(tree.path)
         remove_store(path)
         meta = snapshot.store.meta

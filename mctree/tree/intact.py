@@ -2,7 +2,8 @@
 
 What is new gets checksums of its own, which would be valid whatever it was made of.  So tokens and gists that go into
 a compaction, a refreshed chunk or another gist are compared with theirs first, and damage stays what `verify` finds.
-What does not exist is not asked about: nothing is made of it.
+What does not exist is not asked about: nothing is made of it.  Where all of a store is gone through, as in a
+compaction, its index comes first: what that has lost would be left out.
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ from mctree.errors import CorruptError, MctreeError
 from mctree.format.facts import DocumentRecord, GistSetRecord
 from mctree.format.keys import Table, u64
 from mctree.format.records import BLOCK
-from mctree.format.values import unframe
+from mctree.format.values import describe, unframe
 from mctree.geometry import TEXT, Address, World
+from mctree.storage.audit import bad_records
 from mctree.storage.chunks import row_sums
+from mctree.storage.index import table_sums
+from mctree.storage.pages import damaged_pages
 from mctree.storage.sums import committed_sums
 from mctree.tree.provenance import block_records
 from mctree.tree.text_arrays import LOD0
@@ -27,7 +31,33 @@ from mctree.tree.text_arrays import LOD0
 if TYPE_CHECKING:
     from mctree.tree.snapshot import Snapshot
 
-__all__ = ["damaged_gist", "intact_blocks", "intact_gists", "name_of", "place_of"]
+__all__ = ["damaged_gist", "intact_blocks", "intact_gists", "intact_index", "name_of", "place_of"]
+
+
+def intact_index(snapshot: Snapshot) -> None:
+    """Make sure that an index holds all that its newest commit counted, whole, and that a look-up finds it.
+
+    What is made of all of a store would be made without what its index has lost, and nobody would miss it there.
+
+    Args:
+        snapshot: the newest commit, of which nobody else makes another meanwhile.
+
+    Raises:
+        CorruptError: a page, a record or a table is not what it was.
+    """
+
+    def refused(what: str) -> CorruptError:
+        return CorruptError(f"{what}; run `mctree verify`, and restore the store from a copy")
+
+    for fault in damaged_pages(snapshot.store):
+        if fault.lost:  # else nothing is read that it could be wrong about
+            raise refused(f"page {fault.page} of the index {fault.what}")
+    with snapshot.reading() as index:
+        for key, what in bad_records(index):
+            raise refused(f"index record {describe(key)} {what}")
+        for tag, *found in table_sums(index):
+            if tuple(found) != snapshot.record.tables.get(tag, (0, 0)):
+                raise refused(f"index table {tag!r} does not hold what commit {snapshot.commit} counted")
 
 
 def intact_blocks(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -98,6 +98,25 @@ def test_every_flipped_bit_is_noticed(payload: bytes, data: st.DataObject) -> No
     value[bit // 8] ^= 1 << bit % 8
     with pytest.raises(CorruptError):
         unframe(b"d1", bytes(value))
+
+
+@pytest.mark.parametrize("change", [lambda index, key: index.put(key, b"another"), Writing.delete])
+def test_a_damaged_record_is_not_taken_out_of_the_sums(
+    env: lmdb.Environment, change: Callable[[Writing, bytes], object]
+) -> None:
+    """Found by writing to damaged stores: what was lost to another key went unnoticed once that was written over."""
+    first, lost, other = (Table.RUN + u64.pack(document) + u64.pack(0) for document in (1, 2, 10))
+    with env.begin(write=True) as txn:
+        empty(txn)
+        index = Writing(txn, 1, {})
+        index.put(first, b"a run")
+        index.put(lost, b"another run")
+        before = index.tables
+        moved = txn.pop(lost)
+        assert moved is not None
+        txn.put(other, moved)
+        with pytest.raises(CorruptError, match="fails its checksum"):
+            change(Writing(txn, 2, before), other)
 
 
 def test_the_newest_commit_is_the_last_one(env: lmdb.Environment) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -25,11 +26,13 @@ from mctree.errors import (
     UsageError,
     WriterFailedError,
 )
+from mctree.format.commits import array_layout
 from mctree.format.facts import Stamp
 from mctree.format.keys import Table, commit_key
 from mctree.storage import chunks, environment, session
 from mctree.storage.index import Writing
 from mctree.storage.pages import read_meta
+from mctree.storage.sums import RowSums, put_sums
 from mctree.tree.sets import refresh_gists
 
 SMALL = 65536
@@ -360,6 +363,91 @@ def test_what_was_staged_and_not_committed_is_swept(tmp_path: Path) -> None:
         (path / "generations" / name).write_bytes(b"left over")
     tree.writer().close()
     assert list((path / "generations").iterdir()) == []
+
+
+@pytest.mark.damages
+@pytest.mark.parametrize("lost", [Table.CHUNK, Table.ARRAY])
+def test_what_only_a_lost_record_names_is_not_swept(
+    tmp_path: Path, toy_encoder: Callable[[], object], lost: Table
+) -> None:
+    """Found by writing to damaged stores: the next writer took away rows of commits whose record could not be found."""
+    path = tmp_path / "t.mctree"
+    with mctree.create(path, chunk_bytes=SMALL, keep=0, encoders=[toy_encoder()]) as tree:
+        with tree.writer() as writer:
+            writer.add("first", b"some text " * 32)
+            writer.add("second", b"more text " * 200)
+        tree.build_gists(toy_encoder(), "toy")
+        with tree.writer() as writer:
+            writer.remove("first")
+        refresh_gists(tree)
+        fill(tree, "third")  # behind which nothing is to be published any more
+    rows = [*(path / "generations").iterdir(), *(path / "gists").rglob("c.*")]
+    older = [tuple(map(int, file.name.split("."))) for file in (path / "generations").iterdir()]
+    assert older and len(rows) > len(older)
+    with lmdb.open(str(path / "index.lmdb"), map_size=1 << 30) as index, index.begin(write=True) as txn:
+        for key, value in [(bytes(key), bytes(value)) for key, value in txn.cursor()]:
+            is_older = key[:1] == Table.CHUNK and struct.unpack(">IQQ", key[1:]) in older
+            is_of_a_set = key[:1] == Table.ARRAY and array_layout(value[4:]).path.startswith("gists/")
+            if is_older if lost is Table.CHUNK else is_of_a_set:
+                txn.delete(key)
+    with mctree.open(path, encoders=[toy_encoder()]) as tree:
+        tree.writer().close()
+        assert f"index table '{lost.decode()}'" in [problem.where for problem in tree.verify()]
+    assert all(file.exists() for file in rows)
+
+
+@pytest.mark.parametrize(
+    ("said", "means"),
+    [
+        (lmdb.CorruptedError, CorruptError),
+        (lmdb.PageNotFoundError, CorruptError),
+        (lmdb.DiskError, WriterFailedError),
+    ],
+)
+def test_what_lmdb_says_while_it_is_written_to_is_an_error_of_ours(
+    tmp_path: Path, said: type[lmdb.Error], means: type[Exception]
+) -> None:
+    """Found by writing to damaged stores: a page that LMDB would not read was told in its own words."""
+    with mctree.create(tmp_path / "t.mctree", chunk_bytes=SMALL) as tree:
+        with pytest.raises(means, match=r"the index .*\(located page\)"), tree.store.environment.writing():
+            raise said("located page")
+        fill(tree, "goes on")
+
+
+@pytest.mark.damages
+def test_a_generation_whose_record_is_lost_is_not_replaced(tmp_path: Path, toy_encoder: Callable[[], object]) -> None:
+    """Found by writing to damaged stores: a refresh put another generation in its place."""
+    path = tmp_path / "t.mctree"
+    with mctree.create(path, chunk_bytes=SMALL, keep=0, encoders=[toy_encoder()]) as tree:
+        with tree.writer() as writer:
+            writer.add("first", b"some text " * 32)
+            writer.add("second", b"more text " * 20)
+            writer.add("third", b"text " * 400)
+        tree.build_gists(toy_encoder(), "toy")
+        for name in ("first", "second"):
+            with tree.writer() as writer:
+                writer.remove(name)
+            if name == "first":
+                refresh_gists(tree)
+    newest = (path / "gists/toy/text/lod2/c.0.0").read_bytes()
+    (older,) = [file.name.split(".") for file in (path / "generations").iterdir()]
+    chunk = Table.CHUNK + struct.pack(">IQ", int(older[0]), int(older[1]))
+    with lmdb.open(str(path / "index.lmdb"), map_size=1 << 30) as index, index.begin(write=True) as txn:
+        txn.delete([bytes(key) for key, _ in txn.cursor() if bytes(key).startswith(chunk)][-1])
+    with mctree.open(path, encoders=[toy_encoder()]) as tree:
+        with pytest.raises(CorruptError, match="newer generation than the index knows"):
+            refresh_gists(tree)
+        assert "index table 'k'" in [problem.where for problem in tree.verify()]
+    assert (path / "gists/toy/text/lod2/c.0.0").read_bytes() == newest
+
+
+def test_sums_of_rows_in_a_chunk_whose_record_is_lost_are_refused(tmp_path: Path) -> None:
+    """Found by writing to damaged stores, to images: it was an assertion that failed."""
+    with mctree.create(tmp_path / "t.mctree", chunk_bytes=SMALL) as tree:
+        layout = tree.store.array(0, 1)
+        sums = RowSums(0, 0, np.zeros(1, np.uint32))
+        with pytest.raises(CorruptError, match="is not in the index"), tree.store.environment.writing() as txn:
+            put_sums(Writing(txn, 2, {}), sums, layout, 2)
 
 
 def test_a_link_in_the_place_of_what_is_to_go_fails_no_commit(tmp_path: Path) -> None:

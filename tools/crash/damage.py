@@ -25,7 +25,7 @@ from tools.crash.specimen import opened
 if TYPE_CHECKING:
     from tools.crash.specimen import Specimen
 
-__all__ = ["Damage", "Damages", "Verdict", "in_children", "looked_at_in_child"]
+__all__ = ["Damage", "Damages", "Verdict", "in_children", "looked_at_in_child", "prepare_to_die"]
 
 _PATIENCE = 20
 """Seconds of the processor that one look may take: how long it lasts also depends on who else wants one."""
@@ -104,7 +104,7 @@ def in_children(specimen: Specimen, damages: Sequence[Damage | Damages]) -> Iter
 
 def _try_all(specimen: Specimen, damages: Sequence[Damage | Damages], first: int, verdicts: mmap.mmap) -> None:
     """In a child: do one damage after the other."""
-    _prepare_to_die()
+    prepare_to_die()
     for i in range(first, len(damages)):
         _be_patient()
         damages[i].do(specimen.path)
@@ -117,7 +117,7 @@ def looked_at_in_child(path: str, specimen: Specimen, file: str) -> Verdict:
     """What comes of the damage that a store has, one of whose files was lost or replaced."""
 
     def look() -> None:
-        _prepare_to_die()
+        prepare_to_die()
         os._exit(looked_at(path, specimen, file))
 
     ended = in_child(look)
@@ -129,15 +129,20 @@ def _fate(status: int) -> Verdict:
     return Verdict.UNFIT if status == UNFIT else Verdict.RAISED if status > 0 else Verdict.DIED
 
 
-def _prepare_to_die() -> None:
+def prepare_to_die(patience: int | None = None) -> None:
+    """In a child that looks at a damaged store: die silently, and within bounds.
+
+    Args:
+        patience: seconds of the processor that it may take; as many as one look if None.
+    """
     # LMDB says a line when it gives up, and the system would keep what was in memory.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    _be_patient()
+    _be_patient(patience)
 
 
-def _be_patient() -> None:
-    signal.setitimer(signal.ITIMER_PROF, _PATIENCE)
+def _be_patient(patience: int | None = None) -> None:
+    signal.setitimer(signal.ITIMER_PROF, _PATIENCE if patience is None else patience)
     signal.alarm(_LONGEST)
 
 

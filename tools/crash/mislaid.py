@@ -70,7 +70,7 @@ def mislay(specimen: Specimen, stages: list[Path], *, all_of_it: bool = True) ->
     return row
 
 
-def some_of(changes: list[Change]) -> Iterator[Change]:
+def some_of(changes: list[Change], turns: int = _TURNS) -> Iterator[Change]:
     """Of what can be done, something to each kind of file and everything to some file.
 
     Kinds take turns, and to each is done what was done least so far.
@@ -79,7 +79,7 @@ def some_of(changes: list[Change]) -> Iterator[Change]:
     for change in changes:
         kinds.setdefault(kind_of(change.file), []).append(change)
     done: Counter[str] = Counter()
-    for _ in range(_TURNS):
+    for _ in range(turns):
         for rest in filter(None, kinds.values()):
             chosen = min(rest, key=lambda change: done[change.act])
             done[chosen.act] += 1

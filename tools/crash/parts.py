@@ -34,6 +34,7 @@ NAMES = (
     "mutants",
     "faults",
     "flips",
+    "unwary",
     "readers",
     "writers",
     "strangers",
