@@ -88,7 +88,8 @@ def _compact(tree: Tree, rounds: Rounds) -> None:
 
 def _refresh(tree: Tree, rounds: Rounds) -> None:
     rounds.write(tree, gists=True)
-    tree.refresh_gists()
+    while not tree.refresh_gists():  # few blocks have no gist above them that could be stale
+        rounds.write(tree, gists=True)
 
 
 def _grow(tree: Tree, rounds: Rounds) -> None:

@@ -19,6 +19,7 @@ import signal
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 
 import mctree
 from mctree import Snapshot
@@ -35,7 +36,8 @@ HELD = 6
 REOPEN_EVERY, VERIFY_EVERY = 97, 60
 FORK_EVERY, FIRST_FORK = 50, 5
 SPAWN_EVERY, FIRST_SPAWN = 60, 10
-_PAUSE = 0.1
+_PAUSE = 0.05
+_LONG_PAUSE = 0.25
 _WORDS = 1 << 10
 
 Held = Sequence[tuple[Snapshot, View]]
@@ -52,7 +54,7 @@ class Seen:
         compactions: epochs that ended while a reader held snapshots of them.
         refreshes: times that generations of gists had been replaced under the snapshots that a reader held.
         growths: times that the map of an index grew by which a reader held snapshots.
-        forked: forked children that read all that their parent held, and again when it had let go of it.
+        forked: forked children that read all that their parent held, half of it when that had let go of most.
         spawned: spawned processes that were sent a snapshot.
         backups: copies made while somebody wrote, and read whole, as was a snapshot that was held meanwhile.
         rounds: how far the writer came.
@@ -135,7 +137,7 @@ def read(
             if not early:
                 if time.monotonic() > deadline:
                     raise SeenError(f"what has to happen under a reader did not: {asdict(reader.seen)}")
-                time.sleep(_PAUSE)
+                time.sleep(_LONG_PAUSE)
             reader.go_on()
             if fire is not None and reader.seen.snapshots == 1:
                 fire.begins(reader)
@@ -157,7 +159,7 @@ class _Reader:
     def __init__(self, path: str, rng: random.Random, portable: bool, rounds: Rounds) -> None:
         self.seen = Seen()
         self.last = View(0, 0, b"")
-        self._open = lambda: mctree.open(path, writable=False, portable=portable, encoders=rounds.encoders)
+        self._open = partial(mctree.open, path, writable=False, portable=portable, encoders=rounds.encoders)
         self._rng = rng
         self._rounds = rounds
         self._tree = self._open()
@@ -245,9 +247,9 @@ class _Reader:
 
 
 class _Child:
-    """A forked child that reads some of what its parent holds at once, and all of it when that has let go of most.
+    """A forked child that reads half of what its parent holds at once, and the rest when that has let go of most of it.
 
-    What it has not read by then is held for it by nothing but the lease that it took over when it was forked.
+    What it has not read at once is held for it by nothing but the lease that it took over when it was forked.
     """
 
     def __init__(self, rounds: Rounds, held: Held) -> None:
@@ -261,7 +263,7 @@ class _Child:
             words = _wrong(rounds, held[::2])
             if not words:
                 os.read(waiting, 1)  # until the other end is closed
-                words = _wrong(rounds, held)
+                words = _wrong(rounds, held[1::2])
             os.write(telling, words.encode("utf-8", "backslashreplace")[:_WORDS])
 
         self._pid = forked(look)
@@ -269,7 +271,7 @@ class _Child:
         os.close(telling)
 
     def join(self) -> None:
-        """Let it read all once more, and hear what it found.
+        """Let it read the rest, and hear what it found.
 
         Raises:
             SeenError: something else than its parent, or it failed.
