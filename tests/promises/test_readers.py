@@ -25,7 +25,7 @@ from tools.crash.planted_readers import FOUND_AT_ONCE
 from tools.crash.readers import on_full_disk, under_fire
 from tools.crash.reading import Fire, Seen, read
 from tools.crash.rounds import ENCODER, SeenError, begin, look, write_round
-from tools.crash.victims import strace
+from tools.crash.victims import MISFIT, strace
 
 HANGS = 120
 
@@ -82,6 +82,7 @@ def test_a_hundred_readers_on_a_full_disk_live(tmp_path: Path) -> None:
 def test_planted_faults_are_found_under_fire(tmp_path: Path, planted: Planted) -> None:
     failures = under_fire(tmp_path, readers=2, snapshots=20, kills=4, plant=planted.plant.__name__).failures
     assert any(re.search(planted.sign, failure) for failure in failures), failures
+    assert not any(MISFIT in failure for failure in failures), failures
 
 
 def test_a_run_in_which_something_never_happened_has_failed() -> None:

@@ -82,10 +82,10 @@ FOUND_AT_ONCE: Final = (
         a_backup_has_rows_of_an_older_commit,
         r"a backup: SeenError: commit \d+ shows .* with (bytes of no round|other bytes)",
     ),
-    Planted(what_is_sent_is_the_newest, r"SeenError: a spawned process read commit \d+ otherwise"),
 )
 READERS: Final = (
     *FOUND_AT_ONCE,
+    Planted(what_is_sent_is_the_newest, r"SeenError: a spawned process read commit \d+ otherwise"),
     Planted(children_hold_nothing, "a forked child: CommitGoneError: "),
     Planted(collecting_does_not_ask_who_reads, r"commit \d+ (shows documents|was held, and reads|of .* was collected)"),
 )
