@@ -80,7 +80,8 @@ def test_a_hundred_readers_on_a_full_disk_live(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("planted", FOUND_AT_ONCE, ids=lambda planted: planted.plant.__name__)
 def test_planted_faults_are_found_under_fire(tmp_path: Path, planted: Planted) -> None:
-    failures = under_fire(tmp_path, readers=2, snapshots=20, kills=4, plant=planted.plant.__name__).failures
+    # So many turns that what is missed once, as an epoch that has not gone yet when a child opens it, comes again.
+    failures = under_fire(tmp_path, readers=2, snapshots=20, kills=30, plant=planted.plant.__name__).failures
     assert any(re.search(planted.sign, failure) for failure in failures), failures
     assert not any(MISFIT in failure for failure in failures), failures
 
