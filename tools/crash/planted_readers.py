@@ -79,7 +79,8 @@ FOUND_AT_ONCE: Final = (
     Planted(a_map_that_grew_is_not_made_anew, "CorruptError: the index cannot be read .*MDB_MAP_RESIZED"),
     Planted(
         a_compaction_does_not_ask_who_reads,  # a child may come while the epoch is being removed
-        r"a forked child: (CommitGoneError: .* no longer holds epoch|NotAStoreError: .* holds no index|CorruptError: )",
+        r"a forked child: (CommitGoneError: .* no longer holds epoch|NotAStoreError: .* holds no index|CorruptError: )"
+        r"|a spawned process read commit \d+ otherwise",
     ),
     Planted(
         a_backup_has_rows_of_an_older_commit,
