@@ -5,7 +5,8 @@ still be opened.  A writer that collects a commit first makes it unopenable, and
 looked at the leases.  Whichever comes first, a commit in use is never freed.
 
 The file is locked with `flock`, so the lease of a process that was killed is free at once: its file is found unlocked
-and removed.  A forked child takes a lease of its own for all that its parent held, before anything else runs in it.
+and removed.  A forked child has a lease of its own for all that its parent held: it stands before there is a
+child, as the parent may let go of everything while that has not run yet.
 Who may not write to the folder of leases, or finds no room there, takes none from then on, and must look whether the
 commit is still there at every look-up.
 """
@@ -30,6 +31,7 @@ __all__ = ["LEASES_NAME", "Leases", "held_commits"]
 
 LEASES_NAME = "leases"
 _MAX_BYTES = 1 << 20
+_FORK_WAIT = 1.0
 _NO_LEASE = (
     *(errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT),
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO),
@@ -54,6 +56,8 @@ class Leases:
         self._counts: Counter[int] = Counter()
         self._fd: int | None = None
         self._name = ""
+        self._for_child: tuple[int, str] | None = None
+        self._forking = 0
         # Reentrant: a snapshot that the garbage collector finds gives its lease up wherever the collector was called.
         self._lock = threading.RLock()
         self.writable = True
@@ -90,11 +94,32 @@ class Leases:
                         os.unlink(f"{LEASES_NAME}/{self._name}", dir_fd=self._at)
                 os.close(fd)
 
+    def before_fork(self) -> None:
+        """Take a lease of all that is held for the child, and let nobody change what that is until it is there."""
+        if not self._lock.acquire(timeout=_FORK_WAIT):
+            return  # the child takes one as soon as it runs
+        self._forking = threading.get_ident()
+        if self._counts and self.writable and self._pid == os.getpid():
+            with suppress(OSError):  # the child tries once more
+                self._for_child = self._create()
+                self._list(self._for_child[0])
+
+    def after_fork(self) -> None:
+        """In the parent: leave the child's lease to it."""
+        if self._forking == threading.get_ident():
+            prepared, self._for_child, self._forking = self._for_child, None, 0
+            self._lock.release()
+            if prepared is not None:
+                os.close(prepared[0])
+
     def renew(self) -> None:
         """In a forked child: hold in a file of its own what the parent held."""
         self._lock = threading.RLock()
         inherited, self._fd = self._fd, None
         self._pid = os.getpid()
+        if self._forking == threading.get_ident() and self._for_child is not None:
+            self._fd, self._name = self._for_child
+        self._for_child, self._forking = None, 0
         if inherited is not None:
             try:
                 if self._counts:
@@ -119,40 +144,53 @@ class Leases:
             return
         try:
             if self._fd is None:
-                self._fd = self._create()
-            # One copy: a snapshot that the garbage collector finds meanwhile takes its commit out of the counts.
-            commits = sorted(self._counts)
-            body = b"".join(number.to_bytes(8, "little") for number in (len(commits), *commits))
-            # The checksum shows a half-written list to whoever reads it at that moment, or for as long as it stays one.
-            pwrite_all(self._fd, body + crc32c(body).to_bytes(4, "little"), 0)
+                self._fd, self._name = self._create()
+            self._list(self._fd)
         except OSError as error:
             if error.errno not in _NO_LEASE:
                 raise
             # For good: a lease taken later would speak for commits that were collected in between.
             self.writable = False
 
-    def _create(self) -> int:
+    def _list(self, fd: int) -> None:
+        # One copy: a snapshot that the garbage collector finds meanwhile takes its commit out of the counts.
+        commits = sorted(self._counts)
+        body = b"".join(number.to_bytes(8, "little") for number in (len(commits), *commits))
+        # The checksum shows a half-written list to whoever reads it at that moment, or for as long as it stays one.
+        pwrite_all(fd, body + crc32c(body).to_bytes(4, "little"), 0)
+
+    def _create(self) -> tuple[int, str]:
         make_directory(LEASES_NAME, self._at)  # some ways of copying a store leave empty folders out
         while True:
-            self._name = f"{self._pid}-{secrets.token_hex(6)}"
-            path = f"{LEASES_NAME}/{self._name}"
+            name = f"{self._pid}-{secrets.token_hex(6)}"
+            path = f"{LEASES_NAME}/{name}"
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=self._at)
             fcntl.flock(fd, fcntl.LOCK_EX)
             # Between creation and lock the file looked abandoned: a writer may have swept it away.
             if os.fstat(fd).st_nlink:
-                return fd
+                return fd, name
             os.close(fd)
 
 
 _open: weakref.WeakSet[Leases] = weakref.WeakSet()
 
 
-def _renew_in_child() -> None:
+def _before_fork() -> None:
+    for leases in list(_open):
+        leases.before_fork()
+
+
+def _after_fork_in_parent() -> None:
+    for leases in list(_open):
+        leases.after_fork()
+
+
+def _after_fork_in_child() -> None:
     for leases in list(_open):
         leases.renew()
 
 
-os.register_at_fork(after_in_child=_renew_in_child)
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 
 
 def held_commits(at: int) -> set[int] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,9 +20,12 @@ from mctree.storage.pages import DATA_NAME, read_meta
 from tools.crash import rounds
 from tools.crash.disks import why_no_mounts
 from tools.crash.galleries import IMAGES, shade
-from tools.crash.readers import on_full_disk, read, under_fire
+from tools.crash.planted import Planted
+from tools.crash.planted_readers import FOUND_AT_ONCE
+from tools.crash.readers import on_full_disk, under_fire
+from tools.crash.reading import Fire, Seen, read
 from tools.crash.rounds import ENCODER, SeenError, begin, look, write_round
-from tools.crash.victims import strace
+from tools.crash.victims import MISFIT, strace
 
 HANGS = 120
 
@@ -37,12 +41,15 @@ def path(tmp_path: Path) -> Path:
 def test_readers_under_fire_see_whole_commits(tmp_path: Path) -> None:
     seen = under_fire(tmp_path, readers=4, snapshots=125)
     assert seen.failures == []
-    assert seen.snapshots == 500
+    assert seen.snapshots >= 500
     assert seen.again > 50
-    assert seen.forked > 2
-    assert seen.spawned == 8
+    assert seen.forked >= 4 * 3
+    assert seen.spawned >= 4 * 2
     assert seen.verified > 2
-    assert seen.backups == 2
+    assert seen.compactions >= 4
+    assert seen.refreshes >= 4
+    assert seen.growths >= 2
+    assert seen.backups >= 2
     assert seen.kills >= 10
     assert seen.rounds > 5
 
@@ -50,9 +57,14 @@ def test_readers_under_fire_see_whole_commits(tmp_path: Path) -> None:
 def test_readers_under_fire_see_whole_commits_of_images(tmp_path: Path) -> None:
     seen = under_fire(tmp_path, readers=3, snapshots=20, kills=4, rounds=IMAGES)
     assert seen.failures == []
-    assert seen.snapshots == 60
+    assert seen.snapshots >= 60
     assert seen.again > 10
-    assert seen.backups == 1
+    assert seen.forked >= 3 * 2
+    assert seen.spawned >= 3
+    assert seen.compactions >= 3
+    assert seen.refreshes >= 3
+    assert seen.growths >= 2
+    assert seen.backups >= 1
     assert seen.kills >= 4
     assert seen.rounds > 2
 
@@ -64,6 +76,27 @@ def test_a_hundred_readers_on_a_full_disk_live(tmp_path: Path) -> None:
 
 
 # What shows that these tests would see it
+
+
+@pytest.mark.parametrize("planted", FOUND_AT_ONCE, ids=lambda planted: planted.plant.__name__)
+def test_planted_faults_are_found_under_fire(tmp_path: Path, planted: Planted) -> None:
+    # So many turns that what is missed once, as an epoch that has not gone yet when a child opens it, comes again.
+    failures = under_fire(tmp_path, readers=2, snapshots=20, kills=30, plant=planted.plant.__name__).failures
+    assert any(re.search(planted.sign, failure) for failure in failures), failures
+    assert not any(MISFIT in failure for failure in failures), failures
+
+
+def test_a_run_in_which_something_never_happened_has_failed() -> None:
+    seen = Seen(snapshots=500, compactions=1, refreshes=1, forked=1, spawned=1, kills=10)
+    assert seen.lacking() == ["growths", "backups"]
+    assert Seen().lacking() == ["compactions", "refreshes", "growths", "forked", "spawned", "backups", "kills"]
+
+
+def test_a_reader_to_which_nothing_happens_says_so(path: Path) -> None:
+    kills = Path(f"{path}.kills")
+    kills.touch()
+    (failure,) = read(str(path), 0, 1, fire=Fire(str(kills), 1, grows=True, patience=0.0)).failures
+    assert "what has to happen under a reader did not: {'snapshots': " in failure
 
 
 def test_a_snapshot_of_two_rounds_is_seen(path: Path) -> None:

@@ -35,6 +35,22 @@ for commit in sys.argv[2:]:
 print("ready", flush=True)
 sys.stdin.read()
 """
+SLOW_CHILD = """
+import os, sys
+os.register_at_fork(after_in_child=sys.stdin.readline)  # before anything of the engine runs there
+from mctree.storage.files import open_directory
+from mctree.storage.leases import Leases
+leases = Leases(open_directory(sys.argv[1]))
+leases.acquire(3, 4)
+if os.fork() == 0:
+    leases.release(3)
+    sys.stdin.read()
+    os._exit(0)
+leases.release(3)
+leases.close()
+print("ready", flush=True)
+os.wait()
+"""
 
 
 @pytest.fixture
@@ -162,3 +178,20 @@ def test_a_forked_child_keeps_what_its_parent_held(folder: Path, start: Callable
     for stream in (process.stdin, process.stdout):
         if stream is not None:
             stream.close()
+
+
+def test_a_forked_child_keeps_what_its_parent_lets_go_of_before_it_runs(folder: Path, start: Callable) -> None:
+    """Found by reading: the child took its lease when it ran, and until then there was none."""
+    process = start(SLOW_CHILD)
+    at = open_directory(folder)
+    assert held_commits(at) == {3, 4}
+    process.stdin.write("go on\n")
+    process.stdin.flush()
+    deadline = time.monotonic() + 10
+    while held_commits(at) != {4} and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert held_commits(at) == {4}
+    process.communicate()
+    assert held_commits(at) == set()
+    assert list((folder / LEASES_NAME).iterdir()) == []
+    os.close(at)

@@ -1,7 +1,7 @@
 """Would these tests find anything?  Faults are planted in the engine (`planted`), and points are tried until one shows.
 
 A find is a failure in the words that the fault is to be found by.  A plant that does not fit the code is a failure of
-these tests.  In the long form the fuzzer hunts a fault as well.
+these tests.  In the long form the fuzzer hunts a fault as well, and readers under fire hunt theirs.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from tools.crash import kills, pictures, replay, scenario, sweep
+from tools.crash import kills, pictures, readers, replay, scenario, sweep
 from tools.crash.life import Life
 from tools.crash.parts import Part, Result, Row, Say, Scale, Wants, everything, timed
 from tools.crash.planted import CUTS_OF_PICTURES, FUZZED, INGEST, KILLS, PICTURES, POWER, Planted
+from tools.crash.planted_readers import READERS
 from tools.crash.victims import MISFIT
 from tools.crash.workers import PROCESSES, Workers
 
@@ -29,9 +30,11 @@ _MOST = 400
 """Points after which a fault was not found."""
 _TRIALS = 8
 _IN_INGESTS = ", in ingests"
+_UNDER_FIRE = ", under readers"
 _FUZZED = f"planted: {FUZZED.name}, for the fuzzer"
 _FUZZED_SECONDS = 20
 _KILLS_OF_A_TRIAL = 3
+_SNAPSHOTS = 300
 
 
 def run(scale: Scale, scratch: Path, say: Say, wants: Wants = everything) -> Result:
@@ -47,6 +50,8 @@ def run(scale: Scale, scratch: Path, say: Say, wants: Wants = everything) -> Res
         *_by_kills(pictures.LIFE, wanted(PICTURES), scratch / "pictures", say),
         *_by_kills_of_ingests(wanted(INGEST, _IN_INGESTS), scratch / "ingests", say),
     ]
+    if scale == "long":
+        rows += _by_readers(wanted(READERS, _UNDER_FIRE), scratch / "readers", say)
     if scale == "long" and wants(_FUZZED):
         rows.append(_by_the_fuzzer(scratch, say))
     return Result(rows)
@@ -87,6 +92,19 @@ def _by_kills_of_ingests(plants: Sequence[Planted], scratch: Path, say: Say) -> 
         for planted in plants:
             trials = [kills.Trial(str(scratch), n, _KILLS_OF_A_TRIAL, planted.plant) for n in range(_TRIALS)]
             yield _hunt(planted, (workers.each(kills.failures, [trial]) for trial in trials), say, _IN_INGESTS)
+
+
+def _by_readers(plants: Sequence[Planted], scratch: Path, say: Say) -> Iterator[Row]:
+    for planted in plants:
+        trials = (_under_fire(planted, scratch, trial) for trial in range(_TRIALS))
+        yield _hunt(planted, trials, say, _UNDER_FIRE)
+
+
+def _under_fire(planted: Planted, scratch: Path, trial: int) -> Iterator[Sequence[str]]:
+    folder = scratch / f"{planted.plant.__name__} {trial}"
+    folder.mkdir(parents=True)
+    plant = planted.plant.__name__
+    yield readers.under_fire(folder, readers=3, snapshots=_SNAPSHOTS, seed=trial, plant=plant).failures
 
 
 def _by_the_fuzzer(scratch: Path, say: Say) -> Row:

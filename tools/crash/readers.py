@@ -5,94 +5,70 @@
     python -m tools.crash.readers crowd STORE SEED N    N readers at once, of three snapshots each
     python -m tools.crash.readers copy STORE SEED N     N backups, each of which is opened and read
 
-A reader takes snapshots one after another; each must be whole (see `rounds`), and none older than the one before.  It
-holds some of them, reads them again later, in forked children and in spawned processes too, and gets the same bytes.
-Half of the readers and writers begin with a map of the index that is too small for it, so that it grows under them; a
-third of the readers do without mapping.  With `--rounds images` there are images among what is written.
+What readers do is in `reading`.  They hold snapshots before the writer begins, and until what a run is for has happened
+to each of them.  Writers take turns, some of which begin with a compaction, a refresh or an index that grows, and are
+not killed before that is done; a run in which one of these is lacking has failed.  Half of the readers and writers
+begin with a map of the index that is too small for it, so that it grows under them; a third of the readers do without
+mapping.  With `--rounds images` there are images among what is written, with `--plant` a fault is in the engine.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
-import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from dataclasses import asdict
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 
 import mctree
-from mctree import Snapshot
+from mctree import Tree
+from mctree.format.facts import Stamp
 from mctree.storage import environment
-from mctree.testing.processes import in_child
 from tools.crash.disks import fill, on_small_disk, why_no_mounts
 from tools.crash.galleries import IMAGES
 from tools.crash.parts import Part, Result, Row, Say, Scale, Wants, everything, timed
-from tools.crash.rounds import TEXTS, Rounds, SeenError, View
+from tools.crash.planted_readers import READERS
+from tools.crash.reading import PATIENCE, Fire, Seen, copy, crowd, read
+from tools.crash.rounds import TEXTS, Rounds
+from tools.crash.victims import MISFIT
 
-__all__ = ["PART", "Seen", "copy", "crowd", "on_full_disk", "read", "under_fire", "write"]
+__all__ = ["PART", "on_full_disk", "under_fire", "write"]
 
 SMALL_MAP = 1 << 17
 CHUNK_BYTES = 1 << 16
-HELD = 6
 REFRESH_EVERY, COMPACT_EVERY, REBUILD_EVERY = 5, 40, 17
-FORK_EVERY, REOPEN_EVERY, VERIFY_EVERY = 50, 97, 60
 SNAPSHOTS_A_BACKUP = 50
-SPAWN_EVERY = 60
+TURNS = ("grow", "compact", "refresh", "", "")
+"""What the writer begins with, turn by turn; it is not killed before that is done."""
+_STAMPS = 64
+_BROKEN = 3
 _KINDS = {rounds.name: rounds for rounds in (TEXTS, IMAGES)}
-PATIENCE = 600.0
-"""Seconds without an answer after which a process counts as hanging: far more than any of them needs."""
+_PLANTS = {planted.plant.__name__: planted.plant for planted in READERS}
 
 
-@dataclass
-class Seen:
-    """What readers did and what they saw.
+def write(path: str, seed: int, rounds: Rounds = TEXTS, first: str = "") -> None:
+    """Write rounds for ever; the store is at the last whole one whenever this is killed.
 
-    Attributes:
-        snapshots: snapshots taken and read whole.
-        again: snapshots read again while held.
-        verified: times that the store was verified meanwhile.
-        forked: forked children that read all that their parent held.
-        spawned: spawned processes that were sent a snapshot.
-        backups: copies made while somebody wrote, and read whole.
-        rounds: how far the writer came.
-        kills: how often it was killed.
-        failures: what was seen that no commit holds.
+    Args:
+        path: the store.
+        seed: of what is random.
+        rounds: what is written.
+        first: what it begins with, one of `TURNS`.
     """
-
-    snapshots: int = 0
-    again: int = 0
-    verified: int = 0
-    forked: int = 0
-    spawned: int = 0
-    backups: int = 0
-    rounds: int = 0
-    kills: int = 0
-    failures: list[str] = field(default_factory=list)
-
-    def add(self, other: Seen) -> None:
-        """Count another reader's."""
-        self.snapshots += other.snapshots
-        self.again += other.again
-        self.verified += other.verified
-        self.forked += other.forked
-        self.spawned += other.spawned
-        self.backups += other.backups
-        self.rounds = max(self.rounds, other.rounds)
-        self.failures += other.failures
-
-
-def write(path: str, seed: int, rounds: Rounds = TEXTS) -> None:
-    """Write rounds for ever; the store is at the last whole one whenever this is killed."""
     rng = random.Random(seed)
     with mctree.open(path, encoders=rounds.encoders) as tree:
+        if first:
+            _FIRST[first](tree, rounds)
+            print(first, flush=True)
         while True:
             rounds.write(tree, gists=rng.random() < 0.5)
             print("a round", flush=True)
@@ -105,135 +81,192 @@ def write(path: str, seed: int, rounds: Rounds = TEXTS) -> None:
                 tree.compact()
 
 
-def read(path: str, seed: int, count: int, *, portable: bool = False, rounds: Rounds = TEXTS) -> Seen:
-    """Take so many snapshots; stops at the first that is wrong."""
-    rng, seen = random.Random(seed), Seen()
-    held: list[tuple[Snapshot, View]] = []
-    tree = mctree.open(path, writable=False, portable=portable, encoders=rounds.encoders)
-    last = View(0, 0, b"")
-    try:
-        while seen.snapshots < count:
-            snapshot = tree.snapshot()
-            view = rounds.look(snapshot)
-            seen.snapshots += 1
-            if (view.commit, view.round) < (last.commit, last.round) or view.round < last.round:
-                raise SeenError(f"round {view.round} of commit {view.commit} came after round {last.round}")
-            if view.commit == last.commit and view != last:
-                raise SeenError(f"commit {view.commit} was read twice, with different bytes")
-            last = view
-            held.append((snapshot, view))
-            if len(held) > HELD:
-                held.pop(rng.randrange(len(held)))[0].close()
-            if rng.random() < 0.3:
-                _again(rounds, *rng.choice(held))
-                seen.again += 1
-            if rng.random() < 1 / FORK_EVERY:
-                if in_child(lambda: _all_again(rounds, held)):
-                    raise SeenError("a forked child read other bytes, or failed")
-                seen.forked += 1
-            if seen.snapshots % SPAWN_EVERY == 0:
-                _spawned(rounds, *rng.choice(held))
-                seen.spawned += 1
-            if rng.random() < 1 / VERIFY_EVERY:
-                for problem in tree.verify():
-                    raise SeenError(f"an alarm while somebody writes: {problem.where} {problem.what}")
-                seen.verified += 1
-            if rng.random() < 1 / REOPEN_EVERY:
-                tree = mctree.open(path, writable=False, portable=portable, encoders=rounds.encoders)
-        _all_again(rounds, held)
-        seen.again += len(held)
-    except Exception as error:  # whatever it is, it is what a reader must not meet
-        seen.failures.append(f"{type(error).__name__}: {error}")
-    seen.rounds = last.round
-    return seen
+def _compact(tree: Tree, rounds: Rounds) -> None:
+    rounds.write(tree, gists=True)
+    tree.compact()
 
 
-def copy(path: str, count: int, rounds: Rounds = TEXTS) -> Seen:
-    """Make so many backups, each of which has to hold a whole commit, none older than the one before."""
-    seen, target = Seen(), f"{path}.copy"
-    try:
-        with mctree.open(path, writable=False, encoders=rounds.encoders) as tree:
-            while seen.backups < count:
-                commit = tree.backup(target)
-                with mctree.open(target, encoders=rounds.encoders) as copied, copied.snapshot() as snapshot:
-                    view = rounds.look(snapshot)
-                    if view.commit != commit or view.round < seen.rounds:
-                        raise SeenError(f"a backup of commit {commit} shows commit {view.commit}, round {view.round}")
-                    rounds.write(copied, gists=True)
-                shutil.rmtree(target)
-                seen.backups, seen.rounds = seen.backups + 1, view.round
-    except Exception as error:  # as above
-        seen.failures.append(f"{type(error).__name__}: {error}")
-    return seen
+def _refresh(tree: Tree, rounds: Rounds) -> None:
+    rounds.write(tree, gists=True)
+    while not tree.refresh_gists():  # few blocks have no gist above them that could be stale
+        rounds.write(tree, gists=True)
 
 
-def _again(rounds: Rounds, snapshot: Snapshot, view: View) -> None:
-    if (now := rounds.look(snapshot)) != view:
-        raise SeenError(f"commit {view.commit} was held, and reads otherwise now (as of round {now.round})")
+def _grow(tree: Tree, rounds: Rounds) -> None:
+    """Let the index need more pages than it has, and than a small map has, and give most of them back to it."""
+    names = [b"%d" % number for number in range(_STAMPS)]
+    size = (tree.store.environment.size() + 2 * SMALL_MAP) // _STAMPS
+    with closing(tree.writer()) as writer:
+        for stamp in (Stamp(0, 0, 0, 0, 0, bytes(size)), None):
+            for name in names:
+                writer.stamp(name, stamp)
+            writer.keep_stamps()
+    rounds.write(tree, gists=True)
 
 
-def _all_again(rounds: Rounds, held: Sequence[tuple[Snapshot, View]]) -> None:
-    for snapshot, view in held:
-        _again(rounds, snapshot, view)
+_FIRST: dict[str, Callable[[Tree, Rounds], None]] = {"compact": _compact, "refresh": _refresh, "grow": _grow}
 
 
-def _spawned(rounds: Rounds, snapshot: Snapshot, view: View) -> None:
-    worker = multiprocessing.get_context("spawn").Process(target=_again, args=(rounds, snapshot, view))
-    worker.start()
-    worker.join(PATIENCE)
-    if worker.exitcode != 0:
-        raise SeenError(f"a spawned process read commit {view.commit} otherwise, or failed ({worker.exitcode})")
+class _Process:
+    """One that plays a role.
+
+    Args:
+        command: as on a command line.
+    """
+
+    def __init__(self, command: list[str]) -> None:
+        self._said = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115  # as long as this object lives
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tools.crash.readers", *command],
+            stdout=subprocess.PIPE,
+            stderr=self._said,
+            text=True,
+        )
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has."""
+        return self._process.poll() is not None
+
+    @property
+    def broken(self) -> bool:
+        """Whether it ended, and not well."""
+        return bool(self._process.poll())
+
+    def lines(self) -> Iterable[str]:
+        """What it tells, line by line, as it does."""
+        assert self._process.stdout is not None
+        return self._process.stdout
+
+    def wait_for(self, line: str) -> None:
+        """Read until it tells something, or ends."""
+        for told in self.lines():
+            if told.strip() == line:
+                break
+
+    def kill(self) -> None:
+        """End it now."""
+        self._process.kill()
+        self._close()
+
+    def seen(self) -> Seen:
+        """What it has seen, once it ends."""
+        *_, told = ["", *self.lines()]
+        status = self._process.wait()
+        if status in (0, _BROKEN) and told.startswith("{"):
+            seen = Seen(**json.loads(told))
+        else:
+            seen = Seen(failures=[f"a reader ended with {self.how()}"])
+        self._close()
+        return seen
+
+    def how(self) -> str:
+        """How it ended, in words."""
+        status = self._process.wait()
+        self._said.seek(0)
+        said = self._said.read().strip()
+        misfit = f" ({MISFIT})" if said.rpartition("\n")[2].startswith(_MISFITS) else ""
+        return f"{signal.Signals(-status).name if status < 0 else status}: {said[-300:]}{misfit}"
+
+    def _close(self) -> None:
+        self._process.communicate()
+        self._said.close()
+
+
+_MISFITS = ("TypeError", "AttributeError", "NameError")
 
 
 def under_fire(
-    folder: Path, *, readers: int, snapshots: int, kills: int = 10, seed: int = 0, rounds: Rounds = TEXTS
+    folder: Path,
+    *,
+    readers: int,
+    snapshots: int,
+    kills: int = 10,
+    seed: int = 0,
+    rounds: Rounds = TEXTS,
+    plant: str = "",
 ) -> Seen:
     """Let many readers read while a writer writes and is killed.
 
     Args:
         folder: where to make the store.
         readers: reader processes.
-        snapshots: how many each of them takes.
-        kills: the writer is killed so often at least, also if the readers are done before.
+        snapshots: how many each of them takes at least; it goes on, and holds some, until all has happened to it.
+        kills: how often the writer is killed at least under each of them.
         seed: of all that is random.
         rounds: what is written.
+        plant: the name of a fault in the engine of all that read and write.
 
     Returns:
-        What they saw; a store that does not verify at the end is a failure too.
+        What they saw; a store that does not verify at the end is a failure too, and so is a run in which something
+        never happened that it is for.  It ends as soon as anything has failed.
     """
     path, rng, seen = str(folder / f"{rounds.name}.mctree"), random.Random(seed), Seen()
+    noted = Path(f"{path}.kills")
+    noted.touch()
     with mctree.create(path, chunk_bytes=CHUNK_BYTES, keep=4, encoders=rounds.encoders) as tree:
         rounds.begin(tree)
-    start = partial(_start, rounds)
-    workers = [start("copy", path, seed, max(1, snapshots // SNAPSHOTS_A_BACKUP))]
-    workers += [start("read", path, seed + 1 + n, snapshots, small=n % 2, portable=n % 3 == 2) for n in range(readers)]
-    writer = start("write", path, rng.randrange(1 << 30), small=True)
+    start = partial(_start, rounds, plant)
+    reading = [
+        start("read", path, seed + 1 + n, snapshots, kills, small=n % 2 == 0, portable=n % 3 == 2)
+        for n in range(readers)
+    ]
+    for reader in reading:
+        reader.wait_for("holds")
+    workers = [*reading, start("copy", path, seed, max(1, snapshots // SNAPSHOTS_A_BACKUP))]
+    turns = cycle(TURNS)
+    first = next(turns)
+    writer = start("write", path, rng.randrange(1 << 30), small=True, first=first)
     try:
-        deadline = time.monotonic() + PATIENCE
-        while seen.kills < kills or any(worker.poll() is None for worker in workers):
-            if rng.random() < 0.9 and writer.stdout is not None:
-                writer.stdout.readline()  # one that never gets so far would be killed while it starts, each time
+        deadline = time.monotonic() + 2 * PATIENCE + snapshots
+        while not all(worker.ended for worker in workers):
+            if first or rng.random() < 0.9:
+                writer.wait_for(first or "a round")  # one that never gets so far is killed while it starts, each time
             time.sleep(rng.uniform(0.0, 0.5))
-            if writer.poll() is not None:
-                seen.failures.append(f"the writer ended: {_error(writer)}")
-                break
-            writer.kill()
-            writer.communicate()
-            seen.kills += 1
-            writer = start("write", path, rng.randrange(1 << 30), small=rng.random() < 0.5)
-            if time.monotonic() > deadline + snapshots:
+            if writer.ended:
+                seen.failures.append(f"the writer ended: {writer.how()}")
+            if time.monotonic() > deadline:
                 seen.failures.append("a reader hangs")
+            if seen.failures or any(worker.broken for worker in workers):
                 break
+            held = not all(reader.ended for reader in reading)
+            writer.kill()
+            seen.kills += held
+            with noted.open("ab") as notes:
+                notes.write(b".")
+            first = next(turns)
+            writer = start("write", path, rng.randrange(1 << 30), small=rng.random() < 0.5, first=first)
     finally:
         writer.kill()
-        writer.communicate()
         for worker in workers:
-            seen.add(_end(worker))
+            if worker.ended:
+                seen.add(worker.seen())
+            else:
+                worker.kill()  # something has failed, of which somebody else tells
+    if seen.failures:
+        return seen
     with mctree.open(path, encoders=rounds.encoders) as tree:
         seen.failures += [str(problem) for problem in tree.verify()]
         with tree.snapshot() as snapshot:
             seen.rounds = rounds.look(snapshot).round
+    if lacking := seen.lacking():
+        seen.failures.append(f"never while readers held snapshots, in the whole run: {', '.join(lacking)}")
     return seen
+
+
+def _start(
+    rounds: Rounds,
+    plant: str,
+    role: str,
+    path: str,
+    *numbers: int,
+    small: bool = False,
+    portable: bool = False,
+    first: str = "",
+) -> _Process:
+    flags = ["--small-map"] * small + ["--portable"] * portable + ["--rounds", rounds.name]
+    flags += ["--first", first] * bool(first) + ["--plant", plant] * bool(plant)
+    return _Process([role, path, *map(str, numbers), *flags])
 
 
 def on_full_disk(folder: Path, *, readers: int) -> list[str]:
@@ -248,54 +281,6 @@ def _crowd_on_full_disk(disk: Path, readers: int) -> list[str]:
         TEXTS.write(tree, gists=True)
     fill(disk)
     return crowd(path, 0, readers).failures
-
-
-def crowd(path: str, seed: int, count: int) -> Seen:
-    """Let so many forked children, all at once, take a few snapshots each; the failures of those that met any."""
-    children = {}
-    for child in range(count):
-        told, tell = os.pipe()
-        if (pid := os.fork()) == 0:
-            with os.fdopen(tell, "w") as parent:
-                json.dump(asdict(read(path, seed + child, 3)), parent)
-            os._exit(0)
-        os.close(tell)
-        children[pid] = told
-    seen = Seen()
-    for pid, told in children.items():
-        with os.fdopen(told) as child_told:
-            answer = child_told.read()
-        _, how = os.waitpid(pid, 0)
-        seen.add(Seen(**json.loads(answer)) if answer else Seen(failures=[f"a reader ended with status {how:#x}"]))
-    return seen
-
-
-def _start(
-    rounds: Rounds, role: str, path: str, *numbers: int, small: bool | int = False, portable: bool = False
-) -> subprocess.Popen[str]:
-    flags = ["--small-map"] * bool(small) + ["--portable"] * portable + ["--rounds", rounds.name]
-    return subprocess.Popen(
-        [sys.executable, "-m", "tools.crash.readers", role, path, *map(str, numbers), *flags],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def _end(worker: subprocess.Popen[str]) -> Seen:
-    if worker.poll() is None:
-        worker.kill()
-        worker.communicate()
-        return Seen(failures=["a reader did not end"])
-    told = worker.communicate()
-    if worker.returncode:
-        how = signal.Signals(-worker.returncode).name if worker.returncode < 0 else worker.returncode
-        return Seen(failures=[f"a reader ended with {how}: {told[1].strip()[-300:]}"])
-    return Seen(**json.loads(told[0]))
-
-
-def _error(process: subprocess.Popen[str]) -> str:
-    return f"{process.returncode}: {process.communicate()[1].strip()[-300:]}"
 
 
 _UNDER_FIRE = "snapshots taken and read whole, under a writer that refreshes, compacts and is killed"
@@ -321,9 +306,10 @@ def _run(scale: Scale, scratch: Path, say: Say, wants: Wants = everything) -> Re
                 seen = under_fire(scratch, readers=readers, snapshots=snapshots, kills=kills, rounds=rounds)
             fire.points, fire.failures = seen.snapshots, seen.failures
             fire.notes = (
-                f"{readers} readers; {seen.kills} kills, {seen.rounds} rounds; read again while held {seen.again} "
-                f"times, in {seen.forked} forked and {seen.spawned} spawned processes; {seen.backups} backups; "
-                f"verified {seen.verified} times"
+                f"{readers} readers; {seen.kills} kills under held snapshots, {seen.rounds} rounds; read again while "
+                f"held {seen.again} times, in {seen.forked} forked and {seen.spawned} spawned processes; held through "
+                f"{seen.compactions} compactions, {seen.refreshes} refreshes, {seen.growths} growths of a map and "
+                f"{seen.backups} backups; verified {seen.verified} times"
             )
         rows.append(fire)
     full = Row("readers that open a store on a full disk")
@@ -351,22 +337,35 @@ def main() -> int:
         options.add_argument("--small-map", action="store_true", help="begin with a map that is too small")
         options.add_argument("--portable", action="store_true", help="do not map chunks")
         options.add_argument("--rounds", choices=_KINDS, default=TEXTS.name, help="what is written")
-        if role != "write":
+        options.add_argument("--plant", choices=_PLANTS, help="a fault to put into the engine")
+        if role == "write":
+            options.add_argument("--first", choices=_FIRST, default="", help="what to begin with")
+        else:
             options.add_argument("count", type=int)
+        if role == "read":
+            options.add_argument(
+                "kills",
+                type=int,
+                nargs="?",
+                help="go on until STORE.kills has so many bytes, and all else has happened",
+            )
     given = parser.parse_args()
     if given.small_map:
         environment._MAP_BYTES = environment._SMALLEST_MAP = SMALL_MAP
+    if given.plant:
+        _PLANTS[given.plant]()
     rounds = _KINDS[given.rounds]
     if given.role == "write":
-        write(given.store, given.seed, rounds)
+        write(given.store, given.seed, rounds, given.first)
     if given.role == "crowd":
         seen = crowd(given.store, given.seed, given.count)
     elif given.role == "copy":
         seen = copy(given.store, given.count, rounds)
     else:
-        seen = read(given.store, given.seed, given.count, portable=given.portable, rounds=rounds)
+        fire = None if given.kills is None else Fire(f"{given.store}.kills", given.kills, given.small_map)
+        seen = read(given.store, given.seed, given.count, portable=given.portable, rounds=rounds, fire=fire)
     print(json.dumps(asdict(seen)))
-    return 0
+    return _BROKEN if seen.failures else 0
 
 
 if __name__ == "__main__":

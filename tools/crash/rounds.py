@@ -10,6 +10,7 @@ and compared.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -143,7 +144,9 @@ def look(snapshot: Snapshot) -> View:
                 raise SeenError(f"commit {snapshot.commit} shows a stream of {len(lines)} lines, not in their order")
             rounds.add(numbers[-1])
         else:
-            number = int(data.split(b" ", 2)[1])
+            if not (found := re.match(rb"round (\d+) ", data)):
+                raise SeenError(f"commit {snapshot.commit} shows {name} with bytes of no round")
+            number = int(found[1])
             rounds.add(number)
             if data != content(number, int(name.split()[1])):
                 raise SeenError(f"commit {snapshot.commit} shows {name} of round {number} with other bytes")
