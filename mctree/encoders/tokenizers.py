@@ -278,12 +278,12 @@ def _read(dump: bytes) -> tuple[tokenizers.Tokenizer, dict[str, Any]]:
         engine.no_truncation()
         engine.no_padding()
         engine.encode_special_tokens = True
+        if isinstance(engine.model, tokenizers.models.BPE):
+            _remember_few_words(engine.model)
     except BaseException as error:
         if not _is_of_the_library(error):
             raise
         raise SourceError(f"this is no tokenizer.json ({_one_line(error)})") from error
-    if isinstance(engine.model, tokenizers.models.BPE):
-        _remember_few_words(engine.model)
     return engine, {"decoder": decoder}
 
 

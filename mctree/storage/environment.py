@@ -263,6 +263,8 @@ class Environment:
         except lmdb.MapResizedError:
             self._alone(self._follow)
             return self._env.begin(write=True)
+        except lmdb.Error as error:
+            raise _told_to_a_writer(error) from error
 
     def _check_process(self) -> None:
         if self._pid != os.getpid():

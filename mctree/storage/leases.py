@@ -5,8 +5,8 @@ still be opened.  A writer that collects a commit first makes it unopenable, and
 looked at the leases.  Whichever comes first, a commit in use is never freed.
 
 The file is locked with `flock`, so the lease of a process that was killed is free at once: its file is found unlocked
-and removed.  A forked child has a lease of its own for all that its parent held: it stands before there is a
-child, as the parent may let go of everything while that has not run yet.
+and removed.  A forked child has a lease of its own for all that its parent held.  It is made before there is a child,
+as the parent may let go of everything before that runs; where it cannot be, the child takes one as soon as it does.
 Who may not write to the folder of leases, or finds no room there, takes none from then on, and must look whether the
 commit is still there at every look-up.
 """
@@ -23,7 +23,7 @@ from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 
-from mctree.errors import CorruptError
+from mctree.errors import CorruptError, MctreeError
 from mctree.format.values import crc32c
 from mctree.storage.files import list_names, make_directory, opened, pwrite_all
 
@@ -57,7 +57,6 @@ class Leases:
         self._fd: int | None = None
         self._name = ""
         self._for_child: tuple[int, str] | None = None
-        self._forking = 0
         # Reentrant: a snapshot that the garbage collector finds gives its lease up wherever the collector was called.
         self._lock = threading.RLock()
         self.writable = True
@@ -94,39 +93,42 @@ class Leases:
                         os.unlink(f"{LEASES_NAME}/{self._name}", dir_fd=self._at)
                 os.close(fd)
 
-    def before_fork(self) -> None:
-        """Take a lease of all that is held for the child, and let nobody change what that is until it is there."""
-        if not self._lock.acquire(timeout=_FORK_WAIT):
-            return  # the child takes one as soon as it runs
-        self._forking = threading.get_ident()
+    def begin_fork(self) -> None:
+        """Make a lease of all that is held for the child; with the lock held, so that all it stays."""
         if self._counts and self.writable and self._pid == os.getpid():
-            with suppress(OSError):  # the child tries once more
+            with suppress(OSError, MctreeError):  # the child tries once more
                 self._for_child = self._create()
                 self._list(self._for_child[0])
 
-    def after_fork(self) -> None:
+    def end_fork(self) -> None:
         """In the parent: leave the child's lease to it."""
-        if self._forking == threading.get_ident():
-            prepared, self._for_child, self._forking = self._for_child, None, 0
-            self._lock.release()
-            if prepared is not None:
-                os.close(prepared[0])
+        prepared, self._for_child = self._for_child, None
+        if prepared is not None:
+            os.close(prepared[0])
 
-    def renew(self) -> None:
-        """In a forked child: hold in a file of its own what the parent held."""
+    def renew(self, *, prepared: bool) -> None:
+        """In a forked child: hold in a file of its own what the parent held.
+
+        Args:
+            prepared: whether the lease that was made for a child, if there is one, is for this one: another thread of
+                the parent may be about to fork, too.
+        """
         self._lock = threading.RLock()
         inherited, self._fd = self._fd, None
+        made, self._for_child = self._for_child, None
         self._pid = os.getpid()
-        if self._forking == threading.get_ident() and self._for_child is not None:
-            self._fd, self._name = self._for_child
-        self._for_child, self._forking = None, 0
-        if inherited is not None:
-            try:
-                if self._counts:
-                    self._publish()
-            except OSError:
-                # Better the parent's file, which counts for as long as this process has it open, than none.
+        if made is not None and prepared and not self.closed:
+            self._fd, self._name = made
+        elif made is not None:
+            os.close(made[0])
+        try:
+            if self._fd is not None or (inherited is not None and self._counts):
+                self._publish()
+        except OSError:
+            # Better the parent's file, which counts for as long as this process has it open, than none.
+            if self._fd is None and inherited is not None:
                 self._fd = os.dup(inherited)
+        if inherited is not None:
             os.close(inherited)
 
     def _drop(self, commits: Iterable[int]) -> bool:
@@ -175,19 +177,39 @@ class Leases:
 _open: weakref.WeakSet[Leases] = weakref.WeakSet()
 
 
+_locked: dict[int, list[Leases]] = {}
+"""By threads that fork just now: the leases whose locks they have taken, which must outlive the fork."""
+
+
+def _all_open() -> list[Leases]:
+    while True:
+        try:
+            return list(_open)
+        except RuntimeError:
+            pass  # another thread has opened a store meanwhile
+
+
 def _before_fork() -> None:
-    for leases in list(_open):
-        leases.before_fork()
+    locked = _locked[threading.get_ident()] = []
+    for leases in _all_open():
+        if leases._lock.acquire(timeout=_FORK_WAIT):
+            locked.append(leases)
+            leases.begin_fork()
 
 
 def _after_fork_in_parent() -> None:
-    for leases in list(_open):
-        leases.after_fork()
+    for leases in _locked.pop(threading.get_ident(), []):
+        try:
+            leases.end_fork()
+        finally:
+            leases._lock.release()
 
 
 def _after_fork_in_child() -> None:
-    for leases in list(_open):
-        leases.renew()
+    locked = _locked.pop(threading.get_ident(), [])
+    _locked.clear()
+    for leases in _all_open():
+        leases.renew(prepared=leases in locked)
 
 
 os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -20,7 +20,7 @@ import lmdb
 import numpy as np
 from numpy.typing import NDArray
 
-from mctree.errors import BusyError, CorruptError, MctreeError, ReadOnlyError, UsageError, WriterFailedError
+from mctree.errors import BusyError, CorruptError, ReadOnlyError, UsageError, WriterFailedError
 from mctree.format.arrays import ArrayLayout
 from mctree.format.commits import ArrayState, Commit
 from mctree.format.keys import Table, commit_key, u32, u64
@@ -385,7 +385,7 @@ class Session:
         with self.store.reading() as index:
             found = index.floor(Table.CHUNK + u32.pack(number) + u64.pack(chunk), u64.pack(self.newest.number))
         if found is None:
-            raise MctreeError(f"chunk {chunk} of array {number} is not committed")
+            raise CorruptError(f"chunk {chunk} of array {number} is not in the index; run `mctree verify`")
         return int(u64.unpack(found[0])[0])
 
     def _advise(self, *, every: bool = False) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -178,6 +179,26 @@ def test_a_forked_child_keeps_what_its_parent_held(folder: Path, start: Callable
     for stream in (process.stdin, process.stdout):
         if stream is not None:
             stream.close()
+
+
+def test_a_fork_leaves_no_lock_taken_and_no_descriptor_open(folder: Path) -> None:
+    at = open_directory(folder)
+    held = [Leases(at), Leases(at)]
+    for one in held:
+        one.acquire(5)
+    before = sorted(os.listdir("/proc/self/fd"))
+    child = os.fork()
+    if not child:
+        os._exit(0 if held_commits(at) == {5} else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert sorted(os.listdir("/proc/self/fd")) == before
+    with ThreadPoolExecutor(1) as pool:
+        for one in held:
+            pool.submit(one.release, 5).result(10)
+            pool.submit(one.close).result(10)
+    assert held_commits(at) == set()
+    assert list((folder / LEASES_NAME).iterdir()) == []
+    os.close(at)
 
 
 def test_a_forked_child_keeps_what_its_parent_lets_go_of_before_it_runs(folder: Path, start: Callable) -> None:
