@@ -282,7 +282,7 @@ def test_what_a_file_says_is_not_believed() -> None:
 
 @pytest.mark.parametrize("what", ["FIFO", "device", "terabyte", "longer", "shorter", "header alone", "empty"])
 def test_what_is_no_file_of_a_network_is_refused_at_once(tmp_path: Path, what: str) -> None:
-    """Found by reading: a FIFO was waited for, and whatever the file holds was read into memory before it was judged."""
+    """Found by reading: a FIFO was waited for, and all that a file holds was read into memory before it was judged."""
     path, data = tmp_path / "net.safetensors", dumps(gist_net())
     match what:
         case "FIFO":
