@@ -11,6 +11,7 @@ and none comes twice.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -119,10 +120,10 @@ class GlobalBatches(Sampler[list[tuple[int, int]]]):
         found = resume_point(state)
         taken = as_integer(found[_TAKEN], "the number of samples taken")
         if taken < 0:
-            raise UsageError(f"no run has taken {taken} samples")
+            raise UsageError(f"no run has taken {reprlib.repr(taken)} samples")
         self.dataset.load_state_dict(found)
+        self.dataset.set_epoch(taken // len(self.dataset))
         self.taken = taken
-        self.dataset.set_epoch(self.epoch)
 
 
 class Loader:
@@ -206,10 +207,14 @@ def resume_point(state: object) -> Mapping[str, Any]:
     it was saved with; the sampler takes it back with any.
 
     Raises:
-        UsageError: there is none, or there are several that differ.
+        UsageError: there is none, or there are several that differ, or it is nested too deeply to be searched.
     """
-    found = list(_points(state))
-    if not found or any(point != found[0] for point in found):
+    try:
+        found = list(_points(state))
+        several = any(point != found[0] for point in found)
+    except RecursionError as error:
+        raise UsageError("that is nested too deeply to hold a state of a loader over mctree") from error
+    if not found or several:
         raise UsageError(
             "that holds no state of a loader over mctree" if not found else "that holds several states: choose one"
         )

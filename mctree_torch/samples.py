@@ -12,6 +12,7 @@ samples.
 from __future__ import annotations
 
 import os
+import reprlib
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, overload
@@ -191,9 +192,11 @@ class SampleDataset(Dataset[Sample]):
             if name not in state:
                 raise UsageError(f"that is no state of a dataset of this kind: it names no {name}")
             if name not in moving and state[name] != now[name]:
+                # Of what a state says, however long and deep that is.
+                theirs, ours = reprlib.repr(state[name]), reprlib.repr(now[name])
                 raise UsageError(
-                    f"the state is of samples with {name} {state[name]!r}, and these have {now[name]!r}: make the "
-                    "dataset as it was made then"
+                    f"the state is of samples with {name} {theirs}, and these have {ours}: make the dataset as it was "
+                    "made then"
                 )
         epoch = _as_epoch(state["epoch"])
         commit = as_integer(state["commit"], "the number of a commit")
@@ -211,5 +214,5 @@ def _shared(number: torch.Tensor) -> torch.Tensor:
 def _as_epoch(epoch: object) -> int:
     found = as_integer(epoch, "an epoch")
     if not 0 <= found < _MOST_EPOCHS:
-        raise UsageError(f"an epoch is a whole number from 0 to {_MOST_EPOCHS - 1}, not {found}")
+        raise UsageError(f"an epoch is a whole number from 0 to {_MOST_EPOCHS - 1}, not {reprlib.repr(found)}")
     return found

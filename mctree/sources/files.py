@@ -12,6 +12,7 @@ memory holds a file.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import stat
@@ -39,11 +40,18 @@ __all__ = [
     "reopened",
     "stamp_of",
     "text_document",
+    "too_sparse",
 ]
 
 CHUNK = 1 << 20
 HEAD = 1 << 16
 _SNIFFED = 1 << 13
+_MOST_HOLES = 1 << 34
+"""Bytes that were never written, and are read all the same: so many take seconds."""
+_STRETCHES = 1 << 12
+"""Between holes: so many are looked at."""
+_BLOCK = 512
+"""Bytes of a block of `stat`, whatever the file system's are."""
 _TICK_NS = 20_000_000
 
 _WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
@@ -193,6 +201,15 @@ class OpenFile:
             return os.lseek(self._descriptor, 0, os.SEEK_HOLE) < self.file.stamp.size
         return False
 
+    def require_dense(self) -> None:
+        """Make sure that reading the file takes as long as what is in it; leaves the place anywhere.
+
+        Raises:
+            SourceError: it has too many holes.
+        """
+        if found := too_sparse(self._descriptor):
+            raise SourceError(f"{shown(self.file.path)}: {found}")
+
     def chunks(self) -> Iterator[bytes]:
         """All bytes from the start.
 
@@ -215,6 +232,49 @@ class OpenFile:
         """
         if not self.unchanged() or total not in (None, self.file.stamp.size):
             raise SourceError(f"{shown(self.file.name)} {_CHANGED}: run again when it is at rest")
+
+
+def too_sparse(descriptor: int) -> str | None:
+    """What is wrong with an open file that is read for hours although next to nothing is in it; None if nothing is.
+
+    A file system that compresses, or keeps data elsewhere, may have given a file fewer blocks than it has bytes.  So
+    where there may be too many holes they are looked for, and `stat` is believed only of a file in more stretches than
+    are looked at.  Leaves the place anywhere.
+    """
+    status = os.fstat(descriptor)
+    unallocated = status.st_size - _BLOCK * status.st_blocks
+    if unallocated <= _MOST_HOLES:
+        return None
+    holes = _holes(descriptor, status.st_size)
+    holes = unallocated if holes is None else holes
+    if holes <= _MOST_HOLES:
+        return None
+    return f"{holes >> 30} GiB of it are holes: copy what is in it to a file without them, or exclude it"
+
+
+def _holes(descriptor: int, size: int) -> int | None:
+    """Bytes of an open file that were never written; None if it is in very many stretches.
+
+    Nothing is known of a file system that cannot be asked.
+    """
+    found = at = 0
+    try:
+        for _ in range(_STRETCHES):
+            hole = os.lseek(descriptor, at, os.SEEK_HOLE)
+            if hole >= size:
+                return found
+            try:
+                at = os.lseek(descriptor, hole, os.SEEK_DATA)
+            except OSError as error:
+                if error.errno != errno.ENXIO:  # no data from there on
+                    raise
+                at = size
+            found += at - hole
+            if at >= size:
+                return found
+    except OSError:
+        return 0
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from mctree.sources.files import RegularFile, read_head, reopen, reopened, text_document
+from mctree.sources.files import RegularFile, read_head, reopened, text_document
 from mctree.sources.folders import ImageFolder, folder_digest
 from mctree.sources.images.opening import open_file, open_image
 from mctree.sources.images.sniffing import kind_among_files
@@ -72,9 +72,11 @@ def folder_image(folder: ImageFolder, stamp: Stamp, images: Images) -> RawImage:
 
 def _content(file: RegularFile, between: Callable[[], object]) -> bytes:
     digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
-    for chunk in reopen(file):
-        between()
-        digest.update(chunk)
+    with reopened(file) as opened:
+        opened.require_dense()
+        for chunk in opened.chunks():
+            between()
+            digest.update(chunk)
     return digest.digest()
 
 

@@ -54,7 +54,7 @@ class WriterLock:
             for mine in self._fds:
                 fcntl.flock(mine, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.pread(fd, _NOTE_BYTES, 0).rstrip(b"\0 \n").decode("ascii", "replace") or "an unknown process"
+            holder = _noted(os.pread(fd, _NOTE_BYTES, 0)) or "an unknown process"
             self.release()
             raise LockedError(f"{where} is being written to by {holder}; wait for it, or stop it") from None
         except OSError:
@@ -80,6 +80,12 @@ class WriterLock:
                 # Closing is not enough: a child that was forked a moment ago may not have closed its own yet.
                 fcntl.flock(fd, fcntl.LOCK_UN)
             os.close(fd)
+
+
+def _noted(note: bytes) -> str:
+    """What stands in the lock, which may be what somebody else once left there, as one printable line."""
+    said = note.rstrip(b"\0 \n").decode("ascii", "replace")
+    return "".join(letter if letter.isprintable() else "?" for letter in said)
 
 
 _held: weakref.WeakSet[WriterLock] = weakref.WeakSet()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import reprlib
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -165,7 +166,7 @@ class Store:
                 commit = index.commit(number)
             if commit is None:
                 raise CommitGoneError(
-                    f"commit {number} of {self.path} was collected or never made; take a newer snapshot"
+                    f"commit {reprlib.repr(number)} of {self.path} was collected or never made; take a newer snapshot"
                 )
             self.leases.acquire(commit.number)
             # The lease must stand before the check that counts: from then on no writer frees what the commit needs.

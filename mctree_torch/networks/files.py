@@ -2,13 +2,15 @@
 
 What comes from a file is not trusted.  A config must have known sizes, each in its range.  The tensors that a network
 of these sizes has are worked out without making them, and compared with those that the file says it has: names, types
-and shapes.  So what is allocated is never more than the file holds, whatever its numbers say.
+and shapes.  So what is allocated is never more than the file holds, whatever its numbers say; and of a file nothing but
+its header is read before its length is known to be that of such a network.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import stat
 import struct
 from dataclasses import asdict
 from typing import Any, TypeVar
@@ -18,6 +20,8 @@ from safetensors import SafetensorError
 from safetensors import torch as tensors
 
 from mctree.errors import CorruptError, UsageError
+from mctree.sources.files import too_sparse
+from mctree.sources.records import shown_text
 from mctree_torch.networks.gistnet import GistNet
 from mctree_torch.networks.lensnet import LensNet
 from mctree_torch.networks.visual import VisualGistNet
@@ -60,7 +64,36 @@ def loads(data: bytes, kind: type[_Net]) -> _Net:
     Raises:
         CorruptError: they are no network, not one of this kind, or hold numbers that are not finite.
     """
-    header = _header(data)
+    return _filled(_planned(_header(data, len(data)), kind), data)
+
+
+def load(path: str | os.PathLike[str], kind: type[_Net]) -> _Net:
+    """A network from a file; see `loads`.
+
+    Raises:
+        CorruptError: also, it is no regular file, not as long as the network is, or most of it are holes.
+        OSError: it cannot be opened or read.
+    """
+    # A FIFO would be waited for, and a device may have no end.
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise CorruptError("that is no file, and so no network")
+        begin = file.read(_LENGTH.size + _MOST_HEADER)
+        header = _header(begin, status.st_size)
+        net = _planned(header, kind)
+        (length,) = _LENGTH.unpack_from(begin)
+        size = _LENGTH.size + length + sum(value.nbytes for value in net.state_dict().values())
+        if size != status.st_size:
+            raise CorruptError(f"the file has {status.st_size} bytes, and a network of its config {size}")
+        if found := too_sparse(file.fileno()):
+            raise CorruptError(f"the file is no network: {found}")
+        file.seek(0)
+        return _filled(net, file.read(size))
+
+
+def _planned(header: dict[str, Any], kind: type[_Net]) -> _Net:
+    """A network without weights, which are those that a header speaks of."""
     said = _said(header)
     if said.get("kind") != kind.Config.kind or said.get("format") != _FORMAT:
         raise CorruptError(f"the file holds no {kind.Config.kind} network that this release can read")
@@ -74,10 +107,15 @@ def loads(data: bytes, kind: type[_Net]) -> _Net:
     found = {name: entry.get("shape") for name, entry in header.items() if name != "__metadata__"}
     if found != wanted or any(header[name].get("dtype") != "F32" for name in wanted):
         raise CorruptError("the file's tensors are not those of a network of its config")
+    return net
+
+
+def _filled(net: _Net, data: bytes) -> _Net:
+    """The network with the weights that are in a file."""
     try:
         weights = tensors.load(data)
     except SafetensorError as error:
-        raise CorruptError(f"the file is no safetensors file: {error!s:.200}") from error
+        raise CorruptError(f"the file is no safetensors file: {shown_text(error)}") from error
     if not all(bool(value.isfinite().all()) for value in weights.values()):
         raise CorruptError("the file's tensors hold numbers that are not finite")
     frozen = {name for name, value in net.named_parameters() if not value.requires_grad}
@@ -87,17 +125,11 @@ def loads(data: bytes, kind: type[_Net]) -> _Net:
     return net.eval()
 
 
-def load(path: str | os.PathLike[str], kind: type[_Net]) -> _Net:
-    """A network from a file; see `loads`."""
-    with open(path, "rb") as file:
-        return loads(file.read(), kind)
-
-
-def _header(data: bytes) -> dict[str, Any]:
-    """What a safetensors file says of itself."""
+def _header(data: bytes, size: int) -> dict[str, Any]:
+    """What a safetensors file of so many bytes says of itself, by its beginning."""
     try:
         (length,) = _LENGTH.unpack_from(data)
-        if length > min(_MOST_HEADER, len(data) - _LENGTH.size):
+        if length > min(_MOST_HEADER, size - _LENGTH.size):
             raise CorruptError("the file's header is longer than the file, or than that of any network")
         header = json.loads(data[_LENGTH.size : _LENGTH.size + length])
     except (struct.error, ValueError, RecursionError) as error:

@@ -30,6 +30,7 @@ from mctree.testing import ToyEncoder, scratch
 from tests.ingest.corpora import write
 from tests.ingest.pictures import OPTIONS, held, pixels, png, sync, told
 from tests.sources.images.tile_sets import write_folder, write_mbtiles, write_pmtiles
+from tests.sources.sparse import lengthened
 
 pytestmark = pytest.mark.usefixtures("clocks_are_fine")
 
@@ -262,6 +263,24 @@ def test_a_broken_or_hostile_image_is_one_skipped_input(root, store):
     # Told again with each run, and nothing grows of it.
     again = sync(root, store)
     assert again.skipped_count == report.skipped_count and not again.changed
+
+
+def test_a_sparse_terabyte_is_skipped_and_what_was_taken_stays(root, store):
+    """Found by reading: it was read to its end, by the run that took it and by the one that found it changed."""
+    write(root, {"a.tif": tiff(), "new.png": png(seed=1), "z.png": png()})
+    lengthened(f"{root}/new.png")
+    report = sync(root, store)
+    assert (report.added, report.skipped_count) == (2, 1)
+    before = held(store)
+    lengthened(f"{root}/a.tif")
+    again = sync(root, store)
+    assert counts(again) == (0, 0, 0, 1)
+    reasons = {found.name.decode(): found.reason for found in again.skipped}
+    assert set(reasons) == {"t/a.tif", "t/new.png"}
+    words = "GiB of it are holes: copy what is in it to a file without them, or exclude it"
+    assert all(reason.partition(" ")[2] == words for reason in reasons.values())
+    after = held(store)
+    assert after.keys() == before.keys() and np.array_equal(after["t/a.tif"], before["t/a.tif"])
 
 
 def tiff() -> bytes:

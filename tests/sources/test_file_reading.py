@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mctree.errors import SourceError
-from mctree.sources import Item, RawDocument, Skipped, open_source
+from mctree.sources import Item, RawDocument, Skipped, files, open_source
 from mctree.sources.files import CHUNK, HEAD
 from tests.sources.source_trees import contents, items, reasons, tree
+from tests.sources.sparse import lengthened
 
 LARGE = b"line of text\n" * (3 * CHUNK // 13)
 
@@ -79,6 +80,37 @@ def test_a_gigantic_sparse_file_is_passed_over_at_once(tmp_path: Path) -> None:
         os.truncate(tmp_path / name, 1 << 40)
     assert skipped(only_item(tmp_path / "empty")).reason == "binary"
     assert skipped(only_item(tmp_path / "text")).reason.startswith("binary: sparse")
+
+
+def test_holes_are_counted_wherever_they_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_MOST_HOLES", 1 << 20)
+    path = tmp_path / "a"
+    with path.open("wb") as file:
+        for place in (0, 1 << 30, 3 << 30):
+            file.seek(place)
+            file.write(b"here")
+    lengthened(path, 4 << 30)
+    with path.open("rb") as file:
+        assert (found := files.too_sparse(file.fileno())) is not None and found.startswith("3 GiB of it are holes: ")
+        monkeypatch.setattr(files, "_STRETCHES", 2)  # of more stretches, what the system says of all of it
+        assert files.too_sparse(file.fileno()) == found
+        monkeypatch.setattr(files, "_MOST_HOLES", 4 << 30)
+        assert files.too_sparse(file.fileno()) is None
+
+
+def test_a_file_that_a_file_system_compresses_has_no_holes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_MOST_HOLES", 1 << 16)
+    (tmp_path / "a").write_bytes(b"x" * (1 << 20))
+    real = os.fstat
+
+    def compressed(descriptor: int) -> os.stat_result:
+        status = real(descriptor)
+        return os.stat_result(tuple(status), {"st_blocks": 1, "st_mtime_ns": status.st_mtime_ns})
+
+    monkeypatch.setattr(os, "fstat", compressed)
+    with (tmp_path / "a").open("rb") as file:
+        assert os.fstat(file.fileno()).st_blocks == 1
+        assert files.too_sparse(file.fileno()) is None
 
 
 def test_max_bytes_refuses_what_is_larger_without_opening_it(tmp_path: Path) -> None:

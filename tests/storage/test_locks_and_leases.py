@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -99,6 +100,18 @@ def test_the_same_process_cannot_write_twice(folder: Path) -> None:
     lock.release()
     WriterLock(at, "the store").release()
     os.close(at)
+
+
+def test_a_note_that_somebody_left_is_told_in_one_printable_line(folder: Path) -> None:
+    """Found by reading: who locks the file without writing a note lets what stood there before be printed."""
+    (folder / "lock").write_bytes(b"\x1b[2J\nprocess 1\0 \xff")
+    at = open_directory(folder)
+    with (folder / "lock").open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(LockedError, match="process 1") as told:
+            WriterLock(at, "the store")
+    os.close(at)
+    assert str(told.value).isprintable()
 
 
 def test_a_forked_child_neither_holds_nor_uses_the_lock(folder: Path) -> None:

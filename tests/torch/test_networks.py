@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,7 @@ from mctree_torch.networks import (
     loads,
     save,
 )
+from tests.sources.sparse import lengthened
 from tests.torch.drawing import drawn
 
 GIST = GistConfig(dim=12, vocabulary=50, width=16, heads=2, layers=1, slots=2, levels=3)
@@ -275,6 +278,48 @@ def test_what_a_file_says_is_not_believed() -> None:
         loads(data[:-4] + struct.pack("<f", float("nan")), GistNet)
     with pytest.raises(CorruptError, match="no lens"):
         loads(data, LensNet)
+
+
+@pytest.mark.parametrize("what", ["FIFO", "device", "terabyte", "longer", "shorter", "header alone", "empty"])
+def test_what_is_no_file_of_a_network_is_refused_at_once(tmp_path: Path, what: str) -> None:
+    """Found by reading: a FIFO was waited for, and all that a file holds was read into memory before it was judged."""
+    path, data = tmp_path / "net.safetensors", dumps(gist_net())
+    match what:
+        case "FIFO":
+            os.mkfifo(path)
+        case "device":
+            path.symlink_to("/dev/zero")
+        case "terabyte":
+            path.write_bytes(data)
+            lengthened(path)
+        case "longer":
+            path.write_bytes(data + b"\0")
+        case "shorter":
+            path.write_bytes(data[:-1])
+        case "header alone":
+            path.write_bytes(data[: 8 + struct.unpack("<Q", data[:8])[0]])
+        case _:
+            path.write_bytes(b"")
+    with pytest.raises(CorruptError):
+        load(path, GistNet)
+
+
+def test_a_network_that_is_a_hole_is_refused(tmp_path: Path) -> None:
+    """Found by reading: a file that is as long as a network of its config may be a hole, and fill all memory."""
+    sizes = GistConfig(dim=1 << 16, vocabulary=1 << 20, width=2, heads=1, layers=0, slots=1, levels=1, fanout=1)
+    with torch.device("meta"):
+        net = GistNet(sizes)
+    header: dict[str, object] = {}
+    place = 0
+    for name, value in net.state_dict().items():
+        header[name] = {"dtype": "F32", "shape": list(value.shape), "data_offsets": [place, place + value.nbytes]}
+        place += value.nbytes
+    said = {"format": 1, "kind": "gist", "config": asdict(sizes)}
+    head = json.dumps({"__metadata__": {"mctree": json.dumps(said)}, **header}).encode()
+    (tmp_path / "net").write_bytes(struct.pack("<Q", len(head)) + head)
+    lengthened(tmp_path / "net", 8 + len(head) + place)
+    with pytest.raises(CorruptError, match="holes"):
+        load(tmp_path / "net", GistNet)
 
 
 def test_sizes_out_of_range_are_refused() -> None:

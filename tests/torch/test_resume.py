@@ -188,6 +188,18 @@ def test_what_is_no_state_is_refused(corpus: Path) -> None:
     for state in ({}, {"a": [good, {**good, "samples_taken": 5}]}, {**good, "samples_taken": -1}, {**good, "seed": 0}):
         with pytest.raises(UsageError):
             loader.load_state_dict(state)
+    with pytest.raises(UsageError, match="seed") as refused:
+        loader.load_state_dict({**good, "seed": "x" * 100_000})
+    assert len(str(refused.value)) < 300
     for arguments in ({"batch_size": 0}, {"batch_size": 1, "rank": 1}, {"batch_size": 1, "rank": 2, "world_size": 2}):
         with pytest.raises(UsageError):
             Loader(made(corpus), **arguments)
+
+
+def test_a_state_that_is_nested_too_deeply_is_refused() -> None:
+    """Found by reading: JSON may be nested more deeply than it can be searched, which was a RecursionError."""
+    state: object = {}
+    for _ in range(5000):
+        state = [state]
+    with pytest.raises(UsageError, match="nested too deeply"):
+        resume_point(state)

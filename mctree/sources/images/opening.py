@@ -94,7 +94,7 @@ def open_image(
         z: of a Zarr array: which of the planes, counted from 0.
 
     Raises:
-        SourceError: it does not exist, is damaged, or is of a kind that cannot be read.
+        SourceError: it does not exist, is damaged, is of a kind that cannot be read, or has more than 16 GiB of holes.
         UsageError: an option does not apply to it or makes no sense; a library is needed, which the message names.
     """
     if max_pixels < 1:
@@ -128,7 +128,7 @@ def open_file(file: RegularFile, *, max_pixels: int = MOST_PIXELS) -> Bounded:
         max_pixels: see `open_image`.
 
     Raises:
-        SourceError: it changed, is damaged, or is of a kind that cannot be read.
+        SourceError: it changed, is damaged, is of a kind that cannot be read, or has more than 16 GiB of holes.
         UsageError: a library is needed, which the message names.
     """
     opened = file.open()
@@ -141,6 +141,7 @@ def _of_file(opened: OpenFile, options: Mapping[str, Any], max_pixels: int) -> B
     """The image in an open file, which is closed with it."""
     path = opened.file.path
     try:
+        opened.require_dense()
         reader = _file_reader(opened)
         _check_options(path, reader, options)
         return reader.get(path)(opened, **options, max_pixels=max_pixels)

@@ -187,9 +187,17 @@ def _dictionary(value: object) -> dict[str, Any]:
 def _plain(path: str, name: str) -> str:
     """A path inside a hierarchy that leads nowhere else."""
     parts = path.strip("/").split("/") if path.strip("/") else []
-    if any(part in ("", ".", "..") or "\0" in part for part in parts):
+    if any(part in ("", ".", "..") or not _nameable(part) for part in parts):
         raise SourceError(f"{name} speaks of '{shown_text(path)}', which is no path in it")
     return "/".join(parts)
+
+
+def _nameable(part: str) -> bool:
+    """Whether a file can be called so; JSON can spell what UTF-8 cannot."""
+    try:
+        return b"\0" not in part.encode()
+    except UnicodeEncodeError:
+        return False
 
 
 def _files(folder: bytes) -> Iterator[tuple[bytes, int, int]]:

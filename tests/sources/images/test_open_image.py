@@ -23,13 +23,16 @@ from PIL import Image
 
 import mctree.sources.images as public
 from mctree.errors import MctreeError, SourceError, UsageError
+from mctree.sources.files import RegularFile
 from mctree.sources.images import ArraySource, Box, open_image
+from mctree.sources.images.opening import open_file
 from mctree.sources.images.protocol import copies_read_cheaply
 from mctree.sources.images.uris import file_uri, parsed
 from mctree.testing import ProceduralSource
 from tests.sources.images.reading import FEW
 from tests.sources.images.test_tiff import changed, classic
 from tests.sources.images.tile_sets import encoded, write_folder, write_mbtiles, write_pmtiles
+from tests.sources.sparse import lengthened
 
 
 def test_the_public_names_are_these() -> None:
@@ -123,6 +126,27 @@ def test_characters_that_no_file_is_called_by_are_refused(text: str) -> None:
     """Found by fuzzing: they ended in a UnicodeEncodeError."""
     with pytest.raises(UsageError, match="characters that no name of a file can"):
         open_image(text)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_a_file_of_many_holes_is_refused(tmp_path: Path, kind: str) -> None:
+    """Found by reading: to know a valid TIFF file again, ingest read the sparse terabyte behind it."""
+    path = tmp_path / "a"
+    Image.new("L", (3, 2), 9).save(path, kind)
+    lengthened(path)
+    words = "10(23|24) GiB of it are holes: copy what is in it to a file without them"
+    with pytest.raises(SourceError, match=words):
+        open_image(path)
+    with pytest.raises(SourceError, match=words):
+        open_file(RegularFile.seen(b"a", os.fsencode(path), path.stat()))
+
+
+def test_a_file_of_few_holes_is_opened(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    Image.new("L", (3, 2), 9).save(path, "TIFF")
+    lengthened(path, 1 << 34)
+    with open_image(path) as source:
+        assert source.read(Box(0, 0, 3, 2)).values.ravel().tolist() == [9] * 6
 
 
 @pytest.mark.parametrize(

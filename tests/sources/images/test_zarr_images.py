@@ -322,10 +322,22 @@ def test_garbage_for_metadata_is_a_typed_error(tmp_path: Path, document: bytes) 
         open_image(tmp_path / "a.zarr")
 
 
-@pytest.mark.parametrize("path", ["../b.zarr", "/etc", "0/../../b.zarr", "", ".", 7, None])
+@pytest.mark.parametrize("path", ["../b.zarr", "/etc", "0/../../b.zarr", "", ".", 7, None, "a\0b"])
 def test_a_multiscale_image_cannot_lead_out_of_its_folder(tmp_path: Path, path: object) -> None:
     made(tmp_path / "b.zarr")
     group = zarr.create_group(tmp_path / "a.zarr", zarr_format=3)
     group.attrs["ome"] = {"multiscales": [{"axes": [{"name": "y"}, {"name": "x"}], "datasets": [{"path": path}]}]}
     with pytest.raises((SourceError, UsageError)):
         open_image(tmp_path / "a.zarr")
+
+
+@pytest.mark.parametrize("path", ["\ud800", "0/\udcff"])
+def test_a_size_that_no_file_is_called_by_is_a_typed_error(tmp_path: Path, path: str) -> None:
+    """Found by reading: JSON can spell what no name holds, and it ended in a UnicodeEncodeError."""
+    (tmp_path / "a.zarr").mkdir()
+    ome = {"multiscales": [{"axes": ["y", "x"], "datasets": [{"path": path}]}]}
+    group = {"zarr_format": 3, "node_type": "group", "attributes": {"ome": ome}}
+    (tmp_path / "a.zarr/zarr.json").write_text(json.dumps(group))
+    with pytest.raises(SourceError, match="which is no path in it") as refused:
+        open_image(tmp_path / "a.zarr")
+    assert str(refused.value).isprintable()

@@ -28,7 +28,7 @@ __all__ = ["Hunt", "hunt", "main"]
 _HANG, _MEMORY = 25, 2048
 """Seconds and MiB that one input may take."""
 _MOST_SEEDS = 100
-_FUZZED = ("mctree", "msgpack")
+_FUZZED = ("mctree", "mctree_torch", "msgpack")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,8 @@ def _inside(name: str, arguments: Sequence[str]) -> None:
     with atheris.instrument_imports(include=list(_FUZZED)):
         from tools.crash.fuzz import targets  # noqa: PLC0415
 
-    target = targets.TARGETS[name]
+        target = targets.TARGETS[name]
+        target.load()
     # To merge, the fuzzer has the shell run its own command line again.
     myself = f"{shlex.quote(sys.executable)} -m tools.crash.fuzz --inside {name}"
     atheris.Setup([myself, *arguments], partial(_tried, targets.attempt, target))
@@ -123,6 +124,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"there is no target {', '.join(sorted(unknown))}")
     broken = 0
     for name in options.target or TARGETS:
+        if (lacking := TARGETS[name].lacks) is not None:
+            print(f"{name}: passed over, as {lacking} is not installed")
+            continue
         found = hunt(name, options.seconds, keeping=options.keep)
         print(f"{name}: {found.inputs} inputs, {len(found.broke)} broke something", flush=True)
         for data in found.broke:

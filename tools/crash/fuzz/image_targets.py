@@ -21,11 +21,13 @@ from typing import Any
 
 import numpy as np
 
+from mctree.encoders import CosineEncoder, load_visual_encoder
 from mctree.errors import MctreeError, SourceError
 from mctree.format import images
 from mctree.format.images import GRAFT_DTYPE, PAGE_DTYPE, PIECE_DTYPE, ImageRecord
 from mctree.format.pixels import pack_pixels, unpack_pixels
 from mctree.format.values import pack, unpack
+from mctree.geometry import IMAGE, PATCH
 from mctree.sources.images import Box, ImageSource, open_image
 from mctree.sources.images.folder_names import number
 from mctree.sources.images.orientation import exif_orientation, turnable
@@ -101,6 +103,23 @@ def _record_seeds() -> Iterator[bytes]:
     for kind, payload in enumerate(payloads):
         yield bytes([kind]) + payload
     yield b"\5" + zlib.compress(bytes(1 << 20), 9)
+
+
+def _encoder(data: bytes) -> None:
+    """An encoder of images, as a store keeps it; what it makes is made of nothing else."""
+    made = load_visual_encoder(CosineEncoder.kind, data)
+    assert made.dump() == data
+    pixels = np.arange(PATCH * PATCH * made.channels, dtype=np.uint32).astype(np.uint8)
+    patch = made.encode_patches(pixels.reshape(1, PATCH, PATCH, -1), np.ones((1, PATCH, PATCH), np.bool_))
+    fanout = IMAGE.fanout(0)
+    children = np.broadcast_to(patch, (1, fanout, made.dim))
+    weight = np.full((1, fanout), PATCH * PATCH, np.float64)
+    assert np.isfinite(made.encode_tiles(1, children, np.ones((1, fanout), np.bool_), weight)).all()
+
+
+def _encoder_seeds() -> Iterator[bytes]:
+    yield from (CosineEncoder(channels, side).dump() for channels, side in ((1, 1), (3, 4), (64, 2)))
+    yield b"mcosine1" + b"\xff" * 4
 
 
 # What is taken apart by us
@@ -317,6 +336,7 @@ def _zarr_seeds() -> Iterator[bytes]:
 
 IMAGE_TARGETS: dict[str, Target] = {
     "image records": Target(_record, _record_seeds),
+    "image encoder": Target(_encoder, _encoder_seeds, longest=64),
     "image store": Target(partial(through_a_forged_store, images=True), partial(forgeries, images=True), LONGEST),
     "tile directory": Target(_directory, _directory_seeds, longest=2048),
     "TIFF directory": Target(_tiff_directory, _tiff_directory_seeds, longest=2048),

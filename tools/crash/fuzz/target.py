@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 
 from mctree.errors import MctreeError
 from mctree.testing.stores import scratch
@@ -23,11 +25,24 @@ class Target:
         run: decodes; may raise an error of mctree.
         seeds: bytes of the kind that it is made for.
         longest: how many bytes the fuzzer tries at most.
+        needs: modules that it loads when it runs, of which libraries may not be installed.
     """
 
     run: Callable[[bytes], object]
     seeds: Callable[[], Iterable[bytes]]
     longest: int = 4096
+    needs: tuple[str, ...] = ()
+
+    @property
+    def lacks(self) -> str | None:
+        """A library that it needs and that is not installed; None if there is none."""
+        libraries = (name.partition(".")[0] for name in self.needs)
+        return next((name for name in libraries if find_spec(name) is None), None)
+
+    def load(self) -> None:
+        """Load what it needs."""
+        for name in self.needs:
+            import_module(name)
 
 
 def attempt(target: Target, data: bytes) -> bool:

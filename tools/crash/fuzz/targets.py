@@ -26,6 +26,7 @@ from mctree.format.arrays import ArrayLayout
 from mctree.format.keys import Table, checked_key, parse_grave, split_version
 from mctree.format.values import frame, number, pack, unframe, unframe_fixed, unpack
 from mctree.geometry import Address
+from mctree.ingest.utf8 import Utf8
 from mctree.sources.files import RegularFile
 from mctree.sources.ignore import parse_option
 from mctree.sources.inflate import inflated
@@ -38,10 +39,12 @@ from mctree.storage.gate import check_index
 from mctree.storage.leases import _parse as parse_lease
 from mctree.storage.pages import damaged_below, read_meta
 from mctree.testing.stores import scratch
+from tools.crash.fuzz.folder_targets import FOLDER_TARGETS
 from tools.crash.fuzz.forged import LONGEST as LONGEST_FORGERY
 from tools.crash.fuzz.forged import forgeries, through_a_forged_store
 from tools.crash.fuzz.image_targets import IMAGE_TARGETS
 from tools.crash.fuzz.target import Target, as_path, attempt
+from tools.crash.fuzz.torch_targets import TORCH_TARGETS
 
 __all__ = ["TARGETS", "Target", "attempt"]
 
@@ -307,6 +310,27 @@ def _parquet_seeds() -> Iterator[bytes]:
         yield out.getvalue()
 
 
+def _utf8(data: bytes) -> None:
+    """Whether bytes are a text, or go on within a character of one, in pieces whose size the first byte tells."""
+    step, text = 4 + (data[0] & 15 if data else 0), data[1:]
+    for within in (False, True):
+        judged = Utf8(within=within)
+        for i in range(0, len(text), step):
+            judged.update(text[i : i + step])
+        begun = next((i for i, byte in enumerate(text[:3]) if byte & 0xC0 != 0x80), min(len(text), 3)) if within else 0
+        try:
+            text[begun:].decode("utf-8")
+        except UnicodeDecodeError:
+            assert not judged.ended()
+        else:
+            assert judged.ended()
+
+
+def _utf8_seeds() -> Iterator[bytes]:
+    yield "\7a\u00e9\u20ac\U0001f600 and so on\u0301".encode()
+    yield b"\0\x80\xbf\xbfrest" + b"\xed\xa0\x80\xf4\x90\x80\x80\xc0\xaf"
+
+
 def _patterns(data: bytes) -> None:
     """An ignore file, and an option, held against paths."""
     rules = Rules.parse(data.split(b"\n"))
@@ -350,8 +374,11 @@ TARGETS: dict[str, Target] = {
     "jsonl": Target(_jsonl, _jsonl_seeds),
     "gzip": Target(_gzip, _gzip_seeds),
     "parquet": Target(_parquet, _parquet_seeds),
+    "utf8": Target(_utf8, _utf8_seeds, longest=256),
     "patterns": Target(_patterns, _patterns_seeds, longest=400),
     "names": Target(_names, _names_seeds, longest=400),
     **IMAGE_TARGETS,
+    **FOLDER_TARGETS,
+    **TORCH_TARGETS,
 }
 """By the names of their corpora."""
