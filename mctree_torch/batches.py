@@ -11,7 +11,6 @@ and none comes twice.
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -20,11 +19,12 @@ from torch.utils.data import DataLoader, Sampler
 
 from mctree.errors import UsageError
 from mctree.tree.arguments import as_integer
-from mctree_torch.samples import Sample, SampleDataset, collate
+from mctree_torch.samples import Sample, SampleDataset, collate, shown_value
 
 __all__ = ["GlobalBatches", "Loader", "resume_point"]
 
 _TAKEN = "samples_taken"
+_MOST_TAKEN = 1 << 62
 
 
 class GlobalBatches(Sampler[list[tuple[int, int]]]):
@@ -119,8 +119,8 @@ class GlobalBatches(Sampler[list[tuple[int, int]]]):
         """
         found = resume_point(state)
         taken = as_integer(found[_TAKEN], "the number of samples taken")
-        if taken < 0:
-            raise UsageError(f"no run has taken {reprlib.repr(taken)} samples")
+        if not 0 <= taken < _MOST_TAKEN:
+            raise UsageError(f"no run has taken {shown_value(taken)} samples")
         self.dataset.load_state_dict(found)
         self.dataset.set_epoch(taken // len(self.dataset))
         self.taken = taken

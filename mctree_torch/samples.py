@@ -27,7 +27,7 @@ from mctree.tree import Snapshot, Tree
 from mctree.tree.arguments import as_integer
 from mctree_torch.held import Held
 
-__all__ = ["Batch", "Sample", "SampleDataset", "collate"]
+__all__ = ["Batch", "Sample", "SampleDataset", "collate", "shown_value"]
 
 Sample = dict[str, torch.Tensor]
 """One sample: tensors by name; or a batch of them, with one more dimension before the others."""
@@ -36,6 +36,9 @@ Index = int | tuple[int, int]
 """Which sample: its index in the current epoch, or (epoch, index)."""
 
 _MOST_EPOCHS = 1 << 31
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = 100
 
 
 class Batch(Sequence[Sample]):
@@ -193,7 +196,7 @@ class SampleDataset(Dataset[Sample]):
                 raise UsageError(f"that is no state of a dataset of this kind: it names no {name}")
             if name not in moving and state[name] != now[name]:
                 # Of what a state says, however long and deep that is.
-                theirs, ours = reprlib.repr(state[name]), reprlib.repr(now[name])
+                theirs, ours = shown_value(state[name]), shown_value(now[name])
                 raise UsageError(
                     f"the state is of samples with {name} {theirs}, and these have {ours}: make the dataset as it was "
                     "made then"
@@ -211,8 +214,16 @@ def _shared(number: torch.Tensor) -> torch.Tensor:
     return share()
 
 
+def shown_value(value: object) -> str:
+    """A value of a state that may be anything, for a message: cut short, however long and deep it is."""
+    try:
+        return _SHORT.repr(value)
+    except ValueError:
+        return "a number of too many digits"
+
+
 def _as_epoch(epoch: object) -> int:
     found = as_integer(epoch, "an epoch")
     if not 0 <= found < _MOST_EPOCHS:
-        raise UsageError(f"an epoch is a whole number from 0 to {_MOST_EPOCHS - 1}, not {reprlib.repr(found)}")
+        raise UsageError(f"an epoch is a whole number from 0 to {_MOST_EPOCHS - 1}, not {shown_value(found)}")
     return found

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import reprlib
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -165,9 +164,8 @@ class Store:
             with self.reading() as index:
                 commit = index.commit(number)
             if commit is None:
-                raise CommitGoneError(
-                    f"commit {reprlib.repr(number)} of {self.path} was collected or never made; take a newer snapshot"
-                )
+                named = "that commit" if number is None or number.bit_length() > 64 else f"commit {number}"
+                raise CommitGoneError(f"{named} of {self.path} was collected or never made; take a newer snapshot")
             self.leases.acquire(commit.number)
             # The lease must stand before the check that counts: from then on no writer frees what the commit needs.
             with self.reading() as index:

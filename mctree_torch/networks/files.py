@@ -71,7 +71,7 @@ def load(path: str | os.PathLike[str], kind: type[_Net]) -> _Net:
     """A network from a file; see `loads`.
 
     Raises:
-        CorruptError: also, it is no regular file, not as long as the network is, or most of it are holes.
+        CorruptError: also, it is no regular file, not as long as the network is, or has more than 16 GiB of holes.
         OSError: it cannot be opened or read.
     """
     # A FIFO would be waited for, and a device may have no end.
