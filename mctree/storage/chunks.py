@@ -26,6 +26,7 @@ from mctree.errors import CorruptError
 from mctree.format.arrays import CHUNK_ALIGNMENT, HUGE_PAGE, ArrayLayout
 from mctree.format.values import crc32c
 from mctree.storage.files import (
+    exists,
     make_directory,
     open_file,
     opened,
@@ -39,6 +40,7 @@ __all__ = [
     "GENERATIONS_NAME",
     "ArrayWriter",
     "generation_name",
+    "misplaced",
     "open_generation",
     "publish",
     "read_chunk",
@@ -143,6 +145,12 @@ class ArrayWriter:
         self._ready = 0  # bytes of the open chunk, beyond the last row, that hold allocated fill
         self._dirty: list[int] = []
         self._new_entries: set[str] = set()
+
+    @property
+    def reopens(self) -> int | None:
+        """The committed chunk whose file the next row opens; None if its file is open, or is yet to be made."""
+        chunk, inside = divmod(self.rows, self._per_chunk)
+        return chunk if inside and chunk != self._chunk else None
 
     def append(self, values: NDArray[np.generic]) -> None:
         """Write rows behind the last one; visible to nobody before `sync` and a commit.
@@ -254,6 +262,10 @@ def publish(at: int, array: int, layout: ArrayLayout, chunk: int, old: int, new:
     """Let the committed generation `new` of a chunk stand under its Zarr key, keeping `old` for those who need it.
 
     Safe to repeat: it does what of the work a crash left undone.
+
+    Raises:
+        CorruptError: `old` is kept already, and is not what stands under the key: that is a generation whose record is
+            lost, and would be dropped.
     """
     staged = generation_name(array, chunk, new)
     kept = generation_name(array, chunk, old)
@@ -265,19 +277,35 @@ def publish(at: int, array: int, layout: ArrayLayout, chunk: int, old: int, new:
         sync_directory(layout.path, at)
         sync_directory(GENERATIONS_NAME, at)
         return
-    try:
-        os.link(key, kept, src_dir_fd=at, dst_dir_fd=at, follow_symlinks=False)
-    except FileExistsError:
-        pass
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK):
-            raise
-        with opened(key, os.O_RDONLY, at) as fd:
-            replace_file(kept, read_chunk(fd, layout, layout.rows_per_chunk).tobytes(), at)
+    if not exists(kept, at):
+        try:
+            os.link(key, kept, src_dir_fd=at, dst_dir_fd=at, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK):
+                raise
+            with opened(key, os.O_RDONLY, at) as fd:
+                replace_file(kept, read_chunk(fd, layout, layout.rows_per_chunk).tobytes(), at)
+    elif not _are_same(key, kept, layout, at):
+        raise misplaced(layout, chunk)
     sync_directory(GENERATIONS_NAME, at)
     os.rename(staged, key, src_dir_fd=at, dst_dir_fd=at)
     sync_directory(layout.path, at)
     sync_directory(GENERATIONS_NAME, at)
+
+
+def misplaced(layout: ArrayLayout, chunk: int) -> CorruptError:
+    """What is said of a chunk whose file is of another generation than the one in use: the record of one is lost."""
+    where = f"chunk {chunk} of {layout.path}"
+    return CorruptError(f"{where} is not in the generation that the index has; run `mctree verify`")
+
+
+def _are_same(one: str, other: str, layout: ArrayLayout, at: int) -> bool:
+    """Whether two names are of one file, or of a file and its copy."""
+    with opened(one, os.O_RDONLY, at) as first, opened(other, os.O_RDONLY, at) as second:
+        if os.path.sameopenfile(first, second):
+            return True
+        rows = layout.rows_per_chunk
+        return read_chunk(first, layout, rows).tobytes() == read_chunk(second, layout, rows).tobytes()
 
 
 def _fill(fd: int, layout: ArrayLayout) -> None:

@@ -32,7 +32,10 @@ def recover(store: Store, newest: Commit) -> set[tuple[int, int]]:
         newest: its newest commit.
 
     Returns:
-        (array, chunk) of the generations that the index still names as to be published: they are by now.
+        (array, chunk) of the generations that the index still names as to be published, and that are by now.
+
+    Raises:
+        CorruptError: the record of a generation is lost that would be dropped.
     """
     at = store.at
     settle(store)
@@ -73,9 +76,9 @@ def _publish(store: Store, index: Reading, newest: int) -> set[tuple[int, int]]:
         number, chunk = u32.unpack(key[:4])[0], u64.unpack(key[4:])[0]
         generation = decode_number(payload, 8, "the record of a generation to be published")
         before = index.floor(Table.CHUNK + key, u64.pack(generation - 1))
-        if before is not None:
+        if before is not None:  # else the record of what stands under the key is lost, which stays there
             publish(store.at, number, store.array(number, newest), chunk, u64.unpack(before[0])[0], generation)
-        published.add((number, chunk))
+            published.add((number, chunk))
     return published
 
 

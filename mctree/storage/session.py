@@ -24,7 +24,15 @@ from mctree.errors import BusyError, CorruptError, ReadOnlyError, UsageError, Wr
 from mctree.format.arrays import ArrayLayout
 from mctree.format.commits import ArrayState, Commit
 from mctree.format.keys import Table, commit_key, u32, u64
-from mctree.storage.chunks import ArrayWriter, generation_name, open_generation, publish, read_chunk, row_sums
+from mctree.storage.chunks import (
+    ArrayWriter,
+    generation_name,
+    misplaced,
+    open_generation,
+    publish,
+    read_chunk,
+    row_sums,
+)
 from mctree.storage.creation import describe_arrays
 from mctree.storage.environment import MapFull
 from mctree.storage.files import exists, list_names, remove_tree, sync_directory, telling
@@ -56,6 +64,7 @@ class Session:
         BusyError: the store no longer stands at its path, so that what is written would be lost.
         ReadOnlyError: the store may not be written to.
         WriterFailedError: what a crash has left could not be put in order.
+        CorruptError: it cannot be, as the index has lost a record that says how.
     """
 
     def __init__(self, store: Store) -> None:
@@ -169,6 +178,8 @@ class Session:
                     known = sums.get(number)
                     known = row_sums(np.asarray(values, writer.layout.numpy)) if known is None else known
                     self._sums.append(RowSums(number, writer.rows, known))
+                if len(values) and writer.reopens is not None:  # rows go where those who read them will look
+                    self._published_generation(number, writer.layout, writer.reopens)
                 writer.append(values)
 
     def read_committed(self, number: int, chunk: int) -> tuple[NDArray[np.generic], NDArray[np.int64]]:
@@ -203,19 +214,14 @@ class Session:
         self.check()
         writer = self._touched[number] = self.array(number)
         with self.whole("writing a new generation"):
-            # The one in use stands under its key.  If it is kept aside, a newer one whose record is lost stands there.
-            if exists(generation_name(number, chunk, self._generation(number, chunk)), self.store.at):
-                raise CorruptError(
-                    f"chunk {chunk} of {writer.layout.path} has a newer generation than the index knows; "
-                    "run `mctree verify`"
-                )
+            old = self._published_generation(number, writer.layout, chunk)
             per_chunk = writer.layout.rows_per_chunk
             every = min(writer.rows - chunk * per_chunk, per_chunk)
             if every > len(rows):  # they lie in the file that this one takes the place of
                 rows = np.concatenate([rows, self._read(number, chunk, every)[len(rows) :]])
             writer.stage(chunk, self.number, rows)
         self._sums.append(RowSums(number, chunk * writer.layout.rows_per_chunk, row_sums(rows)))
-        self._staged[number, chunk] = self._generation(number, chunk)
+        self._staged[number, chunk] = old
 
     def commit(self, record: Callable[[Writing], Commit]) -> Commit:
         """Make one commit of everything appended and replaced since the last.
@@ -380,6 +386,18 @@ class Session:
         if self._published:
             for number, chunk in self._published - self._staged.keys():
                 index.delete(Table.PUBLISH + u32.pack(number) + u64.pack(chunk))
+
+    def _published_generation(self, number: int, layout: ArrayLayout, chunk: int) -> int:
+        """The generation of a committed chunk that is in use, which stands under the chunk's key.
+
+        Raises:
+            CorruptError: it does not: what does is a generation whose record is lost, or was not published because one
+                is.
+        """
+        generation = self._generation(number, chunk)
+        if exists(generation_name(number, chunk, generation), self.store.at):
+            raise misplaced(layout, chunk)
+        return generation
 
     def _generation(self, number: int, chunk: int) -> int:
         with self.store.reading() as index:

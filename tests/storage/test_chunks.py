@@ -187,6 +187,27 @@ def test_a_file_system_without_links_copies(at: int, monkeypatch: pytest.MonkeyP
     assert np.array_equal(content(at, 0, 8), new)
 
 
+@pytest.mark.parametrize("kept", ["a link", "a copy", "another"])
+def test_what_is_kept_already_is_what_stands_under_the_key(at: int, tmp_path: Path, kept: str) -> None:
+    """As a crash in the middle leaves it, or a copy of that; where it is another one nothing may be dropped."""
+    old, new = np.zeros(32768, np.uint16), np.ones(32768, np.uint16)
+    write(at, old)
+    ArrayWriter(at, 0, LAYOUT, 32768).stage(0, 8, new)
+    key, name = tmp_path / "text/lod0/c.0", tmp_path / generation_name(0, 0, 3)
+    if kept == "a link":
+        os.link(key, name)
+    else:
+        name.write_bytes(key.read_bytes() if kept == "a copy" else bytes(65535) + b"\x01")
+    if kept == "another":
+        with pytest.raises(CorruptError, match="not in the generation that the index has"):
+            publish(at, 0, LAYOUT, 0, 3, 8)
+        assert key.read_bytes() == old.tobytes()
+    else:
+        publish(at, 0, LAYOUT, 0, 3, 8)
+        assert key.read_bytes() == new.tobytes()
+        assert np.array_equal(content(at, 0, 3), old)
+
+
 @pytest.mark.parametrize("damage", ["missing", "short", "long", "link", "folder"])
 def test_a_chunk_that_is_not_a_whole_file_is_an_error(at: int, tmp_path: Path, damage: str) -> None:
     write(at, np.zeros(10, np.uint16))

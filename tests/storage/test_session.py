@@ -9,7 +9,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import lmdb
@@ -41,6 +41,10 @@ SMALL = 65536
 def fill(tree: mctree.Tree, name: str, data: bytes = b"some text " * 50) -> None:
     with tree.writer() as writer:
         writer.add(name, data)
+
+
+def crash(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("call", ["fdatasync", "pwrite", "open"])
@@ -332,9 +336,6 @@ def test_a_crash_while_publishing_is_finished_by_the_next_writer(
     with tree.writer() as writer:
         writer.remove("3")
 
-    def crash(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
         if step != "none":
             patch.setattr(f"mctree.storage.chunks.os.{step}", crash)
@@ -414,31 +415,117 @@ def test_what_lmdb_says_while_it_is_written_to_is_an_error_of_ours(
         fill(tree, "goes on")
 
 
-@pytest.mark.damages
-def test_a_generation_whose_record_is_lost_is_not_replaced(tmp_path: Path, toy_encoder: Callable[[], object]) -> None:
-    """Found by writing to damaged stores: a refresh put another generation in its place."""
-    path = tmp_path / "t.mctree"
-    with mctree.create(path, chunk_bytes=SMALL, keep=0, encoders=[toy_encoder()]) as tree:
+def refreshed(path: Path, encoder: Callable[[], object], patches: pytest.MonkeyPatch, times: int, killed: bool) -> None:
+    """A store whose gists were made anew; `killed`: the last time the writer was, before it published them."""
+    with mctree.create(path, chunk_bytes=SMALL, keep=0, encoders=[encoder()]) as tree:
         with tree.writer() as writer:
             writer.add("first", b"some text " * 32)
             writer.add("second", b"more text " * 20)
             writer.add("third", b"text " * 400)
-        tree.build_gists(toy_encoder(), "toy")
-        for name in ("first", "second"):
+        tree.build_gists(encoder(), "toy")
+        for name in ("first", "second")[:times]:
             with tree.writer() as writer:
                 writer.remove(name)
-            if name == "first":
+            if killed and name == ("first", "second")[times - 1]:
+                with patches.context() as patch, pytest.raises(KeyboardInterrupt):
+                    patch.setattr(session, "publish", crash)
+                    refresh_gists(tree)
+            else:
                 refresh_gists(tree)
-    newest = (path / "gists/toy/text/lod2/c.0.0").read_bytes()
-    (older,) = [file.name.split(".") for file in (path / "generations").iterdir()]
-    chunk = Table.CHUNK + struct.pack(">IQ", int(older[0]), int(older[1]))
+
+
+def lose_generation(path: Path, which: int, of: int) -> None:
+    """Take out the record of a generation of each chunk that has so many."""
     with lmdb.open(str(path / "index.lmdb"), map_size=1 << 30) as index, index.begin(write=True) as txn:
-        txn.delete([bytes(key) for key, _ in txn.cursor() if bytes(key).startswith(chunk)][-1])
+        found: dict[bytes, list[bytes]] = {}
+        for key in (bytes(key) for key, _ in txn.cursor() if bytes(key)[:1] == Table.CHUNK):
+            found.setdefault(key[:-8], []).append(key)
+        lost = [generations[which] for generations in found.values() if len(generations) == of]
+        assert lost
+        for key in lost:
+            txn.delete(key)
+
+
+def generations_of(path: Path) -> list[bytes]:
+    return sorted(file.read_bytes() for file in [*(path / "generations").iterdir(), *(path / "gists").rglob("c.*")])
+
+
+def commit_no_rows(tree: mctree.Tree) -> None:
+    with tree.writer() as writer:
+        writer.link((0, 32), (32, 64), kind="goes on")
+
+
+@pytest.mark.damages
+def test_a_generation_whose_record_is_lost_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toy_encoder: Callable[[], object]
+) -> None:
+    """Found by writing to damaged stores: a refresh put another generation in its place."""
+    path = tmp_path / "t.mctree"
+    refreshed(path, toy_encoder, monkeypatch, 1, killed=False)
+    with mctree.open(path, encoders=[toy_encoder()]) as tree, tree.writer() as writer:
+        writer.remove("second")
+    before = generations_of(path)
+    lose_generation(path, 1, of=2)
     with mctree.open(path, encoders=[toy_encoder()]) as tree:
-        with pytest.raises(CorruptError, match="newer generation than the index knows"):
+        with pytest.raises(CorruptError, match="not in the generation that the index has"):
             refresh_gists(tree)
         assert "index table 'k'" in [problem.where for problem in tree.verify()]
-    assert (path / "gists/toy/text/lod2/c.0.0").read_bytes() == newest
+    assert generations_of(path) == before
+
+
+@pytest.mark.damages
+def test_rows_are_not_appended_to_a_generation_whose_record_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toy_encoder: Callable[[], object]
+) -> None:
+    """They went into its file, while readers look into the one before it, and the commit was acknowledged."""
+    path = tmp_path / "t.mctree"
+    refreshed(path, toy_encoder, monkeypatch, 2, killed=False)
+    lose_generation(path, 2, of=3)
+    with mctree.open(path, encoders=[toy_encoder()]) as tree:
+        newest = tree.commits()[-1].number
+        with closing(tree.writer()) as writer:
+            writer.add("fourth", b"text " * 4000)
+            with pytest.raises(CorruptError, match="not in the generation that the index has"):
+                writer.commit(gists=True)
+        assert tree.commits()[-1].number == newest
+        with closing(tree.writer()) as writer:  # goes on without
+            writer.add("fourth", b"text " * 4000)
+            writer.commit(gists=False)
+
+
+@pytest.mark.damages
+@pytest.mark.parametrize("lost", [0, 1, 2])
+def test_a_crash_before_publication_and_a_lost_record_drop_no_generation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toy_encoder: Callable[[], object], lost: int
+) -> None:
+    """The next writer put the generation that was not published in the place of one whose record was lost."""
+    path = tmp_path / "t.mctree"
+    refreshed(path, toy_encoder, monkeypatch, 2, killed=True)
+    before = generations_of(path)
+    lose_generation(path, lost, of=3)
+    with mctree.open(path, encoders=[toy_encoder()]) as tree:
+        for _ in range(2):
+            with pytest.raises(CorruptError, match="not in the generation") if lost == 1 else nullcontext():
+                commit_no_rows(tree)
+        assert "index table 'k'" in [problem.where for problem in tree.verify()]
+    assert set(before) <= set(generations_of(path))
+
+
+@pytest.mark.damages
+def test_what_cannot_be_published_yet_is_not_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toy_encoder: Callable[[], object]
+) -> None:
+    """Where the record of the generation before it was lost, the next commit said that it was published."""
+    path = tmp_path / "t.mctree"
+    refreshed(path, toy_encoder, monkeypatch, 1, killed=True)
+    before = generations_of(path)
+    lose_generation(path, 0, of=2)
+    with mctree.open(path, encoders=[toy_encoder()]) as tree:
+        for _ in range(2):
+            commit_no_rows(tree)
+        with tree.store.reading() as index:
+            assert list(index.scan(Table.PUBLISH))
+    assert generations_of(path) == before
 
 
 def test_sums_of_rows_in_a_chunk_whose_record_is_lost_are_refused(tmp_path: Path) -> None:
