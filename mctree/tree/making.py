@@ -26,7 +26,7 @@ from mctree.tree.images.painting import Painter
 from mctree.tree.opened import OpenedDocuments
 from mctree.tree.pending import Pending
 from mctree.tree.placing import OpenDocument
-from mctree.tree.retention import KEEP, KEEP_DEFAULT, Freed, collect, forget_all
+from mctree.tree.retention import KEEP, Freed, collect, forget_all
 from mctree.tree.timeline import Timeline
 from mctree.tree.upcoming import Upcoming
 
@@ -236,5 +236,6 @@ class NextCommit:
         )
 
     def _keep(self, index: Writing) -> int:
+        # Every store has the setting from its creation on: where it is lost, nothing may go because of that.
         payload = index.version(Table.SETTING, KEEP, index.number)
-        return KEEP_DEFAULT if payload is None else number(payload, 4, "the setting of how much is kept")
+        return 0 if payload is None else number(payload, 4, "the setting of how much is kept")

@@ -528,6 +528,46 @@ def test_what_cannot_be_published_yet_is_not_forgotten(
     assert generations_of(path) == before
 
 
+@pytest.mark.damages
+@pytest.mark.parametrize("lost", ["pixels", "statistics-1"])
+def test_a_new_array_takes_no_place_of_one_that_nothing_leads_to(tmp_path: Path, lost: str) -> None:
+    """Found by writing to damaged stores: the rows of all images were cut off where the setting was lost."""
+    path = tmp_path / "t.mctree"
+    with mctree.create(path, chunk_bytes=SMALL, keep=0) as tree, tree.writer() as writer:
+        writer.add_image("icon", np.arange(256, dtype=np.uint8).reshape(16, 16, 1))
+    # Not of the others, behind whose committed rows new ones may have been written.
+    before = {file: file.read_bytes() for file in (path / "images" / lost.replace("-", "")).rglob("c.*")}
+    assert before
+    with lmdb.open(str(path / "index.lmdb"), map_size=1 << 30) as index, index.begin(write=True) as txn:
+        keys = [bytes(key) for key, _ in txn.cursor() if bytes(key).startswith(Table.SETTING + lost.encode())]
+        assert keys
+        for key in keys:
+            txn.delete(key)
+    with mctree.open(path) as tree:
+        with closing(tree.writer()) as writer, pytest.raises(CorruptError, match="the index does not lead to"):
+            writer.add_image("another", np.zeros((16, 16, 1), np.uint8))
+            writer.commit()
+        assert "index table 'n'" in [problem.where for problem in tree.verify()]
+    assert {file: file.read_bytes() for file in before} == before
+
+
+@pytest.mark.damages
+def test_commits_are_kept_where_the_setting_of_how_many_is_lost(tmp_path: Path) -> None:
+    """It was taken to be 64, so that older commits of a store that keeps all of them were dropped."""
+    path = tmp_path / "t.mctree"
+    with mctree.create(path, chunk_bytes=SMALL, keep=0) as tree:
+        for _ in range(80):
+            commit_no_rows(tree)
+        before = [commit.number for commit in tree.commits()]
+    with lmdb.open(str(path / "index.lmdb"), map_size=1 << 30) as index, index.begin(write=True) as txn:
+        for key in [bytes(key) for key, _ in txn.cursor() if bytes(key).startswith(Table.SETTING + b"keep")]:
+            txn.delete(key)
+    with mctree.open(path) as tree:
+        for _ in range(64):
+            commit_no_rows(tree)
+        assert [commit.number for commit in tree.commits()][: len(before)] == before
+
+
 def test_sums_of_rows_in_a_chunk_whose_record_is_lost_are_refused(tmp_path: Path) -> None:
     """Found by writing to damaged stores, to images: it was an assertion that failed."""
     with mctree.create(tmp_path / "t.mctree", chunk_bytes=SMALL) as tree:
