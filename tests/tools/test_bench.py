@@ -222,6 +222,20 @@ def test_the_targets_of_gather_are_held_against_the_best_store(ours: float, best
     assert found["Random windows within 1.15× of a Megatron-style memmap"] is None
 
 
+@given(ours=st.tuples(*[st.floats(0.1, 10)] * 2), plain=st.tuples(*[st.floats(0.1, 100)] * 2))
+def test_a_step_is_held_against_the_plain_one_over_the_same_store(
+    ours: tuple[float, float], plain: tuple[float, float]
+) -> None:
+    lines = tuple(
+        dataclasses.replace(line_of(f"{who}, {store}", kind, 1.0), value=Spread(value, value, value, 1))
+        for who, kind, values in (("mctree", "ours", ours), ("objects", "Python objects", plain))
+        for store, value in zip(("small", "large"), values, strict=True)
+    )
+    found = {one.target: one.met for one in verdicts([Table("refocus/step", "", "", "ms", "mctree, small", lines)])}
+    key = "A refocus step over 10 times faster than over Python objects"
+    assert found[key] == (min(plain[0] / ours[0], plain[1] / ours[1]) > 10)
+
+
 def test_a_page_lists_absent_and_failed_contenders(tmp_path: Path) -> None:
     report = runs.run(TINY, bench(tmp_path).scratch, lambda line: None, ["append"], ["nobody's", "file alone"][1:])
     lines = (

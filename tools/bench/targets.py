@@ -171,6 +171,21 @@ def _faster_than_plain(bound: float) -> Callable[[Table], tuple[str, bool] | Non
     return judge
 
 
+def _faster_on_each(bound: float) -> Callable[[Table], tuple[str, bool] | None]:
+    """Each of ours beside the other way over the same store, by what follows the comma in their names: the least."""
+
+    def judge(table: Table) -> tuple[str, bool] | None:
+        medians: dict[bool, dict[str, float]] = {True: {}, False: {}}
+        for line in table.lines:
+            if line.value is not None:
+                medians[line.kind == OUR_KIND][line.contender.partition(", ")[2]] = line.value.median
+        ours, others = medians[True], medians[False]
+        times = min((others[store] / ours[store] for store in ours.keys() & others.keys()), default=None)
+        return None if times is None else (f"{times:.1f}× faster", times > bound)
+
+    return judge
+
+
 def _independent_of_tree(bound: float) -> Callable[[Table], tuple[str, bool] | None]:
     """The largest of ours beside the smallest, which is the limit."""
 
@@ -207,7 +222,7 @@ _TARGETS = (
     _Target("Opening independent of size, within 2×", "growth/open", _independent(2.0)),
     _Target("Finding a node independent of size, within 2×", "growth/find", _independent(2.0)),
     _Target("A refocus step of 4 edits on 8,192 entries in under 1 ms", "refocus/step", _below_ms(1.0)),
-    _Target("A refocus step over 10 times faster than over Python objects", "refocus/step", _faster_than_plain(10.0)),
+    _Target("A refocus step over 10 times faster than over Python objects", "refocus/step", _faster_on_each(10.0)),
     _Target("A refocus step independent of the tree's size, within 1.5×", "refocus/step", _independent_of_tree(1.5)),
     _Target("A streamed step faster than any plain one, from a slow store", "streaming", _faster_than_plain(1.0)),
     _Target("A streamed step twice as fast as any plain one, from far away", "streaming/far", _faster_than_plain(2.0)),
