@@ -10,18 +10,21 @@ what a commit needs, and `verify` goes on naming the record.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 
+from mctree.errors import CorruptError
+from mctree.format.arrays import ArrayLayout
 from mctree.format.commits import Commit, array_layout
 from mctree.format.keys import Table, u32, u64
 from mctree.format.values import number as decode_number
 from mctree.storage.chunks import GENERATIONS_NAME, publish
 from mctree.storage.epochs import drop_epochs, settle
-from mctree.storage.files import leftover_name, list_names, remove_tree
+from mctree.storage.files import exists, leftover_name, list_names, remove_tree
 from mctree.storage.index import Reading, whole_table
 from mctree.storage.store import Store
 
-__all__ = ["recover"]
+__all__ = ["check_free", "recover"]
 
 
 def recover(store: Store, newest: Commit) -> set[tuple[int, int]]:
@@ -43,8 +46,7 @@ def recover(store: Store, newest: Commit) -> set[tuple[int, int]]:
     with store.reading() as index:
         published = _publish(store, index, newest.number)
         _sweep_generations(at, index, newest)
-        paths = {array_layout(payload).path for _, payload in index.scan(Table.ARRAY) if payload}
-        knows_all = whole_table(index, Table.ARRAY, newest) is not None
+        paths, knows_all = _paths(index, newest)
     parts = [path.split("/") for path in paths]
     # Also the folder of all gist sets, while it holds none that a commit names.
     folders = {"gists", *("/".join(path[:i]) for path in parts for i in range(1, len(path) + 1))}
@@ -57,6 +59,30 @@ def recover(store: Store, newest: Commit) -> set[tuple[int, int]]:
         with suppress(FileNotFoundError):
             os.unlink(leftover_name(f"{folder}/zarr.json"), dir_fd=at)
     return published
+
+
+def check_free(store: Store, newest: Commit, layouts: Iterable[ArrayLayout]) -> None:
+    """Refuse new arrays whose first chunk is that of another: what led to it is lost, and its rows would go.
+
+    A chunk that a crash has left belongs to no array, which only an index that has all of them can say.
+
+    Raises:
+        CorruptError: there is one.
+    """
+    taken = [layout.path for layout in layouts if exists(f"{layout.path}/{layout.chunk_key(0)}", store.at)]
+    if not taken:
+        return
+    with store.reading() as index:
+        paths, knows_all = _paths(index, newest)
+    for path in taken:
+        if not knows_all or path in paths:
+            raise CorruptError(f"{path} holds rows of an array that the index does not lead to; run `mctree verify`")
+
+
+def _paths(index: Reading, newest: Commit) -> tuple[set[str], bool]:
+    """Where the arrays lie that the index knows, and whether it knows all there are."""
+    paths = {array_layout(payload).path for _, payload in index.scan(Table.ARRAY) if payload}
+    return paths, whole_table(index, Table.ARRAY, newest) is not None
 
 
 def _sweep_generations(at: int, index: Reading, newest: Commit) -> None:

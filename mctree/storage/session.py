@@ -13,7 +13,7 @@ could not write.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 import lmdb
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from mctree.errors import BusyError, CorruptError, ReadOnlyError, UsageError, WriterFailedError
 from mctree.format.arrays import ArrayLayout
-from mctree.format.commits import ArrayState, Commit, array_layout
+from mctree.format.commits import ArrayState, Commit
 from mctree.format.keys import Table, commit_key, u32, u64
 from mctree.storage.chunks import (
     ArrayWriter,
@@ -37,10 +37,10 @@ from mctree.storage.creation import describe_arrays
 from mctree.storage.environment import MapFull
 from mctree.storage.files import exists, list_names, remove_tree, sync_directory, telling
 from mctree.storage.hints import Hints
-from mctree.storage.index import Reading, Writing, whole_table
+from mctree.storage.index import Reading, Writing
 from mctree.storage.lock import WriterLock
 from mctree.storage.pages import DATA_NAME
-from mctree.storage.recovery import recover
+from mctree.storage.recovery import check_free, recover
 from mctree.storage.store import Store
 from mctree.storage.sums import RowSums, committed_sums, put_sums
 
@@ -134,27 +134,10 @@ class Session:
         """
         self.check()
         with self.whole("making arrays"):
-            self._check_free(layouts.values())
+            check_free(self.store, self.newest, layouts.values())
             self._folders.update(dict.fromkeys(describe_arrays(self.store.at, list(layouts.values()))))
         for number, layout in layouts.items():
             self._arrays[number] = self._touched[number] = ArrayWriter(self.store.at, number, layout, 0)
-
-    def _check_free(self, layouts: Iterable[ArrayLayout]) -> None:
-        """Refuse new arrays whose first chunk is that of another: what led to it is lost, and its rows would go.
-
-        A chunk that a crash has left belongs to no array, which only an index that has all of them can say.
-        """
-        taken = [layout for layout in layouts if exists(f"{layout.path}/{layout.chunk_key(0)}", self.store.at)]
-        if not taken:
-            return
-        with self.store.reading() as index:
-            knows_all = whole_table(index, Table.ARRAY, self.newest) is not None
-            known = {array_layout(payload).path for _, payload in index.scan(Table.ARRAY) if payload}
-        for layout in taken:
-            if not knows_all or layout.path in known:
-                raise CorruptError(
-                    f"{layout.path} holds rows of an array that the index does not lead to; run `mctree verify`"
-                )
 
     def drop_array(self, number: int) -> None:
         """Append no more to an array: the caller's commit ends it."""
