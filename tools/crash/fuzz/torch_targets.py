@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -105,6 +106,19 @@ def _network_seeds() -> Iterator[bytes]:
         yield b"\0" + len(text).to_bytes(8, "little") + text
 
 
+@contextmanager
+def _trained_on() -> Iterator[mctree.Tree]:
+    """A store to train on, for the length of a block."""
+    with scratch() as folder:
+        path = os.path.join(folder, "s")
+        with mctree.create(path, vocabulary=9, chunk_bytes=1 << 16) as tree, tree.writer() as writer:
+            document = writer.begin("a")
+            document.extend(np.arange(40, dtype=np.uint32) % 9)
+            document.close()
+        with mctree.open(path, writable=False) as tree:
+            yield tree
+
+
 def _training_state(data: bytes) -> None:
     """What a checkpoint says of where training stood, as JSON; of another store, which it is taken to mean."""
     from mctree_torch.batches import GlobalBatches, resume_point  # noqa: PLC0415
@@ -115,32 +129,20 @@ def _training_state(data: bytes) -> None:
     except (ValueError, RecursionError):  # as whoever kept it finds out
         return
     found = dict(resume_point(state))
-    with scratch() as folder:
-        path = os.path.join(folder, "s")
-        with mctree.create(path, vocabulary=9, chunk_bytes=1 << 16) as tree, tree.writer() as writer:
-            document = writer.begin("a")
-            document.extend(np.arange(40, dtype=np.uint32) % 9)
-            document.close()
-        with mctree.open(path, writable=False) as tree:
-            batches = GlobalBatches(TokenDataset(tree, 8), 2)
-            named = batches.state_dict()
-            batches.load_state_dict({**found, **{key: named[key] for key in ("store", "store_epoch") if key in found}})
-            assert json.loads(json.dumps(batches.state_dict())) == batches.state_dict()
-            next(iter(batches), None)
+    with _trained_on() as tree:
+        batches = GlobalBatches(TokenDataset(tree, 8), 2)
+        named = batches.state_dict()
+        batches.load_state_dict({**found, **{key: named[key] for key in ("store", "store_epoch") if key in found}})
+        assert json.loads(json.dumps(batches.state_dict())) == batches.state_dict()
+        next(iter(batches), None)
 
 
 def _training_state_seeds() -> Iterator[bytes]:
     from mctree_torch.batches import GlobalBatches  # noqa: PLC0415
     from mctree_torch.tokens import TokenDataset  # noqa: PLC0415
 
-    with scratch() as folder:
-        path = os.path.join(folder, "s")
-        with mctree.create(path, vocabulary=9, chunk_bytes=1 << 16) as tree, tree.writer() as writer:
-            document = writer.begin("a")
-            document.extend(np.arange(40, dtype=np.uint32) % 9)
-            document.close()
-        with mctree.open(path, writable=False) as tree:
-            state = GlobalBatches(TokenDataset(tree, 8), 2).state_dict()
+    with _trained_on() as tree:
+        state = GlobalBatches(TokenDataset(tree, 8), 2).state_dict()
     changes: tuple[dict[str, object], ...] = (
         {},
         {"commit": 1 << 70},
