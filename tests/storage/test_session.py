@@ -5,11 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import struct
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import closing, nullcontext
+from contextlib import closing
 from pathlib import Path
 
 import lmdb
@@ -26,13 +25,11 @@ from mctree.errors import (
     UsageError,
     WriterFailedError,
 )
-from mctree.format.commits import array_layout
 from mctree.format.facts import Stamp
 from mctree.format.keys import Table, commit_key
 from mctree.storage import chunks, environment, session
 from mctree.storage.index import Writing
 from mctree.storage.pages import read_meta
-from mctree.storage.sums import RowSums, put_sums
 from mctree.tree.sets import refresh_gists
 
 SMALL = 65536
@@ -366,37 +363,6 @@ def test_what_was_staged_and_not_committed_is_swept(tmp_path: Path) -> None:
     assert list((path / "generations").iterdir()) == []
 
 
-@pytest.mark.damages
-@pytest.mark.parametrize("lost", [Table.CHUNK, Table.ARRAY])
-def test_what_only_a_lost_record_names_is_not_swept(
-    tmp_path: Path, toy_encoder: Callable[[], object], lost: Table
-) -> None:
-    """Found by writing to damaged stores: the next writer took away rows of commits whose record could not be found."""
-    path = tmp_path / "t.mctree"
-    with mctree.create(path, chunk_bytes=SMALL, keep=0, encoders=[toy_encoder()]) as tree:
-        with tree.writer() as writer:
-            writer.add("first", b"some text " * 32)
-            writer.add("second", b"more text " * 200)
-        tree.build_gists(toy_encoder(), "toy")
-        with tree.writer() as writer:
-            writer.remove("first")
-        refresh_gists(tree)
-        fill(tree, "third")  # behind which nothing is to be published any more
-    rows = [*(path / "generations").iterdir(), *(path / "gists").rglob("c.*")]
-    older = [tuple(map(int, file.name.split("."))) for file in (path / "generations").iterdir()]
-    assert older and len(rows) > len(older)
-    with lmdb.open(str(path / "index.lmdb"), map_size=1 << 30) as index, index.begin(write=True) as txn:
-        for key, value in [(bytes(key), bytes(value)) for key, value in txn.cursor()]:
-            is_older = key[:1] == Table.CHUNK and struct.unpack(">IQQ", key[1:]) in older
-            is_of_a_set = key[:1] == Table.ARRAY and array_layout(value[4:]).path.startswith("gists/")
-            if is_older if lost is Table.CHUNK else is_of_a_set:
-                txn.delete(key)
-    with mctree.open(path, encoders=[toy_encoder()]) as tree:
-        tree.writer().close()
-        assert f"index table '{lost.decode()}'" in [problem.where for problem in tree.verify()]
-    assert all(file.exists() for file in rows)
-
-
 @pytest.mark.parametrize(
     ("said", "means"),
     [
@@ -413,168 +379,6 @@ def test_what_lmdb_says_while_it_is_written_to_is_an_error_of_ours(
         with pytest.raises(means, match=r"the index .*\(located page\)"), tree.store.environment.writing():
             raise said("located page")
         fill(tree, "goes on")
-
-
-def refreshed(path: Path, encoder: Callable[[], object], patches: pytest.MonkeyPatch, times: int, killed: bool) -> None:
-    """A store whose gists were made anew; `killed`: the last time the writer was, before it published them."""
-    with mctree.create(path, chunk_bytes=SMALL, keep=0, encoders=[encoder()]) as tree:
-        with tree.writer() as writer:
-            writer.add("first", b"some text " * 32)
-            writer.add("second", b"more text " * 20)
-            writer.add("third", b"text " * 400)
-        tree.build_gists(encoder(), "toy")
-        for name in ("first", "second")[:times]:
-            with tree.writer() as writer:
-                writer.remove(name)
-            if killed and name == ("first", "second")[times - 1]:
-                with patches.context() as patch, pytest.raises(KeyboardInterrupt):
-                    patch.setattr(session, "publish", crash)
-                    refresh_gists(tree)
-            else:
-                refresh_gists(tree)
-
-
-def lose_generation(path: Path, which: int, of: int) -> None:
-    """Take out the record of a generation of each chunk that has so many."""
-    with lmdb.open(str(path / "index.lmdb"), map_size=1 << 30) as index, index.begin(write=True) as txn:
-        found: dict[bytes, list[bytes]] = {}
-        for key in (bytes(key) for key, _ in txn.cursor() if bytes(key)[:1] == Table.CHUNK):
-            found.setdefault(key[:-8], []).append(key)
-        lost = [generations[which] for generations in found.values() if len(generations) == of]
-        assert lost
-        for key in lost:
-            txn.delete(key)
-
-
-def generations_of(path: Path) -> list[bytes]:
-    return sorted(file.read_bytes() for file in [*(path / "generations").iterdir(), *(path / "gists").rglob("c.*")])
-
-
-def commit_no_rows(tree: mctree.Tree) -> None:
-    with tree.writer() as writer:
-        writer.link((0, 32), (32, 64), kind="goes on")
-
-
-@pytest.mark.damages
-def test_a_generation_whose_record_is_lost_is_not_replaced(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toy_encoder: Callable[[], object]
-) -> None:
-    """Found by writing to damaged stores: a refresh put another generation in its place."""
-    path = tmp_path / "t.mctree"
-    refreshed(path, toy_encoder, monkeypatch, 1, killed=False)
-    with mctree.open(path, encoders=[toy_encoder()]) as tree, tree.writer() as writer:
-        writer.remove("second")
-    before = generations_of(path)
-    lose_generation(path, 1, of=2)
-    with mctree.open(path, encoders=[toy_encoder()]) as tree:
-        with pytest.raises(CorruptError, match="not in the generation that the index has"):
-            refresh_gists(tree)
-        assert "index table 'k'" in [problem.where for problem in tree.verify()]
-    assert generations_of(path) == before
-
-
-@pytest.mark.damages
-def test_rows_are_not_appended_to_a_generation_whose_record_is_lost(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toy_encoder: Callable[[], object]
-) -> None:
-    """They went into its file, while readers look into the one before it, and the commit was acknowledged."""
-    path = tmp_path / "t.mctree"
-    refreshed(path, toy_encoder, monkeypatch, 2, killed=False)
-    lose_generation(path, 2, of=3)
-    with mctree.open(path, encoders=[toy_encoder()]) as tree:
-        newest = tree.commits()[-1].number
-        with closing(tree.writer()) as writer:
-            writer.add("fourth", b"text " * 4000)
-            with pytest.raises(CorruptError, match="not in the generation that the index has"):
-                writer.commit(gists=True)
-        assert tree.commits()[-1].number == newest
-        with closing(tree.writer()) as writer:  # goes on without
-            writer.add("fourth", b"text " * 4000)
-            writer.commit(gists=False)
-
-
-@pytest.mark.damages
-@pytest.mark.parametrize("lost", [0, 1, 2])
-def test_a_crash_before_publication_and_a_lost_record_drop_no_generation(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toy_encoder: Callable[[], object], lost: int
-) -> None:
-    """The next writer put the generation that was not published in the place of one whose record was lost."""
-    path = tmp_path / "t.mctree"
-    refreshed(path, toy_encoder, monkeypatch, 2, killed=True)
-    before = generations_of(path)
-    lose_generation(path, lost, of=3)
-    with mctree.open(path, encoders=[toy_encoder()]) as tree:
-        for _ in range(2):
-            with pytest.raises(CorruptError, match="not in the generation") if lost == 1 else nullcontext():
-                commit_no_rows(tree)
-        assert "index table 'k'" in [problem.where for problem in tree.verify()]
-    assert set(before) <= set(generations_of(path))
-
-
-@pytest.mark.damages
-def test_what_cannot_be_published_yet_is_not_forgotten(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toy_encoder: Callable[[], object]
-) -> None:
-    """Where the record of the generation before it was lost, the next commit said that it was published."""
-    path = tmp_path / "t.mctree"
-    refreshed(path, toy_encoder, monkeypatch, 1, killed=True)
-    before = generations_of(path)
-    lose_generation(path, 0, of=2)
-    with mctree.open(path, encoders=[toy_encoder()]) as tree:
-        for _ in range(2):
-            commit_no_rows(tree)
-        with tree.store.reading() as index:
-            assert list(index.scan(Table.PUBLISH))
-    assert generations_of(path) == before
-
-
-@pytest.mark.damages
-@pytest.mark.parametrize("lost", ["pixels", "statistics-1"])
-def test_a_new_array_takes_no_place_of_one_that_nothing_leads_to(tmp_path: Path, lost: str) -> None:
-    """Found by writing to damaged stores: the rows of all images were cut off where the setting was lost."""
-    path = tmp_path / "t.mctree"
-    with mctree.create(path, chunk_bytes=SMALL, keep=0) as tree, tree.writer() as writer:
-        writer.add_image("icon", np.arange(256, dtype=np.uint8).reshape(16, 16, 1))
-    # Not of the others, behind whose committed rows new ones may have been written.
-    before = {file: file.read_bytes() for file in (path / "images" / lost.replace("-", "")).rglob("c.*")}
-    assert before
-    with lmdb.open(str(path / "index.lmdb"), map_size=1 << 30) as index, index.begin(write=True) as txn:
-        keys = [bytes(key) for key, _ in txn.cursor() if bytes(key).startswith(Table.SETTING + lost.encode())]
-        assert keys
-        for key in keys:
-            txn.delete(key)
-    with mctree.open(path) as tree:
-        with closing(tree.writer()) as writer, pytest.raises(CorruptError, match="the index does not lead to"):
-            writer.add_image("another", np.zeros((16, 16, 1), np.uint8))
-            writer.commit()
-        assert "index table 'n'" in [problem.where for problem in tree.verify()]
-    assert {file: file.read_bytes() for file in before} == before
-
-
-@pytest.mark.damages
-def test_commits_are_kept_where_the_setting_of_how_many_is_lost(tmp_path: Path) -> None:
-    """It was taken to be 64, so that older commits of a store that keeps all of them were dropped."""
-    path = tmp_path / "t.mctree"
-    with mctree.create(path, chunk_bytes=SMALL, keep=0) as tree:
-        for _ in range(80):
-            commit_no_rows(tree)
-        before = [commit.number for commit in tree.commits()]
-    with lmdb.open(str(path / "index.lmdb"), map_size=1 << 30) as index, index.begin(write=True) as txn:
-        for key in [bytes(key) for key, _ in txn.cursor() if bytes(key).startswith(Table.SETTING + b"keep")]:
-            txn.delete(key)
-    with mctree.open(path) as tree:
-        for _ in range(64):
-            commit_no_rows(tree)
-        assert [commit.number for commit in tree.commits()][: len(before)] == before
-
-
-def test_sums_of_rows_in_a_chunk_whose_record_is_lost_are_refused(tmp_path: Path) -> None:
-    """Found by writing to damaged stores, to images: it was an assertion that failed."""
-    with mctree.create(tmp_path / "t.mctree", chunk_bytes=SMALL) as tree:
-        layout = tree.store.array(0, 1)
-        sums = RowSums(0, 0, np.zeros(1, np.uint32))
-        with pytest.raises(CorruptError, match="is not in the index"), tree.store.environment.writing() as txn:
-            put_sums(Writing(txn, 2, {}), sums, layout, 2)
 
 
 def test_a_link_in_the_place_of_what_is_to_go_fails_no_commit(tmp_path: Path) -> None:
