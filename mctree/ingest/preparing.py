@@ -3,8 +3,8 @@
 A new store gets the tokenizer and encoder that are asked for; by default a byte-level tokenizer trained on a sample of
 the corpus, and lexical gists fitted to it.  Where there are images and no text at all, bytes are the tokens of what may
 come, and no word counts as rare.  Making the store is one step and making its gist set another, so that the encoder is
-fitted while the first inputs are tokenized: a store in which nothing was ever written is treated as new, so that a run
-which was broken off in between does no harm.
+fitted, and where it can be the sample for that drawn, while the first inputs are tokenized: a store in which nothing
+was ever written is treated as new, so that a run which was broken off in between does no harm.
 
 A store that holds something keeps what it has; arguments that say otherwise are an error.
 """
@@ -73,8 +73,9 @@ def prepare(
     store: str | os.PathLike[str],
     tokenizer: TokenizerChoice,
     encoder: EncoderChoice,
-    sample: Callable[[int], Sample],
+    sample: Callable[[int, Literal["training", "fitting"]], Sample],
     *,
+    again: bool,
     chunk_bytes: int,
 ) -> Prepared:
     """Open a store, or make it.
@@ -83,7 +84,9 @@ def prepare(
         store: its path.
         tokenizer: an object, "bytes", the path of a `tokenizer.json`, or None for the store's own or a trained one.
         encoder: an object, "lexical", "none", or None for the store's own or a lexical one.
-        sample: draws a sample of so many bytes; called at most once, and only if something is to be made of it.
+        sample: draws a sample of so many bytes, for what is done with it first; called at most once, and only if
+            something is to be made of it.
+        again: whether a sample can still be drawn when reading has begun.
         chunk_bytes: wished size of chunk files of a new store.
 
     Raises:
@@ -96,15 +99,15 @@ def prepare(
     given = read_tokenizer(tokenizer)
     drawn: list[Sample] = []
 
-    def once(size: int) -> Sample:
+    def once(size: int, purpose: Literal["training", "fitting"]) -> Sample:
         if not drawn:
-            drawn.append(sample(size))
+            drawn.append(sample(size, purpose))
         return drawn[0]
 
     own = () if encoder is None or isinstance(encoder, str) else (encoder,)
     made = not os.path.lexists(store)
     if made:
-        chosen = given or _trained(once(_TRAINING_MOST))
+        chosen = given or _trained(once(_TRAINING_MOST, "training"))
         try:
             tree = create(store, tokenizer=chosen, chunk_bytes=chunk_bytes)
         except StoreExistsError:
@@ -118,15 +121,16 @@ def prepare(
         if not new:
             _check_encoder(tree, encoder)
             return Prepared(tree, None, made)
-        # Drawn now: once the run reads standard input, its beginning can be looked at no more.
-        fitting = once(_FITTING_MOST) if encoder is None or encoder == "lexical" else None
+        fitting = encoder is None or encoder == "lexical"
+        if fitting and not again:
+            once(_FITTING_MOST, "fitting")
     except BaseException:
         tree.close()
         raise
 
     def choose() -> Encoder | None:
-        if fitting is not None:
-            return _fitted(tokenizer, fitting)
+        if fitting:
+            return _fitted(tokenizer, once(_FITTING_MOST, "fitting"))
         return encoder if isinstance(encoder, Encoder) else None
 
     return Prepared(tree, choose, made)

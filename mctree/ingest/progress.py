@@ -101,13 +101,13 @@ class Tracker:
         clock: seconds.
 
     Attributes:
-        total: gives the bytes of all input, or None.
+        total: gives the bytes of all input, or None; None while nobody finds out.
     """
 
     def __init__(
         self, tally: Tally, tell: Callable[[Progress], None] | None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self.total: Callable[[], int | None] = lambda: None
+        self.total: Callable[[], int | None] | None = None
         self._tally = tally
         self._tell = tell
         self._clock = clock
@@ -147,7 +147,7 @@ class Tracker:
         then, before = self._history[0]
         self._history.append((now, self._bytes))
         rate = (self._bytes - before) / (now - then) if now > then else 0.0
-        total = self.total()
+        total = None if self.total is None else self.total()
         if total is not None:
             # What grew after it was counted is counted now.
             total = max(total - self._passed, self._bytes)

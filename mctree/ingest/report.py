@@ -46,7 +46,7 @@ class Report:
         raw: the first 100 of the documents written in this run that are no UTF-8, and are kept byte for byte.
         raw_count: how many there were.
         seconds: how long it took.
-        preparing_seconds: how much of that went before the first input was read: sampling, training,
+        preparing_seconds: how much of that went before the first input was read: training and its sample,
             opening.
         commit_before: the newest commit when the run began; None if it made the store.
         commit_after: the newest commit when it ended; the same as before if nothing had changed.

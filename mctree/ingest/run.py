@@ -26,7 +26,7 @@ from mctree.ingest.interrupts import Interrupts
 from mctree.ingest.partial import PartWanted, require_one_image
 from mctree.ingest.pipeline import Tokenized
 from mctree.ingest.preparing import EncoderChoice, Prepared, TokenizerChoice, begin, is_new, prepare
-from mctree.ingest.progress import Progress, SizeScan, Tracker
+from mctree.ingest.progress import Phase, Progress, SizeScan, Tracker
 from mctree.ingest.reading import Reader
 from mctree.ingest.recalling import Memory
 from mctree.ingest.report import Report, Tally
@@ -189,22 +189,20 @@ def ingest(
     tracker = Tracker(tally, on_event)
     with ExitStack() as stack:
         interrupts = stack.enter_context(Interrupts())
-        totals: list[int | None] = []
 
-        def sample(size: int) -> Sample:
+        def sample(size: int, purpose: Phase) -> Sample:
             tracker.enter("sampling")
             drawn = given.sample(size)
-            totals.append(drawn.total)
-            tracker.enter("training")
+            tracker.total = lambda: drawn.total
+            tracker.enter(purpose)
             return drawn
 
-        prepared = prepare(store, tokenizer, encoder, sample, chunk_bytes=chunk_bytes)
+        again = given.again and all(root.path is not None for root in source.roots)
+        prepared = prepare(store, tokenizer, encoder, sample, again=again, chunk_bytes=chunk_bytes)
         stack.enter_context(prepared.tree)
-        if totals:
-            tracker.total = lambda: totals[0]
         preparing_seconds = time.monotonic() - began
         workers = workers or cores()
-        scanning = on_event is not None and given.again and not totals
+        scanning = on_event is not None and given.again
         painters: Workers = workers
         if isinstance(processes, Processes):
             painters = processes
@@ -252,11 +250,6 @@ class _Run:
             memory = Memory(base, held)
             source = self.given.open(memory.has_image)
             captions = Captions(writer, source.roots)
-            if self.scanning:
-                scan = SizeScan(self.given.open(memory.has_image))
-                stack.callback(scan.stop)
-                scan.start()
-                tracker.total = lambda: scan.total
             scribe = Scribe(tree, writer, self._image_scribe(tree, writer), captions, self.tally, self.batch)
             reader = Reader(
                 source,
@@ -279,6 +272,11 @@ class _Run:
                     encoder = prepared.encoder()
                     with held:
                         begin(writer, encoder)
+                if self.scanning and tracker.total is None:
+                    scan = SizeScan(self.given.open(memory.has_image))
+                    stack.callback(scan.stop)
+                    scan.start()
+                    tracker.total = lambda: scan.total
                 tracker.enter("ingesting")
                 for job, encoded in ready:
                     with held:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import random
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 
 import mctree
 from mctree.encoders import BytesTokenizer, HFTokenizer, train_bpe
+from mctree.encoders.lexical import LexicalEncoder
 from mctree.errors import NotAStoreError, SourceError, UsageError
 from mctree.ingest import Progress, ingest
 from mctree.testing import ToyEncoder, assert_whole
@@ -93,6 +95,24 @@ def test_a_tokenizer_can_be_given(root, folder, given):
     assert not ingest([root], store, tokenizer=tokenizer).changed
     with pytest.raises(UsageError, match="has another tokenizer"):
         ingest([root], store, tokenizer=train_bpe([prose(2, 500)], 310))
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_gists_know_what_is_rare_where_the_tokenizer_is_given(folder, streamed):
+    text, store, phases = b"a long way back, " * 2000 + prose(1, 3000), os.path.join(folder, "s"), []
+    tokenizer = train_bpe([text], 300)
+    if not streamed:
+        write(os.path.join(folder, "t"), {"a.txt": text})
+    paths = ["-"] if streamed else [os.path.join(folder, "t")]
+    ingest(paths, store, tokenizer=tokenizer, stdin=io.BytesIO(text), on_event=lambda event: phases.append(event.phase))
+    assert list(texts(store).values()) == [text]
+    assert "training" not in phases
+    assert phases.index("sampling") < phases.index("ingesting")
+    with mctree.open(store) as tree, tree.snapshot() as snapshot:
+        encoder = snapshot.gists().encoder()
+    assert isinstance(encoder, LexicalEncoder)
+    assert encoder.fingerprint != LexicalEncoder.fit(tokenizer, []).fingerprint
+    assert len(np.unique(encoder.rarity)) > 2
 
 
 def test_an_encoder_can_be_given_and_must_be_the_one_that_is_there(root, folder):
