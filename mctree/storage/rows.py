@@ -16,7 +16,7 @@ import stat
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Self, TypeVar
+from typing import Any, NoReturn, Self, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,7 @@ May be called with the level's lock held, from any thread: it must not call back
 """
 
 _Whole = TypeVar("_Whole", np.int64, np.uint32)
-_SIGNED, _UNSIGNED = np.dtype(np.int64), np.dtype(np.uint64)
+_PLACES = np.dtype(np.int64)
 
 _ALIGNMENT, _ALIGNED_FROM = 64, 1 << 16
 
@@ -277,18 +277,27 @@ class Level(ABC):
 
     def _checked_rows(self, rows: NDArray[np.integer[Any]], limit: int, length: int = 1) -> NDArray[np.int64]:
         self._check_limit(limit)
+        # Between two gathers of megabytes the processor's caches forget what is done here: each function of NumPy that
+        # is called costs microseconds, the same one once more next to nothing.
+        as_they_are = type(rows) is np.ndarray and rows.dtype is _PLACES
+        places = cast("NDArray[np.int64]", rows) if as_they_are else self._as_places(rows)
+        if places.ndim != 1:
+            self._refuse_rows(places)
+        most = limit - length
+        if places.size and (places.item(places.argmax()) > most or places.item(places.argmin()) < 0):
+            wrong = next(row for row in np.asarray(rows).tolist() if not 0 <= row <= most)
+            self._refuse_row(wrong if wrong < 0 else max(wrong, limit), limit)
+        return places
+
+    def _as_places(self, rows: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+        """Any integers as `int64`; those that are too large for it become negative."""
         rows = np.asarray(rows)
-        if rows.ndim != 1 or rows.dtype.kind not in "iu":
-            raise UsageError(
-                f"array {self.layout.path!r}: rows must be integers [n], not {rows.dtype} {list(rows.shape)}"
-            )
-        # Seen as unsigned, negative rows are the largest, so that one pass checks both bounds.
-        unsigned = (rows if rows.dtype.itemsize == 8 and rows.dtype.isnative else rows.astype(_SIGNED)).view(_UNSIGNED)
-        if rows.size and unsigned.item(unsigned.argmax()) > limit - length:
-            wrong = rows[unsigned > limit - length] if length <= limit else rows
-            first = int(wrong[0])
-            self._refuse_row(first if first < 0 else max(first, limit), limit)
-        return unsigned.view(_SIGNED)
+        if rows.dtype.kind not in "iu":
+            self._refuse_rows(rows)
+        return rows.astype(_PLACES)
+
+    def _refuse_rows(self, rows: NDArray[np.integer[Any]]) -> NoReturn:
+        raise UsageError(f"array {self.layout.path!r}: rows must be integers [n], not {rows.dtype} {list(rows.shape)}")
 
     def _refuse_row(self, row: int, limit: int) -> None:
         raise NotFoundError(f"array {self.layout.path!r} has no row {row}: it has {limit} rows in this snapshot")
