@@ -156,9 +156,10 @@ class SampleDataset(Dataset[Sample]):
         """
         wanted = np.atleast_1d(np.asarray(index, np.int64))
         n = len(self)
-        if not wanted.size or int(wanted.min()) < -n or int(wanted.max()) >= n:
+        low, high = (wanted.item(wanted.argmin()), wanted.item(wanted.argmax())) if wanted.size else (n, n)
+        if low < -n or high >= n:
             raise IndexError(f"there are samples 0 to {n - 1} in an epoch")
-        if int(wanted.min()) < 0:
+        if low < 0:
             wanted = np.where(wanted < 0, wanted + n, wanted)
         return self._read(self.epoch if epoch is None else _as_epoch(epoch), wanted)
 

@@ -88,19 +88,16 @@ class Located:
         first: the stretch that it begins in, `int64 [n]`.
         position: the position of its first token in the store, where it lies in one stretch, `int64 [n]`.
         whole: whether it does, and one token more, `bool [n]`.
-        alike: how far all of them begin behind the start of a block; None if not all of them lie in one stretch each,
-            or if they begin differently.
     """
 
     start: NDArray[np.int64]
     first: NDArray[np.int64]
     position: NDArray[np.int64]
     whole: NDArray[np.bool_]
-    alike: int | None
 
     def take(self, index: NDArray[np.int64]) -> Located:
         """Some of them."""
-        return Located(self.start[index], self.first[index], self.position[index], self.whole[index], self.alike)
+        return Located(self.start[index], self.first[index], self.position[index], self.whole[index])
 
 
 class Windows:
@@ -130,9 +127,7 @@ class Windows:
         position = held.position[first]
         whole = (held.offset[first + 1] - start > self.length) & (position >= 0)
         position += start - held.offset[first]
-        skip = position % BLOCK
-        alike = bool(len(start)) and bool(whole.all()) and bool((skip == skip[0]).all())
-        return Located(start, first, position, whole, int(skip[0]) if alike else None)
+        return Located(start, first, position, whole)
 
     def read(self, rows: Rows, at: Located, fields: frozenset[str]) -> Fields:
         """Read windows.
@@ -149,10 +144,8 @@ class Windows:
         Returns:
             The fields by name, `int64 [n, length]` each, contiguous.
         """
-        if at.alike is not None and len(rows) >= self._wide:
-            return self._of_one(rows, at, fields)
-        some = np.flatnonzero(at.whole) if len(rows) >= self._wide else np.empty(0, np.int64)
         n = len(at.position)
+        some = np.flatnonzero(at.whole) if len(rows) >= self._wide else np.empty(0, np.int64)
         if not len(some):
             return self._of_several(rows, at, fields)
         if len(some) == n:
@@ -171,31 +164,29 @@ class Windows:
 
     def _of_one(self, rows: Rows, at: Located, fields: frozenset[str]) -> Fields:
         """Windows that lie in one stretch each, with one token more."""
-        n, length, wide = len(at.position), self.length, self._wide
-        # Whole blocks are copied fastest.  At the end of the store there are none behind the window.
-        begin = np.minimum(at.position & -BLOCK, len(rows) - wide)
-        blocks = rows.runs(begin, wide)
-        found: Fields = {}
-        if at.alike is not None and int(begin[begin.argmax()]) < len(rows) - wide:
-            for name, skip in (("input_ids", at.alike), ("labels", at.alike + self._shift)):
-                if name in fields:
-                    found[name] = blocks[:, skip : skip + length].astype(np.int64)
-        else:
-            skips = (at.position - begin).tolist()
-            for name, more in (("input_ids", 0), ("labels", self._shift)):
-                if name in fields:
-                    found[name] = np.empty((n, length), np.int64)
-                    for row, held, skip in zip(found[name], blocks, skips, strict=True):
-                        row[:] = held[skip + more : skip + more + length]
+        n, length = len(at.position), self.length
+        flat, places = self._tokens(rows, at.position)
+        found: Fields = {name: np.empty((n, length), np.int64) for name in fields}
+        ahead = [(found[name], more) for name, more in (("input_ids", 0), ("labels", self._shift)) if name in fields]
+        for k, place in enumerate(places.tolist()):
+            for target, more in ahead:
+                target[k] = flat[place + more : place + more + length]
         if "labels" in fields and not self._shift:
             found["labels"][:, 0] = IGNORED
         if "position_ids" in fields:
-            found["position_ids"] = np.empty((n, length), np.int64)
-            found["position_ids"][:] = np.arange(length)
+            found["position_ids"][:] = self._count(length)
         if "document_ids" in fields:
-            found["document_ids"] = np.empty((n, length), np.int64)
             found["document_ids"][:] = self.held.document[at.first][:, None]
         return found
+
+    def _tokens(self, rows: Rows, position: NDArray[np.int64]) -> tuple[NDArray[np.generic], NDArray[np.int64]]:
+        """Tokens in one row, and where in it windows begin: in place if the store is mapped, else copied."""
+        flat = rows.flat(position, self.length + 1)
+        if flat is not None:
+            return flat, position
+        # Whole blocks are copied fastest.  At the end of the store there are none behind the window.
+        begin = np.minimum(position & -BLOCK, len(rows) - self._wide)
+        return rows.runs(begin, self._wide).reshape(-1), self._count(len(begin)) * self._wide + (position - begin)
 
     def _of_several(self, rows: Rows, at: Located, fields: frozenset[str]) -> Fields:
         """Windows of any number of stretches."""

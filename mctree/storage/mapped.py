@@ -215,13 +215,10 @@ class MappedLevel(RegionLevel):
         self._take(flat, rows, out)
 
     def _runs(self, starts: NDArray[np.int64], length: int, out: NDArray[Any], limit: int) -> None:
-        flat = self._array()
-        if limit > self._complete:
-            first = starts // self._rows_per_chunk
-            last = (starts + (length - 1)) // self._rows_per_chunk
-            most = int((last - first).max())
-            self._ensure(np.minimum(first[:, None] + np.arange(most + 1), last[:, None]).ravel(), limit)
-        self._take_runs(flat, starts, length, out)
+        self._take_runs(self._meeting(starts, length, limit), starts, length, out)
+
+    def _flat_of(self, starts: NDArray[np.int64], length: int, limit: int) -> NDArray[Any] | None:
+        return self._meeting(starts, length, limit)[:limit] if self._resident else None
 
     def _read(self, start: int, stop: int, out: NDArray[Any], limit: int) -> None:
         self._copy(self._stretch(start, stop, limit), start, out)
@@ -244,6 +241,16 @@ class MappedLevel(RegionLevel):
 
     def _forget_threads(self) -> None:
         pass  # a chunk is marked as mapped only once it is; one that was not yet marked is mapped again
+
+    def _meeting(self, starts: NDArray[np.int64], length: int, limit: int) -> NDArray[Any]:
+        """The flat array, all chunks that these runs meet being mapped."""
+        flat = self._array()
+        if limit > self._complete:
+            first = starts // self._rows_per_chunk
+            last = (starts + (length - 1)) // self._rows_per_chunk
+            most = int((last - first).max())
+            self._ensure(np.minimum(first[:, None] + np.arange(most + 1), last[:, None]).ravel(), limit)
+        return flat
 
     def _stretch(self, start: int, stop: int, limit: int) -> NDArray[Any]:
         flat = self._array()

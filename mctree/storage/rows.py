@@ -130,13 +130,29 @@ class Level(ABC):
         Raises:
             NotFoundError, UsageError, CorruptError: as `gather` does.
         """
-        if length < 1:
-            raise UsageError(f"runs of {length} rows: ask for at least 1")
-        starts = self._checked_rows(starts, limit, length)
+        starts = self._checked_starts(starts, length, limit)
         out = self._checked_out(out, (starts.size, length, *self._row))
         if starts.size:
             self._runs(starts, length, out, limit)
         return out
+
+    def flat(self, starts: NDArray[np.integer[Any]], length: int, *, limit: int) -> NDArray[Any] | None:
+        """The level as one array, for who copies runs of consecutive rows himself, as into other types.
+
+        Args:
+            starts: first row of each run, as for `runs`.
+            length: rows in each run, at least 1.
+            limit: how many rows the caller may see.
+
+        Returns:
+            `[limit, *row]`, read-only, of which these runs may be read and nothing else: other memory may not be there.
+            None where `runs` does better: chunks share slots, are decoded, or may lie on disk.
+
+        Raises:
+            NotFoundError, UsageError, CorruptError: as `gather` does.
+        """
+        starts = self._checked_starts(starts, length, limit)
+        return self._flat_of(starts, length, limit) if starts.size else None
 
     def read(self, start: int, stop: int, out: NDArray[Any] | None = None, *, limit: int) -> NDArray[Any]:
         """Copy the rows `start` … `stop - 1`, across chunks.
@@ -203,6 +219,9 @@ class Level(ABC):
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+    def _flat_of(self, starts: NDArray[np.int64], length: int, limit: int) -> NDArray[Any] | None:
+        return None
 
     @abstractmethod
     def _gather(self, rows: NDArray[np.int64], out: NDArray[Any], limit: int) -> None: ...
@@ -288,6 +307,11 @@ class Level(ABC):
             wrong = next(row for row in np.asarray(rows).tolist() if not 0 <= row <= most)
             self._refuse_row(wrong if wrong < 0 else max(wrong, limit), limit)
         return places
+
+    def _checked_starts(self, starts: NDArray[np.integer[Any]], length: int, limit: int) -> NDArray[np.int64]:
+        if length < 1:
+            raise UsageError(f"runs of {length} rows: ask for at least 1")
+        return self._checked_rows(starts, limit, length)
 
     def _as_places(self, rows: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
         """Any integers as `int64`; those that are too large for it become negative."""

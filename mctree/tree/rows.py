@@ -40,6 +40,13 @@ class Rows:
         """Copy runs of `length` rows from each of `starts`: `[n, length, *row]`."""
         return self._level.runs(starts, length, out, limit=self.count)
 
+    def flat(self, starts: NDArray[np.integer[Any]], length: int) -> NDArray[Any] | None:
+        """All rows as one read-only array, of which runs of `length` rows from each of `starts` may be read.
+
+        None where `runs` does better: the level is not mapped as a whole, or may lie on disk.
+        """
+        return self._level.flat(starts, length, limit=self.count)
+
     def read(self, start: int, stop: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Copy rows [start, stop)."""
         return self._level.read(start, stop, out, limit=self.count)

@@ -75,6 +75,14 @@ def test_reads_as_the_plain_array(data: st.DataObject) -> None:
                     expected = np.empty(out.shape, layout.numpy)
                     for i, start in enumerate(starts):
                         expected[i] = files.expected(range(start, start + length))
+                    flat = level.flat(starts, length, limit=limit)
+                    in_place = kind == "mapped" and isinstance(level, MappedLevel) and len(starts) > 0
+                    assert (flat is not None) == in_place
+                    if flat is not None:
+                        assert flat.shape == (limit, *layout.row)
+                        assert not flat.flags.writeable
+                        for start, run in zip(starts, expected, strict=True):
+                            same(flat[start : start + length], run)
                 else:
                     start, stop = sorted((data.draw(one_row), data.draw(one_row) + 1))
                     if what == "stretch":
@@ -198,6 +206,7 @@ def test_rows_that_are_not_there_are_named(files: Files, kind: str, row: int) ->
             lambda: level.gather(np.array([3, row, 5]), limit=700),
             lambda: level.prefetch(np.array([3, row, 5]), limit=700),
             lambda: level.runs(np.array([3, row]), 1, limit=700),
+            lambda: level.flat(np.array([3, row]), 1, limit=700),
         ):
             with pytest.raises(NotFoundError, match=rf"no row {row}\b.*700 rows"):
                 ask()
@@ -239,6 +248,7 @@ def test_what_does_not_fit_is_refused(files: Files, kind: str) -> None:
         lambda: level.gather(rows, limit=-1),
         lambda: level.read(5, 4, limit=1024),
         lambda: level.runs(rows, 0, limit=1024),
+        lambda: level.flat(rows, 0, limit=1024),
         lambda: level.prefetch(range(0, 10, 2), limit=1024),
     ):
         with pytest.raises(UsageError):

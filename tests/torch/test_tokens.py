@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import mctree
 from mctree.errors import CommitGoneError, UsageError
 from mctree.testing import Plan, made, strategies
+from mctree.tree.text_arrays import LOD0
 from tests.torch.readers import some_documents, store, windows_of
 
 torch = pytest.importorskip("torch", reason="the extra `torch` is not installed")
@@ -74,6 +75,18 @@ def test_epochs_and_seeds_have_other_orders_of_the_same(corpus: Path) -> None:
     assert rows[0] == rows[1]
     assert rows[0] != rows[2] != rows[3] != rows[0]
     assert sorted(rows[0]) == sorted(rows[2]) == sorted(rows[3])
+
+
+@pytest.mark.parametrize("shifted", [True, False])
+@pytest.mark.parametrize("length", [3, 16, 40, 65])
+def test_windows_are_the_same_where_the_store_is_not_mapped(corpus: Path, length: int, shifted: bool) -> None:
+    found = []
+    for portable in (False, True):
+        with mctree.open(corpus, writable=False, portable=portable) as tree, tree.snapshot() as snapshot:
+            assert (snapshot.rows(LOD0).flat(np.array([0]), 1) is None) == portable
+            dataset = TokenDataset(tree, length, shifted=shifted, fields=FIELDS)
+            found.append({name: t.tolist() for name, t in dataset.read(np.arange(len(dataset))).items()})
+    assert found[0] == found[1]
 
 
 @given(st.dictionaries(st.sampled_from(["wiki", "code", "x/1", "wiki/2", ""]), st.sampled_from([0, 0.25, 1, 1.5, 3])))
