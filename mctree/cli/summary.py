@@ -177,8 +177,8 @@ def summarise(snapshot: Snapshot) -> Summary:
 
 def stale_nodes(snapshot: Snapshot, view: GistView) -> int:
     """How many gists of nodes that exist are stale in a set."""
-    total = 0
-    for level in range(2, view.levels + 1):
+    total = view.stale_in_images()
+    for level in range(1, view.levels + 1):
         index = np.arange(view.rows(level), dtype=np.int64)
         index = index[view.stale(level, index)]
         total += int(np.count_nonzero(snapshot.world.exists(level, index)))
