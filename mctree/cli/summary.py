@@ -44,7 +44,7 @@ class SetCount:
         nodes: how many nodes of LOD1, LOD2 … of the timeline have a gist.
         image_nodes: rows of gists of LOD0, LOD1 … of images, those of images that are gone included.
         waiting: blocks, and images, that could have a gist and have none yet.
-        stale: how many gists of the timeline are stale.
+        stale: how many gists are stale, of the timeline and of images.
     """
 
     name: str

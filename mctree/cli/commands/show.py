@@ -71,6 +71,10 @@ def command(
     topmost node.  With --png, ADDRESS is an image, which is drawn.
     """
     if png is not None:
+        if gist_set is not None or as_json:
+            raise UsageError(
+                "--gist-set and --json say how to tell of a node in words, and --png draws: give one of them"
+            )
         with reading(store, commit) as snapshot:
             drawn = _draw(snapshot, address, png, level, region, budget, size)
         prose(f"{one_line(png)}: {drawn}")
