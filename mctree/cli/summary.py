@@ -44,7 +44,7 @@ class SetCount:
         nodes: how many nodes of LOD1, LOD2 … of the timeline have a gist.
         image_nodes: rows of gists of LOD0, LOD1 … of images, those of images that are gone included.
         waiting: blocks, and images, that could have a gist and have none yet.
-        stale: how many gists of the timeline are stale.
+        stale: how many gists are stale, of the timeline and of images.
     """
 
     name: str
@@ -177,8 +177,8 @@ def summarise(snapshot: Snapshot) -> Summary:
 
 def stale_nodes(snapshot: Snapshot, view: GistView) -> int:
     """How many gists of nodes that exist are stale in a set."""
-    total = 0
-    for level in range(2, view.levels + 1):
+    total = view.stale_in_images()
+    for level in range(1, view.levels + 1):
         index = np.arange(view.rows(level), dtype=np.int64)
         index = index[view.stale(level, index)]
         total += int(np.count_nonzero(snapshot.world.exists(level, index)))

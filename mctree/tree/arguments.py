@@ -11,6 +11,9 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mctree.encoders import Encoder, Tokenizer
 from mctree.encoders.visual import VisualEncoder
 from mctree.errors import UsageError
@@ -23,6 +26,7 @@ __all__ = [
     "as_address",
     "as_box",
     "as_encoder",
+    "as_indices",
     "as_integer",
     "as_locator",
     "as_name",
@@ -130,6 +134,20 @@ def as_integer(value: object, what: str) -> int:
         return operator.index(cast(int, value))
     except TypeError:
         raise UsageError(f"{what} must be an integer, not {_kind(value)}") from None
+
+
+def as_indices(value: object) -> NDArray[np.int64]:
+    """Nodes of a level, by their indices: `int64 [n]`.
+
+    Raises:
+        UsageError: it is no row of whole numbers.
+    """
+    found = np.asarray(value)
+    if found.ndim != 1 or (len(found) and found.dtype.kind not in "iu"):
+        raise UsageError(
+            f"nodes are given by their indices, a row of whole numbers, not {found.dtype} {[*found.shape]}"
+        )
+    return found.astype(np.int64, copy=False)
 
 
 def as_box(value: object) -> Box:

@@ -18,7 +18,7 @@ from mctree.format.values import number
 from mctree.geometry import TEXT, World, intervals
 from mctree.storage.index import Reading
 from mctree.storage.rows import distinct
-from mctree.tree.images.slots import Slots, slots
+from mctree.tree.images.slots import Slots, slots, stale_gists
 from mctree.tree.rows import Rows
 
 if TYPE_CHECKING:
@@ -227,13 +227,27 @@ class GistView:
         return found, there
 
     def stale(self, level: int, index: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Of which nodes something has died since their gists were made: `bool [n]`.  Blocks are never stale."""
+        """Under which nodes something has died since their gists were made, or an image has changed: `bool [n]`.
+
+        An image's own block is stale while its root's gist is, and that is if whoever changed the image did not have
+        the set's encoder.  Blocks of text never are.
+        """
         index = np.asarray(index, np.int64)
-        if level < 2:
-            return np.zeros(len(index), np.bool_)
-        refreshed = self._snapshot.record.refreshed.get(self.number, 0)
-        died = self._snapshot.world.deaths.after(refreshed).intervals
-        return intervals.overlap(died, np.column_stack(TEXT.span(level, index))) > 0
+        found = np.zeros(len(index), np.bool_)
+        if level < 1:
+            return found
+        changed = self.slots.blocks[self.slots.stale]
+        if len(changed):
+            found |= np.isin(index, changed // (TEXT.width(level) // TEXT.width(1)))
+        if level > 1:
+            refreshed = self._snapshot.record.refreshed.get(self.number, 0)
+            died = self._snapshot.world.deaths.after(refreshed).intervals
+            found |= intervals.overlap(died, np.column_stack(TEXT.span(level, index))) > 0
+        return found
+
+    def stale_in_images(self) -> int:
+        """How many gists of nodes of images are stale: what they stand for was changed since."""
+        return stale_gists(self.record, self._snapshot.gallery.places.grafts, self._snapshot.gallery.pages.find)
 
     def encoder(self) -> Encoder:
         """The encoder that made the set, read back from the store.

@@ -21,6 +21,8 @@ from mctree.encoders.visual import VisualEncoder
 from mctree.errors import NotFoundError, UsageError
 from mctree.format.facts import GistSetRecord
 from mctree.format.keys import Table, u32
+from mctree.geometry import TEXT
+from mctree.storage.rows import distinct
 from mctree.tree.gists import DEFAULT_SET, GistView, gist_sets
 from mctree.tree.refreshing import Refresher
 from mctree.tree.writer import Writer
@@ -178,6 +180,8 @@ def drop_gists(tree: Tree, name: str) -> None:
 def refresh_gists(tree: Tree, name: str | None = None, *, progress: Progress | None = None) -> int:
     """Make the stale gists of a set again, and only those, from the children that still exist.
 
+    Of images, those that lack gists of the set are given them, too: what changed in one is found by what it lacks.
+
     Args:
         tree: the tree.
         name: the set; the default one if none is named.
@@ -190,18 +194,22 @@ def refresh_gists(tree: Tree, name: str | None = None, *, progress: Progress | N
         NotFoundError: there is no such set.
         UsageError: its encoder is the caller's own and was not passed to `mctree.open`.
         CorruptError: gists or tokens that are read for it are not those that were committed.
+        SourceError: pixels of an image that changed have to be read again, and are no longer what was ingested.
     """
+    with tree.snapshot() as snapshot:
+        name, modalities = snapshot.gists(name).name, snapshot.gists(name).record.modalities
+    # The text first: it is in the store, whereas images may have to be read from elsewhere.
+    made = _refresh_text(tree, name, progress) if "text" in modalities else 0
+    return made + (_refresh_images(tree, name) if "image" in modalities else 0)
+
+
+def _refresh_text(tree: Tree, name: str, progress: Progress | None) -> int:
+    """Make again what is above blocks that died; returns how many gists."""
     made = 0
     while True:
         with closing(tree.writer()) as writer:
             view = writer.snapshot.gists(name)
             since = writer.snapshot.record.refreshed.get(view.number, 0)
-            if "text" not in view.record.modalities:
-                waiting_images = writer.next.cover_images(view.number, _BATCH_IMAGE_BLOCKS)
-                writer.commit(gists=False)
-                if waiting_images:
-                    continue
-                return made
             waiting = writer.snapshot.world.deaths.after(since).runs
             if not len(waiting):
                 return made
@@ -213,6 +221,28 @@ def refresh_gists(tree: Tree, name: str | None = None, *, progress: Progress | N
             writer.commit(gists=False)
         if progress is not None:
             progress(len(batch), len(waiting))
+
+
+def _refresh_images(tree: Tree, name: str) -> int:
+    """Make again what is stale of images, and above their blocks; returns how many gists."""
+    made, more = 0, True
+    while more:
+        with closing(tree.writer()) as writer:
+            view = writer.snapshot.gists(name)
+            before = _changed_by_images(view)
+            more = writer.next.cover_images(view.number, _BATCH_IMAGE_BLOCKS)
+            writer.commit(gists=False)
+            made += before - _changed_by_images(writer.snapshot.gists(name))
+    return made
+
+
+def _changed_by_images(view: GistView) -> int:
+    """How many gists are stale because images changed."""
+    blocks, total = view.slots.blocks[view.slots.stale], view.stale_in_images()
+    for level in range(1, view.levels + 1):
+        above = distinct(blocks // (TEXT.width(level) // TEXT.width(1)))
+        total += int(np.count_nonzero(above < view.rows(level)))
+    return total
 
 
 def _refresh(writer: Writer, view: GistView, deaths: NDArray[np.void]) -> int:

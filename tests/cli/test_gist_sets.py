@@ -11,6 +11,8 @@ import mctree
 from mctree.encoders import BytesTokenizer
 from mctree.encoders.lexical import LexicalEncoder
 from mctree.errors import UsageError
+from mctree.sources.images import Box
+from mctree.testing.toys import ToySight
 from mctree.tree.search import search
 from tests.cli.command_lines import bad, book, good, objects, run
 
@@ -151,3 +153,16 @@ def test_an_empty_store_has_nothing_to_find(tmp_path):
     result = run("search", tmp_path / "s", "x")
     assert (result.exit_code, result.stdout) == (0, "")
     assert "nothing found" in result.stderr
+
+
+def test_what_a_changed_image_makes_stale_is_counted(tmp_path):
+    """Somebody changed it who did not have the encoder of the set: 2 × 2 patches, their tile, and its block."""
+    path, sight = tmp_path / "s.mctree", ToySight()
+    with mctree.create(path, encoders=[sight]) as tree:
+        tree.build_gists(sight, "both")
+        with tree.writer() as writer:
+            writer.add_image("picture", np.zeros((32, 32, 3), np.uint8))
+    assert sets(path)["both"]["stale"] == 0
+    with mctree.open(path) as tree, tree.writer() as writer:
+        writer.change_image("picture", np.ones((1, 1, 3), np.uint8), Box(0, 0, 1, 1))
+    assert sets(path)["both"]["stale"] == 4 + 1 + 1

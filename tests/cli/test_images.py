@@ -120,8 +120,23 @@ def test_what_cannot_be_drawn_is_refused_by_one_line(album: Path, tmp_path: Path
         ("reaches beyond", 2, ("half.png", "--png", file, "--budget", "99", "--region", "0,0,261,10")),
         ("budget of 1", 1, ("half.png", "--png", file, "--budget", "1")),
         ("no image format", 2, ("half.png", "--png", file + ".nothing")),
+        ("give one of them", 2, ("half.png", "--png", file, "--gist-set", "nothing")),
+        ("give one of them", 2, ("half.png", "--png", file, "--json")),
     ):
         assert words in bad("show", album, *arguments, code=code)
+
+
+def test_sixteen_bits_are_drawn_as_the_nearest_eight(tmp_path: Path) -> None:
+    """By its own pixels no darker than by its nodes."""
+    values = np.repeat(np.repeat(np.arange(0, 65535, 257, np.uint16) + 200, 16)[np.newaxis, :, np.newaxis], 16, axis=0)
+    store, drawn = tmp_path / "t.mctree", tmp_path / "drawn.png"
+    with mctree.create(store) as tree, tree.writer() as writer:
+        writer.add_image("deep", values)
+    found = []
+    for options in ((), ("--level", "0")):
+        good("show", store, "deep", "--png", str(drawn), "--size", str(16 * 255), *options)
+        found.append(np.asarray(Image.open(drawn))[8, 8::16, 0].tolist())
+    assert found[0] == found[1] == np.rint((np.arange(0, 65535, 257) + 200) / 257).tolist()
 
 
 def test_what_does_not_exist_is_drawn_as_paper(tmp_path: Path) -> None:

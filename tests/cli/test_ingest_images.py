@@ -121,6 +121,8 @@ def test_an_image_is_shown_by_its_name_and_by_the_block_that_it_takes(store: Pat
     assert root["address"] == "a1/3:0"
     assert "album/b.png #2 · 500 × 300 pixels · opens as a1/3:0" in slot and "bytes" not in slot
     bad("show", store, "album/a.txt", code=2)
+    for said in (slot, good("show", store, "1:0")):  # the block of an image, and one of text
+        assert "no gist" in said and "no gist yet" not in said, "no set of one kind waits for gists of the other"
 
 
 def test_an_image_has_no_bytes_to_write(store: Path) -> None:

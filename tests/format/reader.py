@@ -335,7 +335,19 @@ class Snapshot:
     def stale(self, gist_set: int, level: int, node: int) -> bool:
         blocks, since = self.blocks_of(level, node), self.record["refreshed"][gist_set][0]
         met = [death for death in self.deaths if death.first < blocks.stop and blocks.start < death.stop]
-        return level > 1 and any(death.commit > since for death in met)
+        slots = [graft for graft in self.grafts if blocks.start <= graft.block < blocks.stop]
+        return any(self._stale_root(gist_set, graft) for graft in slots) or (
+            level > 1 and any(death.commit > since for death in met)
+        )
+
+    def _stale_root(self, gist_set: int, graft: Graft) -> bool:
+        """Whether a set of text and images has a stale gist of an image's root."""
+        one = self.gist_sets()[gist_set]
+        if "text" not in one["modalities"] or graft.level >= len(one.get("images", [])):
+            return False
+        root = graft.base // (16 * 4**graft.level)
+        _, present, _, stale, _ = self.all_pages[one["images"][graft.level]].get(root // 64, (0,) * 5)
+        return bool(present & stale & 1 << root % 64)
 
     # §10: links
 

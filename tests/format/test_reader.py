@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import lmdb
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -112,6 +113,22 @@ def test_a_generation_that_is_not_published_yet_is_read(told: Path, folder: Path
             assert not (now.gists(2, 2) == before.gists(2, 2)).all()
         tree.writer().close()
         assert_agreement(tree, [newest, refreshed])
+
+
+def test_what_a_changed_image_makes_stale_reads_the_same(tmp_path: Path) -> None:
+    """In a set of text and images, by somebody who did not have its encoder."""
+    with mctree.create(tmp_path / "t.mctree", chunk_bytes=1 << 16) as tree:
+        tree.build_gists(ToySight(), "both")
+        with tree.writer() as writer:
+            writer.add_image("first", np.zeros((20, 200, 3), np.uint8))
+            writer.add("text", b"t" * 32 * 40)
+            writer.add_image("second", np.zeros((200, 20, 3), np.uint8))
+    with mctree.open(tmp_path / "t.mctree") as tree:
+        with tree.writer() as writer:
+            writer.change_image("first", np.ones((1, 1, 3), np.uint8), Box(0, 0, 1, 1))
+        assert_agreement(tree)
+        with tree.snapshot() as snapshot:
+            assert snapshot.gists("both").stale(2, np.arange(1)).all()
 
 
 def test_commits_that_were_condemned_are_refused(folder: Path) -> None:

@@ -209,6 +209,24 @@ def test_the_pool_is_held_against_the_best_cache(ours: float, best: float, worse
     assert dataclasses.asdict(TINY)["slots"] < TINY.sparse_chunks
 
 
+@pytest.mark.parametrize(
+    ("middle", "largest", "met"), [(140.0, 90.0, True), (160.0, 90.0, False), (90.0, 160.0, False)]
+)
+def test_the_memory_that_a_vast_image_takes_is_held_against_that_of_a_small_one(
+    middle: float, largest: float, met: bool
+) -> None:
+    even = Spread(1.0, 1.0, 1.0, 1)
+    lines = tuple(
+        Line(name, "ours", "measured", even, even, (peak, 1.0))
+        for name, peak in (("2^14", 100.0), ("2^20", middle), ("2^30", largest))
+    )
+    tables = [
+        Table(f"vast/{way}", "", "", "s", "2^14", lines, ("MiB at the peak", "other")) for way in ("pixels", "coarse")
+    ]
+    found = {one.target: one.met for one in verdicts(tables) if "Memory for an image" in one.target}
+    assert list(found.values()) == [met, met]
+
+
 @pytest.mark.parametrize(("many", "met"), [(60.0, True), (65.0, False)])
 def test_what_two_processes_do_is_held_against_one_core_by_their_times(many: float, met: bool) -> None:
     """Found by use: by their ratios to a copy, which takes a hundredth of either, the same run said 1.3 and 1.7."""

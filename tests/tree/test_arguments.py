@@ -11,7 +11,7 @@ import pytest
 
 import mctree
 from mctree.encoders import BytesTokenizer
-from mctree.errors import UsageError
+from mctree.errors import NotFoundError, UsageError
 from mctree.sources.images import Box
 from mctree.testing.toys import ToyEncoder
 
@@ -60,6 +60,8 @@ WRITING: dict[str, Act] = {
     "an image to be changed nowhere": lambda w: w.change_image("i", PIXELS, None),
     "an image to be extended by a slice": lambda w: w.extend_image("i", PIXELS, region=slice(5)),
     "an image to be deepened by a list": lambda w: w.deepen_image("i", PIXELS, region=[0, 0, 5, 5]),
+    "an image with a number of sets": lambda w: w.add_image("i", PIXELS, sets=5),
+    "an image with sets that are one name": lambda w: w.add_image("i", PIXELS, sets="eyes"),
     "an image with stamps of a number": lambda w: w.add_image("i", PIXELS, stamps=5),
     "an image with stamps of text": lambda w: w.add_image("i", PIXELS, commit_every=1, stamps=lambda: "now"),
     "an image with a stamp of a number": lambda w: w.add_image("i", PIXELS, commit_every=1, stamps=lambda: {b"i": 5}),
@@ -119,6 +121,18 @@ LOOKING: dict[str, Act] = {
     "spans of a tuple": lambda i: i.spans((0, 0, 5, 5)),
     "spans of nothing": lambda i: i.spans(None),
     "what is coarse in a list": lambda i: i.coarse([0, 0, 5, 5]),
+    "a node of a level that is text": lambda i: i.node("0", 0, 0),
+    "a node of a column with halves": lambda i: i.node(0, 0.5, 0),
+    "a node in no row": lambda i: i.index_at(0, 0, None),
+    "colours of no level": lambda i: i.colour(None),
+    "colours of a level with halves": lambda i: i.colour(0.5),
+    "states of text": lambda i: i.states(0, "0"),
+    "states of one number": lambda i: i.states(0, 0),
+    "statistics of halves": lambda i: i.statistics(0, np.array([0.5])),
+    "gists of a table": lambda i: i.gists(0, np.zeros((2, 2), np.int64)),
+    "what is closed of nothing": lambda i: i.closed(1, None),
+    "spans, half of one at most": lambda i: i.spans(Box(0, 0, 1, 1), limit=0.5),
+    "to follow and remember text": lambda i: i.follow(PIXELS, remember="all"),
     "to follow text": lambda i: i.follow("photo.png"),
     "to follow pixels of another size": lambda i: i.follow(PIXELS[1:]),
     "to export to a number": lambda i: i.export(5),
@@ -152,6 +166,21 @@ def test_an_image_refuses(tree: mctree.Tree, what: str) -> None:
         writer.add_image("i", PIXELS)
     with tree.snapshot() as snapshot:
         refused(lambda: LOOKING[what](snapshot.image("i")))
+
+
+def test_an_image_has_nothing_where_it_has_no_room(tree: mctree.Tree) -> None:
+    """Below all indices, or far beyond those of the image; and indices may stand in a list."""
+    with tree.writer() as writer:
+        writer.add_image("i", PIXELS)
+    with tree.snapshot() as snapshot:
+        image = snapshot.image("i")
+        inside = image.index_at(0, 0, 0)
+        for index in (-1, -(2**63), 2**62, 2**63 - 1):
+            assert image.states(0, [inside, index]).tolist() == [2, 0]
+            assert image.rows(0, [inside, index])[0].tolist() == [True, False]
+            assert not image.closed(0, [index]).any()
+            with pytest.raises(NotFoundError, match="does not exist"):
+                image.statistics(0, [index])
 
 
 @pytest.mark.parametrize("what", HANDLING)

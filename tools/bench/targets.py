@@ -147,6 +147,23 @@ def _independent(bound: float) -> Callable[[Table], tuple[str, bool] | None]:
     return judge
 
 
+def _as_large(head: str, bound: float) -> Callable[[Table], tuple[str, bool] | None]:
+    """A further column, whatever the size: the largest number beside that of the limit, which is the first line."""
+
+    def judge(table: Table) -> tuple[str, bool] | None:
+        if head not in table.extra_heads:
+            return None
+        column = table.extra_heads.index(head)
+        found = [(line.extra[column], line.contender) for line in table.lines if column < len(line.extra)]
+        if len(found) < 2:
+            return None
+        most, contender = max(found)
+        ratio = most / found[0][0]
+        return f"{ratio:.2f}× ({contender})", ratio <= bound
+
+    return judge
+
+
 def _below_ms(bound: float) -> Callable[[Table], tuple[str, bool] | None]:
     """Ours, whatever the size, in the table's own unit."""
 
@@ -196,6 +213,7 @@ def _independent_of_tree(bound: float) -> Callable[[Table], tuple[str, bool] | N
     return judge
 
 
+_MEMORY = _as_large("MiB at the peak", 1.5)
 _TARGETS = (
     _Target("Random gather within 1.1× of one flat memmap, over placements", "placement", _at_most(1.1)),
     _Target(
@@ -245,4 +263,6 @@ _TARGETS = (
     ),
     _Target("An image from its pixels up independent of its size, within 1.5×", "vast/pixels", _independent(1.5)),
     _Target("An image coarse levels first independent of its size, within 1.5×", "vast/coarse", _independent(1.5)),
+    _Target("Memory for an image from its pixels up independent of its size, within 1.5×", "vast/pixels", _MEMORY),
+    _Target("Memory for an image coarse levels first independent of its size, within 1.5×", "vast/coarse", _MEMORY),
 )

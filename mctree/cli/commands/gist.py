@@ -121,7 +121,8 @@ def build(
 def refresh(store: str, name: str | None, quiet: bool) -> None:
     """Make stale gists again, and only those.
 
-    A gist is stale when a document under its node was replaced or removed after it was made.
+    A gist is stale when a document under its node was replaced or removed after it was made, or a part of an image
+    was changed by somebody who did not have the set's encoder.
     """
     with mctree.open(store) as tree:
         with tree.snapshot() as snapshot:

@@ -71,6 +71,10 @@ def command(
     topmost node.  With --png, ADDRESS is an image, which is drawn.
     """
     if png is not None:
+        if gist_set is not None or as_json:
+            raise UsageError(
+                "--gist-set and --json say how to tell of a node in words, and --png draws: give one of them"
+            )
         with reading(store, commit) as snapshot:
             drawn = _draw(snapshot, address, png, level, region, budget, size)
         prose(f"{one_line(png)}: {drawn}")
@@ -200,9 +204,17 @@ def _gist(snapshot: Snapshot, node: Node, view: GistView) -> str:
     if view.name == snapshot.default_gists:
         said += " · default"
     norm, stale = _norm(node, view)
+    if norm is None and node.level == 0:
+        return said + dim(" · tokens have no gist")
     if norm is None:
-        return said + dim(" · tokens have no gist" if node.level == 0 else " · no gist yet")
+        return said + dim(" · no gist yet" if _covers(node, view) else " · no gist")
     return f"{said} · norm {norm:.4g}" + (bold(" · stale") if stale else "")
+
+
+def _covers(node: Node, view: GistView) -> bool:
+    """Whether a set may come to have a gist of a node: not one of images of text, nor one of text of images alone."""
+    text, images = ("text" in view.record.modalities, "image" in view.record.modalities)
+    return text and (images or not view.absent(node.level, np.array([node.index]))[0])
 
 
 def _norm(node: Node, view: GistView) -> tuple[float | None, bool]:

@@ -5,12 +5,13 @@ What reads a kind may need a library that is not installed; it is asked for only
 
 from __future__ import annotations
 
+import operator
 import os
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
 from mctree.errors import SourceError, UsageError
 from mctree.sources.files import OpenFile, RegularFile
@@ -19,7 +20,7 @@ from mctree.sources.images.folder_names import holds_tiles, holds_zarr
 from mctree.sources.images.local import open_local
 from mctree.sources.images.protocol import OpenedImage
 from mctree.sources.images.sniffing import SNIFFED, kind_of_bytes
-from mctree.sources.images.uris import parsed, require_nameable
+from mctree.sources.images.uris import Path, parsed, require_nameable
 from mctree.sources.names import failure, shown
 from mctree.sources.protocol import Skipped
 from mctree.sources.records import shown_text
@@ -70,7 +71,7 @@ _NUMBERS = ("page", "channels", "t", "z")
 
 
 def open_image(
-    path_or_uri: str | os.PathLike[str],
+    path_or_uri: Path,
     *,
     max_pixels: int = MOST_PIXELS,
     page: int | None = None,
@@ -97,11 +98,12 @@ def open_image(
         SourceError: it does not exist, is damaged, is of a kind that cannot be read, or has more than 16 GiB of holes.
         UsageError: an option does not apply to it or makes no sense; a library is needed, which the message names.
     """
+    max_pixels = _number("max_pixels", max_pixels)
     if max_pixels < 1:
         raise UsageError(f"max_pixels is a number of pixels, 1 or more, and not {max_pixels}")
     path, named = parsed(path_or_uri)
     asked = {"page": page, "channels": channels, "inner": inner, "axes": axes, "t": t, "z": z}
-    given = {key: value for key, value in asked.items() if value is not None}
+    given = {key: _given(key, value) for key, value in asked.items() if value is not None}
     if twice := sorted(set(named) & set(given)):
         raise UsageError(f"the option {twice[0]} is given, and is in the URI as well: leave out one")
     options = {**_converted(named), **given}
@@ -173,6 +175,22 @@ def _check_options(path: bytes, reader: _Reader, options: Mapping[str, Any]) -> 
         if option not in reader.options:
             fits = f"give {' or '.join(reader.options)}" if reader.options else "give none"
             raise UsageError(f"{shown(path)} takes no option '{shown_text(option)}': {fits}")
+
+
+def _number(option: str, value: object) -> int:
+    try:
+        return int(operator.index(cast("int", value)))
+    except TypeError:
+        raise UsageError(f"{option} is a whole number, not {type(value).__name__}") from None
+
+
+def _given(option: str, value: object) -> int | str:
+    """An option that the caller has named, if it is of the type that it has to be."""
+    if option in _NUMBERS:
+        return _number(option, value)
+    if not isinstance(value, str):
+        raise UsageError(f"{option} is a text, not {type(value).__name__}")
+    return value
 
 
 def _converted(named: Mapping[str, str]) -> dict[str, Any]:

@@ -248,7 +248,7 @@ def level_box(source: ImageSource, level: int = 0) -> Box:
     Raises:
         UsageError: there is no such level.
     """
-    if not 0 <= level < len(source.levels):
+    if not isinstance(level, SupportsIndex) or not 0 <= operator.index(level) < len(source.levels):
         raise UsageError(f"there is no level {level} of {source.uri}: it has {len(source.levels)}, counted from 0")
     factor = source.levels[level]
     return Box(0, 0, -(-source.width // factor), -(-source.height // factor))
@@ -264,8 +264,10 @@ def check_box(source: ImageSource, box: Box, level: int, most: int | None = None
         most: pixels that one read may give; None for any number.
 
     Raises:
-        UsageError: there is no such level, the box reaches beyond it, or holds more than `most` pixels.
+        UsageError: it is no box, there is no such level, the box reaches beyond it, or holds more than `most` pixels.
     """
+    if not isinstance(box, Box):
+        raise UsageError(f"pixels are read of a Box(x0, y0, x1, y1), not of a {type(box).__name__}")
     whole = level_box(source, level)
     if not whole.holds(box):
         raise UsageError(

@@ -70,7 +70,10 @@ class TiffImage:
         height, width, samples = int(page.imagelength), int(page.imagewidth), int(page.samplesperpixel)
         self.tiled = bool(page.is_tiled)
         rows, columns = (int(page.tilelength), int(page.tilewidth)) if self.tiled else (int(page.rowsperstrip), width)
-        self._require(1 <= height <= LARGEST_SIDE and 1 <= width <= LARGEST_SIDE, f"is {width} × {height} pixels")
+        self._require(
+            1 <= height <= LARGEST_SIDE and 1 <= width <= LARGEST_SIDE,
+            f"is {width} × {height} pixels: an image has 1 to {LARGEST_SIDE} on each side",
+        )
         self._require(rows > 0 and columns > 0, "has pieces without pixels")
         self._require(page.imagedepth == 1 and page.tiledepth in (0, 1), "is more than one image deep: split it")
         self.layout = Layout(height, width, rows, columns)

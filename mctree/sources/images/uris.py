@@ -17,7 +17,10 @@ from urllib.parse import quote, quote_from_bytes, unquote, unquote_to_bytes
 from mctree.errors import UsageError
 from mctree.sources.names import shown
 
-__all__ = ["file_uri", "parsed", "require_nameable"]
+__all__ = ["Path", "file_uri", "parsed", "require_nameable"]
+
+Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+"""What names a file."""
 
 _SCHEME = "file://"
 _KEPT = "/-_.~,:"
@@ -34,7 +37,7 @@ def file_uri(path: bytes, options: Mapping[str, str | int | None]) -> str:
     return _SCHEME + quote_from_bytes(path, safe=_KEPT) + ("#" + "&".join(given) if given else "")
 
 
-def require_nameable(text: str | os.PathLike[str]) -> None:
+def require_nameable(text: str) -> None:
     """Make sure that all characters of a path, or of a part of one, stand for bytes.
 
     Raises:
@@ -46,15 +49,18 @@ def require_nameable(text: str | os.PathLike[str]) -> None:
         raise UsageError(f"{text!a:.200} holds characters that no name of a file can") from None
 
 
-def parsed(path_or_uri: str | os.PathLike[str]) -> tuple[bytes, dict[str, str]]:
+def parsed(path_or_uri: Path) -> tuple[bytes, dict[str, str]]:
     """The absolute path, and the options, of a `file:` URI or of a path, which has none.
 
     Raises:
-        UsageError: it is a URI of another kind, or makes no sense.
+        UsageError: it is neither, a URI of another kind, or makes no sense.
     """
-    require_nameable(path_or_uri)
+    try:
+        text = os.fsdecode(path_or_uri)
+    except TypeError:
+        raise UsageError(f"an image is named by its path or its URI, not by {type(path_or_uri).__name__}") from None
+    require_nameable(text)
     if not isinstance(path_or_uri, str) or not path_or_uri.startswith("file:"):
-        text = os.fspath(path_or_uri)
         scheme = text.partition("://")[0] if "://" in text else ""
         if scheme.isalnum() and not os.path.lexists(text):
             raise UsageError(f"{_printed(text)} is not on this machine's disk: download it, and name the file")

@@ -22,6 +22,7 @@ from mctree.errors import NotFoundError, UsageError
 from mctree.format.images import statistics_columns
 from mctree.geometry import IMAGE, Address
 from mctree.sources.images import Box, Pixels
+from mctree.tree.arguments import as_indices
 from mctree.tree.images.asking import read_pixels
 from mctree.tree.images.given import followed
 from mctree.tree.images.image import STATES, Image
@@ -145,6 +146,7 @@ class FollowedImage(Image):
 
     def _fetched(self, level: int, index: NDArray[np.int64]) -> list[tuple[int, Nodes, int]]:
         """Those of some nodes that the tree lacks and the source shows: which, and where their rows are."""
+        index = as_indices(index)
         lacking = np.flatnonzero(self.states(level, index) == STATES.index("unknown"))
         codes = index[lacking] - self.first(level)
         inside = (codes >= 0) & (codes < IMAGE.width(self.root) // IMAGE.width(level))

@@ -14,7 +14,7 @@ from mctree.errors import CorruptError, NotFoundError, UsageError
 from mctree.format.images import ImageRecord, statistics_columns
 from mctree.geometry import IMAGE, Address, Raster, morton
 from mctree.sources.images import Box, ImageSource, Pixels
-from mctree.tree.arguments import as_box, as_path_outside
+from mctree.tree.arguments import as_box, as_indices, as_integer, as_path_outside
 from mctree.tree.images.closed import closed_nodes
 from mctree.tree.images.colours import Colours, Statistics
 from mctree.tree.images.kept import Pieces
@@ -134,7 +134,7 @@ class Image:
         Raises:
             NotFoundError: it has no such level.
         """
-        if not 0 <= level <= self.root:
+        if not 0 <= as_integer(level, "a level") <= self.root:
             raise NotFoundError(f"image {self.id} has levels 0..{self.root}, not {level}")
         return self.base // IMAGE.width(level)
 
@@ -146,6 +146,7 @@ class Image:
         """
         first = self.first(level)
         rows, columns = self.raster.grid(level)
+        column, row = as_integer(column, "a column"), as_integer(row, "a row")
         if not (0 <= column < columns and 0 <= row < rows):
             raise NotFoundError(f"level {level} of image {self.id} has {columns} columns and {rows} rows")
         return first + int(morton.encode(column, row))
@@ -160,12 +161,13 @@ class Image:
 
     def find(self, level: int, index: NDArray[np.int64]) -> Located:
         """Which of some nodes of a level exist in this image, and where their statistics lie."""
+        index = as_indices(index)
         inside, arrays = self._inside(level, index), self._statistics
         if level >= len(arrays):
             raise CorruptError(f"the statistics of image {self.id} have no level {level}; run `mctree verify`")
-        found = self._snapshot.gallery.pages.find(arrays[level], index)
         if inside.all():
-            return found
+            return self._snapshot.gallery.pages.find(arrays[level], index)
+        found = self._snapshot.gallery.pages.find(arrays[level], np.where(inside, index, self.first(level)))
         return Located(
             np.where(inside, found.row, -1), found.empty & inside, found.stale & inside, found.overview & inside
         )
@@ -182,12 +184,14 @@ class Image:
         Raises:
             NotFoundError: there is no such set.
         """
+        index = as_indices(index)
         found = self.find(level, index)
         made: Located | None = found
         state = np.full(len(index), STATES.index("unknown"), np.uint8)
         if gist_set is not None:
             arrays = self._snapshot.gists(gist_set).record.images
-            made = self._snapshot.gallery.pages.find(arrays[level], index) if level < len(arrays) else None
+            mine = np.where(found.present, index, self.first(level))
+            made = self._snapshot.gallery.pages.find(arrays[level], mine) if level < len(arrays) else None
         if made is not None:
             state[found.present & made.present] = STATES.index("present")
             state[found.present & made.stale] = STATES.index("stale")
@@ -225,6 +229,7 @@ class Image:
 
         They can be looked at, and stand for what lies below them; what that is, is in the image's source alone.
         """
+        index = as_indices(index)
         closed = self.find(level, index).overview
         if level and closed.any():
             fanout = IMAGE.fanout(level - 1)
@@ -249,10 +254,11 @@ class Image:
         Raises:
             NotFoundError: one does not exist.
         """
+        index = as_indices(index)
         there, rows = self.rows(level, index)
         if not there.all():
-            address = Address(self.space, level, int(index[~there][0]))
-            raise NotFoundError(f"node {address} does not exist at commit {self._snapshot.commit}")
+            missing = f"a{self.space}/{level}:{int(index[~there][0])}"  # which may be no address
+            raise NotFoundError(f"node {missing} does not exist at commit {self._snapshot.commit}")
         return self._said(level, index, rows)
 
     def rows(self, level: int, index: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
@@ -261,6 +267,7 @@ class Image:
         Returns:
             `bool [n]` and `float64 [n, columns]`, laid out as docs/format.md says.
         """
+        index = as_indices(index)
         found = self.find(level, index)
         rows = np.zeros((len(index), statistics_columns(self.channels, level)), np.float64)
         if found.present.any():
@@ -311,6 +318,7 @@ class Image:
             limit: give at most so many spans, which then stand for a little more.
         """
         box = as_box(region).x0, region.y0, region.x1, region.y1
+        limit = None if limit is None else as_integer(limit, "the most spans")
         tiles = self.raster.nodes(1, box, limit=limit)
         return [(self.base + first * IMAGE.block, self.base + stop * IMAGE.block) for first, stop in tiles.tolist()]
 
@@ -380,6 +388,7 @@ class Image:
             `[n, dim]`, 0 where there is none; and `bool [n]`: which have one.
         """
         self.first(level)
+        index = as_indices(index)
         view = self._views.get(gist_set)
         if view is None:
             view = self._views[gist_set] = self._snapshot.gists(gist_set)
@@ -403,7 +412,7 @@ class Image:
         """
         from mctree.tree.images.following import FollowedImage  # noqa: PLC0415  # it is an image itself
 
-        return FollowedImage(self._snapshot, self._graft, source, remember)
+        return FollowedImage(self._snapshot, self._graft, source, as_integer(remember, "rows to remember"))
 
     def export(self, path: str | os.PathLike[str], *, progress: Callable[[int, int], None] | None = None) -> list[int]:
         """Write its colours as an OME-NGFF 0.5 image, for other tools to show; see `mctree.tree.images.view`."""

@@ -5,7 +5,7 @@ The part of `Writer` that speaks of images: what callers pass is looked at here,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -101,7 +101,7 @@ class ImageWriting:
                 self.next.put_stamp(digest, record)
 
         wishes = Wishes(
-            sets,
+            None if sets is None else _as_names(sets),
             as_integer(keep_pixels, "the bytes of pixels to keep"),
             _as_blocks(commit_every),
             _as_workers(workers),
@@ -294,6 +294,12 @@ class ImageWriting:
 
 def _as_workers(workers: Workers) -> Workers:
     return workers if isinstance(workers, Processes) else max(as_integer(workers, "the number of workers"), 1)
+
+
+def _as_names(sets: object) -> tuple[str, ...]:
+    if isinstance(sets, (str, bytes)) or not isinstance(sets, Iterable):
+        raise UsageError(f"`sets` are names of gist sets, several of them or none, not {type(sets).__name__}")
+    return tuple(sets)
 
 
 def _as_blocks(commit_every: int | None) -> int | None:

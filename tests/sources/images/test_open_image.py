@@ -11,7 +11,7 @@ import sys
 import zlib
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
@@ -91,7 +91,7 @@ def test_paths_of_any_kind_and_their_uris_are_the_same_image(tmp_path: Path, mon
     monkeypatch.chdir(tmp_path)
     name = os.fsdecode(b"b\xff #1&.png")
     Image.new("L", (3, 2), 9).save(name, "PNG")
-    ways = [name, Path(name), tmp_path / name, open_image(name).uri]
+    ways = [name, os.fsencode(name), Path(name), tmp_path / name, open_image(name).uri]
     assert {open_image(way).uri for way in ways} == {ways[-1]}
     for way in ways:
         with open_image(way) as source:
@@ -183,6 +183,42 @@ def test_options_that_make_no_sense(tmp_path: Path, fragment: str, options: dict
     Image.new("L", (3, 2), 9).save(tmp_path / "a.tif")
     with pytest.raises(UsageError, match=why):
         open_image(f"file://{tmp_path}/a.tif{fragment}", **options)
+
+
+@pytest.mark.parametrize(
+    ("named", "options", "why"),
+    [
+        (5, {}, "by its path or its URI, not by int"),
+        (None, {}, "not by NoneType"),
+        ("a.tif", {"page": "0"}, "page is a whole number, not str"),
+        ("a.tif", {"page": 0.5}, "page is a whole number, not float"),
+        ("a.tif", {"channels": 2.5}, "channels is a whole number, not float"),
+        ("a.tif", {"max_pixels": None}, "max_pixels is a whole number, not NoneType"),
+        ("a.tif", {"inner": 5}, "inner is a text, not int"),
+        ("a.tif", {"axes": 5}, "axes is a text, not int"),
+    ],
+)
+def test_what_is_of_another_type_is_refused_before_a_file_is_blamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: Any, options: dict[str, Any], why: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.new("L", (3, 2), 9).save("a.tif")
+    with pytest.raises(UsageError, match=why):
+        open_image(named, **options)
+
+
+def test_a_box_or_a_level_of_another_type_is_refused(tmp_path: Path) -> None:
+    Image.new("L", (3, 2), 9).save(tmp_path / "a.tif")
+    box: Any
+    with open_image(tmp_path / "a.tif", page=np.int64(0)) as source:
+        for box in (None, (0, 0, 3, 2), "0,0,3,2"):
+            with pytest.raises(UsageError, match="pixels are read of a Box"):
+                source.read(box)
+            with pytest.raises(UsageError, match="pixels are read of a Box"):
+                list(source.covered(box))
+        for level in ("0", 0.0, None):
+            with pytest.raises(UsageError, match="there is no level"):
+                source.read(Box(0, 0, 3, 2), level)  # type: ignore[arg-type]
 
 
 def test_what_is_no_file_of_pixels_is_refused(tmp_path: Path) -> None:

@@ -356,6 +356,12 @@ def test_absurd_directories_are_typed_errors(tmp_path: Path, data: bytes) -> Non
             source.read(Box(0, 0, 1, 1), level)
 
 
+def test_an_image_that_is_too_large_is_told_what_one_may_be(tmp_path: Path) -> None:
+    (tmp_path / "a.tif").write_bytes(classic(changed(width=(4, 1, 0xFFFFFFFF))))
+    with pytest.raises(SourceError, match="an image has 1 to 1073741824 on each side"), open_image(tmp_path / "a.tif"):
+        pass
+
+
 @FEW
 @given(
     flips=st.lists(st.tuples(st.integers(0, 399), st.integers(0, 255)), min_size=1, max_size=8), kind=st.integers(0, 2)
