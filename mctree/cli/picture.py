@@ -177,7 +177,8 @@ def _tokenizer(kind: str | None) -> str:
     """What a tokenizer is called."""
     if kind is None:
         return "no tokenizer: given as tokens"
-    return {"hf": "a Hugging Face tokenizer", "bytes": "bytes as tokens"}.get(kind, f"a tokenizer of the kind {kind}")
+    names = {"hf": "a tokenizer in Hugging Face's format", "bytes": "bytes as tokens"}
+    return names.get(kind, f"a tokenizer of the kind {kind}")
 
 
 def _openable(summary: Summary) -> str:

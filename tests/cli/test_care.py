@@ -86,6 +86,17 @@ def test_a_missing_chunk_is_a_problem_and_not_an_end(own):
     assert "problem" in result.stdout
 
 
+@pytest.mark.parametrize("left", [0, 8192])
+def test_a_store_that_damage_keeps_from_opening_is_a_problem_in_json_too(own, left):
+    """Found by use: a script that reads lines saw none, which was said to mean that all is well."""
+    os.truncate(own / "index.lmdb" / "data.mdb", left)
+    result = run("verify", own, "--json")
+    assert result.exit_code == 1
+    (problem,) = objects(result.stdout)
+    assert (problem["kind"], problem["node"]) == ("store", None)
+    assert "cut off" in problem["what"] and "cut off" in result.stderr
+
+
 @pytest.fixture(params=["damaged", "gone", "not recorded"])
 def without_tokenizer(tmp_path, request):
     """A store whose tokenizer cannot be made."""

@@ -58,6 +58,24 @@ def test_a_set_goes_on_as_it_was_begun(own):
     assert "0 blocks" in good("gist", "build", own)
 
 
+def test_building_and_refreshing_tell_scripts_what_they_made(own):
+    (built,) = objects(good("gist", "build", own, "--name", "other", "--dim", "8", "--json"))
+    other = sets(own)["other"]
+    assert built == {
+        "name": "other",
+        "blocks": other["nodes"][0],
+        "gists": sum(other["nodes"]),
+        "default": False,
+        "commit": objects(good("log", own, "--newest", "1", "--json"))[0]["commit"],
+    }
+    good("rm", own, "needle")
+    stale = sets(own)["other"]["stale"]
+    (refreshed,) = objects(good("gist", "refresh", own, "--name", "other", "--json"))
+    assert (refreshed["name"], refreshed["gists"]) == ("other", stale)
+    assert stale > 0 == sets(own)["other"]["stale"]
+    assert refreshed["commit"] == objects(good("log", own, "--newest", "1", "--json"))[0]["commit"]
+
+
 @pytest.mark.parametrize("dim", [7, 8193])
 def test_the_range_of_dimensions_is_that_of_the_encoder(built, dim):
     """More are refused before a sample is read for nothing."""

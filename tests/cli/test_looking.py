@@ -217,7 +217,8 @@ def test_what_stands_in_the_store_is_called_by_its_name(tmp_path):
     with mctree.create(tmp_path / "s", tokenizer=train_bpe([book(1).encode()], 300)) as tree, tree.writer() as writer:
         writer.add("a", "text")
     text = good("info", tmp_path / "s")
-    assert "a Hugging Face tokenizer" in text and " hf " not in text
+    # Nobody else's: it was trained here, and only the format is theirs.
+    assert "a tokenizer in Hugging Face's format" in text and " hf " not in text
     assert "documents  1 ·" in text and "documents  1 document" not in text
     assert objects(good("info", tmp_path / "s", "--json"))[0]["tokenizer"] == "hf"
 

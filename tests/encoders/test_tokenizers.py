@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import pickle
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mctree.encoders import BytesTokenizer, Encoded, HFTokenizer, Tokenizer, load_tokenizer, train_bpe
+from mctree.encoders.training import WORDS
 from mctree.errors import CorruptError, SourceError, UsageError
 from tests.encoders.strategies import ALL, AWKWARD, EXACT, PROSE, bpe, metaspace, pieces, with_specials, wordpiece
 
@@ -217,6 +220,22 @@ def test_training_reads_no_more_than_it_was_told() -> None:
     assert train_bpe([b""], 300).vocabulary == 256
     with pytest.raises(UsageError):
         train_bpe([PROSE], 255)
+
+
+@pytest.mark.parametrize("unbroken", [b"x", "\N{CJK UNIFIED IDEOGRAPH-4E2D}".encode(), b"=", b" ", b"7"])
+def test_training_on_text_without_a_break_takes_no_longer_than_on_any(unbroken: bytes) -> None:
+    """Found by use: an ingest of a file of one line of 3 MB, all of it letters, did not come out of its training."""
+    text = unbroken * (200_000 // len(unbroken))
+    start = time.process_time()
+    tokenizer = train_bpe([text])
+    assert time.process_time() - start < 5
+    (encoded,) = tokenizer.encode([text[:10_000]])
+    assert encoded.exact and len(encoded.ids) < 10_000 / 8
+
+
+def test_how_long_words_are_cut_for_training_is_no_part_of_the_tokenizer() -> None:
+    (model,) = {json.dumps(json.loads(train_bpe([text], 400).dump())["pre_tokenizer"]) for text in (PROSE, b"x" * 900)}
+    assert WORDS in json.loads(model)["pretokenizers"][0]["pattern"]["Regex"]
 
 
 def test_threads_get_what_one_thread_gets() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import platform
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from tools.bench.__main__ import main
 from tools.bench.bench import reason
 from tools.bench.cases import append
 from tools.bench.data import Data
+from tools.bench.ours import MctreeGrowth
 from tools.bench.peers.flat import ByHand, FlatMemmap, FlatReader
 from tools.bench.peers.protocol import About, Appender, Peer
 from tools.bench.report import to_markdown
@@ -134,6 +137,20 @@ def test_an_appender_that_loses_a_piece_is_found_out(tmp_path: Path) -> None:
     assert line is not None
     assert line.state == "failed"
     assert "does not give back" in line.note
+
+
+def test_opening_a_store_that_has_grown_is_timed_without_imports(tmp_path: Path) -> None:
+    """Found by review: the import took twenty times as long as the opening, and hid any growth of it."""
+    MctreeGrowth(TINY).grow(tmp_path, TINY.grown[0])
+    program = (
+        "import sys; from pathlib import Path; from tools.bench.ours import MctreeGrowth; "
+        "from tests.tools.benching import TINY; one = MctreeGrowth(TINY); one.about.load(); before = set(sys.modules); "
+        "one.open(Path(sys.argv[1])).close(); print(sorted(n for n in set(sys.modules) - before if '.' in n))"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=root)
+    assert [name for name in json.loads(done.stdout.replace("'", '"')) if name.startswith("mctree.")] == []
 
 
 def test_the_command_writes_a_page_and_json_without_names_of_places(

@@ -253,7 +253,7 @@ class MctreeGrowth:
     """Stores of one document of any length."""
 
     def __init__(self, sizes: Sizes) -> None:
-        self.about = About(NAME, KIND, "one document, no gists", requires=("mctree",))
+        self.about = About(NAME, KIND, "one document, no gists", requires=("mctree",), loads=("mctree.tree",))
 
     def grow(self, folder: Path, positions: int) -> None:
         """Random tokens."""

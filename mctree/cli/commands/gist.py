@@ -77,6 +77,7 @@ def command() -> None:
     "--default/--no-default", default=None, help="Make it the default set; by default the first one of text is."
 )
 @_quiet
+@in_json
 def build(
     store: str,
     name: str | None,
@@ -86,6 +87,7 @@ def build(
     dtype: str,
     default: bool | None,
     quiet: bool,
+    as_json: bool,
 ) -> None:
     """Make the gists that a set lacks; a new set of text starts with an encoder fitted to this store.
 
@@ -109,7 +111,11 @@ def build(
             made = tree.build_gists(maker, chosen, dtype=dtype, default=default, progress=progress)
         with tree.snapshot() as snapshot:
             (total,) = (each.gists for each in summarise(snapshot).sets if each.name == chosen)
-            state = "the default set" if snapshot.default_gists == chosen else "not the default set"
+            is_default, commit = snapshot.default_gists == chosen, snapshot.commit
+    if as_json:
+        json_line({"name": chosen, "blocks": made, "gists": total, "default": is_default, "commit": commit})
+        return
+    state = "the default set" if is_default else "not the default set"
     blocks = f"{plural(made, 'block')} encoded, " if encoder != "cosine" else ""
     prose(f"gist set {chosen}: {blocks}{plural(total, 'gist')} in all, {state}")
 
@@ -118,7 +124,8 @@ def build(
 @store_argument
 @click.option("--name", metavar="NAME", help="The set; the default one if none is named.")
 @_quiet
-def refresh(store: str, name: str | None, quiet: bool) -> None:
+@in_json
+def refresh(store: str, name: str | None, quiet: bool, as_json: bool) -> None:
     """Make stale gists again, and only those.
 
     A gist is stale when a document under its node was replaced or removed after it was made, or a part of an image
@@ -136,6 +143,11 @@ def refresh(store: str, name: str | None, quiet: bool) -> None:
                 progress(done, done + waiting - batch)
 
             made = tree.refresh_gists(chosen, progress=step)
+        with tree.snapshot() as snapshot:
+            commit = snapshot.commit
+    if as_json:
+        json_line({"name": chosen, "gists": made, "commit": commit})
+        return
     prose(f"gist set {one_line(chosen)}: {plural(made, 'gist')} made again")
 
 

@@ -14,6 +14,7 @@ from mctree.cli.formatting import duration, plural
 from mctree.cli.nodes import byte_range
 from mctree.cli.output import bold, dim, json_line, line, name
 from mctree.cli.progress import advancing
+from mctree.errors import CorruptError
 from mctree.tree.check import Problem
 
 __all__ = ["command"]
@@ -28,14 +29,19 @@ def command(ctx: click.Context, store: str, quiet: bool, as_json: bool) -> None:
     """Check everything that is on disk against what was committed.
 
     Prints what is wrong, with the node, the document and the bytes of its source that are hit, and exits with 1 if
-    anything is.  It changes nothing.  With --json, one problem a line: no line means that all is well.
+    anything is.  It changes nothing.  With --json, one problem a line: no line, and 0, mean that all is well.
     """
     began = time.monotonic()
-    with mctree.open(store, writable=False, trusted=False) as tree:
-        with tree.snapshot() as snapshot:
-            commit, documents, blocks = snapshot.commit, snapshot.documents_count, snapshot.blocks
-        with advancing("verifying", "blocks", quiet=quiet) as progress:
-            found = list(tree.verify(progress=progress))
+    try:
+        with mctree.open(store, writable=False, trusted=False) as tree:
+            with tree.snapshot() as snapshot:
+                commit, documents, blocks = snapshot.commit, snapshot.documents_count, snapshot.blocks
+            with advancing("verifying", "blocks", quiet=quiet) as progress:
+                found = list(tree.verify(progress=progress))
+    except CorruptError as error:
+        if as_json:  # a store that does not open is not one of which nothing is to be said
+            json_line(_json(Problem(where=store, what=str(error), kind="store")))
+        raise
     for problem in found:
         if as_json:
             json_line(_json(problem))
