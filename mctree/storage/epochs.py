@@ -60,7 +60,11 @@ def replace_epoch(store: Store) -> None:
 
 
 def settle(store: Store) -> None:
-    """Finish, or undo, a compaction that a crash interrupted; the caller holds the writer's lock."""
+    """Finish, or undo, a compaction that a crash interrupted; the caller holds the writer's lock.
+
+    Raises:
+        BusyError, OSError: whether it was one cannot be told just now, and nothing is taken away.
+    """
     beside = compacting_path(store.path)
     if not os.path.lexists(beside) or os.path.realpath(os.path.dirname(store.path)) != os.path.dirname(store.path):
         return
@@ -120,10 +124,16 @@ def _keep_epoch(path: str, at: int, epoch: int) -> None:
 
 
 def _epoch_of(path: str, identity: bytes) -> int | None:
-    """The epoch of the store at `path`, or None if it is no whole store, or another one."""
+    """The epoch of the store at `path`, or None if it is no whole store, or another one.
+
+    Raises:
+        BusyError, OSError: this process cannot look at it just now: it may be one that somebody reads.
+    """
     try:
         store = Store(path, writable=False)
-    except (MctreeError, OSError):
+    except BusyError:
+        raise
+    except MctreeError:
         return None
     epoch = store.meta.epoch if store.meta.store == identity else None
     store.close()

@@ -385,7 +385,8 @@ class Session:
             index.put_version(Table.CHUNK, key, b"\x01")
             index.put(Table.PUBLISH + key, u64.pack(self.number))
             arrays[number] = ArrayState(arrays[number].rows, self.number)
-        for sums in self._sums:
+        # Of a chunk that is replaced all rows come first, and then once more those that were appended to it.
+        for sums in sorted(self._sums, key=lambda sums: (sums.array, sums.first)):
             put_sums(index, sums, self.array(sums.array).layout, self.number)
         if self._published:
             for number, chunk in self._published - self._staged.keys():

@@ -86,7 +86,8 @@ def put_sums(index: Writing, sums: RowSums, layout: ArrayLayout, commit: int) ->
         commit: the commit's number.
 
     Raises:
-        CorruptError: a chunk that holds such rows is not recorded.
+        CorruptError: a chunk that holds such rows is not recorded, or checksums of rows before them are lost: theirs
+            would be taken for those.
     """
     row, values = sums.first, sums.values
     while len(values):
@@ -98,5 +99,7 @@ def put_sums(index: Writing, sums: RowSums, layout: ArrayLayout, commit: int) ->
             raise CorruptError(f"chunk {chunk} of {layout.path} is not in the index; run `mctree verify`")
         key = checksum_key(sums.array, chunk, u64.unpack(found[0])[0], page)
         before = (index.get(key) or b"")[: 4 * offset]
+        if len(before) != 4 * offset:
+            raise CorruptError(f"checksums of rows in chunk {chunk} of {layout.path} are missing; run `mctree verify`")
         index.put(key, before + values[:n].tobytes())
         row, values = row + n, values[n:]

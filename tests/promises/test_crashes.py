@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from mctree.storage.session import Session
+from mctree.testing.processes import UNFIT, in_child
 from mctree.testing.stores import scratch
-from tools.crash import kills, mutants, pictures, planted, sweep
+from tools.crash import kills, mutants, pictures, planted, planted_readers, sweep
 from tools.crash.scenario import ACTS, STEPS, judge, live
 from tools.crash.victims import MISFIT, in_judgement, killed_after, killed_at, strace
 
@@ -55,6 +56,26 @@ def test_planted_faults_are_found(folder: Path) -> None:
     assert result.failures == []
     kinds = (planted.POWER, planted.CUTS_OF_PICTURES, planted.KILLS, planted.PICTURES, planted.INGEST)
     assert len(result.rows) == sum(map(len, kinds))
+
+
+PLANTS = (
+    *planted.POWER,
+    *planted.CUTS_OF_PICTURES,
+    *planted.KILLS,
+    *planted.PICTURES,
+    *planted.INGEST,
+    *planted_readers.READERS,
+)
+
+
+@pytest.mark.parametrize("fault", PLANTS, ids=lambda fault: fault.plant.__name__)
+def test_a_planted_fault_fits_the_engine(fault: planted.Planted) -> None:
+    """Found by reading: one of the long form put a method that nobody calls into the engine, and so broke nothing."""
+    assert in_child(fault.plant) == 0
+
+
+def test_what_the_engine_does_not_have_cannot_be_planted() -> None:
+    assert in_child(lambda: planted._plant(Session, "no_such_thing", None)) == UNFIT
 
 
 def test_a_planted_fault_is_found_by_its_sign_and_by_nothing_else() -> None:

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import random
+import re
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pytest
+
+from mctree.errors import MctreeError
+from mctree.storage import creation
 from mctree.testing.stores import scratch
 from tools.crash import replay
+from tools.crash.aged import back_up, make, state
 from tools.crash.lives import LIVES
 from tools.crash.operations import ROOT, Acknowledged, Named, Operation, Resized, Synced, Trace, Written
-from tools.crash.power import Disk, Torn, Walk, compare
+from tools.crash.power import Disk, Torn, Walk, compare, cuts
 from tools.crash.trace import CALLS, look, read_trace
-from tools.crash.victims import recorded
+from tools.crash.victims import in_judgement, recorded, sound
 
 
 def test_a_power_cut_leaves_an_acknowledged_commit_or_the_one_in_flight() -> None:
@@ -22,6 +30,53 @@ def test_a_power_cut_leaves_an_acknowledged_commit_or_the_one_in_flight() -> Non
     assert result.points >= 180
     assert all(row.points for row in result.rows)
     assert len(result.rows) == 2 * len(LIVES)
+
+
+def copied(folder: Path, plant: Callable[[], None] = sound) -> Iterator[str]:
+    """Back a store up, with power cuts while that lasts and behind it: what is wrong with what each has left."""
+    source, disk, log = make(folder / "source"), folder / "disk", folder / "calls"
+    wanted = state(source)
+    disk.mkdir()
+
+    def work(say: Callable[[str], None]) -> None:
+        plant()
+        back_up(source, disk / "copy")
+        say("copied")
+
+    def judged(copy: Path, acknowledged: int) -> list[str]:
+        if not copy.exists():
+            return ["the copy is not there"] if acknowledged else []
+        try:
+            return [] if state(copy) == wanted else ["the copy holds something else"]
+        except (AssertionError, MctreeError, OSError) as error:
+            return [f"{type(error).__name__}: {error}"]
+
+    ending = recorded(work, CALLS, log)
+    assert ending.acknowledged == ("copied",), ending.failure
+    trace = read_trace(log, str(disk), ending.acknowledged)
+    every = [*cuts(trace)]
+    chosen = random.Random(1).sample(every[:-60], 20) + every[-60:]  # it has its name only in the end
+    walk, left = Walk(trace), folder / "left"
+    for cut in sorted(chosen, key=lambda cut: cut.moment):
+        walk.at(cut).write_out(str(left))
+        problems = in_judgement(lambda cut=cut: judged(left / "copy", cut.acknowledged))  # type: ignore[misc]
+        shutil.rmtree(left)
+        yield from (f"moment {cut.moment}, kept {cut.what}: {problem}" for problem in problems)
+
+
+def test_a_power_cut_leaves_a_whole_copy_or_none() -> None:
+    with scratch() as folder:
+        assert list(copied(Path(folder))) == []
+
+
+@pytest.mark.damages
+def test_a_copy_that_is_not_durable_is_found() -> None:
+    def nothing_of_a_copy_is_synced() -> None:
+        creation.sync_tree = lambda at: None  # type: ignore[attr-defined]
+
+    with scratch() as folder:
+        found = list(copied(Path(folder), nothing_of_a_copy_is_synced))
+    assert any(re.search("copy holds no index|is not there", problem) for problem in found), found
 
 
 def walked(*operations: Operation) -> list[tuple[dict[str, int], dict[int, bytes], int]]:

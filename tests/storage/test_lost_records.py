@@ -14,7 +14,7 @@ import pytest
 import mctree
 from mctree.errors import CorruptError
 from mctree.format.commits import array_layout
-from mctree.format.keys import Table
+from mctree.format.keys import Table, checksum_key, u32, u64
 from mctree.storage import session
 from mctree.storage.index import Writing
 from mctree.storage.sums import RowSums, put_sums
@@ -223,3 +223,15 @@ def test_sums_of_rows_in_a_chunk_whose_record_is_lost_are_refused(tmp_path: Path
         sums = RowSums(0, 0, np.zeros(1, np.uint32))
         with pytest.raises(CorruptError, match="is not in the index"), tree.store.environment.writing() as txn:
             put_sums(Writing(txn, 2, {}), sums, layout, 2)
+
+
+def test_sums_of_rows_are_not_put_in_the_place_of_lost_ones(tmp_path: Path) -> None:
+    """Found by reading: they were taken for those of the first rows of their page, which were called damaged."""
+    with mctree.create(tmp_path / "t.mctree", chunk_bytes=SMALL) as tree:
+        layout = tree.store.array(0, 1)
+        with pytest.raises(CorruptError, match="are missing"), tree.store.environment.writing() as txn:
+            index = Writing(txn, 2, {})
+            index.put(Table.CHUNK + u32.pack(0) + u64.pack(0) + u64.pack(2), b"\x01")
+            put_sums(index, RowSums(0, 0, np.zeros(3, np.uint32)), layout, 2)
+            index.delete(checksum_key(0, 0, 2, 0))
+            put_sums(index, RowSums(0, 3, np.zeros(1, np.uint32)), layout, 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import multiprocessing
 import os
@@ -20,7 +21,7 @@ import numpy as np
 import pytest
 
 import mctree
-from mctree.errors import BusyError, CommitGoneError, CorruptError, LockedError, UsageError
+from mctree.errors import BusyError, CommitGoneError, CorruptError, LockedError, UsageError, WriterFailedError
 from mctree.storage import environment, epochs, gate, leases
 from mctree.storage.environment import Environment
 from mctree.storage.index import Reading
@@ -334,6 +335,32 @@ def test_a_snapshot_is_sent_while_its_epoch_is_between_two_places(
         with pickle.loads(sent) as received:
             assert np.array_equal(received.view(), tokens)
     add(tree, "second")
+    assert sorted(names(tree)) == ["first", "second"]
+
+
+@pytest.mark.parametrize("refusal", [BusyError("too many files"), OSError(errno.EMFILE, "too many files")])
+def test_an_epoch_that_cannot_be_looked_at_is_not_taken_for_one_half_made(
+    tree: mctree.Tree, monkeypatch: pytest.MonkeyPatch, refusal: Exception
+) -> None:
+    """Found by reading: the next writer, who could open no more files, removed an epoch that was read."""
+
+    def compact() -> None:
+        with mctree.open(tree.path) as own:
+            epochs._keep_epoch = lambda *_: os._exit(9)  # type: ignore[assignment]
+            own.compact()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise refusal
+
+    with tree.snapshot() as snapshot:
+        assert in_child(compact) == 9
+        with monkeypatch.context() as patch:
+            patch.setattr(epochs, "Store", refuse)
+            with mctree.open(tree.path) as other, pytest.raises((BusyError, WriterFailedError), match="too many"):
+                other.writer()
+        assert snapshot.document("first").read() == b"text of first " * 20
+        add(tree, "second")
+        assert snapshot.document("first").read() == b"text of first " * 20
     assert sorted(names(tree)) == ["first", "second"]
 
 

@@ -278,7 +278,12 @@ FUZZED: Final = PlantedForFuzzer(
 
 
 def _plant(owner: object, name: str, value: object) -> None:
-    """Let something of the engine be something else, for as long as this process lives."""
+    """Let something of the engine be something else, for as long as this process lives.
+
+    Raises:
+        AttributeError: the engine has no such thing: the fault does not fit the code any more.
+    """
+    getattr(owner, name)
     setattr(owner, name, value)
 
 

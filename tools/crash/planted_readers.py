@@ -32,8 +32,8 @@ def a_child_goes_on_with_what_its_parent_opened() -> None:
 
 def children_hold_nothing() -> None:
     """A forked child takes no lease: what it has not opened when its parent lets go of it may go."""
-    _plant(Leases, "before_fork", lambda self: None)
-    _plant(Leases, "renew", lambda self: None)
+    _plant(Leases, "begin_fork", lambda self: None)
+    _plant(Leases, "renew", lambda self, *, prepared: None)
 
 
 def a_map_that_grew_is_not_made_anew() -> None:
