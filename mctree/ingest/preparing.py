@@ -184,6 +184,7 @@ def fitting_bytes(total: int) -> int:
 
 
 def _trained(sample: Sample) -> Tokenizer:
+    _require_some(sample, "a tokenizer", 'pass a tokenizer, such as "bytes"')
     if not sample.texts and sample.images:
         return BytesTokenizer()
     if not sample.texts:
@@ -196,7 +197,17 @@ def _trained(sample: Sample) -> Tokenizer:
     return train_bpe(sample.thinned(size), sample_bytes=size)
 
 
+def _require_some(sample: Sample, what: str, instead: str) -> None:
+    """See to it that what there is no sample of is not taken for a corpus without text."""
+    if sample.once is not None and not sample.texts:
+        raise SourceError(
+            f"{what} is made from a sample, and {shown(sample.once)} can be read but once: give the items of the "
+            f"source stamps, or {instead}"
+        )
+
+
 def _fitted(tokenizer: Tokenizer, sample: Sample) -> Encoder:
+    _require_some(sample, "the default encoder", 'pass an encoder, or "none"')
     total = sum(map(len, sample.texts)) if sample.total is None else sample.total
     size = fitting_bytes(total)
     return LexicalEncoder.fit(tokenizer, sample.thinned(size), sample_bytes=size)

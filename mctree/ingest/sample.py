@@ -49,12 +49,14 @@ class Sample:
         total: bytes of all inputs; None if that cannot be told.
         images: whether an image was met; where there is text enough, not all are looked for.
         skipped: the first thing met that gives no text, likewise.
+        once: the name of the first input that can be read but once, so that nothing could be taken of it beforehand.
     """
 
     texts: Sequence[bytes]
     total: int | None
     images: bool = False
     skipped: Skipped | None = None
+    once: bytes | None = None
 
     def thinned(self, size: int) -> list[bytes]:
         """About `size` bytes of it, spread over all of it."""
@@ -108,10 +110,11 @@ class _Mark:
 
 @dataclass(slots=True)
 class _Met:
-    """What was met beside text: whether images were, and the first thing that gives nothing."""
+    """What was met beside text: whether images were, the first thing that gives nothing, and the first of no size."""
 
     images: bool = False
     skipped: Skipped | None = None
+    streamed: bytes | None = None
 
     def note(self, found: RawDocument | RawImage | Skipped) -> None:
         """Something was met."""
@@ -133,26 +136,28 @@ def draw(source: Source, spooled: SpooledInput | None, *, size: int, text_field:
         The same for the same corpus.
     """
     met = _Met()
-    marks, total, folders, streamed = _marked(source, met)
+    marks, total, folders = _marked(source, met)
+    streamed = met.streamed is not None
     wanted = size // 2 if marks and streamed else size
     texts = list(_grouped(_texts(source, marks, max(wanted // max(len(marks), 1), 1), wanted, text_field, met)))
     if sum(map(len, texts)) < min(wanted, total) // _MISSED:
         texts = list(_grouped(_starts(source, wanted, met)))
     if streamed and spooled is not None:
         texts += _grouped(_of_stream(spooled.peek(wanted), text_field))
-    return Sample(texts, None if streamed else total + folders, met.images or folders > 0, met.skipped)
+    once = met.streamed if spooled is None else None
+    return Sample(texts, None if streamed else total + folders, met.images or folders > 0, met.skipped, once)
 
 
-def _marked(source: Source, met: _Met) -> tuple[list[_Mark], int, int, bool]:
-    """Places at equal distances, bytes of all files, of folders that are images, and whether some input has no size."""
+def _marked(source: Source, met: _Met) -> tuple[list[_Mark], int, int]:
+    """Places at equal distances, bytes of all files, and of folders that are images."""
     marks: list[_Mark] = []
-    stride, place, total, folders, streamed = 1, 0, 0, 0, False
+    stride, place, total, folders = 1, 0, 0, 0
     for found in source:
         if isinstance(found, Skipped):
             met.note(found)
             continue
         if found.stamp is None:
-            streamed = True
+            met.streamed = met.streamed or found.name
             continue
         if found.folder:
             folders += found.stamp.size
@@ -166,7 +171,7 @@ def _marked(source: Source, met: _Met) -> tuple[list[_Mark], int, int, bool]:
                 marks = [mark for mark in marks if mark.place % stride == 0]
                 place = -(-place // stride) * stride
         total = stop
-    return marks, total, folders, streamed
+    return marks, total, folders
 
 
 def _grouped(texts: Iterable[bytes]) -> Iterator[bytes]:

@@ -17,8 +17,9 @@ from mctree.encoders import BytesTokenizer, HFTokenizer, train_bpe
 from mctree.encoders.lexical import LexicalEncoder
 from mctree.errors import NotAStoreError, SourceError, UsageError
 from mctree.ingest import Progress, ingest
+from mctree.sources.protocol import Stamp
 from mctree.testing import ToyEncoder, assert_whole
-from tests.ingest.corpora import PLAIN, texts, write
+from tests.ingest.corpora import PLAIN, ListedSource, texts, write
 
 WORDS = ["the", "whale", "ship", "sea", "captain", "white", "harpoon", "storm", "deck", "and", "of", "海", "émigré"]
 
@@ -166,6 +167,20 @@ def test_without_text_no_tokenizer_is_trained(folder):
     assert ingest([root], store).added == 1
     with mctree.open(store) as tree, tree.snapshot() as snapshot:
         assert snapshot.gists().rows(1) == snapshot.blocks == 1
+
+
+def test_what_can_be_read_but_once_is_not_taken_for_a_corpus_without_text(folder):
+    documents = {b"t/a": [b"some text of a database, "] * 40, b"t/b": [b"and more of it"]}
+    store = os.path.join(folder, "s")
+    with pytest.raises(SourceError, match=r"t/a can be read but once.*stamps, or pass a tokenizer"):
+        ingest(ListedSource(documents), store)
+    with pytest.raises(SourceError, match=r"t/a can be read but once.*stamps, or pass an encoder"):
+        ingest(ListedSource(documents), store, tokenizer="bytes")
+    assert ingest(ListedSource(documents), store, tokenizer="bytes", encoder="none").added == 2
+    stamps = {name: Stamp(sum(map(len, pieces)), 1, 1, 1) for name, pieces in documents.items()}
+    sampled = os.path.join(folder, "sampled")
+    assert ingest(ListedSource(documents, stamps), sampled).added == 2
+    assert texts(sampled) == texts(store) == {name: b"".join(pieces) for name, pieces in documents.items()}
 
 
 def test_what_is_no_tokenizer_or_encoder_is_refused_before_anything_is_made(root, folder):

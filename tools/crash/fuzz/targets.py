@@ -43,6 +43,7 @@ from tools.crash.fuzz.folder_targets import FOLDER_TARGETS
 from tools.crash.fuzz.forged import LONGEST as LONGEST_FORGERY
 from tools.crash.fuzz.forged import forgeries, through_a_forged_store
 from tools.crash.fuzz.image_targets import IMAGE_TARGETS
+from tools.crash.fuzz.side_targets import SIDE_TARGETS
 from tools.crash.fuzz.target import Target, as_path, attempt
 from tools.crash.fuzz.torch_targets import TORCH_TARGETS
 
@@ -379,6 +380,7 @@ TARGETS: dict[str, Target] = {
     "names": Target(_names, _names_seeds, longest=400),
     **IMAGE_TARGETS,
     **FOLDER_TARGETS,
+    **SIDE_TARGETS,
     **TORCH_TARGETS,
 }
 """By the names of their corpora."""
