@@ -71,7 +71,7 @@ def a_compaction_believes_its_index(patch: Patch) -> None:
 
 
 def a_writer_sweeps_what_a_damaged_index_does_not_name(patch: Patch) -> None:
-    def names(real: Callable[..., set[bytes] | None], index: Reading, table: Table, newest: Any) -> set[bytes]:
+    def names(real: Callable[..., set[bytes] | None], index: Reading, table: Table, tables: Any) -> set[bytes]:
         return {key[1:] for key, _ in index.raw(table)}
 
     wrapped(patch, recovery, "whole_table", names)
