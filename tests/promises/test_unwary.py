@@ -19,8 +19,9 @@ from mctree.tree.intact import intact_blocks
 from tests.planting import wrapped
 from tools.crash import unwary
 from tools.crash.damage import Damage
+from tools.crash.records import in_records
 from tools.crash.specimen import Specimen, opened
-from tools.crash.unwary import Point, Trial
+from tools.crash.trial import Point, Trial
 
 pytestmark = pytest.mark.damages
 Patch = pytest.MonkeyPatch
@@ -91,7 +92,7 @@ def of_records(*tables: Table) -> Callable[[Specimen], list[Damage]]:
     """The last bit of the tag of each record of some tables, and of its key."""
 
     def found(specimen: Specimen) -> list[Damage]:
-        records = [damages for key, damages in unwary.in_records(specimen) if key[:1] in tables]
+        records = [damages for key, damages in in_records(specimen.path) if key[:1] in tables]
         return [Damage(damages[i].file, damages[i].offset, b"\x01") for damages in records for i in (0, 2)]
 
     return found
@@ -114,8 +115,8 @@ def test_planted_faults_are_found(specimen: Specimen, monkeypatch: Patch, plant:
         point = Point(damage.file, f"{damage}", damage.do)
         with monkeypatch.context() as patch:
             plant(patch)
-            told.append(Trial(specimen).failure(point))
+            told.append(Trial(specimen, unwary.STEPS).failure(point))
         if sign in told[-1]:
-            assert Trial(specimen).failure(point) == ""
+            assert Trial(specimen, unwary.STEPS).failure(point) == ""
             return
     pytest.fail(f"it was not found: {[*filter(None, told)]}")
