@@ -80,9 +80,9 @@ def draw_image(image: Image, path: str, *, level: int | None, region: Box | None
         save(_of_pixels(image, part, size), path)
         return f"{size[1]} × {size[0]} pixels, of its own pixels"
     chosen = suitable_level(image.raster, part, size) if level is None else level
-    picture = _of_nodes(image, chosen, part, size)
+    picture, levels = _of_nodes(image, chosen, part, size)
     save(picture, path)
-    return f"{size[1]} × {size[0]} pixels, of nodes of level {chosen}" + (", and coarser ones" if coarse else "")
+    return f"{size[1]} × {size[0]} pixels, of nodes of level {', '.join(map(str, levels)) or chosen}"
 
 
 def node_rows(snapshot: Snapshot, node: ImageNode) -> list[tuple[str, str]]:
@@ -143,7 +143,8 @@ def node_json(snapshot: Snapshot, node: ImageNode) -> dict[str, object]:
     }
 
 
-def _of_nodes(image: Image, level: int, part: Box, size: tuple[int, int]) -> NDArray[np.uint8]:
+def _of_nodes(image: Image, level: int, part: Box, size: tuple[int, int]) -> tuple[NDArray[np.uint8], list[int]]:
+    """A picture, and the levels that are in it."""
     image.first(level)
     side = image.raster.side(level)
     grid = Box(part.x0 // side, part.y0 // side, -(-part.x1 // side), -(-part.y1 // side))
@@ -167,7 +168,8 @@ def _of_nodes(image: Image, level: int, part: Box, size: tuple[int, int]) -> NDA
         shown.append(image.statistics(one, some).mean)
     level_of, place, mean = np.concatenate(levels), np.concatenate(index), np.concatenate(shown)
     order = np.argsort(IMAGE.span(level_of, place)[0])
-    return paint(image.raster, level_of[order], place[order], mean[order] / np.iinfo(image.dtype).max, part, size)
+    picture = paint(image.raster, level_of[order], place[order], mean[order] / np.iinfo(image.dtype).max, part, size)
+    return picture, sorted(set(level_of.tolist()))
 
 
 def _of_pixels(image: Image, part: Box, size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -1,7 +1,7 @@
 """The command: `python -m tools.crash [PART…] [--row PATTERN…] [--long] [--out FILE] [--page PAGE]`.
 
-With `--out`, what a part finds is kept as soon as it is done, and a later run of the same command goes on with the
-parts that are missing.  With `--row`, some rows of one part are tried, and take the place of those that are kept.
+With `--out`, what a part finds is kept as soon as it is done, and a later run of the same command tries the rows that
+are not kept yet.  With `--row`, some rows of one part are tried, and take the place of those that are kept.
 Exit status: 0 if no promise was broken, 1 if one was, 2 if the call was wrong, 130 if it was interrupted.
 """
 
@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 
 from mctree.testing.stores import scratch
-from tools.crash.parts import NAMES, Say, Scale, everything, load
+from tools.crash.parts import NAMES, Say, Scale, load
 from tools.crash.report import Results, Run, to_table, write_into
 from tools.crash.suite import measure
 
@@ -52,21 +52,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         broken = suite.failed
     try:
         for name in () if options.suite else options.part or NAMES:
-            kept = results.records.get((scale, name))
-            if not (options.again or options.row) and kept is not None and kept.whole:
-                say(f"{name}: done before")
-                continue
             part = load(name)
             say(f"{name}: {part.shows}")
+            known = frozenset() if options.again or options.row else results.tried(scale, part)
             with scratch("mctree-crash-") if options.scratch is None else _below(options.scratch) as folder:
-                wants = partial(_is_one_of, options.row) if options.row else everything
+                wants = partial(_is_wanted, options.row, known)
                 result = part.run(scale, Path(folder), partial(_of_part, say, name), wants)
             if options.row and not result.rows:
                 parser.error(f"{name} has no row {' or '.join(map(repr, options.row))}")
             for failure in result.failures:
                 say(f"{name}: BROKEN: {failure}")
             broken += len(result.failures)
-            (results.merge if options.row else results.add)(scale, part, result, _now(commit))
+            (results.add if options.again and not options.row else results.merge)(scale, part, result, _now(commit))
             if options.out is not None:
                 results.write(options.out)
     except KeyboardInterrupt:
@@ -96,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--long", action="store_true", help="the long form: hours rather than minutes")
     parser.add_argument("--suite", action="store_true", help="no parts: measure what the tests take in the suite")
     parser.add_argument("--out", type=Path, metavar="FILE", help="keep results here, and go on with what it lacks")
-    parser.add_argument("--again", action="store_true", help="run parts although their results are kept already")
+    parser.add_argument("--again", action="store_true", help="run all rows, although results are kept already")
     parser.add_argument("--page", type=Path, metavar="FILE", help="write the table into this page, not to the output")
     parser.add_argument("--scratch", type=Path, metavar="FOLDER", help="where to make stores; in memory if it can be")
     return parser
@@ -106,8 +103,8 @@ def _below(folder: Path) -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="mctree-crash-", dir=folder)
 
 
-def _is_one_of(patterns: Sequence[str], what: str) -> bool:
-    return any(fnmatchcase(what, pattern) for pattern in patterns)
+def _is_wanted(patterns: Sequence[str] | None, known: frozenset[str], what: str) -> bool:
+    return what not in known and (not patterns or any(fnmatchcase(what, pattern) for pattern in patterns))
 
 
 def _commit(but: set[Path]) -> str:

@@ -59,12 +59,10 @@ class Record:
     Attributes:
         shows: which promise it is about.
         rows: what it found.
-        whole: whether all of its rows were tried, be it one by one.
     """
 
     shows: str
     rows: tuple[Kept, ...]
-    whole: bool = True
 
 
 @dataclass(slots=True)
@@ -80,9 +78,14 @@ class Results:
 
     def merge(self, scale: Scale, part: Part, result: Result, run: Run) -> None:
         """Take some rows in, each instead of an older one of what it tries, and leave the others."""
-        before = self.records.get((scale, part.name), Record(part.shows, (), whole=False))
+        before = self.records.get((scale, part.name), Record(part.shows, ()))
         rows = {kept.row.what: kept for kept in before.rows} | {row.what: Kept(row, run) for row in result.rows}
-        self.records[scale, part.name] = Record(part.shows, tuple(rows.values()), before.whole)
+        self.records[scale, part.name] = Record(part.shows, tuple(rows.values()))
+
+    def tried(self, scale: Scale, part: Part) -> frozenset[str]:
+        """What rows of a part are kept, by what they try."""
+        kept = self.records.get((scale, part.name))
+        return frozenset() if kept is None else frozenset(one.row.what for one in kept.rows)
 
     @classmethod
     def read(cls, path: Path) -> Results:
@@ -98,7 +101,7 @@ class Results:
         for scale in scales:
             for name, record in found.get(scale, {}).items():
                 rows = tuple(_kept(row) for row in record["rows"])
-                results.records[scale, name] = Record(record["shows"], rows, record["whole"])
+                results.records[scale, name] = Record(record["shows"], rows)
         return results
 
     def write(self, path: Path) -> None:
@@ -108,7 +111,7 @@ class Results:
             shown["suite"] = asdict(self.suite[0]) | asdict(self.suite[1])
         for (scale, name), record in self.records.items():
             rows = [asdict(kept.row) | asdict(kept.run) for kept in record.rows]
-            shown.setdefault(scale, {})[name] = {"shows": record.shows, "whole": record.whole, "rows": rows}
+            shown.setdefault(scale, {})[name] = {"shows": record.shows, "rows": rows}
         beside = path.with_name(f"{path.name}.new")
         beside.write_text(json.dumps(shown, indent=1, ensure_ascii=False) + "\n", "utf-8")
         beside.replace(path)

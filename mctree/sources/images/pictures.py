@@ -147,7 +147,7 @@ class Picture:
         if width * height > most:
             raise SourceError(
                 f"{self._name} is {width} × {height} pixels, which are decoded all at once: "
-                f"allow that by max_pixels={width * height}, or make a tiled TIFF of it"
+                f"allow {width * height} pixels (max_pixels, --max-pixels), or make a tiled TIFF of it"
             )
 
 

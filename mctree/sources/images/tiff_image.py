@@ -145,7 +145,8 @@ class TiffImage:
         if area > max_pixels:
             raise SourceError(
                 f"{self._name} is stored in pieces of {self.layout.piece_width} × {self.layout.piece_height} pixels, "
-                f"each decoded at once: allow that by max_pixels={area}, or make a TIFF with small tiles of it"
+                f"each decoded at once: allow {area} pixels (max_pixels, --max-pixels), or make a TIFF with small "
+                "tiles of it"
             )
         self._decode = cast("Callable[..., tuple[NDArray[Any] | None, Any, Any]]", page.decode)
         self._tables = page.jpegtables if self._compression == _JPEG else None

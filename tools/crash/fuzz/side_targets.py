@@ -85,8 +85,8 @@ def _beside_seeds() -> Iterator[bytes]:
         content = _specimen().files[_FILES[which]]
         for number in (b"-1", b"1.0", b"true", b'"9"', b"9" * 30, b"[]"):
             yield bytes([which]) + content.replace(b"1", number, 1)
-    for number in (0, 1, 3, 1 << 32, (1 << 64) - 1):
-        body = number.to_bytes(8, "little")
+    for commit in (0, 1, 3, 1 << 32, (1 << 64) - 1):
+        body = commit.to_bytes(8, "little")
         yield b"\3" + body + crc32c(body).to_bytes(4, "little")
 
 
