@@ -31,7 +31,7 @@ from mctree.format.keys import (
 )
 from mctree.format.values import describe, frame, unframe, unframe_fixed
 
-__all__ = ["Reading", "Writing", "table_sums", "whole_table"]
+__all__ = ["SUMMED", "Reading", "Writing", "table_sums", "whole_table"]
 
 SUMMED = VERSIONED | GROWING | {Table.META}
 """Tables whose records a commit counts and sums: all that a committed read depends on."""

@@ -78,16 +78,21 @@ def collect(index: Writing, keep: int, held: set[int] | None) -> Freed:
     freed = Freed()
     if held is None:
         return freed
-    # Their records and not only their keys: one under another number than its own would free what others need.
-    condemned = [u64.unpack(rest)[0] for rest, _ in index.scan(Table.CONDEMNED)]
+    condemned = _numbers(index, Table.CONDEMNED)
     if condemned and condemned[-1] >= index.number:
         raise CorruptError(f"commit {condemned[-1]} was collected before it was made; run `mctree verify`")
+    if not keep and not condemned:
+        return freed
     gone = [number for number in condemned if number not in held]
     for number in held.intersection(condemned):
         # Taken between the look at the leases and its condemnation: it may be opened again.
         _move(index, number, Table.CONDEMNED, Table.COMMIT)
-    openable = index.commit_numbers()
-    kept = sorted({*openable, index.number})
+    openable = _numbers(index, Table.COMMIT)
+    # A key that is damaged ends the list too early, and what the others need would go.
+    if index.number - 1 not in openable:
+        raise CorruptError(f"the index does not list commit {index.number - 1}, the newest; run `mctree verify`")
+    # Also those that are held and in neither list, as a record was lost.
+    kept = sorted({*openable, *held, index.number})
     for before, first, after in _gaps(gone, kept):
         _free(index, before, first, after, freed)
     for number in gone:
@@ -118,9 +123,18 @@ def forget_all(index: Writing) -> Freed:
     return freed
 
 
+def _numbers(index: Writing, table: Table) -> list[int]:
+    """The numbers of all commits of a table, whose records are looked at, too.
+
+    One under another number than its own would free what others need.
+    """
+    return [u64.unpack(rest)[0] for rest, _ in index.scan(table)]
+
+
 def _move(index: Writing, number: int, source: Table, target: Table) -> None:
     payload = index.get(commit_key(source, number))
-    assert payload is not None, "the number was just read"
+    if payload is None:  # though the number was just read: a look-up comes upon a key that is out of its place
+        raise CorruptError(f"the record of commit {number} is listed but not found; run `mctree verify`")
     index.put(commit_key(target, number), payload)
     index.delete(commit_key(source, number))
 

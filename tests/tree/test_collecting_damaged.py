@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from mctree.format.facts import GistSetRecord, Stamp
 from mctree.format.keys import Table, commit_key, grave_key, u64
 from mctree.storage.index import Writing
 from mctree.testing import ToyEncoder
+from mctree.tree.retention import collect
 from tests.losing import lose, misplace
 
 pytestmark = pytest.mark.damages
@@ -117,6 +119,41 @@ def test_a_condemned_commit_under_the_number_of_one_that_went_is_not_taken_out(p
         with pytest.raises(CorruptError, match="index record 'v'"):
             age(tree, 66)
         assert other in [key for key, _ in raw(tree, Table.CONDEMNED)]
+
+
+def test_nothing_is_collected_where_the_list_of_commits_ends_too_early(path: Path) -> None:
+    """Found by writing to damaged stores: a key that is out of its place ended it, and what later ones need would go."""
+    with opened(path) as tree:
+        age(tree, 24)
+        with (
+            pytest.raises(CorruptError, match="does not list commit 29, the newest"),
+            tree.store.environment.writing() as txn,
+        ):
+            collect(Writing(txn, 30, {}), 2, set())
+
+
+def test_a_commit_that_is_listed_but_not_found_is_told_of(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by writing to damaged stores: an assertion failed."""
+    with opened(path) as tree:
+        age(tree, 31)
+        monkeypatch.setattr(Writing, "get", lambda index, key: None)
+        with pytest.raises(CorruptError, match="is listed but not found"), closing(tree.writer()) as writer:
+            writer.stamp(b"age", Stamp(1, 0, 0, 0, 0, b""))
+            writer.commit()
+
+
+def test_a_commit_that_is_held_is_kept_where_its_record_is_lost(path: Path) -> None:
+    """Found by reading: what no other commit needed went with it."""
+    with opened(path) as tree:
+        with tree.writer() as writer:
+            writer.add("a", b"x" * 100)
+        with tree.snapshot() as held:
+            with tree.writer() as writer:
+                writer.remove("a")
+            with tree.store.environment.writing() as txn:
+                assert txn.delete(commit_key(Table.COMMIT, held.commit))
+            age(tree, 66)
+            assert held.document("a").read() == b"x" * 100
 
 
 def test_what_a_stranger_says_was_collected_is_not_believed(path: Path) -> None:

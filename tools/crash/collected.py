@@ -38,16 +38,21 @@ _BITS = 2
 """Of each record, so many bits are tried."""
 
 
+def _newest(tree: mctree.Tree) -> int:
+    with tree.snapshot() as snapshot:
+        return snapshot.commit
+
+
 def _go_on(tree: mctree.Tree, until: int) -> None:
     """Make commits that change nothing a snapshot sees, up to one of a number."""
-    while tree.commits()[-1].number < until:
+    while _newest(tree) < until:
         with closing(tree.writer()) as writer:
             writer.stamp(b"age", Stamp(until, 0, 0, 0, 0, b""))
             writer.commit(gists=False)
 
 
 def _collect(tree: mctree.Tree) -> None:
-    newest = tree.commits()[-1].number
+    newest = _newest(tree)
     _go_on(tree, newest - newest % _EVERY + _EVERY)
 
 
@@ -107,7 +112,7 @@ def make_specimen(path: Path) -> Aged:
             writer.remove("other")
             writer.reopen("stream").write(b"a tail for some time")
         tree.refresh_gists("kept")
-        newest = tree.commits()[-1].number
+        newest = _newest(tree)
         _go_on(tree, newest - newest % _EVERY + _EVERY - 3)
         with tree.writer() as writer:
             writer.remove("long")

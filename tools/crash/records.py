@@ -23,7 +23,7 @@ _MAP = 1 << 30
 
 
 def in_records(store: str) -> Iterator[tuple[bytes, list[Damage]]]:
-    """Of each record of a store's index its key, and bits: three of the key, the tag's first, and of what follows it."""
+    """Of each record of a store's index its key, and bits: three of the key, the tag's first, and some behind it."""
     rng = random.Random(_SEED)
     data = Path(store, INDEX).read_bytes()
     spots = IndexBytes(data).spots

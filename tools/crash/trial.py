@@ -3,8 +3,10 @@
 Each step is done in a tree that is opened anew, or is refused with one typed error of one line.  Then the store is
 judged by what a whole store is after the same steps:
 
-* whatever it listed of commits when it was damaged, it lists, if the whole one does, and it opens if it did;
+* the commits that it listed when it was damaged, and those made since, it lists, if the whole one does, and it opens
+  if it did;
 * the committed rows that its files held lie there, byte for byte, damaged ones among them, if those of the whole do;
+* whatever records its index held, of those that commits depend on, it holds, if that of the whole one does;
 * if `verify` is silent, all that it shows, at each of its commits, is what the whole store shows.
 
 So damage is neither dropped, nor taken over under checksums that are valid.  A damaged page of the index may
@@ -27,6 +29,9 @@ from typing import Any, NamedTuple, Protocol
 import mctree
 from mctree.errors import MctreeError
 from mctree.format.keys import Table, u64
+from mctree.format.values import describe
+from mctree.storage.index import SUMMED
+from mctree.storage.pages import damaged_pages
 from mctree.testing.processes import FAILED, UNFIT, in_child
 from tools.crash.damage import prepare_to_die
 from tools.crash.naming import INDEX
@@ -63,10 +68,11 @@ class Point:
 
 
 class _Whole(NamedTuple):
-    """A whole store after some steps: what it shows, its commits, and the files whose committed rows it still holds."""
+    """A whole store after some steps: what it shows, its commits, its records, the files whose rows it still holds."""
 
     shows: dict[str, str]
     commits: list[int]
+    records: set[bytes]
     files: set[str]
 
 
@@ -84,6 +90,14 @@ class Victim(Protocol):
     @property
     def committed(self) -> dict[str, int]:
         """How many bytes of each file of rows are committed."""
+
+
+class _Had(NamedTuple):
+    """What a damaged store held: its commits, if it opened, its records, the committed rows in each file."""
+
+    commits: list[int] | None
+    records: set[bytes]
+    rows: dict[str, bytes]
 
 
 @dataclass(slots=True)
@@ -114,12 +128,11 @@ class Trial:
         return f"{point.what}: {broken}" if broken else ""
 
     def _written(self, path: str, point: Point) -> str:
-        had: list[int] | None = self._asked(partial(_listed, path))[1]
-        rows = self._rows(path)
+        had = _Had(*(self._asked(partial(_listed, path))[1] or (None, set())), self._rows(path))
         ways: list[tuple[str, ...]] = [()]
         *_, last = self.steps
         for step in self.steps:
-            if step == last and (broken := self._judged(path, point, had, rows, ways)):
+            if step == last and (broken := self._judged(path, point, had, ways)):
                 return broken
             ended, said = self._asked(partial(_step, path, self.steps[step]))
             if said is None and point.file != INDEX:
@@ -129,38 +142,41 @@ class Trial:
                 return f"to {step} {said!r}"
             if not said or said.startswith(_UNKNOWN):
                 ways = ([] if said == "" else ways) + [(*way, step) for way in ways]
-        return self._judged(path, point, had, rows, ways)
+        return self._judged(path, point, had, ways)
 
-    def _judged(
-        self, path: str, point: Point, had: list[int] | None, rows: dict[str, bytes], ways: Sequence[tuple[str, ...]]
-    ) -> str:
+    def _judged(self, path: str, point: Point, had: _Had, ways: Sequence[tuple[str, ...]]) -> str:
         """What is wrong with a store that was written to.
 
         Args:
             path: the store.
             point: how it was damaged.
-            had: the commits that it listed then; None if it did not open.
-            rows: the committed rows that its files held.
+            had: what it held then.
             ways: the steps that were done, each set of them that it may be.
         """
         wholes = [self._whole(way) for way in ways]
-        for file, held in rows.items():
+        for file, held in had.rows.items():
             if all(file in whole.files for whole in wholes) and not _holds(path, file, held):
                 return f"the rows that {file} held are there no more"
         ended, said = self._asked(partial(_judged, path, self.specimen.before))
         if said is None:
             return "" if point.file == INDEX else f"it cannot be looked at: {ended}"
-        problem, commits, now = said
+        problem, commits, records, now = said
         if commits is None:
-            return "" if had is None or point.file == INDEX else f"it does not open any more: {problem}"
-        may_go = set().union(*({*self._whole(()).commits} - {*whole.commits} for whole in wholes))
-        if commits and (dropped := {*(had or ())} - {*commits} - may_go):
+            return "" if had.commits is None or point.file == INDEX else f"it does not open any more: {problem}"
+        before = self._whole(()).commits
+        may_go = set().union(*({*before} - {*whole.commits} for whole in wholes))
+        made = {commit for commit in set.intersection(*({*whole.commits} for whole in wholes)) if commit > max(before)}
+        if commits and (dropped := ({*(had.commits or ())} - may_go | made) - {*commits}):
             return f"commits {sorted(dropped)} were dropped"
+        lost = _commit_of(point.lost)
+        needed = set.intersection(had.records, *(whole.records for whole in wholes))
+        if records is not None and lost is None and (gone := needed - records):
+            return f"index record {describe(min(gone))} is there no more"
         if problem:
             return ""
         if isinstance(now, str):
             return f"verify is silent, and {now}"
-        different = [_different(now, commits, whole, _commit_of(point.lost)) for whole in wholes]
+        different = [_different(now, commits, whole, lost) for whole in wholes]
         return "" if "" in different else f"verify is silent, and {different[0]} is not what it was"
 
     def _whole(self, way: tuple[str, ...]) -> _Whole:
@@ -173,10 +189,10 @@ class Trial:
                 for step in way:
                     said = self._asked(partial(_step, path, self.steps[step]))[1]
                     assert said == "", f"a whole store: to {step} is {said}"
-                problem, commits, shows = self._asked(partial(_judged, path, self.specimen.before))[1]
+                problem, commits, records, shows = self._asked(partial(_judged, path, self.specimen.before))[1]
                 assert not problem, problem
                 held = {file for file, content in rows.items() if _holds(path, file, content)}
-                self._known[way] = _Whole(shows, commits, held)
+                self._known[way] = _Whole(shows, commits, records, held)
             finally:
                 shutil.rmtree(path)
         return self._known[way]
@@ -206,13 +222,23 @@ class Trial:
         return Path(path).with_name(f".{Path(path).name}.compacting")
 
 
-def _listed(path: str) -> list[int] | None:
-    """The commits that a store lists, if it opens."""
+def _listed(path: str) -> tuple[list[int] | None, set[bytes]]:
+    """The commits that a store lists, if it opens, and the records of its index, if all its pages are whole."""
+    commits, records = None, set[bytes]()
     try:
         with opened(path) as tree:
-            return [commit.number for commit in tree.commits()]
+            commits = [commit.number for commit in tree.commits()]
+            if not any(fault.lost for fault in damaged_pages(tree.store)):
+                records = _records(tree)
     except MctreeError:
-        return None
+        pass
+    return commits, records
+
+
+def _records(tree: mctree.Tree) -> set[bytes]:
+    """The keys of the records of an index that a commit sums up, whole or not."""
+    with tree.store.reading() as index:
+        return {key for key, _ in index.raw() if key[:1] in SUMMED}
 
 
 def _step(path: str, step: Callable[[mctree.Tree], None]) -> str:
@@ -227,20 +253,26 @@ def _step(path: str, step: Callable[[mctree.Tree], None]) -> str:
     return ""
 
 
-def _judged(path: str, before: dict[str, object]) -> tuple[str, list[int] | None, dict[str, str] | str]:
-    """What `verify` says first, which commits are listed, and what they show, if it is silent.
+def _judged(
+    path: str, before: dict[str, object]
+) -> tuple[str, list[int] | None, set[bytes] | None, dict[str, str] | str]:
+    """What `verify` says first, which commits are listed, the records, and what is shown, if it is silent.
 
-    Of the commits: none if a page of the index is damaged, and None if the store does not open.
+    Of the commits: none if a page of the index is damaged, and None if the store does not open; None of the records
+    in either case.
     """
     try:
         with opened(path) as tree:
             problem = next(iter(tree.verify()), None)
             if problem is not None and problem.kind == "page":
-                return f"{problem}", [], {}  # what reads more of it may die
+                return f"{problem}", [], None, {}  # what reads more of it may die
             commits = [commit.number for commit in tree.commits()]
-            return "" if problem is None else f"{problem}", commits, {} if problem is not None else _seen(tree, before)
+            records = _records(tree)
+            if problem is not None:
+                return f"{problem}", commits, records, {}
+            return "", commits, records, _seen(tree, before)
     except MctreeError as error:
-        return f"{error}", None, {}
+        return f"{error}", None, None, {}
 
 
 def _seen(tree: mctree.Tree, before: dict[str, object]) -> dict[str, str] | str:
