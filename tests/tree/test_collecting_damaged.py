@@ -122,7 +122,7 @@ def test_a_condemned_commit_under_the_number_of_one_that_went_is_not_taken_out(p
 
 
 def test_nothing_is_collected_where_the_list_of_commits_ends_too_early(path: Path) -> None:
-    """Found by writing to damaged stores: a key that is out of its place ended it, and what later ones need would go."""
+    """Found by writing to damaged stores: a key that is out of its place ended it, and what others need would go."""
     with opened(path) as tree:
         age(tree, 24)
         with (
