@@ -128,7 +128,8 @@ class Trial:
         return f"{point.what}: {broken}" if broken else ""
 
     def _written(self, path: str, point: Point) -> str:
-        had = _Had(*(self._asked(partial(_listed, path))[1] or (None, set())), self._rows(path))
+        commits, records = self._asked(partial(_listed, path))[1] or (None, set[bytes]())
+        had = _Had(commits, records, self._rows(path))
         ways: list[tuple[str, ...]] = [()]
         *_, last = self.steps
         for step in self.steps:
