@@ -31,7 +31,7 @@ from mctree.format.keys import (
 )
 from mctree.format.values import describe, frame, unframe, unframe_fixed
 
-__all__ = ["Reading", "Writing", "table_sums", "whole_table"]
+__all__ = ["SUMMED", "Reading", "Writing", "table_sums", "whole_table"]
 
 SUMMED = VERSIONED | GROWING | {Table.META}
 """Tables whose records a commit counts and sums: all that a committed read depends on."""
@@ -264,8 +264,8 @@ def table_sums(reading: Reading) -> Iterator[tuple[str, int, int]]:
         yield table.decode("ascii"), count, total & _SUM_BITS
 
 
-def whole_table(reading: Reading, table: Table, newest: Commit) -> set[bytes] | None:
-    """The keys of a summed table behind its tag; None if its records are not those that the newest commit counted.
+def whole_table(reading: Reading, table: Table, tables: Mapping[str, tuple[int, int]]) -> set[bytes] | None:
+    """The keys of a summed table behind its tag; None if its records are not those that were counted (`tables`).
 
     Read one after the other, and not looked up: where a key is damaged, or one that leads the way, a look-up would
     say of what is there that it is not.
@@ -274,7 +274,7 @@ def whole_table(reading: Reading, table: Table, newest: Commit) -> set[bytes] | 
     for key, checksum in _sound_records(reading, table):
         keys.add(key[1:])
         total += checksum
-    return keys if (len(keys), total & _SUM_BITS) == newest.tables.get(table.decode("ascii"), _NOTHING) else None
+    return keys if (len(keys), total & _SUM_BITS) == tables.get(table.decode("ascii"), _NOTHING) else None
 
 
 def _sound_records(reading: Reading, table: Table) -> Iterator[tuple[bytes, int]]:

@@ -82,14 +82,14 @@ def check_free(store: Store, newest: Commit, layouts: Iterable[ArrayLayout]) -> 
 def _paths(index: Reading, newest: Commit) -> tuple[set[str], bool]:
     """Where the arrays lie that the index knows, and whether it knows all there are."""
     paths = {array_layout(payload).path for _, payload in index.scan(Table.ARRAY) if payload}
-    return paths, whole_table(index, Table.ARRAY, newest) is not None
+    return paths, whole_table(index, Table.ARRAY, newest.tables) is not None
 
 
 def _sweep_generations(at: int, index: Reading, newest: Commit) -> None:
     """Remove the generations that no commit needs, if the index knows all that one does."""
     unknown = {name: _key_of(name) for name in list_names(GENERATIONS_NAME, at)}
     unknown = {name: key for name, key in unknown.items() if key is None or index.get(Table.CHUNK + key) is None}
-    known = whole_table(index, Table.CHUNK, newest) if unknown else None
+    known = whole_table(index, Table.CHUNK, newest.tables) if unknown else None
     for name, key in unknown.items():
         if known is not None and key not in known:
             with suppress(IsADirectoryError):  # a folder, which is not ours to remove

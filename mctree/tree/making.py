@@ -17,7 +17,7 @@ from mctree.format.commits import Commit
 from mctree.format.facts import DocumentRecord, GistSetRecord, LinkRecord
 from mctree.format.keys import Table
 from mctree.format.values import number
-from mctree.storage.index import Writing
+from mctree.storage.index import Writing, whole_table
 from mctree.storage.leases import held_commits
 from mctree.storage.session import Session
 from mctree.tree.building import GistBuilder
@@ -236,6 +236,9 @@ class NextCommit:
         )
 
     def _keep(self, index: Writing) -> int:
-        # Every store has the setting from its creation on: where it is lost, nothing may go because of that.
+        # Where a setting is lost, nothing may go because of that: if it is this one, it may have said more than it did
+        # before, and every store has it from its creation on.
+        if whole_table(index, Table.SETTING, index.tables) is None:
+            return 0
         payload = index.version(Table.SETTING, KEEP, index.number)
         return 0 if payload is None else number(payload, 4, "the setting of how much is kept")

@@ -9,6 +9,9 @@ What a freed commit needed alone is found without looking at everything.  A vers
 when it is ended a *grave* under its `ended` remembers it.  Let p < k … k' < m be commits of which k … k' are freed
 and p and m are kept, with nothing kept between.  Only versions with p < born and k < ended ≤ m lose their last
 reader, and those are one range scan over the graves.
+
+Of an index that has lost a record nothing more goes for it: an encoder stays while a set may be lost that uses it, and
+the runs of a document while a version of it is missing.  What is damaged is not taken out, but told of.
 """
 
 from __future__ import annotations
@@ -18,10 +21,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import chain, islice, pairwise
 
+from mctree.errors import CorruptError
 from mctree.format.commits import array_layout
 from mctree.format.facts import GistSetRecord
 from mctree.format.keys import (
+    VERSIONED,
     Table,
+    checked_key,
     checksum_key,
     commit_key,
     grave_key,
@@ -31,7 +37,8 @@ from mctree.format.keys import (
     u64,
     version_key,
 )
-from mctree.storage.index import Writing
+from mctree.format.values import describe
+from mctree.storage.index import Writing, whole_table
 
 __all__ = ["KEEP", "KEEP_DEFAULT", "Freed", "collect", "forget_all"]
 
@@ -64,17 +71,28 @@ def collect(index: Writing, keep: int, held: set[int] | None) -> Freed:
 
     Returns:
         What to remove from disk.
+
+    Raises:
+        CorruptError: a record that would go is damaged, or one that says what goes.
     """
     freed = Freed()
     if held is None:
         return freed
-    condemned = index.commit_numbers(Table.CONDEMNED)
+    condemned = _numbers(index, Table.CONDEMNED)
+    if condemned and condemned[-1] >= index.number:
+        raise CorruptError(f"commit {condemned[-1]} was collected before it was made; run `mctree verify`")
+    if not keep and not condemned:
+        return freed
     gone = [number for number in condemned if number not in held]
     for number in held.intersection(condemned):
         # Taken between the look at the leases and its condemnation: it may be opened again.
         _move(index, number, Table.CONDEMNED, Table.COMMIT)
-    openable = index.commit_numbers()
-    kept = sorted({*openable, index.number})
+    openable = _numbers(index, Table.COMMIT)
+    # A key that is damaged ends the list too early, and what the others need would go.
+    if index.number - 1 not in openable:
+        raise CorruptError(f"the index does not list commit {index.number - 1}, the newest; run `mctree verify`")
+    # Also those that are held and in neither list, as a record was lost.
+    kept = sorted({*openable, *held, index.number})
     for before, first, after in _gaps(gone, kept):
         _free(index, before, first, after, freed)
     for number in gone:
@@ -105,9 +123,18 @@ def forget_all(index: Writing) -> Freed:
     return freed
 
 
+def _numbers(index: Writing, table: Table) -> list[int]:
+    """The numbers of all commits of a table, whose records are looked at, too.
+
+    One under another number than its own would free what others need.
+    """
+    return [u64.unpack(rest)[0] for rest, _ in index.scan(table)]
+
+
 def _move(index: Writing, number: int, source: Table, target: Table) -> None:
     payload = index.get(commit_key(source, number))
-    assert payload is not None, "the number was just read"
+    if payload is None:  # though the number was just read: a look-up comes upon a key that is out of its place
+        raise CorruptError(f"the record of commit {number} is listed but not found; run `mctree verify`")
     index.put(commit_key(target, number), payload)
     index.delete(commit_key(source, number))
 
@@ -127,13 +154,15 @@ def _free(index: Writing, before: int, first: int, after: int, freed: Freed) -> 
     graves = [key for key, _ in index.scan(Table.GRAVE, u64.pack(first + 1), u64.pack(after + 1))]
     for rest in graves:
         _, version = parse_grave(Table.GRAVE + rest)
+        if not checked_key(version) or version[:1] not in VERSIONED:
+            raise CorruptError(f"a grave names {describe(version)}, which is no version; run `mctree verify`")
         _, born = split_version(version)
         if born <= before:
             continue
-        index.delete(Table.GRAVE + rest)
         payload = index.get(version)
         if payload is None:
-            continue  # it went with the array that it was a part of
+            continue  # it went, with its grave, with the array that it was a part of; or it is lost
+        index.delete(Table.GRAVE + rest)
         index.delete(version)
         _after_version(index, version, payload, freed)
         _drop_end_marker(index, version)
@@ -152,7 +181,10 @@ def _after_version(index: Writing, version: bytes, payload: bytes, freed: Freed)
         blob = GistSetRecord.decode(payload).blob
         # Blobs are kept by their content, so other sets may use it, and so may a setting, such as the tokenizer's.
         others = chain(index.scan(Table.GIST_SET), index.scan(Table.SETTING))
-        if not any(blob in other for _, other in others):
+        tables = Table.GIST_SET, Table.SETTING
+        if not any(blob in other for _, other in others) and all(
+            whole_table(index, table, index.tables) is not None for table in tables
+        ):
             index.delete(Table.BLOB + blob)
     elif table is Table.ARRAY:
         number = u32.unpack(fact)[0]
@@ -188,6 +220,9 @@ def _drop_end_marker(index: Writing, version: bytes) -> None:
         if len(rest) == _FACT_BYTES  # a longer key with the same beginning is another fact
     ]
     if not left or left[0][1]:
+        return
+    # A version that is not in its place, but has its grave, is lost: a commit that is kept may be one that needs it.
+    if any(len(rest) == _FACT_BYTES for rest, _ in index.scan(grave_key(left[0][0], table + fact))):
         return
     ended = version_key(table, fact, left[0][0])
     index.delete(ended)

@@ -19,8 +19,9 @@ from mctree.tree.intact import intact_blocks
 from tests.planting import wrapped
 from tools.crash import unwary
 from tools.crash.damage import Damage
+from tools.crash.records import in_records
 from tools.crash.specimen import Specimen, opened
-from tools.crash.unwary import Point, Trial
+from tools.crash.trial import Point, Trial
 
 pytestmark = pytest.mark.damages
 Patch = pytest.MonkeyPatch
@@ -71,7 +72,7 @@ def a_compaction_believes_its_index(patch: Patch) -> None:
 
 
 def a_writer_sweeps_what_a_damaged_index_does_not_name(patch: Patch) -> None:
-    def names(real: Callable[..., set[bytes] | None], index: Reading, table: Table, newest: Any) -> set[bytes]:
+    def names(real: Callable[..., set[bytes] | None], index: Reading, table: Table, tables: Any) -> set[bytes]:
         return {key[1:] for key, _ in index.raw(table)}
 
     wrapped(patch, recovery, "whole_table", names)
@@ -91,7 +92,7 @@ def of_records(*tables: Table) -> Callable[[Specimen], list[Damage]]:
     """The last bit of the tag of each record of some tables, and of its key."""
 
     def found(specimen: Specimen) -> list[Damage]:
-        records = [damages for key, damages in unwary.in_records(specimen) if key[:1] in tables]
+        records = [damages for key, damages in in_records(specimen.path) if key[:1] in tables]
         return [Damage(damages[i].file, damages[i].offset, b"\x01") for damages in records for i in (0, 2)]
 
     return found
@@ -114,8 +115,8 @@ def test_planted_faults_are_found(specimen: Specimen, monkeypatch: Patch, plant:
         point = Point(damage.file, f"{damage}", damage.do)
         with monkeypatch.context() as patch:
             plant(patch)
-            told.append(Trial(specimen).failure(point))
+            told.append(Trial(specimen, unwary.STEPS).failure(point))
         if sign in told[-1]:
-            assert Trial(specimen).failure(point) == ""
+            assert Trial(specimen, unwary.STEPS).failure(point) == ""
             return
     pytest.fail(f"it was not found: {[*filter(None, told)]}")

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from contextlib import closing, nullcontext
 from pathlib import Path
 
-import lmdb
 import numpy as np
 import pytest
 
@@ -19,6 +18,7 @@ from mctree.storage import session
 from mctree.storage.index import Writing
 from mctree.storage.sums import RowSums, put_sums
 from mctree.tree.sets import refresh_gists
+from tests.losing import lose
 
 SMALL = 65536
 
@@ -30,16 +30,6 @@ def fill(tree: mctree.Tree, name: str, data: bytes = b"some text " * 50) -> None
 
 def crash(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
-
-
-def lose(path: Path, table: Table, chosen: Callable[[bytes, bytes], bool]) -> None:
-    """Take records of a table out of an index: those whose key, behind the tag, and value are chosen; one at least."""
-    with lmdb.open(str(path / "index.lmdb"), map_size=1 << 30) as index, index.begin(write=True) as txn:
-        records = [(bytes(key), bytes(value)) for key, value in txn.cursor()]
-        lost = [key for key, value in records if key[:1] == table and chosen(key[1:], value)]
-        assert lost
-        for key in lost:
-            txn.delete(key)
 
 
 @pytest.mark.damages

@@ -2,9 +2,8 @@
 
     python -m tools.crash.scenario STORE [--acts ACT,…] [--to DESCRIPTOR]
 
-`STEPS` are creation, appends, streams with tails, gist sets that are built, refreshed and dropped, documents that are
-superseded and removed, links, collection and compaction, in acts that each open the store anew.  `live` makes a store
-live through them and acknowledges every step once it has returned; as a program, by a line to a descriptor.
+`live` makes a store live through the steps of `tools.crash.story`, in acts that each open it anew, and acknowledges
+every step once it has returned; as a program, by a line to a descriptor.
 
 `judge` takes a store and the acknowledged steps.  It must hold exactly what was acknowledged, or that and the whole of
 the step that was in flight: compared with the model of `mctree.testing`, which knows nothing of files.  Then somebody
@@ -15,58 +14,30 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import groupby
-from typing import Literal
-
-import numpy as np
 
 import mctree
 from mctree.encoders import BytesTokenizer
 from mctree.errors import MctreeError
+from mctree.format.facts import Stamp
+from mctree.format.keys import Table, u32
 from mctree.testing.checks import Expected, check_snapshot
-from mctree.testing.edits import Edit, Scribe
-from mctree.testing.model import Model, ModelLink, ModelSet
+from mctree.testing.edits import Scribe
+from mctree.testing.model import Model, ModelSet
 from mctree.testing.stores import scratch
-from mctree.testing.toys import ToyEncoder
+from mctree.tree.retention import KEEP
 from tools.crash.life import Life
+from tools.crash.story import ACTS, KEPT, KEPT_LATER, SETS, STEPS, Step, text
 
 __all__ = ["ACTS", "LIFE", "STEPS", "Moment", "Step", "judge", "live", "look_in", "reference", "settle"]
 
 CHUNK_BYTES = 1 << 16
-KEEP = 3
-SETS = {"toy": ToyEncoder(dim=64), "small": ToyEncoder(dim=4, seed=1)}
-"""A gist of `toy` takes 256 bytes, so that 256 of them fill a chunk."""
-
-Kind = Literal["create", "commit", "build", "refresh", "choose", "drop", "compact"]
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What is done between two acknowledgements.
-
-    Attributes:
-        act: steps of one act are done with one open tree; consecutive commits among them by one writer.
-        name: what it is acknowledged as.
-        kind: what is done.
-        edits: for a commit: edits before it.
-        link: for a commit: two spans to link.
-        unlink: for a commit: the number of a link to end.
-        gists: for a commit: whether it makes gists (see `Writer.commit`).
-        gist_set: which set is built, refreshed, chosen or dropped.
-    """
-
-    act: str
-    name: str
-    kind: Kind = "commit"
-    edits: tuple[Edit, ...] = ()
-    link: ModelLink | None = None
-    unlink: int | None = None
-    gists: bool = True
-    gist_set: str = "toy"
+_COLLECT_EVERY = 16
+_STAMPED = b"report", b"notes", b"book"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,70 +48,15 @@ class Moment:
         name: the step that led to it.
         number: of its commit.
         expected: what it holds.
+        stamps: what it remembers of inputs, whichever commit is looked at.
+        keep: how many commits it keeps.
     """
 
     name: str
     number: int
     expected: Expected
-
-
-def text(seed: int, size: int) -> bytes:
-    """So many bytes of letters and blanks."""
-    letters = np.frombuffer(b"abcdefgh ijklmno pqrstuvw\n", np.uint8)
-    return np.random.default_rng(seed).choice(letters, size).tobytes()
-
-
-def _steps() -> Iterator[Step]:
-    yield Step("creation", "created", "create")
-
-    added = (Edit("add", b"report", text(1, 180 * 32 - 7)), Edit("add", b"empty"), Edit("add", b"notes", text(2, 70)))
-    yield Step("append", "first documents", edits=added)
-    yield Step("append", "two more", edits=(Edit("add", b"log", text(3, 60 * 32)), Edit("add", b"raw", b"\xff\0" * 50)))
-
-    yield Step("gists", "toy built", "build")
-    grown = (Edit("add", b"book", text(4, 40 * 32 + 5)), Edit("begin", b"chat/a"), Edit("write", b"chat/a", text(5, 9)))
-    yield Step("gists", "gists in a second chunk", edits=grown)
-
-    yield Step(
-        "stream", "b begins", edits=(Edit("begin", b"chat/b"), Edit("write", b"chat/b", text(6, 31))), gists=False
-    )
-    for i in range(6):
-        said = (Edit("write", b"chat/a", text(10 + i, 11)), Edit("write", b"chat/b", text(20 + i, 3 + 13 * i)))
-        yield Step("stream", f"words {i}", edits=said, gists=i % 2 == 1)
-    yield Step("stream", "b ends", edits=(Edit("close", b"chat/b"),))
-
-    replaced = (Edit("add", b"notes", text(30, 90), replace=True), Edit("remove", b"log"))
-    spans = ModelLink((0, 640), (6000, 6500), "about", 0.5)
-    yield Step("supersede", "notes replaced, log removed", edits=replaced, link=spans)
-    yield Step("supersede", "raw replaced", edits=(Edit("add", b"raw", text(31, 40 * 32), replace=True),), gists=False)
-    yield Step("supersede", "another link", link=ModelLink((100, 101), (64, 4000), "see", 1.0))
-
-    yield Step("refresh", "toy refreshed", "refresh")
-    yield Step("refresh", "book replaced", edits=(Edit("add", b"book", text(32, 35 * 32), replace=True),), unlink=1)
-    yield Step("refresh", "toy refreshed again", "refresh")
-
-    yield Step("sets", "small built", "build", gist_set="small")
-    yield Step("sets", "small chosen", "choose", gist_set="small")
-    yield Step("sets", "toy dropped", "drop")
-    yield Step("sets", "empty removed", edits=(Edit("remove", b"empty"),))
-    yield Step("sets", "small refreshed", "refresh", gist_set="small")
-
-    # Past commits 16 and 32, with which older ones are condemned and freed.
-    for i in range(10):
-        yield Step(
-            "collection", f"last words {i}", edits=(Edit("write", b"chat/a", text(40 + i, 37)),), gists=i % 3 == 0
-        )
-
-    yield Step("compaction", "compacted", "compact")
-    yield Step(
-        "afterwards", "an epilogue", edits=(Edit("add", b"epilogue", text(60, 20 * 32)), Edit("close", b"chat/a"))
-    )
-    yield Step("afterwards", "report replaced", edits=(Edit("add", b"report", text(61, 32 * 32), replace=True),))
-    yield Step("afterwards", "small refreshed after all", "refresh", gist_set="small")
-
-
-STEPS: tuple[Step, ...] = tuple(_steps())
-ACTS: tuple[str, ...] = tuple(dict.fromkeys(step.act for step in STEPS))
+    stamps: dict[bytes, Stamp]
+    keep: int
 
 
 def live(path: str, acknowledge: Callable[[str], None], acts: Sequence[str] = ACTS) -> None:
@@ -153,7 +69,7 @@ def live(path: str, acknowledge: Callable[[str], None], acts: Sequence[str] = AC
     """
     for act, steps in groupby((step for step in STEPS if step.act in acts), key=lambda step: step.act):
         with (_created if act == "creation" else _opened)(path) as tree:
-            for is_commit, together in groupby(steps, key=lambda step: step.kind == "commit"):
+            for is_commit, together in groupby(steps, key=lambda step: step.kind in ("commit", "jot")):
                 if is_commit:
                     with closing(tree.writer()) as writer:
                         scribe = Scribe(writer)
@@ -167,7 +83,7 @@ def live(path: str, acknowledge: Callable[[str], None], acts: Sequence[str] = AC
 
 
 def _created(path: str) -> mctree.Tree:
-    return mctree.create(path, chunk_bytes=CHUNK_BYTES, keep=KEEP, encoders=SETS.values())
+    return mctree.create(path, chunk_bytes=CHUNK_BYTES, keep=KEPT, encoders=SETS.values())
 
 
 def _opened(path: str) -> mctree.Tree:
@@ -177,6 +93,11 @@ def _opened(path: str) -> mctree.Tree:
 def _commit(scribe: Scribe, step: Step) -> None:
     for edit in step.edits:
         scribe.do(edit)
+    for item, stamp in step.stamps:
+        scribe.writer.stamp(item, stamp)
+    if step.kind == "jot":
+        scribe.writer.keep_stamps()
+        return
     if step.link is not None:
         scribe.writer.link(step.link.source, step.link.target, kind=step.link.kind, score=step.link.score)
     if step.unlink is not None:
@@ -186,6 +107,8 @@ def _commit(scribe: Scribe, step: Step) -> None:
 
 def _manage(tree: mctree.Tree, step: Step) -> None:
     match step.kind:
+        case "keep":
+            tree.keep(KEPT_LATER)
         case "build":
             tree.build_gists(SETS[step.gist_set], step.gist_set, dtype="float32")
         case "refresh":
@@ -206,10 +129,12 @@ def reference() -> tuple[Moment, ...]:
         path = os.path.join(folder, "undisturbed")
         live(path, lambda _: numbers.append(_newest(path)))
     model = Model(BytesTokenizer(), BytesTokenizer.vocabulary, numbers[0])
-    moments = []
+    moments, stamps, keep = [], dict[bytes, Stamp](), KEPT
     for step, number in zip(STEPS, numbers, strict=True):
         _foretell(model, step, number)
-        moments.append(Moment(step.name, number, Expected(model.commits[number])))
+        stamps = {item: stamp for item, stamp in {**stamps, **dict(step.stamps)}.items() if stamp is not None}
+        keep = KEPT_LATER if step.kind == "keep" else keep
+        moments.append(Moment(step.name, number, Expected(model.commits[number]), stamps, keep))
     return tuple(moments)
 
 
@@ -229,8 +154,10 @@ def _foretell(model: Model, step: Step, number: int) -> None:
     """Do to the model what a step does to a store."""
     sets, blocks, name = model.now.sets, len(model.now.blocks), step.gist_set
     match step.kind:
-        case "create":
+        case "create" | "jot":
             return
+        case "keep":
+            pass
         case "commit":
             for edit in step.edits:
                 model.do(edit)
@@ -292,19 +219,42 @@ def _settled(path: str, done: int) -> Moment:
     with mctree.open(path, writable=False, encoders=SETS.values()) as tree:
         commits = {commit.number for commit in tree.commits()}
         newest, epoch = max(commits), tree.epoch
-        moment = next((one for one in possible if one.number == newest), None)
-        assert moment is not None, f"its newest commit is {newest}, not {' or '.join(str(m.number) for m in possible)}"
+        at_it = [one for one in possible if one.number == newest]
+        assert at_it, f"its newest commit is {newest}, not {' or '.join(str(m.number) for m in possible)}"
+        stamps, keep = _beside(tree)
+        # What is written without a commit tells two moments apart.
+        moment = next((one for one in at_it if one.stamps == stamps), None)
+        assert moment is not None, f"of inputs it remembers {stamps}, not {' or '.join(str(m.stamps) for m in at_it)}"
+        assert keep == moment.keep, f"it keeps {keep} commits, not {moment.keep}"
         assert epoch == moment.expected.state.epoch, f"commit {newest} is of epoch {epoch}"
         _verify(tree)
         with tree.snapshot() as snapshot:
             check_snapshot(snapshot, moment.expected)
         for one in known[: known.index(moment)]:
             if one.expected.state.epoch == epoch:
-                assert one.number in commits or one.number <= newest - KEEP, f"commit {one.number} is gone"
+                assert one.number in commits or _may_be_gone(one, newest), f"commit {one.number} is gone"
                 if one.number in commits:
                     with tree.snapshot(one.number) as snapshot:
                         _compare_documents(snapshot, _documents(one))
     return moment
+
+
+def _beside(tree: mctree.Tree) -> tuple[dict[bytes, Stamp], int]:
+    """What a store remembers of inputs, and how many commits it keeps."""
+    with tree.snapshot() as snapshot, snapshot.reading() as index:
+        found = {item: stamp for item in _STAMPED if (stamp := snapshot.stamp(item)) is not None}
+        setting = index.version(Table.SETTING, KEEP, snapshot.commit)
+        assert setting is not None, "it does not know how many commits it keeps"
+        return found, int(u32.unpack(setting)[0])
+
+
+def _may_be_gone(moment: Moment, newest: int) -> bool:
+    """Whether a commit was collected, by one of those with which commits are, if there is one up to the newest."""
+    for number in range(_COLLECT_EVERY, newest + 1, _COLLECT_EVERY):
+        keep = next(one.keep for one in reference() if one.number >= number)
+        if moment.number <= number - keep:
+            return True
+    return False
 
 
 def _go_on(path: str, moment: Moment) -> None:

@@ -95,6 +95,11 @@ class Specimen:
         found = (os.path.join(folder, name) for folder, _, names in os.walk(self.path) for name in names)
         return sorted(os.path.relpath(file, self.path) for file in found)
 
+    @property
+    def committed(self) -> dict[str, int]:
+        """How many bytes of each file of rows are committed."""
+        return {file: rows.bytes for file, rows in self.naming.rows.items()}
+
     def size(self, file: str) -> int:
         """How long a file is."""
         return os.path.getsize(f"{self.path}/{file}")

@@ -1,59 +1,36 @@
 """What if somebody who knows of no damage goes on writing?  To a copy of a small store that was damaged, each time.
 
-A writer appends, changes an image, removes, makes and refreshes gists, and compacts, each time in a tree that is opened
-anew.  Each step is done, or is refused with one typed error of one line.  Then the store is judged:
-
-* whatever it listed of commits when it was damaged, it lists, and it opens if it did;
-* the committed rows that its files held lie there, byte for byte, damaged ones among them, until it is compacted;
-* if `verify` is silent, all that it shows, at each of its commits, is what a whole store shows after the same steps.
-
-So damage is neither dropped, nor taken over under checksums that are valid.  A damaged page of the index may
-end the process of a writer, as it may that of a reader, or lead it around in circles until it is ended; what it leaves
-is judged as well.
+A writer appends, changes an image, removes, makes and refreshes gists, and compacts; see `tools.crash.trial` for how it
+is judged what is left.  The store keeps all its commits; one that collects them is tried in `tools.crash.collected`.
 """
 
 from __future__ import annotations
 
-import pickle
 import random
 import shutil
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
-from functools import partial
-from hashlib import blake2b
-from operator import itemgetter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 import mctree
-from mctree.errors import MctreeError
 from mctree.format.keys import Table
 from mctree.sources.images import Box
-from mctree.testing.processes import FAILED, UNFIT, in_child
-from tools.crash.damage import Damage, prepare_to_die
+from tools.crash import collected
+from tools.crash.damage import Damage
 from tools.crash.index_bytes import IndexBytes
 from tools.crash.mislaid import changes_of, some_of
 from tools.crash.naming import INDEX
-from tools.crash.parts import Part, Result, Row, Say, Scale, Wants, everything, timed
-from tools.crash.shown import shown
-from tools.crash.specimen import ENCODERS, Specimen, is_advisory, kind_of, opened
+from tools.crash.parts import Part, Result, Say, Scale, Wants, everything
+from tools.crash.records import bit_of, in_records
+from tools.crash.specimen import Specimen, is_advisory, kind_of
+from tools.crash.trial import Point, Steps, Trial, tried
 
-__all__ = ["PART", "STEPS", "Point", "Trial", "bits_of", "in_records", "run"]
+__all__ = ["PART", "STEPS", "bits_of", "run"]
 
 _SEED = 31
-_NODE_BYTES = 8
-"""Of a record in a page of an index, those before its key."""
-_CHECKSUM_BYTES = 4
 _TRIED = Table.CHUNK, Table.DOCUMENT, Table.RUN, Table.TAIL, Table.COMMIT, Table.IMAGE
 """Of these tables the quick form damages a record."""
-_PATIENCE = 5
-"""Seconds of the processor that one step, or one look, may take: a damaged index may lead it around in circles."""
-_UNKNOWN = "refused: WriterFailedError: "
-"""Of a writer that failed, and of a process that died, nobody knows whether it had made its commit."""
 _EVERY_PAGE_BYTE: dict[Scale, int] = {"quick": 400, "long": 3}
 """Of so many bytes of pages that are of no record one is tried."""
 
@@ -87,7 +64,7 @@ def _refresh(tree: mctree.Tree) -> None:
     tree.refresh_gists("kept")
 
 
-STEPS: dict[str, Callable[[mctree.Tree], None]] = {
+STEPS: Steps = {
     "append": _append,
     "change an image": _change,
     "remove": _remove,
@@ -95,223 +72,7 @@ STEPS: dict[str, Callable[[mctree.Tree], None]] = {
     "refresh": _refresh,
     "compact": mctree.Tree.compact,
 }
-"""What the writer does, one after the other, whatever was refused before; it is judged before the last and after it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """A damage.
-
-    Attributes:
-        file: the file, or the folder, that is hit.
-        what: what is done, in words.
-        do: does it to the store at a path.
-    """
-
-    file: str
-    what: str
-    do: Callable[[str], None]
-
-
-@dataclass(slots=True)
-class Trial:
-    """Writers are let loose on damaged copies of a specimen.
-
-    Attributes:
-        specimen: what it was before.
-        counts: how many steps were done, refused, and died of.
-    """
-
-    specimen: Specimen
-    counts: Counter[str] = field(default_factory=Counter)
-    _wanted: dict[tuple[str, ...], dict[str, str]] = field(default_factory=dict)
-
-    def failure(self, point: Point) -> str:
-        """What breaks if a store has a damage and is written to; nothing if all is as promised."""
-        path = f"{self.specimen.path}.copy"
-        shutil.copytree(self.specimen.path, path)
-        try:
-            point.do(path)
-            broken = self._written(path, point.file)
-        finally:
-            shutil.rmtree(path)
-            shutil.rmtree(self._beside(path), ignore_errors=True)
-        return f"{point.what}: {broken}" if broken else ""
-
-    def _written(self, path: str, file: str) -> str:
-        had: list[int] | None = self._asked(partial(_listed, path))[1]
-        rows = self._rows(path)
-        ways: list[tuple[str, ...]] = [()]
-        for step in STEPS:
-            compacted = step == "compact"
-            if compacted and (broken := self._judged(path, file, had, rows, ways)):
-                return broken
-            ended, said = self._asked(partial(_step, path, step))
-            if said is None and file != INDEX:
-                return f"to {step} {'raised' if ended in (FAILED, UNFIT) else 'ended the process'}"
-            self.counts["died" if said is None else "refused" if said else "done"] += 1
-            if said and not (said.isprintable() and said.startswith("refused: ")):
-                return f"to {step} {said!r}"
-            if not said or said.startswith(_UNKNOWN):
-                ways = ([] if said == "" else ways) + [(*way, step) for way in ways]
-        return self._judged(path, file, had, None, ways)
-
-    def _judged(
-        self,
-        path: str,
-        file: str,
-        had: list[int] | None,
-        rows: dict[str, bytes] | None,
-        ways: Sequence[tuple[str, ...]],
-    ) -> str:
-        """What is wrong with a store that was written to.
-
-        Args:
-            path: the store.
-            file: what was damaged.
-            had: the commits that it listed then; None if it did not open.
-            rows: the committed rows that its files held; None if it was compacted since.
-            ways: the steps that were done, each set of them that it may be.
-        """
-        if rows is not None and (gone := _gone(path, rows)):
-            return f"the rows that {gone} held are there no more"
-        ended, said = self._asked(partial(_judged, path, self.specimen.before))
-        if said is None:
-            return "" if file == INDEX else f"it cannot be looked at: {ended}"
-        problem, commits, now = said
-        if commits is None:
-            return "" if had is None or file == INDEX else f"it does not open any more: {problem}"
-        if rows is not None and commits and not set(had or ()) <= set(commits):
-            return f"commits {sorted(set(had or ()) - set(commits))} were dropped"
-        if problem:
-            return ""
-        if isinstance(now, str):
-            return f"verify is silent, and {now}"
-        different = [self._different(now, way) for way in ways]
-        return "" if "" in different else f"verify is silent, and {different[0]} is not what it was"
-
-    def _different(self, now: dict[str, str], way: tuple[str, ...]) -> str:
-        """Something that is not as in a whole store after some steps; nothing if all is."""
-        if way not in self._wanted:
-            path = f"{self.specimen.path}.whole"
-            shutil.copytree(self.specimen.path, path)
-            try:
-                for step in way:
-                    assert self._asked(partial(_step, path, step))[1] == "", f"a whole store refuses to {step}"
-                problem, _, self._wanted[way] = self._asked(partial(_judged, path, self.specimen.before))[1]
-                assert not problem, problem
-            finally:
-                shutil.rmtree(path)
-        wanted = self._wanted[way]
-        return next((what for what in sorted({*wanted, *now}) if wanted.get(what) != now.get(what)), "")
-
-    def _rows(self, path: str) -> dict[str, bytes]:
-        """The committed rows that the files of a store hold, as far as they do."""
-        found = {}
-        for file, rows in self.specimen.naming.rows.items():
-            if Path(path, file).is_file():
-                found[file] = Path(path, file).read_bytes()[: rows.bytes]
-        return found
-
-    def _asked(self, work: Callable[[], object]) -> tuple[int, Any]:
-        """How a child ended that does some work, and what came of it; None if it did not come to its end."""
-        answer = Path(f"{self.specimen.path}.answer")
-        answer.unlink(missing_ok=True)
-
-        def in_it() -> None:
-            prepare_to_die(_PATIENCE)
-            answer.write_bytes(pickle.dumps(work()))
-
-        ended = in_child(in_it)
-        return ended, pickle.loads(answer.read_bytes()) if ended == 0 else None
-
-    @staticmethod
-    def _beside(path: str) -> Path:
-        return Path(path).with_name(f".{Path(path).name}.compacting")
-
-
-def _listed(path: str) -> list[int] | None:
-    """The commits that a store lists, if it opens."""
-    try:
-        with opened(path) as tree:
-            return [commit.number for commit in tree.commits()]
-    except MctreeError:
-        return None
-
-
-def _step(path: str, step: str) -> str:
-    """Do a step; what was said if it was not done."""
-    try:
-        with mctree.open(path, encoders=ENCODERS) as tree:
-            STEPS[step](tree)
-    except MctreeError as error:
-        return f"refused: {type(error).__name__}: {error}"
-    except Exception as error:  # whatever it is, it is to be told
-        return f"raised {type(error).__name__}: {error}"
-    return ""
-
-
-def _judged(path: str, before: dict[str, object]) -> tuple[str, list[int] | None, dict[str, str] | str]:
-    """What `verify` says first, which commits are listed, and what they show, if it is silent.
-
-    Of the commits: none if a page of the index is damaged, and None if the store does not open.
-    """
-    try:
-        with opened(path) as tree:
-            problem = next(iter(tree.verify()), None)
-            if problem is not None and problem.kind == "page":
-                return f"{problem}", [], {}  # what reads more of it may die
-            commits = [commit.number for commit in tree.commits()]
-            return "" if problem is None else f"{problem}", commits, {} if problem is not None else _seen(tree, before)
-    except MctreeError as error:
-        return f"{error}", None, {}
-
-
-def _seen(tree: mctree.Tree, before: dict[str, object]) -> dict[str, str] | str:
-    """What a store shows, each of it as a digest, without the times of new commits; or why it cannot be shown."""
-    try:
-        found = shown(tree)
-    except MctreeError as error:
-        return f"{error}"
-    for commit in tree.commits():
-        if before["epoch"] != tree.epoch or f"{commit.number}" not in before:
-            found[f"{commit.number}"] = commit.parent, commit.next
-    return {what: blake2b(repr(value).encode(), digest_size=16).hexdigest() for what, value in found.items()}
-
-
-def _gone(path: str, rows: dict[str, bytes]) -> str:
-    """A file whose rows lie neither under its name, nor among the older generations; nothing if there is none."""
-    for file, held in rows.items():
-        places = [Path(path, file), *Path(path, "generations").glob("*")]
-        if not any(place.is_file() and place.read_bytes()[: len(held)] == held for place in places):
-            return file
-    return ""
-
-
-# What is damaged
-
-
-def in_records(specimen: Specimen) -> Iterator[tuple[bytes, list[Damage]]]:
-    """Of each record of the index its key, and bits: three of the key, the tag's first, and of checksum and payload."""
-    rng = random.Random(_SEED)
-    data = Path(specimen.path, INDEX).read_bytes()
-    spots = IndexBytes(data).spots
-    for at, spot in sorted(spots.items(), key=itemgetter(0)):
-        key = spot.key
-        if key is None or data[at + _NODE_BYTES : at + _NODE_BYTES + len(key)] != key:
-            continue
-        start = at + _NODE_BYTES
-        payload = start + len(key)
-        places = [start, start + rng.randrange(1, len(key)) if len(key) > 1 else start, start + len(key) - 1]
-        if spot.leads is None:
-            places += [payload + rng.randrange(_CHECKSUM_BYTES)]
-            places += [payload + _CHECKSUM_BYTES] if spots.get(payload + _CHECKSUM_BYTES) == spot else []
-        yield key, [bit_of(place, rng) for place in places]
-
-
-def bit_of(at: int, rng: random.Random) -> Damage:
-    """A bit of a byte of the index."""
-    return Damage(INDEX, at, bytes([1 << rng.randrange(8)]))
+"""What the writer does; the store is judged before the last and after it."""
 
 
 def bits_of(specimen: Specimen, scale: Scale) -> dict[str, list[Damage]]:
@@ -319,7 +80,7 @@ def bits_of(specimen: Specimen, scale: Scale) -> dict[str, list[Damage]]:
     rng = random.Random(_SEED)
     spots = IndexBytes(Path(specimen.path, INDEX).read_bytes()).spots
     pages = sorted(at for at, spot in spots.items() if spot.key is None)
-    records = list(in_records(specimen))
+    records = list(in_records(specimen.path))
     if scale == "long":
         index = [damage for _, damages in records for damage in damages]
     else:
@@ -364,16 +125,9 @@ def run(scale: Scale, scratch: Path, say: Say, wants: Wants = everything) -> Res
     ]
     result = Result()
     for what, points in groups.items():
-        if not wants(what):
-            continue
-        row, trial = Row(what), Trial(specimen)
-        result.rows.append(row)
-        with timed(row):
-            for point in points:
-                row.points += 1
-                row.failures += filter(None, [trial.failure(point)])
-        row.notes = ", ".join(f"{count} steps {what}" for what, count in sorted(trial.counts.items()))
-        say(f"{row.what}: {row.points} points, {len(row.failures)} failures, {row.seconds:.0f} s; {row.notes}")
+        if wants(what):
+            result.rows.append(tried(what, Trial(specimen, STEPS), points, say))
+    result.rows += collected.rows(scale, scratch, say, wants)
     return result
 
 
