@@ -236,9 +236,8 @@ class NextCommit:
         )
 
     def _keep(self, index: Writing) -> int:
+        payload = index.version(Table.SETTING, KEEP, index.number)
+        keep = 0 if payload is None else number(payload, 4, "the setting of how much is kept")
         # Where a setting is lost, nothing may go because of that: if it is this one, it may have said more than it did
         # before, and every store has it from its creation on.
-        if whole_table(index, Table.SETTING, index.tables) is None:
-            return 0
-        payload = index.version(Table.SETTING, KEEP, index.number)
-        return 0 if payload is None else number(payload, 4, "the setting of how much is kept")
+        return keep if whole_table(index, Table.SETTING, index.tables) is not None else 0
