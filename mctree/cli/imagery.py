@@ -177,9 +177,8 @@ def _of_pixels(image: Image, part: Box, size: tuple[int, int]) -> NDArray[np.uin
     values = pixels.values
     if image.dtype != np.uint8:
         most = np.iinfo(image.dtype).max
-        values = ((values.astype(np.uint32) * 255 + most // 2) // most).astype(
-            np.uint8
-        )  # the nearest, as nodes are drawn
+        nearest = (values.astype(np.uint32) * 255 + most // 2) // most  # as nodes are drawn
+        values = nearest.astype(np.uint8)
     shown = values[..., [0, 0, 0] if image.channels < 3 else [0, 1, 2]]
     shown = np.where(pixels.real()[..., None], shown, np.array(PAPER, np.uint8))
     draw = pillow()

@@ -74,7 +74,7 @@ def train_bpe(samples: Iterable[bytes], vocabulary: int = 16384, sample_bytes: i
 
 
 def _cut_by(words: str) -> tokenizers.pre_tokenizers.PreTokenizer:
-    import tokenizers  # noqa: PLC0415 - as above
+    import tokenizers  # noqa: PLC0415 - a store of raw bytes works without it
 
     return tokenizers.pre_tokenizers.Sequence(
         [

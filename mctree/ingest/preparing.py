@@ -32,6 +32,7 @@ from mctree.tree.writer import Writer
 __all__ = [
     "EncoderChoice",
     "Prepared",
+    "Purpose",
     "TokenizerChoice",
     "begin",
     "fitting_bytes",
@@ -42,6 +43,8 @@ __all__ = [
 
 TokenizerChoice = Tokenizer | str | os.PathLike[str] | None
 EncoderChoice = Encoder | Literal["lexical", "none"] | None
+Purpose = Literal["training", "fitting"]
+"""What is done with a sample first."""
 
 _TRAINING_SHARE, _TRAINING_LEAST, _TRAINING_MOST = 4, 4 << 20, 16 << 20
 _FITTING_SHARE, _FITTING_LEAST, _FITTING_MOST = 32, 1 << 20, 8 << 20
@@ -73,7 +76,7 @@ def prepare(
     store: str | os.PathLike[str],
     tokenizer: TokenizerChoice,
     encoder: EncoderChoice,
-    sample: Callable[[int, Literal["training", "fitting"]], Sample],
+    sample: Callable[[int, Purpose], Sample],
     *,
     again: bool,
     chunk_bytes: int,
@@ -99,7 +102,7 @@ def prepare(
     given = read_tokenizer(tokenizer)
     drawn: list[Sample] = []
 
-    def once(size: int, purpose: Literal["training", "fitting"]) -> Sample:
+    def once(size: int, purpose: Purpose) -> Sample:
         if not drawn:
             drawn.append(sample(size, purpose))
         return drawn[0]

@@ -25,8 +25,8 @@ from mctree.ingest.images import ImageScribe
 from mctree.ingest.interrupts import Interrupts
 from mctree.ingest.partial import PartWanted, require_one_image
 from mctree.ingest.pipeline import Tokenized
-from mctree.ingest.preparing import EncoderChoice, Prepared, TokenizerChoice, begin, is_new, prepare
-from mctree.ingest.progress import Phase, Progress, SizeScan, Tracker
+from mctree.ingest.preparing import EncoderChoice, Prepared, Purpose, TokenizerChoice, begin, is_new, prepare
+from mctree.ingest.progress import Progress, SizeScan, Tracker
 from mctree.ingest.reading import Reader
 from mctree.ingest.recalling import Memory
 from mctree.ingest.report import Report, Tally
@@ -190,7 +190,7 @@ def ingest(
     with ExitStack() as stack:
         interrupts = stack.enter_context(Interrupts())
 
-        def sample(size: int, purpose: Phase) -> Sample:
+        def sample(size: int, purpose: Purpose) -> Sample:
             tracker.enter("sampling")
             drawn = given.sample(size)
             tracker.total = lambda: drawn.total

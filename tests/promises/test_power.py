@@ -7,6 +7,7 @@ import random
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,7 @@ def copied(folder: Path, plant: Callable[[], None] = sound) -> Iterator[str]:
     walk, left = Walk(trace), folder / "left"
     for cut in sorted(chosen, key=lambda cut: cut.moment):
         walk.at(cut).write_out(str(left))
-        problems = in_judgement(lambda cut=cut: judged(left / "copy", cut.acknowledged))  # type: ignore[misc]
+        problems = in_judgement(partial(judged, left / "copy", cut.acknowledged))
         shutil.rmtree(left)
         yield from (f"moment {cut.moment}, kept {cut.what}: {problem}" for problem in problems)
 
@@ -72,7 +73,7 @@ def test_a_power_cut_leaves_a_whole_copy_or_none() -> None:
 @pytest.mark.damages
 def test_a_copy_that_is_not_durable_is_found() -> None:
     def nothing_of_a_copy_is_synced() -> None:
-        creation.sync_tree = lambda at: None  # type: ignore[attr-defined]
+        creation.sync_tree = lambda at: None  # type: ignore[attr-defined]  # this process ends with it
 
     with scratch() as folder:
         found = list(copied(Path(folder), nothing_of_a_copy_is_synced))

@@ -19,17 +19,7 @@ from mctree.storage.index import Writing
 from mctree.storage.sums import RowSums, put_sums
 from mctree.tree.sets import refresh_gists
 from tests.losing import lose
-
-SMALL = 65536
-
-
-def fill(tree: mctree.Tree, name: str, data: bytes = b"some text " * 50) -> None:
-    with tree.writer() as writer:
-        writer.add(name, data)
-
-
-def crash(*_: object, **__: object) -> None:
-    raise KeyboardInterrupt
+from tests.storage.writing import SMALL, crash, fill
 
 
 @pytest.mark.damages

@@ -31,17 +31,7 @@ from mctree.storage import chunks, environment, session
 from mctree.storage.index import Writing
 from mctree.storage.pages import read_meta
 from mctree.tree.sets import refresh_gists
-
-SMALL = 65536
-
-
-def fill(tree: mctree.Tree, name: str, data: bytes = b"some text " * 50) -> None:
-    with tree.writer() as writer:
-        writer.add(name, data)
-
-
-def crash(*_: object, **__: object) -> None:
-    raise KeyboardInterrupt
+from tests.storage.writing import SMALL, crash, fill
 
 
 @pytest.mark.parametrize("call", ["fdatasync", "pwrite", "open"])

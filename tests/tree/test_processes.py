@@ -346,7 +346,7 @@ def test_an_epoch_that_cannot_be_looked_at_is_not_taken_for_one_half_made(
 
     def compact() -> None:
         with mctree.open(tree.path) as own:
-            epochs._keep_epoch = lambda *_: os._exit(9)  # type: ignore[assignment]
+            epochs._keep_epoch = lambda *_: os._exit(9)  # type: ignore[assignment]  # this process ends by it
             own.compact()
 
     def refuse(*_: object, **__: object) -> None:

@@ -213,8 +213,8 @@ def _gist(snapshot: Snapshot, node: Node, view: GistView) -> str:
 
 def _covers(node: Node, view: GistView) -> bool:
     """Whether a set may come to have a gist of a node: not one of images of text, nor one of text of images alone."""
-    text, images = ("text" in view.record.modalities, "image" in view.record.modalities)
-    return text and (images or not view.absent(node.level, np.array([node.index]))[0])
+    made_of = view.record.modalities
+    return "text" in made_of and ("image" in made_of or not view.absent(node.level, np.array([node.index]))[0])
 
 
 def _norm(node: Node, view: GistView) -> tuple[float | None, bool]:

@@ -218,7 +218,7 @@ def test_a_box_or_a_level_of_another_type_is_refused(tmp_path: Path) -> None:
                 list(source.covered(box))
         for level in ("0", 0.0, None):
             with pytest.raises(UsageError, match="there is no level"):
-                source.read(Box(0, 0, 3, 2), level)  # type: ignore[arg-type]
+                source.read(Box(0, 0, 3, 2), level)  # type: ignore[arg-type]  # which is refused
 
 
 def test_what_is_no_file_of_pixels_is_refused(tmp_path: Path) -> None:
