@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ from mctree.format.keys import Table, commit_key
 from mctree.storage import recovery
 from mctree.storage.index import Reading
 from mctree.testing.stores import scratch
-from mctree.tree import Tree, compact, intact
+from mctree.tree import Tree, compact, intact, retention
 from mctree.tree.intact import intact_blocks
 from tests.planting import wrapped
-from tools.crash import unwary
+from tools.crash import collected, unwary
 from tools.crash.damage import Damage
-from tools.crash.records import in_records
+from tools.crash.naming import INDEX
+from tools.crash.records import in_records, lose
 from tools.crash.specimen import Specimen, opened
 from tools.crash.trial import Point, Trial
 
@@ -119,4 +121,20 @@ def test_planted_faults_are_found(specimen: Specimen, monkeypatch: Patch, plant:
         if sign in told[-1]:
             assert Trial(specimen, unwary.STEPS).failure(point) == ""
             return
+    pytest.fail(f"it was not found: {[*filter(None, told)]}")
+
+
+def test_a_collection_that_takes_every_table_for_whole_is_found(monkeypatch: Patch) -> None:
+    with scratch() as folder:
+        collecting = collected.make_specimen(Path(folder, "collected.mctree"))
+        lost = [key for key, _ in in_records(collecting.path) if key[:1] == Table.GIST_SET]
+        told = []
+        for key in lost:
+            point = Point(INDEX, f"{key!r} is lost", partial(lose, key), key)
+            with monkeypatch.context() as patch:
+                wrapped(patch, retention, "whole_table", lambda real, *of: set())
+                told.append(Trial(collecting, collected.STEPS).failure(point))
+            if "is there no more" in told[-1]:
+                assert Trial(collecting, collected.STEPS).failure(point) == ""
+                return
     pytest.fail(f"it was not found: {[*filter(None, told)]}")

@@ -182,6 +182,11 @@ def nothing_is_recovered() -> None:
     _plant(session, "recover", lambda store, newest: set())
 
 
+def stamps_are_not_put_down() -> None:
+    """What is noted of inputs without a commit is said to be durable, and was never written."""
+    _plant(Session, "jot", lambda self, record: None)
+
+
 # Shown by a kill, in a life with images
 
 
@@ -303,6 +308,7 @@ KILLS: Final = (
     Planted(acknowledged_too_early, r"reading: AssertionError: its newest commit is \d+, not", "append"),
     Planted(index_before_rows, _LOST_ROWS, "append"),
     Planted(published_before_the_commit, "its gist in set 'toy' is not the one that was committed", "refresh"),
+    Planted(stamps_are_not_put_down, r"reading: AssertionError: of inputs it remembers", "stamps"),
     Planted(nothing_is_recovered, r"'\.store\.mctree\.compacting'\] was left beside it", "compaction"),
 )
 PICTURES: Final = (
