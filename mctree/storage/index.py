@@ -240,11 +240,13 @@ class Writing(Reading):
         return True
 
     def put_version(self, table: Table, key: bytes, payload: bytes) -> None:
-        """Let a versioned fact say `payload` from this commit on (nothing: end it)."""
+        """Let a versioned fact say `payload` from this commit on (nothing: end it, unless it has ended)."""
         before = self.floor(table + key, u64.pack(self.number))
         if before is not None and len(before[0]) == 8:
             since = u64.unpack(before[0])[0]
             if since != self.number:
+                if not payload and not before[1]:
+                    return
                 self.put(grave_key(self.number, version_key(table, key, since)), b"")
         elif not payload:
             return

@@ -19,7 +19,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import chain, islice, pairwise
+from itertools import chain, pairwise
 
 from mctree.errors import CorruptError
 from mctree.format.commits import array_layout
@@ -169,8 +169,10 @@ def _free(index: Writing, before: int, first: int, after: int, freed: Freed) -> 
 
 
 def _after_version(index: Writing, version: bytes, payload: bytes, freed: Freed) -> None:
-    """What else goes with a version of a fact."""
+    """What else goes with a version of a fact; nothing with one that says that it ended."""
     table, (fact, born) = Table(version[:1]), split_version(version)
+    if not payload:
+        return
     if table is Table.CHUNK:
         array, chunk = u32.unpack(fact[:4])[0], u64.unpack(fact[4:])[0]
         prefix = checksum_key(array, chunk, born, 0)[:-4]
@@ -212,22 +214,22 @@ def _drop_groups(index: Writing, array: bytes) -> None:
 
 
 def _drop_end_marker(index: Writing, version: bytes) -> None:
-    """If what is left of a fact begins with its end, forget that it ever was."""
+    """If nothing is left of a fact but its end, forget that it ever was.
+
+    An end that something follows has a grave as any version has, and goes when that is found.
+    """
     table, (fact, _) = Table(version[:1]), split_version(version)
     left = [
         (u64.unpack(rest)[0], payload)
-        for rest, payload in islice(index.scan(table + fact), 2)
+        for rest, payload in index.scan(table + fact)
         if len(rest) == _FACT_BYTES  # a longer key with the same beginning is another fact
     ]
-    if not left or left[0][1]:
+    if len(left) != 1 or left[0][1]:
         return
     # A version that is not in its place, but has its grave, is lost: a commit that is kept may be one that needs it.
     if any(len(rest) == _FACT_BYTES for rest, _ in index.scan(grave_key(left[0][0], table + fact))):
         return
-    ended = version_key(table, fact, left[0][0])
-    index.delete(ended)
-    if len(left) > 1:
-        index.delete(grave_key(left[1][0], ended))
+    index.delete(version_key(table, fact, left[0][0]))
     if table is Table.DOCUMENT:
         for kind in (Table.RUN, Table.ORIGINAL):
             for rest, _ in list(index.scan(kind + fact)):
