@@ -248,9 +248,17 @@ class Writing(Reading):
                 if not payload and not before[1]:
                     return
                 self.put(grave_key(self.number, version_key(table, key, since)), b"")
+            elif not payload and self._begins(table, key):
+                self.delete(version_key(table, key, self.number))
+                return
         elif not payload:
             return
         self.put(version_key(table, key, self.number), payload)
+
+    def _begins(self, table: Table, key: bytes) -> bool:
+        """Whether a versioned fact that holds since this commit never held before."""
+        before = self.floor(table + key, u64.pack(self.number - 1))
+        return before is None or len(before[0]) != 8
 
     def end_version(self, table: Table, key: bytes) -> None:
         """Let a versioned fact hold no longer from this commit on."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mctree.encoders.visual import VisualEncoder
     from mctree.tree.snapshot import Snapshot
 
-__all__ = ["DEFAULT_SET", "GistView", "gist_arrays", "gist_set_named", "gist_sets", "last_rows"]
+__all__ = ["DEFAULT_SET", "GistView", "gist_arrays", "gist_set_named", "gist_sets", "last_seen"]
 
 DEFAULT_SET = b"default-set"
 """The setting that holds the number of the default gist set."""
@@ -78,25 +78,24 @@ def gist_arrays(snapshot: Snapshot) -> dict[int, tuple[int, str, ArrayLayout, in
             for level, array in enumerate(record.levels, 1)
             if array in layouts
         }
-        rows = last_rows(index, snapshot.record, levels.keys())
-    return {array: (*levels[array], layouts[array], rows[array]) for array in levels.keys() & rows.keys()}
+        seen = last_seen(index, snapshot.record, levels.keys())
+    return {array: (*levels[array], layouts[array], rows) for array, (rows, _) in seen.items()}
 
 
-def last_rows(index: Reading, newest: Commit, arrays: Collection[int]) -> dict[int, int]:
-    """How many rows arrays have at the last commit that sees them; without those that none sees any more.
+def last_seen(index: Reading, newest: Commit, arrays: Collection[int]) -> dict[int, tuple[int, int]]:
+    """How many rows arrays have at the last commit that sees them, and which that is; without those that none sees.
 
     Args:
         index: the index.
         newest: the newest commit.
         arrays: which; those of sets that were dropped are seen by older commits alone.
     """
-    rows = {array: state.rows for array, state in newest.arrays.items()}
-    if set(arrays) - rows.keys():
-        for number in index.commit_numbers():
-            commit = index.commit(number) if number < newest.number else None
-            rows.update((array, state.rows) for array, state in (commit.arrays if commit else {}).items())
-        rows.update((array, state.rows) for array, state in newest.arrays.items())
-    return {array: rows[array] for array in arrays if array in rows}
+    commits = [newest]
+    if set(arrays) - newest.arrays.keys():
+        older = [index.commit(number) for number in index.commit_numbers() if number < newest.number]
+        commits = [*filter(None, older), newest]
+    seen = {array: (state.rows, commit.number) for commit in commits for array, state in commit.arrays.items()}
+    return {array: seen[array] for array in arrays if array in seen}
 
 
 class GistView:

@@ -203,7 +203,7 @@ def _rows(snapshot: Snapshot, array: int, chunk: int, inside: int) -> Hit:
 def _node_of_row(snapshot: Snapshot, array: int, chunk: int, inside: int) -> int:
     """The first node of an array of images whose row lies at or behind a row of a chunk."""
     row = chunk * snapshot.store.array(array, snapshot.commit).rows_per_chunk + inside
-    pages = every_page(snapshot, array)
+    pages = every_page(snapshot, array, snapshot.commit)
     counts = popcount(np.ascontiguousarray(pages["present"]))
     start = pages["row"].astype(np.int64)
     behind = np.flatnonzero((start + counts > row) & (counts > 0))

@@ -102,6 +102,8 @@ class Pending:
         if self:
             self._put_small_facts(index)
         added = {} if images.unused else images.record(index)
+        for number in self.removed:
+            index.end_version(Table.IMAGE, u64.pack(number))  # what changed of it before it was removed is put by now
         refreshed = old.refreshed
         if self or builders or added:
             refreshed = self._put_gist_sets(index, old, builders, added)
@@ -135,7 +137,6 @@ class Pending:
             key = u64.pack(number)
             index.end_version(Table.DOCUMENT, key)
             index.end_version(Table.SOURCE, source_digest(removed.source) + key)
-            index.end_version(Table.IMAGE, key)
             if removed.has_tail:
                 index.end_version(Table.TAIL, key)
             tokens += removed.tail_tokens

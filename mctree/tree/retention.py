@@ -17,9 +17,9 @@ the runs of a document while a version of it is missing.  What is damaged is not
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import chain, pairwise
+from itertools import chain, islice, pairwise
 
 from mctree.errors import CorruptError
 from mctree.format.commits import array_layout
@@ -45,7 +45,6 @@ __all__ = ["KEEP", "KEEP_DEFAULT", "Freed", "collect", "forget_all"]
 KEEP = b"keep"
 """The setting that says how many of the newest commits are kept (0: all)."""
 KEEP_DEFAULT = 64
-_FACT_BYTES = 8
 
 
 @dataclass(slots=True)
@@ -88,8 +87,9 @@ def collect(index: Writing, keep: int, held: set[int] | None) -> Freed:
         # Taken between the look at the leases and its condemnation: it may be opened again.
         _move(index, number, Table.CONDEMNED, Table.COMMIT)
     openable = _numbers(index, Table.COMMIT)
-    # A key that is damaged ends the list too early, and what the others need would go.
-    if index.number - 1 not in openable:
+    # A key that is damaged ends the list too early, and what the others need would go.  A copy is collected in the
+    # name of its newest commit, which is in the list.
+    if not {index.number - 1, index.number}.intersection(openable):
         raise CorruptError(f"the index does not list commit {index.number - 1}, the newest; run `mctree verify`")
     # Also those that are held and in neither list, as a record was lost.
     kept = sorted({*openable, *held, index.number})
@@ -151,17 +151,22 @@ def _gaps(gone: Iterable[int], kept: list[int]) -> list[tuple[int, int, int]]:
 
 
 def _free(index: Writing, before: int, first: int, after: int, freed: Freed) -> None:
-    graves = [key for key, _ in index.scan(Table.GRAVE, u64.pack(first + 1), u64.pack(after + 1))]
+    # Where nothing is kept before, nobody needs what ended earlier, either.  It is still there if somebody let go of a
+    # commit that was in neither list: then it was taken for one that is kept.
+    since = first + 1 if before else 0
+    graves = [key for key, _ in index.scan(Table.GRAVE, u64.pack(since), u64.pack(after + 1))]
     for rest in graves:
         _, version = parse_grave(Table.GRAVE + rest)
         if not checked_key(version) or version[:1] not in VERSIONED:
             raise CorruptError(f"a grave names {describe(version)}, which is no version; run `mctree verify`")
-        _, born = split_version(version)
+        table, (fact, born) = Table(version[:1]), split_version(version)
         if born <= before:
             continue
         payload = index.get(version)
         if payload is None:
             continue  # it went, with its grave, with the array that it was a part of; or it is lost
+        if table is Table.DOCUMENT and _lost_before(index, table, fact, born):
+            continue  # so that the document, and its runs, stay with it
         index.delete(Table.GRAVE + rest)
         index.delete(version)
         _after_version(index, version, payload, freed)
@@ -170,9 +175,9 @@ def _free(index: Writing, before: int, first: int, after: int, freed: Freed) -> 
 
 def _after_version(index: Writing, version: bytes, payload: bytes, freed: Freed) -> None:
     """What else goes with a version of a fact; nothing with one that says that it ended."""
-    table, (fact, born) = Table(version[:1]), split_version(version)
     if not payload:
         return
+    table, (fact, born) = Table(version[:1]), split_version(version)
     if table is Table.CHUNK:
         array, chunk = u32.unpack(fact[:4])[0], u64.unpack(fact[4:])[0]
         prefix = checksum_key(array, chunk, born, 0)[:-4]
@@ -193,7 +198,7 @@ def _after_version(index: Writing, version: bytes, payload: bytes, freed: Freed)
         chunks = [rest for rest, _ in index.scan(Table.CHUNK + fact)]
         for rest, later in pairwise(chunks):
             if rest[:-8] == later[:-8]:
-                index.delete(grave_key(u64.unpack(later[-8:])[0], Table.CHUNK + fact + rest))
+                _delete_grave(index, Table.CHUNK + fact + rest, u64.unpack(later[-8:])[0])
                 freed.generations.append((number, u64.unpack(rest[:8])[0], u64.unpack(rest[8:])[0]))
         for rest in chunks:
             index.delete(Table.CHUNK + fact + rest)
@@ -208,9 +213,34 @@ def _drop_groups(index: Writing, array: bytes) -> None:
     versions = [rest for rest, _ in index.scan(Table.PAGES + array)]
     for rest, later in pairwise(versions):
         if rest[:-8] == later[:-8]:
-            index.delete(grave_key(u64.unpack(later[-8:])[0], Table.PAGES + array + rest))
+            _delete_grave(index, Table.PAGES + array + rest, u64.unpack(later[-8:])[0])
     for rest in versions:
         index.delete(Table.PAGES + array + rest)
+
+
+def _delete_grave(index: Writing, version: bytes, ended: int) -> None:
+    """Take out the grave of a version that ended in a commit, or in an earlier one if what followed it is gone."""
+    if index.delete(grave_key(ended, version)):
+        return
+    for rest, _ in list(index.scan(Table.GRAVE, b"", u64.pack(ended))):
+        if parse_grave(Table.GRAVE + rest)[1] == version:
+            index.delete(Table.GRAVE + rest)
+
+
+def _lost_before(index: Writing, table: Table, fact: bytes, since: int) -> bool:
+    """Whether the version of a fact is lost that ended in a commit: a commit that is kept may be one that needs it.
+
+    It is not in its place, but its grave is.
+    """
+    graves = _of_fact(index, grave_key(since, table + fact))
+    return any(index.get(version_key(table, fact, born)) is None for born, _ in graves)
+
+
+def _of_fact(index: Writing, prefix: bytes) -> Iterator[tuple[int, bytes]]:
+    """Records whose keys are a prefix and the number of a commit: that, and the payload."""
+    for rest, payload in index.scan(prefix):
+        if len(rest) == u64.size:  # a longer key with the same beginning is another fact
+            yield u64.unpack(rest)[0], payload
 
 
 def _drop_end_marker(index: Writing, version: bytes) -> None:
@@ -219,15 +249,8 @@ def _drop_end_marker(index: Writing, version: bytes) -> None:
     An end that something follows has a grave as any version has, and goes when that is found.
     """
     table, (fact, _) = Table(version[:1]), split_version(version)
-    left = [
-        (u64.unpack(rest)[0], payload)
-        for rest, payload in index.scan(table + fact)
-        if len(rest) == _FACT_BYTES  # a longer key with the same beginning is another fact
-    ]
-    if len(left) != 1 or left[0][1]:
-        return
-    # A version that is not in its place, but has its grave, is lost: a commit that is kept may be one that needs it.
-    if any(len(rest) == _FACT_BYTES for rest, _ in index.scan(grave_key(left[0][0], table + fact))):
+    left = list(islice(_of_fact(index, table + fact), 2))
+    if len(left) != 1 or left[0][1] or _lost_before(index, table, fact, left[0][0]):
         return
     index.delete(version_key(table, fact, left[0][0]))
     if table is Table.DOCUMENT:

@@ -90,31 +90,34 @@ def check_gists(snapshot: Snapshot, looked: Looked) -> Iterator[Problem]:
             what = f"chunk {chunk} of {layout.path} holds its gist but is not in the index"
             yield _at_node(snapshot, level, chunk * layout.rows_per_chunk, what, "chunk")
         for chunk, generation in generations:
-            seen = rows if generation == newest[chunk] else None
-            for problem in _generation(snapshot, array, (level, name, layout, seen), chunk, generation):
+            last = generation == newest[chunk]
+            for problem in _generation(snapshot, array, (level, name, layout, rows), chunk, generation, last=last):
                 if not _is_kept(snapshot, array, chunk, generation):
                     break  # only older commits needed it, and were collected meanwhile
                 yield problem
-            if level == 1 and seen is not None:
+            if level == 1 and last:
                 looked(min(rows - chunk * layout.rows_per_chunk, layout.rows_per_chunk))
 
 
 def _generation(
-    snapshot: Snapshot, array: int, level: tuple[int, str, ArrayLayout, int | None], chunk: int, generation: int
+    snapshot: Snapshot, array: int, level: tuple[int, str, ArrayLayout, int], chunk: int, generation: int, *, last: bool
 ) -> Iterator[Problem]:
     """Rows of gists in one generation of a chunk.
 
     Args:
         snapshot: the newest commit.
         array: the array.
-        level: its level, the name of its set, its layout, and how many rows it has, if this generation is the newest.
+        level: its level, the name of its set, its layout, and how many rows the last commit sees that sees any.
         chunk: the chunk.
         generation: the generation.
+        last: whether it is the newest of the chunk; an older one ends where it was replaced.
     """
     number, name, layout, rows = level
     first = chunk * layout.rows_per_chunk
     sums = _sums(snapshot, array, chunk, generation)
-    wanted = len(sums) if rows is None else min(rows - first, layout.rows_per_chunk)
+    wanted = min(rows - first, layout.rows_per_chunk)
+    if not last:
+        wanted = min(wanted, len(sums))
     if len(sums) < wanted:
         what = f"has {len(sums)} checksums for {wanted} rows"
         yield Problem(f"chunk {chunk} of {layout.path}", what, "chunk")

@@ -96,6 +96,27 @@ def test_a_document_keeps_its_runs_where_a_commit_is_kept_whose_record_of_it_is_
                 assert list(index.scan(Table.RUN))
 
 
+def test_a_document_keeps_its_runs_where_an_early_record_of_it_is_lost(path: Path) -> None:
+    """Found by reading: only the version right before its end was looked for."""
+    with opened(path) as tree:
+        with tree.writer() as writer:
+            writer.begin("a").write(b"x" * 100)
+        with tree.snapshot() as held:
+            with tree.writer() as writer:
+                writer.reopen("a").close()
+            with tree.writer() as writer:
+                writer.reopen("a").write(b"x" * 100)
+            with tree.writer() as writer:
+                writer.remove("a")
+            with tree.store.environment.writing() as txn, tree.store.reading() as index:
+                lost = [key for key, _ in index.raw(Table.DOCUMENT) if key.endswith(u64.pack(held.commit))]
+                assert len(lost) == 1 and txn.delete(lost[0])
+            age(tree, 50)
+            assert tables_with_problems(tree) == {"'d'"}
+            with tree.store.reading() as index:
+                assert list(index.scan(Table.RUN))
+
+
 @pytest.mark.parametrize("other", [5 ^ 1 << 5, 5 ^ 1 << 40])
 def test_a_condemned_commit_under_another_number_is_told_of(path: Path, other: int) -> None:
     """Found by reading: it was an `IndexError`."""

@@ -30,16 +30,18 @@ class Step:
         tails: what some facts say from it on (nothing: they end).
         groups: what some groups of the array say, and the chunks of the same numbers.
         drops: whether the array ends, and another begins.
-        collects: whether what is not kept goes.
-        takes: whether somebody takes a snapshot of the newest commit.
-        lets_go: which snapshots somebody lets go of, by their order.
+        keeps: how many of the newest commits are kept, where what is not kept goes; None where nothing goes.
+        takes: which commits somebody holds from now on, of those that are there, condemned ones too, from the newest.
+        late: which others somebody writes down as held, who came too late for them, by how old they are.
+        lets_go: which of those held somebody lets go of, by their order.
     """
 
     tails: dict[int, bytes]
     groups: dict[int, bytes]
     drops: bool
-    collects: bool
-    takes: bool
+    keeps: int | None
+    takes: frozenset[int]
+    late: frozenset[int]
     lets_go: frozenset[int]
 
 
@@ -48,8 +50,9 @@ STEPS = st.builds(
     st.dictionaries(st.sampled_from([1, 2, 256]), st.sampled_from([b"", b"", b"this", b"that"]), max_size=3),
     st.dictionaries(st.sampled_from([0, 1]), st.sampled_from([b"these", b"those"]), max_size=2),
     st.sampled_from([False, False, False, True]),
-    st.booleans(),
-    st.booleans(),
+    st.sampled_from([None, None, 1, 1, 2, 3]),
+    st.frozensets(st.integers(0, 5), max_size=1),
+    st.sampled_from([frozenset(), frozenset(), frozenset({1}), frozenset({3}), frozenset({5})]),
     st.frozensets(st.integers(0, 3), max_size=2),
 )
 
@@ -103,26 +106,29 @@ def buried(index: Reading) -> dict[bytes, int]:
     return {version: ended for ended, version in graves}
 
 
-@given(history=st.lists(STEPS, min_size=3, max_size=20), keep=st.integers(1, 3))
+@given(history=st.lists(STEPS, min_size=3, max_size=20))
 @settings(max_examples=300, deadline=None)
-def test_what_is_kept_reads_as_it_did_and_nothing_else_stays(
-    env: lmdb.Environment, history: list[Step], keep: int
-) -> None:
-    """Found by the second: an end that went left its grave, and what had ended could end again."""
+def test_what_is_kept_reads_as_it_did_and_nothing_else_stays(env: lmdb.Environment, history: list[Step]) -> None:
+    """Found by it: an end that went left its grave, what had ended could end again, and what spans a commit stayed for
+    ever that was held too late."""
     states: dict[int, State] = {0: {}}
     held: list[int] = []
+    late: list[int] = []
     tables: dict[str, tuple[int, int]] = {}
-    last = Step({}, {}, drops=False, collects=True, takes=False, lets_go=frozenset(range(len(history))))
+    everyone = frozenset(range(2 * len(history)))
+    last = Step({}, {}, drops=False, keeps=1, takes=frozenset(), late=frozenset(), lets_go=everyone)
     with env.begin(write=True) as txn:
         empty(txn)
         for number, step in enumerate([*history, last, last], 1):
-            held = [one for at, one in enumerate(held) if at not in step.lets_go]
-            if step.takes and number > 1:
-                held.append(number - 1)
             index = Writing(txn, number, tables)
+            there = sorted(index.commit_numbers() + index.commit_numbers(Table.CONDEMNED), reverse=True)
+            held = [one for at, one in enumerate(held) if at not in step.lets_go]
+            held += [there[at] for at in step.takes if at < len(there)]
+            late = [one for at, one in enumerate(late) if at not in step.lets_go]
+            late += [number - back for back in step.late if number > back and number - back not in there]
             states[number] = put(index, step, states[number - 1])
-            if step.collects and number > 1:
-                collect(index, keep, set(held))
+            if step.keeps is not None and number > 1:
+                collect(index, step.keeps, {*held, *late})
             index.put(commit_key(Table.COMMIT, number), b"")
             tables = index.tables
             for one in {*index.commit_numbers(), *held}:

@@ -28,7 +28,7 @@ from mctree.storage.audit import committed_rows
 from mctree.storage.chunks import row_sums
 from mctree.storage.index import Reading
 from mctree.storage.sums import committed_sums
-from mctree.tree.gists import last_rows
+from mctree.tree.gists import last_seen
 from mctree.tree.images.families import pixels_array, read_statistics
 from mctree.tree.images.image import Image
 from mctree.tree.images.pages import popcount, set_bits
@@ -51,10 +51,10 @@ def check_images(snapshot: Snapshot) -> Iterator[Problem]:
     yield from _records(snapshot)
     arrays = image_arrays(snapshot)
     with snapshot.reading() as index:
-        rows = last_rows(index, snapshot.record, arrays.keys())
+        seen = last_seen(index, snapshot.record, arrays.keys())
     for array, (level, what, layout) in arrays.items():
-        if array in rows:  # else no commit sees it any more, and what is said of it is on its way out
-            yield from _rows(snapshot, array, rows[array], level, what, layout)
+        if array in seen:  # else no commit sees it any more, and what is said of it is on its way out
+            yield from _rows(snapshot, array, seen[array], level, what, layout)
     yield from _pieces(snapshot)
     for image in snapshot.images():
         try:
@@ -131,9 +131,13 @@ def _records(snapshot: Snapshot) -> Iterator[Problem]:
             yield Problem(where, "has a record that does not fit its place on the timeline", "image", source=name)
 
 
-def _rows(snapshot: Snapshot, array: int, rows: int, level: int, what: str, layout: ArrayLayout) -> Iterator[Problem]:
+def _rows(
+    snapshot: Snapshot, array: int, seen: tuple[int, int], level: int, what: str, layout: ArrayLayout
+) -> Iterator[Problem]:
     """Rows that some commit's pages lead to, against their checksums."""
-    pages = every_page(snapshot, array)
+    rows, last = seen
+    # Pages that were put later stay for as long as the array does, though nobody is left who sees them.
+    pages = every_page(snapshot, array, last)
     counts = popcount(np.ascontiguousarray(pages["present"]))
     start = pages["row"].astype(np.int64)
     for page in pages[start + counts > rows]:
@@ -166,7 +170,7 @@ def _rows(snapshot: Snapshot, array: int, rows: int, level: int, what: str, layo
 def _is_seen(snapshot: Snapshot, array: int) -> bool:
     """Whether some commit still sees an array."""
     with snapshot.reading() as index:
-        return array in last_rows(index, snapshot.record, [array])
+        return array in last_seen(index, snapshot.record, [array])
 
 
 def _at_row(
@@ -186,12 +190,13 @@ def _at_row(
     return at_image_node(snapshot, level, int(nodes[row - start[which]]), what, kind)
 
 
-def every_page(snapshot: Snapshot, array: int) -> NDArray[np.void]:
-    """The pages of a level as this commit or any before it sees them, in order of their numbers and then of age."""
+def every_page(snapshot: Snapshot, array: int, last: int) -> NDArray[np.void]:
+    """The pages of a level as commits up to one (`last`) see them, in order of their numbers and then of age."""
     with snapshot.reading() as index:
         parts = [
             decode_pages(payload, u64.unpack(key[:8])[0])
-            for key, payload in _until(snapshot, index, Table.PAGES + u32.pack(array))
+            for key, payload in index.scan(Table.PAGES + u32.pack(array))
+            if u64.unpack(key[-8:])[0] <= last
         ]
     return np.concatenate([np.empty(0, PAGE_DTYPE), *parts])
 
