@@ -127,7 +127,7 @@ def calls_of(scratch: str, act: str, life: Life = LIFE) -> list[Call]:
 
 
 def points(scratch: str, life: Life, scale: Scale) -> list[Point]:
-    """Which calls fail, and how: all of them in every way, or some."""
+    """Which calls fail, and how: all of them in every way, or some, from all over."""
     does_of = {
         Point(scratch, act, Plan(when, error, how == "for ever", how == "although done"), life): call.does
         for act in life.acts
@@ -136,15 +136,14 @@ def points(scratch: str, life: Life, scale: Scale) -> list[Point]:
         if how != "although done" or call.does in DONE_ANYWAY
     }
     every = [*does_of]
-    if scale == "long":
-        return every
     chosen = random.Random(_SEED).sample(every, len(every))
     # Of each kind of call one at least that fails although it was done, and one that fails in each other way.
     first = [
         *(next(one for one in chosen if one.plan.anyway and does_of[one] == does) for does in sorted(DONE_ANYWAY)),
         *(next(one for one in chosen if _kind(one) == kind) for kind in PLANS if kind[1] != "although done"),
     ]
-    most = max(_QUICK_POINTS // life.weight, len(first))
+    about = _QUICK_POINTS if scale == "quick" else len(every)
+    most = max(about // life.weight, len(first))
     return [*first, *(point for point in chosen if point not in first)][:most]
 
 

@@ -40,7 +40,7 @@ def fill_disk(life: Life, scale: Scale, scratch: Path, say: Say) -> Row:
     row = Row(_FULL + life.within)
     life.foresee()  # before anything fails
     with timed(row):
-        for size in _some(range(_DISK_STEP[scale], _DISK, _DISK_STEP[scale]), life, scale):
+        for size in _some(range(_DISK_STEP[scale], _DISK, _DISK_STEP[scale]), life):
             row.points += 1
             found = in_judgement(partial(live_on_small_disk, life, scratch, size))
             row.failures += [f"a disk of {size} bytes: {problem}" for problem in found]
@@ -49,9 +49,9 @@ def fill_disk(life: Life, scale: Scale, scratch: Path, say: Say) -> Row:
     return row
 
 
-def _some(sizes: range, life: Life, scale: Scale) -> range:
+def _some(sizes: range, life: Life) -> range:
     """Those sizes that a life is tried at."""
-    return sizes[life.weight // 2 :: life.weight] if scale == "quick" else sizes
+    return sizes[life.weight // 2 :: life.weight]
 
 
 def live_on_small_disk(life: Life, scratch: Path, size: int) -> list[str]:
@@ -71,7 +71,7 @@ def limit_files(life: Life, scale: Scale, scratch: Path, say: Say) -> Row:
     row = Row(_LIMITED + life.within)
     life.foresee()  # before anything fails
     with timed(row):
-        for size in _some(range(4096, _FILE, _FILE_STEP[scale]), life, scale):
+        for size in _some(range(4096, _FILE, _FILE_STEP[scale]), life):
             for action in (signal.SIG_IGN, signal.SIG_DFL):
                 row.points += 1
                 found = in_judgement(partial(live_below_limit, life, scratch, size, action))

@@ -25,7 +25,8 @@ class Life:
         look_in: comes by as the next writer, and changes nothing.
         foresee: works out, once in a process, what a judge will have to know.
         encoders: what its trees are opened with.
-        weight: how many times as long as the life of texts it takes; quick forms try so many times fewer points.
+        weight: how many times as long as the life of texts it takes; so many times fewer points are tried, except that
+            the long form kills at each call.
         within: what the rows of tables are called behind what was tried; nothing for the life of texts.
     """
 

@@ -290,7 +290,7 @@ _SIZES: dict[tuple[Scale, str], tuple[int, int, int]] = {
     ("quick", "texts"): (4, 125, 10),
     ("quick", "images"): (3, 20, 4),
     ("long", "texts"): (8, 12_500, 10),
-    ("long", "images"): (4, 2_500, 10),
+    ("long", "images"): (4, 1_000, 10),
 }
 """Readers, snapshots that each takes, and kills at least."""
 

@@ -175,9 +175,10 @@ def _cut_short(life: Life, scale: Scale, scratch: Path, say: Say, wants: Wants) 
         with timed(wanted[0]):
             (recording,) = workers.each(partial(record, life=life), [str(scratch)])
             possible = list(states(recording))
+        whole = len(possible) // life.weight
         if once in wanted:
             with timed(once):
-                chosen = _every(possible, _QUICK_STATES // life.weight if scale == "quick" else len(possible))
+                chosen = _every(possible, _QUICK_STATES // life.weight if scale == "quick" else whole)
                 for failures in workers.each(attempt, chosen):
                     once.points += 1
                     once.failures += failures
@@ -186,7 +187,7 @@ def _cut_short(life: Life, scale: Scale, scratch: Path, say: Say, wants: Wants) 
             say(f"{once.what}: {once.points}, {len(once.failures)} failures, {once.seconds:.0f} s")
         if twice in wanted:
             with timed(twice):
-                chosen = _every(possible, _QUICK_AGAIN if scale == "quick" else len(possible) // _AGAIN)
+                chosen = _every(possible, _QUICK_AGAIN if scale == "quick" else whole // _AGAIN)
                 most = max(_AGAIN // life.weight, 1) if scale == "quick" else _AGAIN
                 for several in workers.each(partial(attempt_twice, most=most), chosen):
                     twice.points += len(several)

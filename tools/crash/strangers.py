@@ -37,7 +37,10 @@ _PAGE = 4096
 _SEED = 7
 _HUNT_SECONDS = 120
 _REPLAYED = "finds of the fuzzer, replayed"
-_POINTS = {"quick": {"pages": 20, "cuts": 20, "records": 16}, "long": {"pages": 4000, "cuts": 2000, "records": 20000}}
+_POINTS = {
+    "quick": {"pages": 20, "cuts": 20, "records": 16, "images": 16},
+    "long": {"pages": 4000, "cuts": 2000, "records": 20_000, "images": 8_000},
+}
 
 _EVERY = {"quick": 7, "long": 1}
 """Of so many strange files one is tried; a file can be ten strange things, so that with 7 each of these comes up."""
@@ -241,7 +244,7 @@ def run(scale: Scale, scratch: Path, say: Say, wants: Wants = everything) -> Res
         ("indexes cut off, or with forged headers", cut_off(specimen, scratch, points["cuts"])),
         ("pages of the index that are not themselves", scribbled(specimen, scratch, points["pages"])),
         ("forged records under valid checksums", forged_records(points["records"])),
-        ("forged records of images under valid checksums", forged_records(points["records"], images=True)),
+        ("forged records of images under valid checksums", forged_records(points["images"], images=True)),
         (
             "inputs: text, JSONL, gzip, Parquet, names",
             ((what, _read(data, scratch)) for what, data in inputs()),
