@@ -7,7 +7,7 @@ from mctree.encoders.lexical import LexicalEncoder
 from mctree.encoders.lexicon import Lexicon, shares
 from mctree.encoders.loading import load_encoder, load_visual_encoder
 from mctree.encoders.mean import MeanEncoder
-from mctree.encoders.protocol import Encoded, Encoder, Tokenizer
+from mctree.encoders.protocol import Encoded, Encoder, SpanEncoder, Tokenizer
 from mctree.encoders.tokenizers import BytesTokenizer, HFTokenizer, load_tokenizer
 from mctree.encoders.training import train_bpe
 from mctree.encoders.visual import VisualEncoder
@@ -21,6 +21,7 @@ __all__ = [
     "LexicalEncoder",
     "Lexicon",
     "MeanEncoder",
+    "SpanEncoder",
     "Tokenizer",
     "VisualEncoder",
     "load_encoder",

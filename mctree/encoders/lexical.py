@@ -71,6 +71,7 @@ class LexicalEncoder:
     kind: Final = "lexical"
     modalities: Final = frozenset({"text"})
     span_level: Final = 2
+    span_alone: Final = True
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Encoded", "Encoder", "Tokenizer"]
+__all__ = ["Encoded", "Encoder", "SpanEncoder", "Tokenizer", "reads_children"]
 
 
 @runtime_checkable
@@ -44,7 +44,7 @@ class Encoder(Protocol):
 
     @property
     def span_level(self) -> int:
-        """Up to this level (0: none) `encode` also wants the tokens of the node's whole span."""
+        """Up to this level (0: none) `encode` also wants the tokens of the node's whole span; see `SpanEncoder`."""
         ...
 
     def encode(
@@ -81,6 +81,24 @@ class Encoder(Protocol):
     def dump(self) -> bytes:
         """Everything needed to make this encoder again, without pickle; frozen corpus statistics included."""
         ...
+
+
+@runtime_checkable
+class SpanEncoder(Encoder, Protocol):
+    """An encoder that may say that where it is given a span, it does not look at the children's gists.
+
+    It is no part of the `Encoder` protocol: who does not say so is given both.
+    """
+
+    @property
+    def span_alone(self) -> bool:
+        """Whether, for levels 2 … `span_level`, children may be of no length: `float32 [n, fanout, 0]`."""
+        ...
+
+
+def reads_children(encoder: Encoder, level: int) -> bool:
+    """Whether an encoder has to be given the children's gists of nodes of a level above 1."""
+    return not (isinstance(encoder, SpanEncoder) and encoder.span_alone and level <= encoder.span_level)
 
 
 @dataclass(frozen=True, slots=True)

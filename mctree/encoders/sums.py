@@ -18,7 +18,7 @@ __all__ = ["unit_rows", "weighted_sums"]
 Number = TypeVar("Number", np.int16, np.float32)
 
 _STEPS: Final = float(1 << 19)
-_STRIP: Final = 1 << 15
+_STRIP: Final = 1 << 16
 """Numbers divided at a time: what is known of them on the way then stays in the processor's cache."""
 
 
@@ -66,19 +66,23 @@ def unit_rows(sums: NDArray[np.generic], out: NDArray[np.float32] | None = None)
     """
     units = np.empty(sums.shape, np.float32) if out is None else out
     at_once = max(_STRIP // max(sums.shape[1], 1), 1)
+    room = np.empty((min(at_once, len(sums)), sums.shape[1]))
     for start in range(0, len(sums), at_once):
         rows = slice(start, start + at_once)
-        _unit(sums[rows], units[rows])
+        _unit(sums[rows], units[rows], room)
     return units
 
 
-def _unit(sums: NDArray[np.generic], out: NDArray[np.float32]) -> None:
-    whole = sums.astype(np.float64)
+def _unit(sums: NDArray[np.generic], out: NDArray[np.float32], room: NDArray[np.float64]) -> None:
+    """Divide a strip of rows; `room` is written over."""
+    whole = room[: len(sums)]
+    np.copyto(whole, sums)
     unit = np.ones(len(sums))
     if sums.dtype.kind == "f":
         unit = np.abs(whole).max(axis=1, initial=0.0) / _STEPS
         unit[unit == 0] = 1.0
-        whole = np.rint(whole / unit[:, None])
+        whole /= unit[:, None]
+        np.rint(whole, out=whole)
     norms = np.sqrt(np.einsum("nd,nd->n", whole, whole)) * unit
     norms[norms == 0] = 1.0
     out[...] = sums

@@ -27,7 +27,7 @@ _UPPER: Final = np.uint32(16)
 _SIGN: Final = np.uint16(0x8000)
 _SIGN_AND_NUMBER: Final = np.int32(-(1 << 31) | ((1 << 15) - 1) << 13)
 _REBIAS: Final = np.float32(2.0**112)
-_STRIP: Final = 1 << 15
+_STRIP: Final = 1 << 16
 """Numbers rounded at a time: what is known of them on the way then stays in the processor's cache."""
 
 

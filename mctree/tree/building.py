@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mctree.encoders import Encoder
+from mctree.encoders.protocol import reads_children
 from mctree.encoders.visual import VisualEncoder
 from mctree.errors import UsageError
 from mctree.format.arrays import ArrayLayout, rows_per_chunk
@@ -69,7 +70,7 @@ def encode_nodes(
         encoder: what encodes.
         level: the nodes' level.
         first: `int64 [n]`: the nodes' indices.
-        children: `[n, 32, dim]`: their children's gists, as stored.
+        children: `[n, 32, dim]`: their children's gists, as stored; of no length if the encoder reads none.
         world: what exists.
         tokens: gives the tokens of blocks.
 
@@ -164,7 +165,7 @@ class GistBuilder:
         self._pending: defaultdict[int, list[NDArray[np.generic]]] = defaultdict(list)
         for level in range(1, len(record.levels) + 1):
             waiting = np.arange(self._rows(level + 1) * _FANOUT, self._rows(level))
-            self._pending[level].append(committed(level, waiting))
+            self._wait(level, committed(level, waiting))
 
     @property
     def blocks(self) -> int:
@@ -212,7 +213,12 @@ class GistBuilder:
             self.record = self.record.with_level(array)
             self.added[array] = layout
         self._session.append({self.record.levels[level - 1]: rows}, summed=True)
-        self._pending[level].append(rows)
+        self._wait(level, rows)
+
+    def _wait(self, level: int, rows: NDArray[np.generic]) -> None:
+        """Remember the gists of a level until their parents are complete, or how many there are if that will do."""
+        reads = reads_children(self._encoder, level + 1)
+        self._pending[level].append(rows if reads else np.empty((len(rows), 0), rows.dtype))
 
     def _rows(self, level: int) -> int:
         if level > len(self.record.levels):
