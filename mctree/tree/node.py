@@ -126,5 +126,10 @@ class Node:
         return self._snapshot.packed(*self.span).tokens
 
     def text(self) -> str:
-        """What its tokens say; characters cut by its ends, and bytes that are no text, show as U+FFFD."""
+        """What its tokens say; characters cut by its ends, and bytes that are no text, show as U+FFFD.
+
+        Raises:
+            UsageError: the store has no tokenizer.
+            CorruptError: they are not those that were committed.
+        """
         return self._snapshot.text(*self.span)

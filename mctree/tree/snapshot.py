@@ -30,6 +30,7 @@ from mctree.tree.images.arena import Arena
 from mctree.tree.images.gallery import Gallery
 from mctree.tree.images.image import Image
 from mctree.tree.images.nodes import ImageNode, image_node_exists
+from mctree.tree.intact import intact_blocks
 from mctree.tree.links import Link, all_links, links_in
 from mctree.tree.moments import Moments
 from mctree.tree.node import Node, node_exists
@@ -139,15 +140,17 @@ class Snapshot(Held):
         return packed(self, start, stop, dead=dead)
 
     def text(self, start: int, stop: int) -> str:
-        """What the real, live tokens at positions [start, stop) say.
+        """What the real, live tokens at positions [start, stop) say; compared with the checksums of their blocks.
 
         Raises:
             UsageError: the store has no tokenizer.
+            CorruptError: they are not those that were committed.
         """
         tokenizer = self.tree.tokenizer
         if tokenizer is None:
             raise UsageError("the store has no tokenizer: read tokens instead")
         tokens = self.packed(start, stop).tokens
+        intact_blocks(self, start // BLOCK, -(-stop // BLOCK), self.world.geometry)
         return decoded(tokenizer, tokens).decode("utf-8", "replace")
 
     # Nodes

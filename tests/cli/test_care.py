@@ -10,6 +10,7 @@ import pytest
 
 import mctree
 from mctree.encoders import train_bpe
+from mctree.errors import CorruptError
 from mctree.format.keys import Table
 from tests.cli.command_lines import assert_printable, book, good, objects, run
 
@@ -77,6 +78,29 @@ def test_cat_never_passes_wrong_bytes_for_right_ones(own):
     assert result.exit_code == 1
     assert "verify" in result.stderr
     assert good("cat", own, "books/0.txt") == book(0)
+
+
+@pytest.mark.parametrize("asked", ["show", "show --json", "search", "search --json", "focus"])
+def test_no_text_is_shown_that_is_not_what_was_committed(own, asked):
+    """What was damaged was printed, by commands that ended well."""
+    good("gist", "build", own, "--dim", "64")
+    with mctree.open(own, writable=False) as tree, tree.snapshot() as snapshot:
+        node = snapshot.find("books/2.txt", 1000)
+        words = node.text().strip()
+    flip(own, node.span[0] + 3)
+    command, *options = asked.split()
+    what = {
+        "show": [f"{node.address}"],
+        "search": [words, "--flat", "--top", "10000"],
+        "focus": [words, "--budget", "100000"],
+    }[command]
+    result = run(command, own, *what, *options)
+    assert result.exit_code == 1
+    assert "its tokens are not those that were committed" in result.stderr and str(node.address) in result.stderr
+    with mctree.open(own, writable=False) as tree, tree.snapshot() as snapshot:
+        with pytest.raises(CorruptError, match="not those that were committed"):
+            snapshot.node(node.address).text()
+        assert snapshot.find("books/0.txt", 1000).text()
 
 
 def test_a_missing_chunk_is_a_problem_and_not_an_end(own):
