@@ -152,7 +152,7 @@ def root(specimen: Specimen) -> range:
 UNNOTICED, UNREADABLE, DIED = Verdict.UNNOTICED, Verdict.BROKEN_UNNOTICED, Verdict.DIED
 FAULTS: dict[Callable[[Patch], None], tuple[Callable[[Specimen], tuple[str, Sequence[int]]], set[Verdict]]] = {
     records_are_believed: (lambda specimen: (INDEX, records(specimen, b"l")), {UNNOTICED, UNREADABLE}),
-    rows_are_believed: (lambda _: (TOKENS, range(0, 2000, 160)), {UNNOTICED}),
+    rows_are_believed: (lambda _: (TOKENS, range(0, 2000, 160)), {UNNOTICED, UNREADABLE}),
     pages_are_believed: (lambda specimen: (INDEX, root(specimen)), {UNNOTICED, UNREADABLE, DIED}),
     keys_that_lead_the_way_are_believed: (lambda specimen: (INDEX, root(specimen)), {UNNOTICED, UNREADABLE, DIED}),
     the_wrong_node_is_named: (lambda _: (TOKENS, range(40, 2000, 160)), {Verdict.NOT_NAMED}),

@@ -103,7 +103,7 @@ def of_records(*tables: Table) -> Callable[[Specimen], list[Damage]]:
 FAULTS: dict[Callable[[Patch], None], tuple[Callable[[Specimen], list[Damage]], str]] = {
     a_writer_drops_commits_whose_rows_do_not_check: (of_an_open_document, "were dropped"),
     a_compaction_believes_rows: (of_an_open_document, "verify is silent, and"),
-    a_compaction_believes_its_index: (of_records(Table.DOCUMENT, Table.RUN, Table.TAIL), "verify is silent, and"),
+    a_compaction_believes_its_index: (of_records(Table.TAIL), "verify is silent, and"),
     a_writer_sweeps_what_a_damaged_index_does_not_name: (of_records(Table.CHUNK), "held are there no more"),
 }
 """Each with the bits that are flipped until it is found, and the words in which it is."""
