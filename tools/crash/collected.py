@@ -43,17 +43,17 @@ def _newest(tree: mctree.Tree) -> int:
         return snapshot.commit
 
 
-def _go_on(tree: mctree.Tree, until: int) -> None:
-    """Make commits that change nothing a snapshot sees, up to one of a number."""
-    while _newest(tree) < until:
-        with closing(tree.writer()) as writer:
-            writer.stamp(b"age", Stamp(until, 0, 0, 0, 0, b""))
-            writer.commit(gists=False)
+def _go_on(tree: mctree.Tree, left: int = 1) -> None:
+    """Make commits that change nothing a snapshot sees, until so many more are `left` to the next that collects."""
+    while _newest(tree) % _EVERY < _EVERY - left:
+        _commit(tree)
 
 
-def _collect(tree: mctree.Tree) -> None:
-    newest = _newest(tree)
-    _go_on(tree, newest - newest % _EVERY + _EVERY)
+def _commit(tree: mctree.Tree) -> None:
+    """Make one such commit.  If it should collect, it is this that is refused or done, and no other with it."""
+    with closing(tree.writer()) as writer:
+        writer.stamp(b"age", Stamp(writer.snapshot.commit, 0, 0, 0, 0, b""))
+        writer.commit(gists=False)
 
 
 def _drop(tree: mctree.Tree) -> None:
@@ -73,9 +73,11 @@ def _append(tree: mctree.Tree) -> None:
 
 STEPS: Steps = {
     "drop a set": _drop,
-    "collect": _collect,
+    "go on": _go_on,
+    "collect": _commit,
     "refresh": _refresh,
-    "collect again": _collect,
+    "go on again": _go_on,
+    "collect again": _commit,
     "append": _append,
 }
 """What the writer does; the store is judged before the last and after it."""
@@ -105,15 +107,15 @@ def make_specimen(path: Path) -> Aged:
         with tree.writer() as writer:
             writer.remove("passing")
         tree.drop_gists("triplet")
-        _collect(tree)
+        _go_on(tree)
+        _commit(tree)
         held.close()
         tree.keep(_KEPT)
         with tree.writer() as writer:
             writer.remove("other")
             writer.reopen("stream").write(b"a tail for some time")
         tree.refresh_gists("kept")
-        newest = _newest(tree)
-        _go_on(tree, newest - newest % _EVERY + _EVERY - 3)
+        _go_on(tree, left=3)
         with tree.writer() as writer:
             writer.remove("long")
         tree.refresh_gists("kept")
