@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import zlib
 from contextlib import ExitStack, closing
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,12 +17,21 @@ from numpy.typing import NDArray
 
 import mctree
 from mctree.errors import CorruptError, UsageError
-from mctree.format.images import GRAFT_DTYPE, PAGE_DTYPE, PIECE_DTYPE, decode_grafts, decode_pages, decode_pieces
+from mctree.format.images import (
+    GRAFT_DTYPE,
+    PAGE_DTYPE,
+    PIECE_DTYPE,
+    ImageRecord,
+    decode_grafts,
+    decode_pages,
+    decode_pieces,
+)
 from mctree.format.pixels import pack_pixels, unpack_pixels
 from mctree.sources.images import ArraySource, Box
 from mctree.testing import assert_whole, scratch
 from mctree.testing.toys import ToySight
 from mctree.tree import Snapshot
+from tools.crash.confined import REFUSED, confined
 
 SMALL = 1 << 16
 NODES = st.sets(st.integers(0, 400) | st.integers(4000, 4200) | st.integers(1 << 40, (1 << 40) + 80), max_size=30)
@@ -250,6 +261,15 @@ def test_records_of_a_stranger_are_refused_or_sound(data: bytes, group: int) -> 
             except CorruptError:
                 continue
             assert found.dtype == dtype and len(found) == len(payload) // dtype.itemsize
+
+
+@pytest.mark.parametrize("level", [28, 255, 1 << 31, (1 << 64) - 1])
+def test_a_level_that_no_image_has_is_refused_at_once(level: int) -> None:
+    """Found while faults were planted: four was raised to whatever level the record of an image named."""
+    whole = ImageRecord("file:///a.png", "", 20, 130, 1, "uint8", 1, 0, 2, True, (0, 0, 130, 20))
+    assert ImageRecord.decode(whole.encode()) == whole
+    forged = replace(whole, level=level).encode()
+    assert confined(partial(ImageRecord.decode, forged), seconds=5) == REFUSED
 
 
 def test_a_source_may_be_masked_all_over_a_block() -> None:
