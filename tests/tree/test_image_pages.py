@@ -6,8 +6,10 @@ import zlib
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import lmdb
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -26,7 +28,9 @@ from mctree.format.images import (
     decode_pages,
     decode_pieces,
 )
+from mctree.format.keys import Table, u32
 from mctree.format.pixels import pack_pixels, unpack_pixels
+from mctree.format.values import frame
 from mctree.sources.images import ArraySource, Box
 from mctree.testing import assert_whole, scratch
 from mctree.testing.toys import ToySight
@@ -270,6 +274,29 @@ def test_a_level_that_no_image_has_is_refused_at_once(level: int) -> None:
     assert ImageRecord.decode(whole.encode()) == whole
     forged = replace(whole, level=level).encode()
     assert confined(partial(ImageRecord.decode, forged), seconds=5) == REFUSED
+
+
+@pytest.mark.damages
+@pytest.mark.parametrize("beyond", [0, 1, 1 << 40])
+def test_a_page_that_names_rows_which_are_not_there_is_refused_by_a_writer(tmp_path: Path, beyond: int) -> None:
+    """Found by forging records: such rows were taken for those that the writer was about to append."""
+    path = tmp_path / "t.mctree"
+    values = np.arange(20 * 130, dtype=np.uint32).astype(np.uint8).reshape(20, 130, 1)
+    with mctree.create(path, chunk_bytes=SMALL) as tree:
+        with tree.writer() as writer:
+            writer.add_image("a", values)
+        with tree.snapshot() as snapshot:
+            rows = {array: snapshot.state(array).rows for array in snapshot.gallery.statistics_arrays(1)}
+    with lmdb.open(f"{path}/index.lmdb", map_size=1 << 24) as index, index.begin(write=True) as txn:
+        for key, value in list(txn.cursor()):
+            if key[:1] == Table.PAGES:
+                pages = np.frombuffer(value[4:], PAGE_DTYPE).copy()
+                pages["row"] = rows[u32.unpack(key[1:5])[0]] + beyond
+                txn.put(key, frame(key, pages.tobytes()))
+    with mctree.open(path) as tree, tree.writer() as writer:
+        with pytest.raises(CorruptError, match=r"name rows that images/statistics1/lod\d does not have"):
+            writer.change_image("a", values[:4, :4] + np.uint8(1), Box(0, 0, 4, 4))
+        writer.add("text", b"goes on")
 
 
 def test_a_source_may_be_masked_all_over_a_block() -> None:
