@@ -224,9 +224,11 @@ def _check_ascending(numbers: NDArray[np.uint64], group: int, what: str) -> None
 
 
 def _check_place(space: int, level: int, base: int, what: str) -> None:
-    width = 16 * 4**level  # positions under a node of a level from 1 up: 64 patches in a tile, four times as many above
-    if space != ARENA or not 1 <= level <= 27 or base % width or base + width > ARENA_LIMIT:
-        raise CorruptError(f"{what}: it lies where no image can; run `mctree verify`")
+    if space == ARENA and 1 <= level <= 27:  # before anything is raised to it: a power of any number never ends
+        width = 16 * 4**level  # positions under a node: 64 patches in a tile, four times as many above
+        if not base % width and base + width <= ARENA_LIMIT:
+            return
+    raise CorruptError(f"{what}: it lies where no image can; run `mctree verify`")
 
 
 def _between(values: NDArray[np.generic], least: int, most: int) -> bool:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import zlib
 from contextlib import ExitStack, closing
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+import lmdb
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,12 +19,23 @@ from numpy.typing import NDArray
 
 import mctree
 from mctree.errors import CorruptError, UsageError
-from mctree.format.images import GRAFT_DTYPE, PAGE_DTYPE, PIECE_DTYPE, decode_grafts, decode_pages, decode_pieces
+from mctree.format.images import (
+    GRAFT_DTYPE,
+    PAGE_DTYPE,
+    PIECE_DTYPE,
+    ImageRecord,
+    decode_grafts,
+    decode_pages,
+    decode_pieces,
+)
+from mctree.format.keys import Table, u32
 from mctree.format.pixels import pack_pixels, unpack_pixels
+from mctree.format.values import frame
 from mctree.sources.images import ArraySource, Box
 from mctree.testing import assert_whole, scratch
 from mctree.testing.toys import ToySight
 from mctree.tree import Snapshot
+from tools.crash.confined import REFUSED, confined
 
 SMALL = 1 << 16
 NODES = st.sets(st.integers(0, 400) | st.integers(4000, 4200) | st.integers(1 << 40, (1 << 40) + 80), max_size=30)
@@ -250,6 +265,38 @@ def test_records_of_a_stranger_are_refused_or_sound(data: bytes, group: int) -> 
             except CorruptError:
                 continue
             assert found.dtype == dtype and len(found) == len(payload) // dtype.itemsize
+
+
+@pytest.mark.parametrize("level", [28, 255, 1 << 31, (1 << 64) - 1])
+def test_a_level_that_no_image_has_is_refused_at_once(level: int) -> None:
+    """Found while faults were planted: four was raised to whatever level the record of an image named."""
+    whole = ImageRecord("file:///a.png", "", 20, 130, 1, "uint8", 1, 0, 2, True, (0, 0, 130, 20))
+    assert ImageRecord.decode(whole.encode()) == whole
+    forged = replace(whole, level=level).encode()
+    assert confined(partial(ImageRecord.decode, forged), seconds=5) == REFUSED
+
+
+@pytest.mark.damages
+@pytest.mark.parametrize("beyond", [0, 1, 1 << 40])
+def test_a_page_that_names_rows_which_are_not_there_is_refused_by_a_writer(tmp_path: Path, beyond: int) -> None:
+    """Found by forging records: such rows were taken for those that the writer was about to append."""
+    path = tmp_path / "t.mctree"
+    values = np.arange(20 * 130, dtype=np.uint32).astype(np.uint8).reshape(20, 130, 1)
+    with mctree.create(path, chunk_bytes=SMALL) as tree:
+        with tree.writer() as writer:
+            writer.add_image("a", values)
+        with tree.snapshot() as snapshot:
+            rows = {array: snapshot.state(array).rows for array in snapshot.gallery.statistics_arrays(1)}
+    with lmdb.open(f"{path}/index.lmdb", map_size=1 << 24) as index, index.begin(write=True) as txn:
+        for key, value in list(txn.cursor()):
+            if key[:1] == Table.PAGES:
+                pages = np.frombuffer(value[4:], PAGE_DTYPE).copy()
+                pages["row"] = rows[u32.unpack(key[1:5])[0]] + beyond
+                txn.put(key, frame(key, pages.tobytes()))
+    with mctree.open(path) as tree, tree.writer() as writer:
+        with pytest.raises(CorruptError, match=r"name rows that images/statistics1/lod\d does not have"):
+            writer.change_image("a", values[:4, :4] + np.uint8(1), Box(0, 0, 4, 4))
+        writer.add("text", b"goes on")
 
 
 def test_a_source_may_be_masked_all_over_a_block() -> None:

@@ -2,7 +2,8 @@
 
 The child is forked, so that it has everything loaded.  It may take so much more memory, so much of the processor and so
 long; and whoever in it would run a program, load a library or unpickle something ends it instead (but for the one
-program that mctree runs itself, which looks at an index before anybody believes it).
+program that mctree runs itself, which looks at an index before anybody believes it).  Memory that the child has not is
+no reason to refuse an input: whatever becomes of an error that says so, a limit of ours should have come before.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import faulthandler
 import os
+import re
 import resource
 import signal
 import sys
@@ -19,7 +21,7 @@ from typing import Any
 
 from mctree.errors import MctreeError
 
-__all__ = ["DONE", "REFUSED", "confined"]
+__all__ = ["DONE", "REFUSED", "confined", "lacks_memory", "tells_of_memory"]
 
 DONE = "done"
 REFUSED = "refused"
@@ -68,11 +70,28 @@ def confined(work: Callable[[], object], *, seconds: int = _SECONDS, memory: int
     return said
 
 
+def tells_of_memory(words: str) -> bool:
+    """Whether words say that there was no memory left, as those of NumPy, of decoders and of the system do."""
+    return re.search(r"MemoryError|\ballocate\b", words) is not None
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error came, or says that it came, of there being no memory left."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, MemoryError) or tells_of_memory(str(cause)):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
+
+
 def _outcome(work: Callable[[], object]) -> str:
     try:
         work()
     except MctreeError as error:
         message = str(error)
+        if lacks_memory(error):
+            return f"{type(error).__name__} for want of memory: {message[:200]!r}"
         if message and message.isprintable() and len(message) < _LONGEST_MESSAGE:
             return REFUSED
         return f"{type(error).__name__} not in one printable line: {message[:200]!r}"

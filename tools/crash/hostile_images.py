@@ -1,7 +1,8 @@
 """Which images does somebody make who means harm, or does not care?  Pictures, TIFF files, archives and Zarr arrays.
 
 Each is ingested by the command, beside a text and a picture that are whole: it is taken or skipped, and these come in;
-then whatever was taken is read back and compared with what the file itself gives.
+then whatever was taken is read back and compared with what the file itself gives.  What lies outside of an image is not
+in it, and what was skipped was not tried until there was no memory left.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy as np
 
 import mctree
 from mctree.sources.images import Box, open_image
+from tools.crash.confined import tells_of_memory
 
 __all__ = ["images", "ingest_images"]
 
@@ -31,6 +33,8 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _OPTIONS = ("-q", "--workers", "1", "--tokenizer", "bytes", "--encoder", "none")
 _COMPARED = 64
 """Pixels on a side that are read back."""
+_OUTSIDE = bytes(range(255, 191, -1))
+"""What lies outside of an image, and is in none."""
 
 
 def images() -> Iterator[tuple[str, Make]]:
@@ -68,12 +72,19 @@ def images() -> Iterator[tuple[str, Make]]:
     yield "tiles: of many sizes", partial(_tiles, {"0/0/0": 16, "1/0/0": 64, "1/1/1": 16, "2/3/3": 17})
     yield "tiles: links to the outside", _linked_tiles
     yield "Zarr: chunks that are bombs", _zarr_bomb
+    yield "Zarr: chunks that are bombs, by Zstandard", _zstandard_bomb
     yield "Zarr: absurd sides", partial(_zarr, {"shape": [1 << 62, 1 << 62]})
     yield "Zarr: chunks without sides", partial(_zarr, {"chunk_grid": _grid([0, 0])})
     yield "Zarr: a chunk as large as all", partial(_zarr, {"shape": [1 << 20] * 2, "chunk_grid": _grid([1 << 20] * 2)})
-    yield "Zarr: codecs of somebody's own", partial(_zarr, {"codecs": [{"name": "os.system", "configuration": {}}]})
+    yield (
+        "Zarr: codecs of somebody's own",
+        partial(_zarr, {"codecs": [{"name": "os.system", "configuration": {"command": "true"}}]}),
+    )
+    yield "Zarr: a codec that executes", _pickled
     yield "Zarr: deep metadata", partial(_put, "a.zarr/zarr.json", b'{"attributes":' * 100_000)
     yield "Zarr: sizes that lead out of it", _zarr_of_others
+    yield "Zarr: a chunk that is a link to the outside", _linked_chunk
+    yield "Zarr: an array that is a link to the outside", _linked_array
 
 
 def ingest_images(make: Make, folder: Path) -> None:
@@ -92,6 +103,7 @@ def ingest_images(make: Make, folder: Path) -> None:
         raise done.exception
     assert done.exit_code in (0, 1), f"the command ended with {done.exit_code}: {done.output[-300:]!r}"
     assert all(line.isprintable() for line in done.output.splitlines()), f"it printed {done.output[-300:]!r}"
+    assert not tells_of_memory(done.output), f"it took all memory: {done.output[-300:]!r}"
     with mctree.open(store) as tree, tree.snapshot() as snapshot:
         assert not list(tree.verify())
         assert {"in/whole.txt", "in/whole.png"} <= {document.name for document in snapshot.documents()}
@@ -100,6 +112,7 @@ def ingest_images(make: Make, folder: Path) -> None:
             if image.keeps_pixels:
                 with closing(open_image(folder / image.name)) as source:
                     kept, there = image.pixels(box, partial=True), source.read(box)
+                    assert _OUTSIDE not in kept.values.tobytes(), f"{image.name!r} shows what lies outside of it"
                     same = np.array_equal(kept.values, np.where(there.real()[..., None], there.values, 0))
                     assert same, f"{image.name!r} came back otherwise"
 
@@ -222,14 +235,60 @@ def _zarr(changes: dict[str, object], folder: Path) -> None:
 
 
 def _zarr_bomb(folder: Path) -> None:
-    _zarr({"codecs": [{"name": "bytes"}, {"name": "gzip", "configuration": {"level": 5}}]}, folder)
+    sides: dict[str, object] = {"shape": [512, 512], "chunk_grid": _grid([512, 512])}  # may be so long, compressed
+    _zarr({**sides, "codecs": [{"name": "bytes"}, {"name": "gzip", "configuration": {"level": 5}}]}, folder)
     packer = zlib.compressobj(9, wbits=31)
     _put("a.zarr/c/0/0", packer.compress(bytes(1 << 27)) + packer.flush(), folder)
 
 
+def _zstandard_bomb(folder: Path) -> None:
+    """Two thousand million bytes in less than what a chunk may have that is stored badly (RFC 8878)."""
+    packing = {"name": "zstd", "configuration": {"level": 0, "checksum": False}}
+    _zarr({"codecs": [{"name": "bytes"}, packing]}, folder)
+    blocks, repeated = 16_000, 1 << 17
+    # One segment whose size follows; blocks of one byte that is repeated, the last of which says that it is.
+    head = b"\x28\xb5\x2f\xfd\xa0" + struct.pack("<I", blocks * repeated)
+    block, last = ((repeated << 3 | 1 << 1 | end).to_bytes(3, "little") + b"\0" for end in (0, 1))
+    _put("a.zarr/c/0/0", head + block * (blocks - 1) + last, folder)
+
+
+def _pickled(folder: Path) -> None:
+    described = {
+        "zarr_format": 2,
+        "shape": [8, 8],
+        "chunks": [8, 8],
+        "dtype": "|u1",
+        "compressor": {"id": "pickle"},
+        "fill_value": 0,
+        "order": "C",
+        "filters": None,
+    }
+    _put("a.zarr/.zarray", json.dumps(described).encode(), folder)
+    _put("a.zarr/0.0", b"cos\nsystem\n(S'true'\ntR.", folder)
+
+
+def _linked_chunk(folder: Path) -> None:
+    _zarr({}, folder)
+    outside, chunk = folder.parent / "outside", folder / "a.zarr/c/0/0"
+    outside.write_bytes(_OUTSIDE)
+    chunk.unlink()
+    chunk.symlink_to(outside)
+
+
+def _linked_array(folder: Path) -> None:
+    outside = folder.parent / "outside"
+    _zarr({}, outside)
+    (outside / "a.zarr/c/0/0").write_bytes(_OUTSIDE)
+    _multiscale(("0",), folder)
+    (folder / "a.zarr/0").symlink_to(outside / "a.zarr")
+
+
 def _zarr_of_others(folder: Path) -> None:
+    _multiscale(("../../../../etc", "/", "a\0b", "\x1b[31m"), folder)
+
+
+def _multiscale(paths: tuple[str, ...], folder: Path) -> None:
     axes = [{"name": name} for name in "yx"]
-    paths = ("../../../../etc", "/", "a\0b", "\x1b[31m")
     ome = {"multiscales": [{"axes": axes, "datasets": [{"path": path} for path in paths]}]}
     group = {"zarr_format": 3, "node_type": "group", "attributes": {"ome": ome}}
     _put("a.zarr/zarr.json", json.dumps(group).encode(), folder)

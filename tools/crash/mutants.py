@@ -1,7 +1,7 @@
 """Would these tests find anything?  Faults are planted in the engine (`planted`), and points are tried until one shows.
 
 A find is a failure in the words that the fault is to be found by.  A plant that does not fit the code is a failure of
-these tests.  In the long form the fuzzer hunts a fault as well, and readers under fire hunt theirs.
+these tests.  In the long form the fuzzer hunts some as well, and readers under fire hunt theirs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TypeVar
 from tools.crash import kills, pictures, readers, replay, scenario, sweep
 from tools.crash.life import Life
 from tools.crash.parts import Part, Result, Row, Say, Scale, Wants, everything, timed
-from tools.crash.planted import CUTS_OF_PICTURES, FUZZED, INGEST, KILLS, PICTURES, POWER, Planted
+from tools.crash.planted import CUTS_OF_PICTURES, FUZZED, INGEST, KILLS, PICTURES, POWER, Planted, PlantedForFuzzer
 from tools.crash.planted_readers import READERS
 from tools.crash.victims import MISFIT
 from tools.crash.workers import PROCESSES, Workers
@@ -31,7 +31,7 @@ _MOST = 400
 _TRIALS = 8
 _IN_INGESTS = ", in ingests"
 _UNDER_FIRE = ", under readers"
-_FUZZED = f"planted: {FUZZED.name}, for the fuzzer"
+_FOR_FUZZER = ", for the fuzzer"
 _FUZZED_SECONDS = 20
 _KILLS_OF_A_TRIAL = 3
 _SNAPSHOTS = 300
@@ -52,8 +52,7 @@ def run(scale: Scale, scratch: Path, say: Say, wants: Wants = everything) -> Res
     ]
     if scale == "long":
         rows += _by_readers(wanted(READERS, _UNDER_FIRE), scratch / "readers", say)
-    if scale == "long" and wants(_FUZZED):
-        rows.append(_by_the_fuzzer(scratch, say))
+        rows += (_by_the_fuzzer(one, scratch, say) for one in FUZZED if wants(_row(one, _FOR_FUZZER).what))
     return Result(rows)
 
 
@@ -107,18 +106,18 @@ def _under_fire(planted: Planted, scratch: Path, trial: int) -> Iterator[Sequenc
     yield readers.under_fire(folder, readers=3, snapshots=_SNAPSHOTS, seed=trial, plant=plant).failures
 
 
-def _by_the_fuzzer(scratch: Path, say: Say) -> Row:
+def _by_the_fuzzer(fault: PlantedForFuzzer, scratch: Path, say: Say) -> Row:
     """Plant a fault where the fuzzer looks."""
     from tools.crash.fuzz.__main__ import hunt  # noqa: PLC0415  # needs more than the rest
 
-    planted = scratch / "planted"
-    FUZZED.copy(planted)
-    row = Row(_FUZZED)
+    planted = scratch / fault.target
+    fault.copy(planted)
+    row = _row(fault, _FOR_FUZZER)
     with timed(row):
-        found = hunt(FUZZED.target, _FUZZED_SECONDS, beside=planted)
+        found = hunt(fault.target, _FUZZED_SECONDS, beside=planted)
         row.points = found.inputs
-        if not (found.broke and re.search(FUZZED.sign, found.said)):
-            row.failures.append(f"the fuzzer did not find it by {FUZZED.sign!r}: {found.said[-400:]}")
+        if not (found.broke and re.search(fault.sign, found.said)):
+            row.failures.append(f"the fuzzer did not find it by {fault.sign!r}: {found.said[-400:]}")
     say(f"{row.what}: {len(found.broke)} inputs found it, {row.seconds:.0f} s")
     return row
 
@@ -134,7 +133,7 @@ def _in_parts(points: list[Point]) -> Iterator[list[Point]]:
         yield points[start : start + PROCESSES]
 
 
-def _row(planted: Planted, where: str) -> Row:
+def _row(planted: Planted | PlantedForFuzzer, where: str) -> Row:
     return Row(f"planted: {planted.name}{where}")
 
 

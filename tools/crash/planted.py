@@ -272,13 +272,23 @@ class PlantedForFuzzer:
         file.write_text(text.replace(self.sound, self.faulty), "utf-8")
 
 
-FUZZED: Final = PlantedForFuzzer(
-    "what holds a slash is taken for an address",
-    "names",
-    "AttributeError: 'NoneType' object has no attribute 'groups'",
-    "geometry/address.py",
-    'if match is None or match[1] == "0":',
-    'if match is None and "/" not in text:',
+FUZZED: Final = (
+    PlantedForFuzzer(
+        "what holds a slash is taken for an address",
+        "names",
+        "AttributeError: 'NoneType' object has no attribute 'groups'",
+        "geometry/address.py",
+        'if match is None or match[1] == "0":',
+        'if match is None and "/" not in text:',
+    ),
+    PlantedForFuzzer(
+        "a header is read behind its end",
+        "picture headers",
+        "error: unpack_from requires a buffer of at least 30 bytes",
+        "sources/images/stated.py",
+        "if len(head) < 30:",
+        "if len(head) < 29:",
+    ),
 )
 
 

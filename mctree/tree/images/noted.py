@@ -12,7 +12,7 @@ from mctree.errors import CorruptError
 from mctree.format.values import pack
 from mctree.storage.chunks import row_sums
 from mctree.storage.sums import committed_sums
-from mctree.tree.images.pages import MOST_GROUPS, PageReader
+from mctree.tree.images.pages import MOST_GROUPS, PageReader, popcount
 
 if TYPE_CHECKING:
     from mctree.tree.snapshot import Snapshot
@@ -33,12 +33,27 @@ class Noted(PageReader):
 
     def __init__(self, snapshot: Snapshot, noted: Mapping[tuple[int, int], NDArray[np.void]]) -> None:
         super().__init__(snapshot.reading, snapshot.commit)
+        self._snapshot = snapshot
         self._noted = noted
 
     def group(self, array: int, group: int) -> NDArray[np.void]:
         """The pages of one group of an array's level, ascending."""
         found = self._noted.get((array, group))
         return super().group(array, group) if found is None else found
+
+    def _load(self, array: int, group: int) -> NDArray[np.void]:
+        """The pages of a group as they were committed.
+
+        Raises:
+            CorruptError: they name rows that were not, for which those would be taken that the next commit adds.
+        """
+        pages = super()._load(array, group)
+        some = pages[pages["present"] != 0]
+        ends = some["row"].astype(np.int64) + popcount(np.ascontiguousarray(some["present"]))
+        if len(some) and ends.max() > self._snapshot.state(array).rows:
+            path = self._snapshot.layout(array).path
+            raise CorruptError(f"pages of nodes of an image name rows that {path} does not have; run `mctree verify`")
+        return pages
 
     def _written(self, array: int, first: int, stop: int) -> list[int]:
         numbers = super()._written(array, first, stop)

@@ -31,6 +31,7 @@ from mctree.sources.images import Box
 from mctree.testing import ProceduralSource
 from mctree.testing.stores import scratch
 from mctree.testing.toys import ToyEncoder, ToySight
+from tools.crash.confined import lacks_memory
 
 __all__ = ["LONGEST", "forge", "forgeries", "through_a_forged_store"]
 
@@ -227,6 +228,7 @@ def _lived_through(path: str, copy: str, acts: Sequence[Callable[[mctree.Tree], 
                 act(tree)
             except MctreeError as error:
                 assert str(error).isprintable(), repr(str(error))
+                assert not lacks_memory(error), f"{type(error).__name__} for want of memory: {error}"
                 refused = error
     return refused
 

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 
 from mctree.errors import MctreeError
 from mctree.testing.stores import scratch
+from tools.crash.confined import lacks_memory
 
 __all__ = ["Target", "as_path", "attempt"]
 
@@ -49,7 +50,7 @@ def attempt(target: Target, data: bytes) -> bool:
     """Decode; whether it was decoded, and not refused.
 
     Raises:
-        AssertionError: it was refused in words that are not one printable line.
+        AssertionError: it was refused in words that are not one printable line, or for want of memory.
         BaseException: whatever else than an error of mctree was raised.
     """
     try:
@@ -58,6 +59,7 @@ def attempt(target: Target, data: bytes) -> bool:
         message = str(error)
         assert message and message.isprintable(), f"{type(error).__name__} in several lines: {message!r}"
         assert len(message) <= _LONGEST_MESSAGE, f"{type(error).__name__} of {len(message)} characters"
+        assert not lacks_memory(error), f"{type(error).__name__} for want of memory: {message}"
         return False
     return True
 
