@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -111,6 +111,32 @@ def test_a_life_that_nobody_disturbs_is_as_the_model_has_it(folder: Path) -> Non
         live(path, acknowledged.append, ACTS[: n + 1])
         assert acknowledged == [step.name for step in STEPS if step.act in ACTS[: n + 1]]
         assert judge(path, acknowledged) == []
+
+
+@pytest.mark.damages
+@pytest.mark.parametrize(
+    ("act", "plant", "sign"),
+    [
+        ("collection", planted_readers.collecting_does_not_ask_who_reads, "a snapshot that was held"),
+        ("compaction", planted_readers.a_compaction_does_not_ask_who_reads, "a snapshot that was held"),
+    ],
+)
+def test_what_is_held_through_an_act_and_goes_is_missed(
+    folder: Path, act: str, plant: Callable[[], None], sign: str
+) -> None:
+    path = str(folder / "store")
+    live(path, lambda _: None, ACTS[: ACTS.index(act)])
+
+    def lived() -> list[str]:
+        plant()
+        try:
+            live(path, lambda _: None, [act])
+        except AssertionError as error:
+            return [f"{error}"]
+        return []
+
+    (told,) = in_judgement(lived)
+    assert sign in told
 
 
 def test_a_judge_tells_more_and_less_than_was_acknowledged(folder: Path) -> None:
