@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mctree.storage import epochs
 from mctree.storage.session import Session
 from mctree.testing.processes import UNFIT, in_child
 from mctree.testing.stores import scratch
@@ -117,8 +118,8 @@ def test_a_life_that_nobody_disturbs_is_as_the_model_has_it(folder: Path) -> Non
 @pytest.mark.parametrize(
     ("act", "plant", "sign"),
     [
-        ("collection", planted_readers.collecting_does_not_ask_who_reads, "a snapshot that was held"),
-        ("compaction", planted_readers.a_compaction_does_not_ask_who_reads, "a snapshot that was held"),
+        ("collection", planted_readers.collecting_does_not_ask_who_reads, "was held reads something else"),
+        ("compaction", planted_readers.a_compaction_does_not_ask_who_reads, "was held: CommitGoneError: "),
     ],
 )
 def test_what_is_held_through_an_act_and_goes_is_missed(
@@ -137,6 +138,20 @@ def test_what_is_held_through_an_act_and_goes_is_missed(
 
     (told,) = in_judgement(lived)
     assert sign in told
+
+
+@pytest.mark.damages
+def test_what_another_process_reads_and_the_next_writer_takes_is_missed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep.prepare(folder)
+    _, calls = sweep.calls_of(str(folder), "compaction")
+    exchanged = next(n for n, call in enumerate(calls) if call.name == "renameat2")
+    point = sweep.Point(str(folder), "compaction", calls[exchanged + 1], watched=True)
+    assert sweep.attempt(point) == sweep.Outcome(1, ())
+    monkeypatch.setattr(epochs, "_epoch_of", lambda path, identity: None)  # what stands beside is half made: so it goes
+    (told,) = sweep.attempt(point).failures
+    assert "another process: CommitGoneError: " in told
 
 
 def test_a_judge_tells_more_and_less_than_was_acknowledged(folder: Path) -> None:

@@ -29,7 +29,7 @@ from tools.crash.workers import Workers
 
 __all__ = ["PART", "Call", "Outcome", "Point", "attempt", "calls_of", "failures", "prepare", "run", "sweep"]
 
-_APART = 12
+_APART = 10
 """The quick form kills at every so many of the calls that change something."""
 _NEXT_CALLS = 13
 """At which of the changing calls of a name the process that comes next is killed, at most."""
