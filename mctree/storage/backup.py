@@ -30,6 +30,7 @@ from mctree.format.zarr import root_metadata
 from mctree.storage.chunks import GENERATIONS_NAME, generation_name, open_generation
 from mctree.storage.creation import describe_arrays, write_array_rows
 from mctree.storage.files import make_directory, opened, pwrite_all, replace_file
+from mctree.storage.gate import MAX_READERS, preallocate_locks
 from mctree.storage.index import Reading, Writing
 from mctree.storage.leases import LEASES_NAME
 from mctree.storage.pages import INDEX_NAME
@@ -112,8 +113,12 @@ def copy_store(
     """
     place = os.path.join(folder, INDEX_NAME)
     os.mkdir(place)
+    preallocate_locks(at)
     room = 2 * store.environment.size() + (1 << 30)
-    with _writing(folder), closing(lmdb.open(place, map_size=room, max_dbs=0, max_readers=1024, sync=False)) as copy:
+    with (
+        _writing(folder),
+        closing(lmdb.open(place, map_size=room, max_dbs=0, max_readers=MAX_READERS, sync=False)) as copy,
+    ):
         records = _sound_records(index, advanced)
         while batch := _batch(records):
             with copy.begin(write=True) as txn, txn.cursor() as cursor:

@@ -39,6 +39,7 @@ from mctree.storage.files import (
     sync_tree,
     telling,
 )
+from mctree.storage.gate import MAX_READERS, preallocate_locks
 from mctree.storage.index import Writing
 from mctree.storage.leases import LEASES_NAME
 from mctree.storage.pages import INDEX_NAME
@@ -220,6 +221,7 @@ def build_store(
         make_directory(folder, at)
     replace_file("zarr.json", root_metadata(meta.store, meta.epoch, meta.format), at, sync=False)
     describe_arrays(at, arrays, sync=False)
+    preallocate_locks(at)
     try:
         _write_index(path, meta, first, time_ns, arrays, facts, numbers)
     except lmdb.Error as error:
@@ -235,7 +237,7 @@ def _write_index(
     facts: Mapping[bytes, bytes],
     numbers: Mapping[str, int],
 ) -> None:
-    environment = lmdb.open(os.path.join(path, INDEX_NAME), map_size=_MAP_BYTES, max_dbs=0, max_readers=1024)
+    environment = lmdb.open(os.path.join(path, INDEX_NAME), map_size=_MAP_BYTES, max_dbs=0, max_readers=MAX_READERS)
     with closing(environment), environment.begin(write=True) as txn:
         index = Writing(txn, first, {})
         index.put(Table.META, meta.encode())

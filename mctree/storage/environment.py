@@ -20,7 +20,7 @@ import lmdb
 
 from mctree.errors import BusyError, CorruptError, MctreeError, NotAStoreError, UsageError, WriterFailedError
 from mctree.storage.files import opened, telling
-from mctree.storage.gate import check_index, preallocate_locks
+from mctree.storage.gate import MAX_READERS, check_index, preallocate_locks
 from mctree.storage.pages import DATA_NAME, INDEX_NAME
 from mctree.storage.place import check_place
 
@@ -30,7 +30,6 @@ MapFull = lmdb.MapFullError
 
 _MAP_BYTES = 1 << 40
 _SMALLEST_MAP = 1 << 30
-_MAX_READERS = 1024
 _FORK_WAIT = 1.0
 _NO_ADDRESSES = "this process may not have so many addresses; raise the limit on them (`ulimit -v`), or close stores"
 
@@ -207,7 +206,7 @@ class Environment:
             try:
                 return self._env.begin()
             except lmdb.ReadersFullError:
-                raise BusyError(f"more than {_MAX_READERS} readers have the index open at this moment; retry") from None
+                raise BusyError(f"more than {MAX_READERS} readers have the index open at this moment; retry") from None
 
     def _alone(self, change: Callable[[], None], *, counted: int = 0) -> None:
         """Do what moves the map, once this process's own readers have finished.
@@ -329,7 +328,7 @@ def open_environment(at: int, where: str, *, writable: bool) -> Environment:
                     check_place(at, where)
                     check_index(fd, where)
                     with telling(f"opening the index of {where}"):
-                        preallocate_locks(at, _MAX_READERS)
+                        preallocate_locks(at)
                     own = os.dup(at)
                     try:
                         shared = _shared[identity] = Environment(own, where, identity, writable)
@@ -377,7 +376,7 @@ def _open(path: str, writable: bool, locked: bool) -> lmdb.Environment:
                 create=False,
                 readonly=not writable,
                 lock=locked,
-                max_readers=_MAX_READERS,
+                max_readers=MAX_READERS,
                 max_dbs=0,
                 readahead=False,
                 sync=True,

@@ -19,7 +19,10 @@ from mctree.errors import CorruptError
 from mctree.storage.files import opened
 from mctree.storage.pages import DATA_NAME, FREE_FLAGS, INDEX_NAME, Meta, damaged_below, damaged_way, read_meta
 
-__all__ = ["check_index", "preallocate_locks"]
+__all__ = ["MAX_READERS", "check_index", "preallocate_locks"]
+
+MAX_READERS = 1024
+"""How many may read an index at the same moment: so many places its lock file has."""
 
 _MAGIC, _VERSION = 0xBEEFC0DE, 1
 _META_KIND = 8
@@ -107,19 +110,19 @@ def _fault(number: int, meta: Meta, page: int, *, in_use: bool) -> str:
     return ""
 
 
-def preallocate_locks(at: int, readers: int) -> None:
+def preallocate_locks(at: int) -> None:
     """Let LMDB's lock file have its room on the disk: on a full one its first use would end the process with SIGBUS.
 
     Args:
         at: descriptor of the store's directory.
-        readers: how many places for readers it is to have.
 
     Raises:
         CorruptError: what stands there is no such file.
+        OSError: there is no room.
     """
     name = f"{INDEX_NAME}/lock.mdb"
     # Must come before LMDB opens the file: closing any descriptor of it drops this process's LMDB locks.
-    size = 64 * (readers + 2)
+    size = 64 * (MAX_READERS + 2)
     try:
         with opened(name, os.O_RDWR | os.O_CREAT, at) as fd:
             status = os.fstat(fd)

@@ -21,7 +21,7 @@ from typing import Any, Final
 import lmdb
 
 import mctree
-from mctree.storage import chunks, creation, session
+from mctree.storage import chunks, creation, recovery, session
 from mctree.storage.chunks import ArrayWriter, generation_name
 from mctree.storage.files import opened
 from mctree.storage.session import Session
@@ -182,6 +182,11 @@ def nothing_is_recovered() -> None:
     _plant(session, "recover", lambda store, newest: set())
 
 
+def older_epochs_stay() -> None:
+    """The next writer leaves an epoch where it was moved to, though nobody reads it any more."""
+    _plant(recovery, "drop_epochs", lambda at: None)
+
+
 def stamps_are_not_put_down() -> None:
     """What is noted of inputs without a commit is said to be durable, and was never written."""
     _plant(Session, "jot", lambda self, record: None)
@@ -320,6 +325,7 @@ KILLS: Final = (
     Planted(published_before_the_commit, "its gist in set 'toy' is not the one that was committed", "refresh"),
     Planted(stamps_are_not_put_down, r"reading: AssertionError: of inputs it remembers", "stamps"),
     Planted(nothing_is_recovered, r"'\.store\.mctree\.compacting'\] was left beside it", "compaction"),
+    Planted(older_epochs_stay, r"going on: AssertionError: the older epochs \['\d+'\] were left in it", "compaction"),
 )
 PICTURES: Final = (
     Planted(done_before_it_is_put_down, "after 'large' it shows something else", "ingest"),

@@ -3,11 +3,12 @@
     python -m tools.crash.scenario STORE [--acts ACT,…] [--to DESCRIPTOR]
 
 `live` makes a store live through the steps of `tools.crash.story`, in acts that each open it anew, and acknowledges
-every step once it has returned; as a program, by a line to a descriptor.
+every step once it has returned; as a program, by a line to a descriptor.  A snapshot that is held through an act has to
+read the same in the end; what it has kept stays behind then, for the next writer to take away.
 
 `judge` takes a store and the acknowledged steps.  It must hold exactly what was acknowledged, or that and the whole of
 the step that was in flight: compared with the model of `mctree.testing`, which knows nothing of files.  Then somebody
-goes on writing to it, and it is judged once more.
+goes on writing to it, and it is judged once more: nothing may be left that only those needed who are gone.
 """
 
 from __future__ import annotations
@@ -24,14 +25,19 @@ import mctree
 from mctree.encoders import BytesTokenizer
 from mctree.errors import MctreeError
 from mctree.format.facts import Stamp
-from mctree.format.keys import Table, u32
+from mctree.format.keys import Table, u32, u64
+from mctree.storage.chunks import GENERATIONS_NAME, generation_name
+from mctree.storage.files import list_names
+from mctree.storage.leases import held_commits
+from mctree.storage.store import EPOCHS_NAME
 from mctree.testing.checks import Expected, check_snapshot
 from mctree.testing.edits import Scribe
 from mctree.testing.model import Model, ModelSet
 from mctree.testing.stores import scratch
 from mctree.tree.retention import KEEP
+from tools.crash.holding import holding
 from tools.crash.life import Life
-from tools.crash.story import ACTS, KEPT, KEPT_LATER, SETS, STEPS, Step, text
+from tools.crash.story import ACTS, HELD, KEPT, KEPT_LATER, SETS, STEPS, Step, text
 
 __all__ = ["ACTS", "LIFE", "STEPS", "Moment", "Step", "judge", "live", "look_in", "reference", "settle"]
 
@@ -68,7 +74,7 @@ def live(path: str, acknowledge: Callable[[str], None], acts: Sequence[str] = AC
         acts: which.
     """
     for act, steps in groupby((step for step in STEPS if step.act in acts), key=lambda step: step.act):
-        with (_created if act == "creation" else _opened)(path) as tree:
+        with (_created if act == "creation" else _opened)(path) as tree, holding(tree, HELD.get(act)):
             for is_commit, together in groupby(steps, key=lambda step: step.kind in ("commit", "jot")):
                 if is_commit:
                     with closing(tree.writer()) as writer:
@@ -294,6 +300,20 @@ def _compare_leftovers(path: str) -> None:
     assert not beside, f"{beside} was left beside it"
     halves = [name for _, _, names in os.walk(path) for name in names if name.endswith(".new")]
     assert not halves, f"{halves} was left in it"
+    with mctree.open(path, writable=False) as tree:
+        at = tree.store.at
+        held, older = held_commits(at), list_names(EPOCHS_NAME, at)
+        assert held == set(), f"commits {held} are held by nobody who lives"
+        assert not older, f"the older epochs {older} were left in it"
+        with tree.store.reading() as index:
+            known = {_generation(key) for key, _ in index.scan(Table.CHUNK)}
+        unknown = sorted({f"{GENERATIONS_NAME}/{name}" for name in list_names(GENERATIONS_NAME, at)} - known)
+        assert not unknown, f"{unknown} were left in it"
+
+
+def _generation(key: bytes) -> str:
+    """What a file is called that holds the generation of a chunk of which there is a record."""
+    return generation_name(u32.unpack(key[:4])[0], u64.unpack(key[4:12])[0], u64.unpack(key[12:])[0])
 
 
 def _verify(tree: mctree.Tree) -> None:

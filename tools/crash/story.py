@@ -1,7 +1,8 @@
 """What does a store of texts live through?  Each step of its short life, and what of it is counted on.
 
 Creation, appends, streams with tails, gist sets that are built, refreshed and dropped, documents that are superseded
-and removed, links, stamps that no commit holds, another number of commits to keep, collection and compaction.
+and removed, links, stamps that no commit holds, another number of commits to keep, collection and compaction, the last
+two while somebody holds a snapshot.
 """
 
 from __future__ import annotations
@@ -17,12 +18,19 @@ from mctree.testing.edits import Edit
 from mctree.testing.model import ModelLink
 from mctree.testing.toys import ToyEncoder
 
-__all__ = ["ACTS", "KEPT", "KEPT_LATER", "SETS", "STEPS", "Kind", "Step", "text"]
+__all__ = ["ACTS", "HELD", "KEPT", "KEPT_LATER", "SETS", "STEPS", "Kind", "Step", "text"]
 
 KEPT, KEPT_LATER = 3, 6
 """How many commits are kept, and how many from one of the steps on."""
 SETS = {"toy": ToyEncoder(dim=64), "small": ToyEncoder(dim=4, seed=1)}
 """A gist of `toy` takes 256 bytes, so that 256 of them fill a chunk."""
+
+HELD = {"collection": -4, "compaction": 0}
+"""The acts through which a snapshot is held, and of which one of the commits that open when they begin.
+
+Both times of the one with which `notes` is replaced again: a generation of gists that ended with the next commit is
+kept for it alone, while the commits around it are freed, and the epoch that holds both outlives two compactions.
+"""
 
 Kind = Literal["create", "commit", "jot", "keep", "build", "refresh", "choose", "drop", "compact"]
 
@@ -92,7 +100,8 @@ def _steps() -> Iterator[Step]:
     yield Step("sets", "small built", "build", gist_set="small")
     yield Step("sets", "small chosen", "choose", gist_set="small")
     yield Step("sets", "toy dropped", "drop")
-    yield Step("sets", "empty removed", edits=(Edit("remove", b"empty"),))
+    again = (Edit("remove", b"empty"), Edit("add", b"notes", text(33, 80), replace=True))
+    yield Step("sets", "empty removed, notes replaced again", edits=again)
     yield Step("sets", "small refreshed", "refresh", gist_set="small")
 
     one, other = (Stamp(size, size + 1, size + 2, size + 3, size + 4, bytes([size]) * 32) for size in (70, 90))
@@ -101,13 +110,19 @@ def _steps() -> Iterator[Step]:
     yield Step("stamps", "stamped again", "jot", stamps=((b"report", None), (b"notes", other), (b"book", other)))
     yield Step("stamps", "more kept", "keep")
 
-    # Past commits 16 and 32, with which older ones are condemned and freed.
+    # Up to commit 48: older ones are condemned with 16 and 32, and freed with the next of these.
     for i in range(10):
         yield Step(
             "collection", f"last words {i}", edits=(Edit("write", b"chat/a", text(40 + i, 37)),), gists=i % 3 == 0
         )
+    for i in range(12):
+        seen = Stamp(i, i + 1, i + 2, i + 3, i + 4, bytes([i]) * 32)
+        yield Step("collection", f"stamped once more {i}", stamps=((b"report", seen),), gists=False)
 
     yield Step("compaction", "compacted", "compact")
+    between = (Edit("add", b"notes", text(58, 70), replace=True), Edit("write", b"chat/a", text(59, 40)))
+    yield Step("compaction", "words in a new epoch", edits=between)
+    yield Step("compaction", "compacted again", "compact")
     yield Step(
         "afterwards", "an epilogue", edits=(Edit("add", b"epilogue", text(60, 20 * 32)), Edit("close", b"chat/a"))
     )

@@ -20,6 +20,7 @@ from mctree.errors import MctreeError, UsageError, WriterFailedError
 from mctree.testing.dump import dump
 from mctree.testing.processes import forked
 from mctree.tree.writer import Writer
+from tools.crash.holding import read_again
 from tools.crash.life import Life
 
 __all__ = ["attempt_within", "suffer"]
@@ -98,8 +99,7 @@ class _Reader:
     def problems(self, acknowledged: list[str]) -> Iterator[str]:
         """What a reader finds wrong now."""
         try:
-            if [*dump(self._held)] != self._read:
-                yield "a snapshot that was held reads other bytes"
+            read_again(self._held, self._read)
             self._life.settle(self._path, acknowledged)
         except (AssertionError, MctreeError, OSError) as error:
             yield f"a reader meanwhile: {type(error).__name__}: {error}"

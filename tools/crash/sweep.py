@@ -2,13 +2,15 @@
 
 Every act of a life begins with a store as the acts before left it, and is swept from its first system call to its
 last.  The long form kills at all calls of any kind; and at those that change something once more, to let the process
-that comes next and finds what was left be killed as well, before somebody looks.  The quick form takes every few of
-the calls that change something.
+that comes next and finds what was left be killed as well, before somebody looks.  Of these every other time a third
+process reads meanwhile, and has to go on reading the same until the next writer has put everything in order.  The
+quick form takes every few of the calls that change something.
 """
 
 from __future__ import annotations
 
 import os
+import random
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,6 +20,7 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
+from tools.crash.holding import Watcher
 from tools.crash.life import Life
 from tools.crash.parts import Part, Result, Row, Say, Scale, Wants, everything, timed
 from tools.crash.scenario import LIFE
@@ -26,10 +29,11 @@ from tools.crash.workers import Workers
 
 __all__ = ["PART", "Call", "Outcome", "Point", "attempt", "calls_of", "failures", "prepare", "run", "sweep"]
 
-_APART = 8
+_APART = 10
 """The quick form kills at every so many of the calls that change something."""
 _NEXT_CALLS = 13
 """At which of the changing calls of a name the process that comes next is killed, at most."""
+_SEED = 5
 _MISSED = 20
 """One in so many calls may not be made again: how many there are of a name is not the same in every run."""
 
@@ -59,6 +63,7 @@ class Point:
         act: which act is killed.
         call: at which call.
         again: at which call the process that comes next is killed too, if it comes to it.
+        watched: whether another process holds a snapshot until the one that comes after those has looked in.
         plant: plants a fault, where it is to be seen whether it is found.
         life: whose act it is.
     """
@@ -67,11 +72,13 @@ class Point:
     act: str
     call: Call
     again: Call | None = None
+    watched: bool = False
     plant: Callable[[], None] = sound
     life: Life = LIFE
 
     def __str__(self) -> str:
-        return f"{self.act}, killed at {self.call}" + ("" if self.again is None else f" and then at {self.again}")
+        then = "" if self.again is None else f" and then at {self.again}"
+        return f"{self.act}, killed at {self.call}{then}{', while another reads' if self.watched else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +102,11 @@ def attempt(point: Point) -> Outcome:
             point.plant()
             return life.judge(path, acknowledged)
 
+        def looked_in() -> list[str]:
+            life.look_in(path)
+            return []
+
+        watcher = Watcher(path) if point.watched and os.path.lexists(path) else None
         ending = killed_at(work, point.call.name, point.call.when)
         acknowledged = [*life.steps_before(point.act), *ending.acknowledged]
         killed, problems = int(ending.killed), [ending.failure] if ending.failure else []
@@ -102,6 +114,8 @@ def attempt(point: Point) -> Outcome:
             second = killed_at(lambda _: life.look_in(path), point.again.name, point.again.when)
             killed += second.killed
             problems += [second.failure] if second.failure else []
+        if watcher is not None:
+            problems += [*in_judgement(looked_in), *watcher.problems()]
         problems += in_judgement(judgement)
     return Outcome(killed, tuple(f"{point}: {problem}" for problem in problems))
 
@@ -135,8 +149,16 @@ def points(scratch: str, act: str, life: Life, scale: Scale) -> tuple[list[Point
     """Where to kill an act once, and where to kill it and what comes next."""
     every, changing = calls_of(scratch, act, life)
     names = sorted({call.name for call in changing})
+    dice = random.Random(_SEED)
     twice = [
-        Point(scratch, act, call, Call(names[n % len(names)], 1 + n // len(names) % _NEXT_CALLS), life=life)
+        Point(
+            scratch,
+            act,
+            call,
+            Call(names[n % len(names)], 1 + n // len(names) % _NEXT_CALLS),
+            watched=dice.random() < 0.5,
+            life=life,
+        )
         for n, call in enumerate(changing)
     ]
     if scale == "long":
