@@ -17,7 +17,7 @@ from mctree.format.records import BLOCK
 from mctree.geometry import TEXT, Address, intervals
 from mctree.tree import Image, Provenance
 from mctree.tree.codecs import decoded
-from mctree.tree.intact import intact_blocks
+from mctree.tree.intact import intact_tokens
 
 __all__ = ["Ends", "beginning", "byte_range", "children", "clip_front", "ends", "image_of", "origin", "pixels"]
 
@@ -108,8 +108,7 @@ def _parts(snapshot: Snapshot, start: int, stop: int, characters: int) -> Iterat
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     for first, last in snapshot.world.geometry.existing(TEXT, 1, start // BLOCK, -(-stop // BLOCK)).tolist():
         for at in range(first, last, step):
-            intact_blocks(snapshot, at, min(at + step, last), snapshot.world.geometry)
-            tokens = snapshot.packed(max(at * BLOCK, start), min(min(at + step, last) * BLOCK, stop)).tokens
+            tokens = intact_tokens(snapshot, max(at * BLOCK, start), min(min(at + step, last) * BLOCK, stop))
             if tokenizer is None:
                 yield "".join(f"{token} " for token in tokens.tolist())
             else:

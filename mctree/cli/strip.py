@@ -15,7 +15,7 @@ from mctree import Snapshot
 from mctree.focus import Entries, WorkingContext
 from mctree.format.records import BLOCK
 from mctree.tree.codecs import decoded
-from mctree.tree.intact import intact_blocks
+from mctree.tree.intact import intact_tokens
 
 __all__ = ["LEGEND", "Stretch", "level_counts", "stretches", "strip"]
 
@@ -87,8 +87,7 @@ def stretches(snapshot: Snapshot, context: WorkingContext) -> list[Stretch]:
     for run in np.split(blocks, apart) if len(blocks) else ():
         start, stop = int(run[0]) * BLOCK, (int(run[-1]) + 1) * BLOCK
         first, *_, last = [*snapshot.provenance(start, stop)] * 2
-        intact_blocks(snapshot, int(run[0]), int(run[-1]) + 1, snapshot.world.geometry)
-        text = _text(snapshot, snapshot.packed(start, stop).tokens)
+        text = _text(snapshot, intact_tokens(snapshot, start, stop))
         found.append(Stretch(first.source, first.document, first.start, last.stop, len(run), f"1:{run[0]}", text))
     for document in snapshot.tails():
         tail = document.tail

@@ -98,7 +98,7 @@ class SpanEncoder(Encoder, Protocol):
 
 def reads_children(encoder: Encoder, level: int) -> bool:
     """Whether an encoder has to be given the children's gists of nodes of a level above 1."""
-    return not (isinstance(encoder, SpanEncoder) and encoder.span_alone and level <= encoder.span_level)
+    return not (getattr(encoder, "span_alone", False) and level <= encoder.span_level)
 
 
 @dataclass(frozen=True, slots=True)

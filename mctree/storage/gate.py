@@ -111,7 +111,7 @@ def _fault(number: int, meta: Meta, page: int, *, in_use: bool) -> str:
 
 
 def preallocate_locks(at: int) -> None:
-    """Let LMDB's lock file have its room on the disk: on a full one its first use would end the process with SIGBUS.
+    """Let LMDB's lock file have its room: on a full disk its first use would end the process with SIGBUS.
 
     Args:
         at: descriptor of the store's directory.

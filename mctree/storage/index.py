@@ -248,17 +248,21 @@ class Writing(Reading):
                 if not payload and not before[1]:
                     return
                 self.put(grave_key(self.number, version_key(table, key, since)), b"")
-            elif not payload and self._begins(table, key):
-                self.delete(version_key(table, key, self.number))
+            elif not payload and self._take_back(table, key):
                 return
         elif not payload:
             return
         self.put(version_key(table, key, self.number), payload)
 
-    def _begins(self, table: Table, key: bytes) -> bool:
-        """Whether a versioned fact that holds since this commit never held before."""
+    def _take_back(self, table: Table, key: bytes) -> bool:
+        """Take back what this commit has said of a versioned fact that did not hold before; False if it did."""
         before = self.floor(table + key, u64.pack(self.number - 1))
-        return before is None or len(before[0]) != 8
+        if before is not None and len(before[0]) == 8:
+            if before[1]:
+                return False
+            self.delete(grave_key(self.number, version_key(table, key, u64.unpack(before[0])[0])))
+        self.delete(version_key(table, key, self.number))
+        return True
 
     def end_version(self, table: Table, key: bytes) -> None:
         """Let a versioned fact hold no longer from this commit on."""

@@ -2,8 +2,9 @@
 
 A `GistBuilder` belongs to one gist set and one writing session.  It is fed the blocks that the set does not have yet,
 in order and in batches of any size, and appends rows to the set's levels.  Of each level it remembers the gists whose
-parent is not complete, so that nothing is read twice.  Children are taken as they are stored, after rounding: so a
-gist is the same whether it was made while its blocks arrived, or later from the store.
+parent is not complete, or how many they are if that is made of its span alone, so that nothing is read twice.  Children
+are taken as they are stored, after rounding: so a gist is the same whether it was made while its blocks arrived, or
+later from the store.
 """
 
 from __future__ import annotations
@@ -165,7 +166,8 @@ class GistBuilder:
         self._pending: defaultdict[int, list[NDArray[np.generic]]] = defaultdict(list)
         for level in range(1, len(record.levels) + 1):
             waiting = np.arange(self._rows(level + 1) * _FANOUT, self._rows(level))
-            self._wait(level, committed(level, waiting))
+            reads = reads_children(encoder, level + 1)
+            self._pending[level].append(committed(level, waiting) if reads else self._counted(len(waiting)))
 
     @property
     def blocks(self) -> int:
@@ -213,12 +215,11 @@ class GistBuilder:
             self.record = self.record.with_level(array)
             self.added[array] = layout
         self._session.append({self.record.levels[level - 1]: rows}, summed=True)
-        self._wait(level, rows)
+        self._pending[level].append(rows if reads_children(self._encoder, level + 1) else self._counted(len(rows)))
 
-    def _wait(self, level: int, rows: NDArray[np.generic]) -> None:
-        """Remember the gists of a level until their parents are complete, or how many there are if that will do."""
-        reads = reads_children(self._encoder, level + 1)
-        self._pending[level].append(rows if reads else np.empty((len(rows), 0), rows.dtype))
+    def _counted(self, count: int) -> NDArray[np.generic]:
+        """So many gists of no length: of those that are not read it is enough to know how many wait."""
+        return np.empty((count, 0), self.record.dtype)
 
     def _rows(self, level: int) -> int:
         if level > len(self.record.levels):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -90,11 +91,14 @@ def last_seen(index: Reading, newest: Commit, arrays: Collection[int]) -> dict[i
         newest: the newest commit.
         arrays: which; those of sets that were dropped are seen by older commits alone.
     """
-    commits = [newest]
-    if set(arrays) - newest.arrays.keys():
-        older = [index.commit(number) for number in index.commit_numbers() if number < newest.number]
-        commits = [*filter(None, older), newest]
-    seen = {array: (state.rows, commit.number) for commit in commits for array, state in commit.arrays.items()}
+    older = index.commit_numbers() if set(arrays) - newest.arrays.keys() else []
+    commits = chain((index.commit(number) for number in older if number < newest.number), [newest])
+    seen = {
+        array: (state.rows, commit.number)
+        for commit in commits
+        if commit is not None
+        for array, state in commit.arrays.items()
+    }
     return {array: seen[array] for array in arrays if array in seen}
 
 

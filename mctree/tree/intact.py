@@ -31,7 +31,7 @@ from mctree.tree.text_arrays import LOD0
 if TYPE_CHECKING:
     from mctree.tree.snapshot import Snapshot
 
-__all__ = ["damaged_gist", "intact_blocks", "intact_gists", "intact_index", "name_of", "place_of"]
+__all__ = ["damaged_gist", "intact_blocks", "intact_gists", "intact_index", "intact_tokens", "name_of", "place_of"]
 
 
 def intact_index(snapshot: Snapshot) -> None:
@@ -89,6 +89,25 @@ def intact_blocks(
             "store from a copy, or remove or replace that document"
         )
     return tokens, records
+
+
+def intact_tokens(snapshot: Snapshot, start: int, stop: int) -> NDArray[np.generic]:
+    """The real, live tokens at positions [start, stop), compared as by `intact_blocks`.
+
+    How many of a block are real is taken from its record, not from the level of counts, which has no checksums.
+
+    Raises:
+        CorruptError: they are not those that were committed.
+    """
+    first, last = start // BLOCK, -(-stop // BLOCK) if start < stop else start // BLOCK
+    if first == last:
+        return snapshot.tokens(start, start)
+    world = snapshot.world.geometry
+    tokens, records = intact_blocks(snapshot, first, last, world)
+    blocks, offsets = np.arange(first, last), np.arange(BLOCK)
+    positions = blocks[:, None] * BLOCK + offsets
+    real = (offsets < records["count"][:, None]) & world.exists(TEXT, 1, blocks)[:, None]
+    return tokens[real & (positions >= start) & (positions < stop)]
 
 
 def intact_gists(

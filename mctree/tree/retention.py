@@ -11,7 +11,8 @@ and p and m are kept, with nothing kept between.  Only versions with p < born an
 reader, and those are one range scan over the graves.
 
 Of an index that has lost a record nothing more goes for it: an encoder stays while a set may be lost that uses it, and
-the runs of a document while a version of it is missing.  What is damaged is not taken out, but told of.
+the runs of a document while a version of it is missing.  What is damaged is not taken out, but told of.  What stays so
+goes with a compaction.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def collect(index: Writing, keep: int, held: set[int] | None) -> Freed:
     """Condemn the commits that need not be kept, and free those condemned before.
 
     Args:
-        index: the transaction of the commit that is being made.
+        index: the transaction of the commit that is being made, or that is the newest of a copy.
         keep: how many of the newest commits to keep, the one being made included (0: all).
         held: the commits that living processes held when this transaction began (None: unknown, so all of them).
 
@@ -98,8 +99,9 @@ def collect(index: Writing, keep: int, held: set[int] | None) -> Freed:
     for number in gone:
         index.delete(commit_key(Table.CONDEMNED, number))
     if keep:
-        # The one being made is not in the list yet.
-        for number in openable[: max(len(openable) - keep + 1, 0)]:
+        # Beside the one that is being made.
+        older = [number for number in openable if number < index.number]
+        for number in older[: max(len(older) - keep + 1, 0)]:
             if number not in held:
                 _move(index, number, Table.COMMIT, Table.CONDEMNED)
     return freed
@@ -222,7 +224,8 @@ def _delete_grave(index: Writing, version: bytes, ended: int) -> None:
     """Take out the grave of a version that ended in a commit, or in an earlier one if what followed it is gone."""
     if index.delete(grave_key(ended, version)):
         return
-    for rest, _ in list(index.scan(Table.GRAVE, b"", u64.pack(ended))):
+    _, born = split_version(version)
+    for rest, _ in list(index.scan(Table.GRAVE, u64.pack(born + 1), u64.pack(ended))):
         if parse_grave(Table.GRAVE + rest)[1] == version:
             index.delete(Table.GRAVE + rest)
 

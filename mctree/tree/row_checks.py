@@ -107,7 +107,7 @@ def _generation(
     Args:
         snapshot: the newest commit.
         array: the array.
-        level: its level, the name of its set, its layout, and how many rows the last commit sees that sees any.
+        level: its level, the name of its set, its layout, and how many rows it has at the last commit that sees it.
         chunk: the chunk.
         generation: the generation.
         last: whether it is the newest of the chunk; an older one ends where it was replaced.

@@ -30,7 +30,7 @@ from mctree.tree.images.arena import Arena
 from mctree.tree.images.gallery import Gallery
 from mctree.tree.images.image import Image
 from mctree.tree.images.nodes import ImageNode, image_node_exists
-from mctree.tree.intact import intact_blocks
+from mctree.tree.intact import intact_tokens
 from mctree.tree.links import Link, all_links, links_in
 from mctree.tree.moments import Moments
 from mctree.tree.node import Node, node_exists
@@ -143,15 +143,15 @@ class Snapshot(Held):
         """What the real, live tokens at positions [start, stop) say; compared with the checksums of their blocks.
 
         Raises:
+            NotFoundError: there are no such positions.
             UsageError: the store has no tokenizer.
             CorruptError: they are not those that were committed.
         """
         tokenizer = self.tree.tokenizer
         if tokenizer is None:
             raise UsageError("the store has no tokenizer: read tokens instead")
-        tokens = self.packed(start, stop).tokens
-        intact_blocks(self, start // BLOCK, -(-stop // BLOCK), self.world.geometry)
-        return decoded(tokenizer, tokens).decode("utf-8", "replace")
+        self._check_range(start, stop)
+        return decoded(tokenizer, intact_tokens(self, start, stop)).decode("utf-8", "replace")
 
     # Nodes
 

@@ -82,7 +82,7 @@ def test_cat_never_passes_wrong_bytes_for_right_ones(own):
 
 @pytest.mark.parametrize("asked", ["show", "show --json", "search", "search --json", "focus"])
 def test_no_text_is_shown_that_is_not_what_was_committed(own, asked):
-    """What was damaged was printed, by commands that ended well."""
+    """Found by reading: damaged tokens were printed, by commands that ended well."""
     good("gist", "build", own, "--dim", "64")
     with mctree.open(own, writable=False) as tree, tree.snapshot() as snapshot:
         node = snapshot.find("books/2.txt", 1000)
@@ -101,6 +101,20 @@ def test_no_text_is_shown_that_is_not_what_was_committed(own, asked):
         with pytest.raises(CorruptError, match="not those that were committed"):
             snapshot.node(node.address).text()
         assert snapshot.find("books/0.txt", 1000).text()
+
+
+def test_the_text_of_a_node_does_not_depend_on_the_level_of_counts(own):
+    """Found by reading: where a count was damaged, text was left out, or padding shown, by commands that ended well."""
+    with mctree.open(own, writable=False) as tree, tree.snapshot() as snapshot:
+        node = snapshot.find("books/2.txt", 1000)
+        text = node.text()
+    with (own / "text/count/c.0").open("r+b") as file:
+        file.seek(node.index)
+        file.write(b"\x03")
+    with mctree.open(own, writable=False) as tree, tree.snapshot() as snapshot:
+        assert snapshot.node(node.address).text() == text
+    assert objects(good("show", own, str(node.address), "--json"))[0]["text"] == text
+    assert run("verify", own).exit_code == 1
 
 
 def test_a_missing_chunk_is_a_problem_and_not_an_end(own):

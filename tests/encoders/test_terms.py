@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mctree.encoders.sums import unit_rows, weighted_sums
+from mctree.encoders.sums import _STRIP, unit_rows, weighted_sums
 from mctree.encoders.terms import hash_of_term, signs, split, terms_of
 
 
@@ -49,6 +50,14 @@ def test_weighted_sums_are_the_product_with_the_sparse_matrix(data: st.DataObjec
     for kind in (np.int16, np.float32):
         found = weighted_sums(rows, columns, matrix[rows, columns].astype(kind), table.astype(kind), count)
         assert found.dtype == kind and np.array_equal(found, matrix @ table)
+
+
+@pytest.mark.parametrize("kind", [np.int16, np.float32])
+def test_more_rows_than_are_divided_at_a_time(kind: type) -> None:
+    sums = np.random.default_rng(0).normal(scale=1000, size=(300, 700)).astype(kind)
+    assert sums.size > 3 * _STRIP and len(sums) % (_STRIP // sums.shape[1])
+    alone = np.concatenate([unit_rows(row[None]) for row in sums])
+    assert unit_rows(sums).tobytes() == alone.tobytes()
 
 
 @given(scale=st.sampled_from([1e-20, 1e-3, 1.0, 1e12]), seed=st.integers(0, 99))

@@ -34,6 +34,25 @@ def empty(txn: lmdb.Transaction) -> None:
             cursor.delete()
 
 
+def test_what_a_commit_says_and_takes_back_was_never_said(env: lmdb.Environment) -> None:
+    """Found by reading: a fact that came again and ended within one commit had two ends in a row."""
+    fact = u64.pack(7)
+    with env.begin(write=True) as txn:
+        empty(txn)
+        for before in ([], [b"this"], [b"this", b""]):
+            index = Writing(txn, 9, {})
+            for number, payload in enumerate(before, 1):
+                Writing(txn, number, {}).put_version(Table.TAIL, fact, payload)
+            was = list(index.raw())
+            for payload in (b"that", b"another", b""):
+                index.put_version(Table.TAIL, fact, payload)
+            if before and before[-1]:
+                assert index.version(Table.TAIL, fact, 9) is None and index.version(Table.TAIL, fact, 8) == b"this"
+            else:
+                assert list(index.raw()) == was
+            empty(txn)
+
+
 @given(history=st.lists(EDITS, min_size=1, max_size=8))
 @settings(max_examples=150, deadline=None)
 def test_a_fact_says_at_each_commit_what_it_said_then(env: lmdb.Environment, history: list) -> None:
