@@ -25,6 +25,7 @@ from mctree.storage.chunks import row_sums
 from mctree.storage.index import table_sums
 from mctree.storage.pages import damaged_pages
 from mctree.storage.sums import committed_sums
+from mctree.tree.packing import real_positions
 from mctree.tree.provenance import block_records
 from mctree.tree.text_arrays import LOD0
 
@@ -104,10 +105,7 @@ def intact_tokens(snapshot: Snapshot, start: int, stop: int) -> NDArray[np.gener
         return snapshot.tokens(start, start)
     world = snapshot.world.geometry
     tokens, records = intact_blocks(snapshot, first, last, world)
-    blocks, offsets = np.arange(first, last), np.arange(BLOCK)
-    positions = blocks[:, None] * BLOCK + offsets
-    real = (offsets < records["count"][:, None]) & world.exists(TEXT, 1, blocks)[:, None]
-    return tokens[real & (positions >= start) & (positions < stop)]
+    return tokens[real_positions(start, stop, records["count"], world.exists(TEXT, 1, np.arange(first, last)))]
 
 
 def intact_gists(

@@ -171,15 +171,13 @@ def _free(index: Writing, before: int, first: int, after: int, freed: Freed) -> 
             continue  # so that the document, and its runs, stay with it
         index.delete(Table.GRAVE + rest)
         index.delete(version)
-        _after_version(index, version, payload, freed)
-        _drop_end_marker(index, version)
+        if payload:
+            _after_version(index, table, fact, born, payload, freed)
+        _drop_end_marker(index, table, fact)
 
 
-def _after_version(index: Writing, version: bytes, payload: bytes, freed: Freed) -> None:
-    """What else goes with a version of a fact; nothing with one that says that it ended."""
-    if not payload:
-        return
-    table, (fact, born) = Table(version[:1]), split_version(version)
+def _after_version(index: Writing, table: Table, fact: bytes, born: int, payload: bytes, freed: Freed) -> None:
+    """What else goes with a version of a fact that says something."""
     if table is Table.CHUNK:
         array, chunk = u32.unpack(fact[:4])[0], u64.unpack(fact[4:])[0]
         prefix = checksum_key(array, chunk, born, 0)[:-4]
@@ -246,12 +244,11 @@ def _of_fact(index: Writing, prefix: bytes) -> Iterator[tuple[int, bytes]]:
             yield u64.unpack(rest)[0], payload
 
 
-def _drop_end_marker(index: Writing, version: bytes) -> None:
+def _drop_end_marker(index: Writing, table: Table, fact: bytes) -> None:
     """If nothing is left of a fact but its end, forget that it ever was.
 
     An end that something follows has a grave as any version has, and goes when that is found.
     """
-    table, (fact, _) = Table(version[:1]), split_version(version)
     left = list(islice(_of_fact(index, table + fact), 2))
     if len(left) != 1 or left[0][1] or _lost_before(index, table, fact, left[0][0]):
         return
