@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 
+import lmdb
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -31,6 +32,14 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "damages: the test damages stores on purpose; they are not verified at its end")
     # What a shell starts in the background ignores Ctrl-C, and so does what that starts: tests that press it need it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="module")
+def env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[lmdb.Environment]:
+    """An index by itself, without a store around it; whoever uses it empties it first (`tests.bare`)."""
+    environment = lmdb.open(str(tmp_path_factory.mktemp("index")), map_size=1 << 26, sync=False)
+    yield environment
+    environment.close()
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,22 +16,10 @@ from mctree.format.commits import Commit
 from mctree.format.keys import Table, commit_key, split_version, u64, version_key
 from mctree.format.values import frame, unframe
 from mctree.storage.index import Reading, Writing, table_sums
+from tests.bare import empty
 
 KEYS = st.sampled_from([u64.pack(n) for n in (0, 1, 2, 255, 256, 2**63)])
 EDITS = st.lists(st.tuples(KEYS, st.binary(max_size=4)), max_size=6)
-
-
-@pytest.fixture(scope="module")
-def env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[lmdb.Environment]:
-    environment = lmdb.open(str(tmp_path_factory.mktemp("index")), map_size=1 << 26, sync=False)
-    yield environment
-    environment.close()
-
-
-def empty(txn: lmdb.Transaction) -> None:
-    with txn.cursor() as cursor:
-        while cursor.first():
-            cursor.delete()
 
 
 def test_what_a_commit_says_and_takes_back_was_never_said(env: lmdb.Environment) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
 import lmdb
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +14,7 @@ from mctree.format.commits import array_fact
 from mctree.format.keys import Table, commit_key, group_key, parse_grave, split_version, u32, u64
 from mctree.storage.index import Reading, Writing, table_sums
 from mctree.tree.retention import collect
+from tests.bare import empty
 
 State = dict[tuple[Table, bytes], bytes]
 TABLES = (Table.TAIL, Table.ARRAY, Table.CHUNK, Table.PAGES)
@@ -55,19 +54,6 @@ STEPS = st.builds(
     st.sampled_from([frozenset(), frozenset(), frozenset({1}), frozenset({3}), frozenset({5})]),
     st.frozensets(st.integers(0, 3), max_size=2),
 )
-
-
-@pytest.fixture(scope="module")
-def env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[lmdb.Environment]:
-    environment = lmdb.open(str(tmp_path_factory.mktemp("index")), map_size=1 << 26, sync=False)
-    yield environment
-    environment.close()
-
-
-def empty(txn: lmdb.Transaction) -> None:
-    with txn.cursor() as cursor:
-        while cursor.first():
-            cursor.delete()
 
 
 def put(index: Writing, step: Step, before: State) -> State:
