@@ -31,6 +31,9 @@ MapFull = lmdb.MapFullError
 _MAP_BYTES = 1 << 40
 _SMALLEST_MAP = 1 << 30
 _FORK_WAIT = 1.0
+_MOST_OUTGROWN = 100
+_ALL_PLACES_TAKEN = f"{MAX_READERS} readers look into it at this moment, or were killed while they did; retry"
+_OPEN_ALREADY = "already open in this process"
 _NO_ADDRESSES = "this process may not have so many addresses; raise the limit on them (`ulimit -v`), or close stores"
 
 _shared: dict[tuple[int, int], Environment] = {}
@@ -206,7 +209,7 @@ class Environment:
             try:
                 return self._env.begin()
             except lmdb.ReadersFullError:
-                raise BusyError(f"more than {MAX_READERS} readers have the index open at this moment; retry") from None
+                raise BusyError(f"the index cannot be read: {_ALL_PLACES_TAKEN}") from None
 
     def _alone(self, change: Callable[[], None], *, counted: int = 0) -> None:
         """Do what moves the map, once this process's own readers have finished.
@@ -343,8 +346,10 @@ def open_environment(at: int, where: str, *, writable: bool) -> Environment:
         ) from None
     except lmdb.MemoryError as error:
         raise BusyError(f"the index of {where} cannot be mapped: {_NO_ADDRESSES}") from error
+    except lmdb.ReadersFullError as error:
+        raise BusyError(f"the index of {where} cannot be opened: {_ALL_PLACES_TAKEN}") from error
     except lmdb.Error as error:
-        if identity in _inherited:
+        if identity in _inherited and _OPEN_ALREADY in str(error):
             raise BusyError(
                 f"this process was forked while another thread of its parent read {where}, and cannot open it: fork "
                 "before, or let a spawned process do that"
@@ -367,7 +372,7 @@ def may_lock(path: str) -> bool:
 
 
 def _open(path: str, writable: bool, locked: bool) -> lmdb.Environment:
-    size = _MAP_BYTES
+    size, outgrown = _MAP_BYTES, 0
     while True:
         try:
             return lmdb.open(
@@ -383,6 +388,11 @@ def _open(path: str, writable: bool, locked: bool) -> lmdb.Environment:
                 metasync=True,
                 writemap=False,
             )
+        except lmdb.MapResizedError:
+            # It outgrew what its header had asked for a moment before; one that always does is damaged.
+            outgrown += 1
+            if outgrown == _MOST_OUTGROWN:
+                raise
         except lmdb.MemoryError:
             size //= 4  # an address-space limit
             if size < _SMALLEST_MAP:

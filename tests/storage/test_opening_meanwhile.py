@@ -1,16 +1,26 @@
-"""A store that is compacted while somebody opens it is opened: the new epoch, which stands at the path by then."""
+"""A store is opened, whatever others do to it at that moment."""
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+from itertools import count
 from pathlib import Path
 from typing import Any
 
+import lmdb
 import pytest
 
 import mctree
 import mctree.storage.store as store_module
-from mctree.errors import NotAStoreError
+from mctree.errors import BusyError, NotAStoreError
+from mctree.storage import environment
+from mctree.storage.environment import open_environment
+from mctree.storage.gate import MAX_READERS
+from mctree.testing.processes import forked, in_child
+
+OPENINGS = 1500
 
 
 @pytest.mark.parametrize("times", [1, 3])
@@ -44,3 +54,76 @@ def test_a_store_that_stands_where_it_was_and_lacks_its_index_is_damaged(tmp_pat
     with pytest.raises(NotAStoreError, match="holds no index"):
         mctree.open(path)
     shutil.rmtree(path)
+
+
+def test_an_index_that_outgrows_its_map_while_it_is_opened_is_not_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by readers under fire: a child was told that it had been forked at the wrong moment."""
+    path = tmp_path / "t.mctree"
+    mctree.create(path).close()
+
+    def grow() -> None:
+        with lmdb.open(str(path / "index.lmdb"), sync=False) as index:
+            for number in count():
+                index.set_mapsize(index.info()["map_size"] + (1 << 13))
+                with index.begin(write=True) as txn:
+                    txn.put(b"zz%d" % (number % 4000), bytes(3000))
+
+    monkeypatch.setattr(environment, "_MAP_BYTES", 1 << 17)
+    grower, at = forked(grow), os.open(path, os.O_RDONLY)
+    try:
+        for _ in range(OPENINGS):
+            open_environment(at, str(path), writable=False).release()
+    finally:
+        os.kill(grower, signal.SIGKILL)
+        os.waitpid(grower, 0)
+        os.close(at)
+        shutil.rmtree(path)  # it holds what no store does
+
+
+def test_an_index_of_which_all_readers_places_are_taken_is_not_damage(tmp_path: Path) -> None:
+    """Found by reading: it was to be restored from a copy."""
+    path = tmp_path / "t.mctree"
+    mctree.create(path).close()
+    held, holding = os.pipe()
+    going, go = os.pipe()
+
+    def hold() -> None:
+        os.close(go)
+        with lmdb.open(str(path / "index.lmdb"), max_readers=MAX_READERS, max_spare_txns=0) as index:
+            readers = [index.begin() for _ in range(MAX_READERS)]
+            os.write(holding, b"x")
+            os.read(going, 1)
+            readers.pop().abort()
+            os.write(holding, b"x")
+            os.read(going, 1)
+
+    holder = forked(hold)
+    try:
+        os.read(held, 1)
+        with pytest.raises(BusyError, match="retry"):
+            mctree.open(path, writable=False)
+        os.write(go, b"x")
+        os.read(held, 1)
+        mctree.open(path, writable=False).close()
+    finally:
+        for end in (go, held, holding, going):
+            os.close(end)
+        os.waitpid(holder, 0)
+
+
+def test_the_places_of_killed_readers_are_free(tmp_path: Path) -> None:
+    path = tmp_path / "t.mctree"
+    mctree.create(path).close()
+
+    def die_reading() -> None:
+        with lmdb.open(str(path / "index.lmdb"), max_readers=MAX_READERS) as index:
+            _readers = [index.begin() for _ in range(MAX_READERS // 2)]
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with mctree.open(path, writable=False) as held:
+        for _ in range(3):
+            assert in_child(die_reading) == -signal.SIGKILL
+            assert in_child(lambda: mctree.open(path, writable=False).close()) == 0
+        assert held.commits()
