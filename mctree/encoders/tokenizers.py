@@ -126,16 +126,18 @@ class HFTokenizer:
                 f"the tokenizer has {self.vocabulary} ids, not 1 … {MAX_VOCABULARY}: is it the right file?"
             )
         self.fingerprint: str = _fingerprint(self.kind, self._dump)
-        self._bytes: list[bytes] | None = None
+        self._bytes: NDArray[np.object_] | None = None
         self._byte_ids: NDArray[np.uint32] | None = None
         how = spelling(description)
         if how is not None:
-            self._bytes = [b""] * self.vocabulary
+            spelled = [b""] * self.vocabulary
             for token, index in vocabulary.items():
-                self._bytes[index] = bytes_of_token(token, how)
+                spelled[index] = bytes_of_token(token, how)
             for index, added in self._engine.get_added_tokens_decoder().items():
-                self._bytes[index] = added.content.encode("utf-8", "replace")
-            self._lengths = np.array([len(token) for token in self._bytes], np.int64)
+                spelled[index] = added.content.encode("utf-8", "replace")
+            self._lengths = np.array([len(token) for token in spelled], np.int64)
+            # Objects, taken many at a time in half the time that a list needs for it one by one.
+            self._bytes = np.array(spelled, np.object_)
         if how == BYTE_LEVEL and all(character in vocabulary for character in byte_alphabet()):
             self._byte_ids = np.array([vocabulary[character] for character in byte_alphabet()], np.uint32)
 
@@ -163,10 +165,10 @@ class HFTokenizer:
         Raises:
             UsageError: an id is not below `vocabulary`.
         """
-        wanted = _checked_ids(ids, self.vocabulary).tolist()
+        wanted = _checked_ids(ids, self.vocabulary)
         if self._bytes is not None:
-            return b"".join(map(self._bytes.__getitem__, wanted))
-        return self._engine.decode(wanted, skip_special_tokens=False).encode("utf-8", "replace")
+            return b"".join(self._bytes.take(wanted).tolist())
+        return self._engine.decode(wanted.tolist(), skip_special_tokens=False).encode("utf-8", "replace")
 
     def dump(self) -> bytes:
         """The JSON, byte for byte as it was given."""
@@ -192,9 +194,8 @@ class HFTokenizer:
         except UnicodeDecodeError:
             text, strays = piece.decode("utf-8", "surrogateescape"), True
         if self._bytes is not None and not (strays and self._byte_ids is None):
-            numbers = self._ids_with_strays(text).tolist() if strays else self._call([text])[0].ids
-            ids = self._checked(numbers)
-            if b"".join(map(self._bytes.__getitem__, numbers)) == piece:
+            ids = self._ids_with_strays(text) if strays else self._checked(self._call([text])[0].ids)
+            if b"".join(self._bytes.take(ids).tolist()) == piece:
                 return Encoded(ids, np.cumsum(self._lengths[ids]), True)
         return self._by_offsets(text, len(piece))
 
