@@ -13,7 +13,7 @@ are any; the command line only prints them.  Files are read with `pread`, never 
 * images: their rows and kept pixels against checksums, in every version that a commit may need, their records against
   each other, each of their levels against the one below;
 * the bytes of every live document against its digest;
-* the shapes and types that other Zarr readers see.
+* the shapes and types that other Zarr readers see, also of what only older commits do.
 
 First of all the pages of the index are looked at: where one is damaged nothing else can be, for a scan that came upon
 it would end the process.  What LMDB itself reports is passed on as a problem.  Nothing is changed.
@@ -23,8 +23,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,6 +40,7 @@ from mctree.format.zarr import array_metadata, group_metadata, root_metadata
 from mctree.storage.audit import bad_records, small_file, sound_records
 from mctree.storage.index import table_sums
 from mctree.storage.pages import PageFault, damaged_pages
+from mctree.tree.gists import last_seen
 from mctree.tree.hits import hit_by, node_between
 from mctree.tree.images.check import check_images
 from mctree.tree.problem import Problem
@@ -146,28 +148,45 @@ def _codecs(snapshot: Snapshot, _: Looked) -> Iterator[Problem]:
 
 
 def _arrays(snapshot: Snapshot, _: Looked) -> Iterator[Problem]:
-    """Metadata that other readers go by."""
-    groups = {parent for layout in _layouts(snapshot).values() for parent in _parents(layout.path)}
+    """Metadata that other readers go by, also of arrays that only older commits see.
+
+    How many rows these had in the end nobody knows: the commit that saw the last of them may be gone.
+    """
+    current = _layouts(snapshot)
+    layouts = {**current, **_older_layouts(snapshot, current)}
+    groups = {parent for layout in layouts.values() for parent in _parents(layout.path)}
     for path in sorted(groups):
         group = group_metadata() if path else root_metadata(*snapshot.store.identity, snapshot.store.meta.format)
         name = f"{path}/zarr.json" if path else "zarr.json"
+        what = ""
         try:
             if json.loads(small_file(snapshot.store, name)) != json.loads(group):
-                yield Problem(name, "is not the metadata of the group that the index has", "metadata")
+                what = "is not the metadata of the group that the index has"
         except (OSError, ValueError, RecursionError, MctreeError) as error:
-            yield Problem(name, f"cannot be read: {error}", "metadata")
-    for number, layout in _layouts(snapshot).items():
+            what = f"cannot be read: {error}"
+        if what and _is_needed(snapshot, current, path):
+            yield Problem(name, what, "metadata")
+    for number, layout in layouts.items():
+        what = ""
         try:
             metadata = json.loads(small_file(snapshot.store, f"{layout.path}/zarr.json"))
             shape = metadata.get("shape", [0]) if isinstance(metadata, dict) else [0]
             length = shape[0] if isinstance(shape, list) and shape and type(shape[0]) is int else -1
             wanted = json.loads(array_metadata(layout, length)) if length >= 0 else None
             if metadata != wanted:
-                yield Problem(f"{layout.path}/zarr.json", "does not describe the array that the index has", "metadata")
-            elif length > (rows := _rows_by_now(snapshot, number)):
-                yield Problem(f"{layout.path}/zarr.json", f"shows {length} rows of {rows} committed ones", "metadata")
+                what = "does not describe the array that the index has"
+            elif number in current and length > (rows := _rows_by_now(snapshot, number)):
+                what = f"shows {length} rows of {rows} committed ones"
         except (OSError, ValueError, RecursionError, MctreeError) as error:
-            yield Problem(f"{layout.path}/zarr.json", f"cannot be read: {error}", "metadata")
+            what = f"cannot be read: {error}"
+        if what and _is_needed(snapshot, current, layout.path):
+            yield Problem(f"{layout.path}/zarr.json", what, "metadata")
+
+
+def _is_needed(snapshot: Snapshot, current: dict[int, ArrayLayout], path: str) -> bool:
+    """Whether an array at a path or below it is still seen by a commit; what only older ones saw may be collected."""
+    needed = chain(current.values(), _older_layouts(snapshot, current).values())
+    return not path or any(f"{layout.path}/".startswith(f"{path}/") for layout in needed)
 
 
 def _rows_by_now(snapshot: Snapshot, array: int) -> int:
@@ -274,6 +293,14 @@ def _layouts(snapshot: Snapshot) -> dict[int, ArrayLayout]:
             u32.unpack(key)[0]: array_layout(payload)
             for key, _, payload in index.versions(Table.ARRAY, snapshot.commit)
         }
+
+
+def _older_layouts(snapshot: Snapshot, current: Mapping[int, ArrayLayout]) -> dict[int, ArrayLayout]:
+    """Arrays that older commits see and this one does not."""
+    with snapshot.reading() as index:
+        layouts = {u32.unpack(key[:4])[0]: array_layout(payload) for key, payload in index.scan(Table.ARRAY) if payload}
+        seen = last_seen(index, snapshot.record, layouts.keys() - current.keys())
+    return {array: layouts[array] for array in seen}
 
 
 def _at_page(fault: PageFault) -> Problem:

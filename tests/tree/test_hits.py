@@ -192,6 +192,21 @@ def test_gists_of_a_dropped_set_are_looked_at_while_a_commit_sees_them(whole: Pa
     assert "'dropped'" in problem.what
 
 
+@pytest.mark.parametrize("file", ["gists/dropped/zarr.json", "gists/dropped/text/lod1/zarr.json"])
+def test_metadata_of_a_dropped_set_are_looked_at_while_a_commit_sees_them(
+    whole: Path, tmp_path: Path, file: str
+) -> None:
+    """Found by flipping bits: nothing was said of them."""
+    path = Path(shutil.copytree(whole, tmp_path / "t.mctree"))
+    text = (path / file).read_bytes()
+    for damaged in (text.replace(b"zarr_format", b"zarr_normat"), text.replace(b"]", b"}"), text[:-3]):
+        (path / file).write_bytes(damaged)
+        with mctree.open(path, writable=False, encoders=[ENCODER]) as tree:
+            assert [problem.where for problem in tree.verify()] == ([] if damaged == text else [file])
+    (path / file).unlink()
+    assert first(path).where == file
+
+
 def test_a_damaged_page_says_which_records_it_hits(whole: Path, tmp_path: Path) -> None:
     path = Path(shutil.copytree(whole, tmp_path / "t.mctree"))
     data = bytearray((path / "index.lmdb/data.mdb").read_bytes())
