@@ -11,7 +11,7 @@ import pytest
 
 from mctree.storage import store
 from mctree.testing.stores import scratch
-from mctree.tree import row_checks
+from mctree.tree import check, row_checks
 from tools.crash import mislaid
 from tools.crash.damage import Verdict, looked_at_in_child
 from tools.crash.specimen import Specimen
@@ -49,12 +49,18 @@ def rows_that_are_lost_are_passed_over(patch: Patch) -> None:
     patch.setattr(row_checks, "_read", silent)
 
 
+def metadata_that_are_lost_are_passed_over(patch: Patch) -> None:
+    """`verify` leaves what other readers go by to them."""
+    patch.setitem(check._CHECKS, "arrays", lambda snapshot, looked: iter(()))
+
+
 MUTANTS: dict[Callable[[Patch], None], tuple[str, set[Verdict]]] = {
     an_index_of_before_is_believed: ("index.lmdb/data.mdb is put back from before", {Verdict.UNNOTICED}),
     rows_that_are_lost_are_passed_over: (
         "text/count/c.0 is lost",
         {Verdict.NOT_NAMED, Verdict.BROKEN_UNNOTICED},
     ),
+    metadata_that_are_lost_are_passed_over: ("text/count/zarr.json is lost", {Verdict.UNNOTICED}),
 }
 """Each with what is done to a file, and what comes of it."""
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from mctree.errors import CommitGoneError, CorruptError, MctreeError, NotAStoreError
 from mctree.testing.processes import UNFIT, forked, in_child
 from mctree.tree.check import Problem
-from tools.crash.shown import shown
+from tools.crash.shown import described, shown
 from tools.crash.specimen import opened
 
 if TYPE_CHECKING:
@@ -169,9 +169,17 @@ def looked_at(path: str, specimen: Specimen, damage: Damage | Damages | str) -> 
         if problem is not None and damage in specimen.naming.rows and problem.node is None:
             return Verdict.NOT_NAMED
         try:
-            changed = shown(tree) != specimen.before
+            changed = shown(tree) != specimen.before or _misleads(path, specimen)
         except MctreeError:
             return Verdict.BROKEN_UNNOTICED if problem is None else Verdict.FOUND
         if problem is None:
             return Verdict.UNNOTICED if changed else Verdict.HARMLESS
         return Verdict.FOUND if changed else Verdict.FALSE_ALARM
+
+
+def _misleads(path: str, specimen: Specimen) -> bool:
+    """Whether metadata tell other readers something else than they did, or of more rows."""
+    now = described(path)
+    return now.keys() != specimen.described.keys() or any(
+        now[file][0] != said or now[file][1] > rows for file, (said, rows) in specimen.described.items()
+    )

@@ -1,8 +1,13 @@
-"""What does a store show?  All that can be asked of each of its commits, to be compared with what it showed before."""
+"""What does a store show?  All that can be asked of each of its commits, to be compared with what it showed before.
+
+Other readers of Zarr see what its metadata tell, by which nothing that is asked here goes.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
@@ -10,7 +15,7 @@ import mctree
 from mctree.geometry import IMAGE
 from mctree.tree import Image, Snapshot
 
-__all__ = ["shown"]
+__all__ = ["described", "shown"]
 
 
 def shown(tree: mctree.Tree) -> dict[str, object]:
@@ -22,6 +27,27 @@ def shown(tree: mctree.Tree) -> dict[str, object]:
             for kind in (_timeline, _documents, _sets, _images):
                 seen.update((f"{commit.number} {what}", value) for what, value in kind(snapshot))
     return seen
+
+
+def described(path: str) -> dict[str, tuple[object, int]]:
+    """What the metadata in a store tell other readers: of each file all that it says but its rows, and how many.
+
+    How many rows there are is a hint, which may be of an older commit.  What cannot be read is not there.
+    """
+    found = {}
+    for file in sorted(Path(path).rglob("zarr.json")):
+        if "epochs" in file.relative_to(path).parts:
+            continue
+        try:
+            metadata = json.loads(file.read_bytes())
+        except (OSError, ValueError, RecursionError):
+            continue
+        match metadata:
+            case {"shape": [int(rows), *row]}:
+                found[f"{file.relative_to(path)}"] = {**metadata, "shape": row}, rows
+            case _:
+                found[f"{file.relative_to(path)}"] = metadata, 0
+    return found
 
 
 def _timeline(snapshot: Snapshot) -> Iterator[tuple[str, object]]:

@@ -26,12 +26,14 @@ from mctree.sources.images import Box
 from mctree.testing import ProceduralSource
 from mctree.testing.toys import ToyEncoder, ToySight
 from tools.crash.naming import INDEX, Naming
-from tools.crash.shown import shown
+from tools.crash.shown import described, shown
 
 __all__ = ["ENCODERS", "Specimen", "is_advisory", "kind_of", "make", "opened"]
 
 ENCODERS = (ToySight(dim=2, channels=1), ToyEncoder(dim=2, seed=1))
 _CHUNK_BYTES = 1 << 16
+_ANY = 1 << 64
+"""So many rows may be told of where no commit that is left knows how many there were."""
 _ICON = (np.arange(16)[:, None, None] * 3 + np.arange(130)[None, :, None] // 2).astype(np.uint8)
 _SPARSE = ProceduralSource(20, 250, 1, covered=[Box(0, 0, 20, 16), Box(16, 16, 32, 20)])
 _COARSE = ProceduralSource(100, 250, 1, seed=3, levels=(1, 2))
@@ -75,19 +77,23 @@ class Specimen:
     Attributes:
         path: where it is.
         before: all that it showed.
+        described: what its metadata told other readers, and of how many rows they may tell at most.
         naming: what each byte of it stands for.
     """
 
     path: str
     before: dict[str, object]
+    described: dict[str, tuple[object, int]]
     naming: Naming
 
     @classmethod
     def make(cls, path: Path, stage: Callable[[], object] = lambda: None) -> Specimen:
         """Make it at `path`; `stage` is called now and then between two commits."""
         make(str(path), stage)
-        with opened(str(path)) as tree:
-            return cls(str(path), shown(tree), Naming(tree))
+        with opened(str(path)) as tree, tree.snapshot() as newest:
+            seen = {f"{newest.store.array(array, newest.commit).path}/zarr.json" for array in newest.record.arrays}
+            told = {file: (said, rows if file in seen else _ANY) for file, (said, rows) in described(str(path)).items()}
+            return cls(str(path), shown(tree), told, Naming(tree))
 
     @property
     def files(self) -> list[str]:

@@ -7,7 +7,8 @@ judged by what a whole store is after the same steps:
   if it did;
 * the committed rows that its files held lie there, byte for byte, damaged ones among them, if those of the whole do;
 * whatever records its index held, of those that commits depend on, it holds, if that of the whole one does;
-* if `verify` is silent, all that it shows, at each of its commits, is what the whole store shows.
+* if `verify` is silent, all that it shows, at each of its commits, is what the whole store shows, and its metadata tell
+  other readers what those of the whole do.
 
 So damage is neither dropped, nor taken over under checksums that are valid.  A damaged page of the index may
 end the process of a writer, as it may that of a reader, or lead it around in circles until it is ended; what it leaves
@@ -36,7 +37,7 @@ from mctree.testing.processes import FAILED, UNFIT, in_child
 from tools.crash.damage import prepare_to_die
 from tools.crash.naming import INDEX
 from tools.crash.parts import Row, Say, timed
-from tools.crash.shown import shown
+from tools.crash.shown import described, shown
 from tools.crash.specimen import ENCODERS, opened
 
 __all__ = ["Point", "Steps", "Trial", "Victim", "tried"]
@@ -282,6 +283,7 @@ def _seen(tree: mctree.Tree, before: dict[str, object]) -> dict[str, str] | str:
         found = shown(tree)
     except MctreeError as error:
         return f"{error}"
+    found.update((file, metadata) for file, (metadata, _) in described(tree.path).items())
     for commit in tree.commits():
         if before["epoch"] != tree.epoch or f"{commit.number}" not in before:
             found[f"{commit.number}"] = commit.parent, commit.next
