@@ -5,17 +5,24 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 
 import lmdb
 import pytest
 
-from mctree.storage import leases
-from mctree.storage.chunks import ArrayWriter
+from mctree.format.arrays import ArrayLayout
+from mctree.format.commits import Commit
+from mctree.storage import chunks, leases, session
+from mctree.storage.chunks import ArrayWriter, generation_name, publish
 from mctree.storage.environment import Environment
+from mctree.storage.files import opened, pwrite_all
 from mctree.storage.session import Session
+from mctree.storage.store import Store
 from mctree.testing.stores import scratch
 from tools.crash import faults
 from tools.crash.failing import Call, Ending, Plan, supervised
@@ -47,15 +54,15 @@ def prepared() -> Iterator[str]:
         yield folder
 
 
-def first(prepared: str, does: str, file: str, last: bool = False) -> int:
-    """The number of the first (or last) call of a kind on a file in the act that appends."""
-    calls = [(when, call) for when, call in enumerate(faults.calls_of(prepared, "append"), 1)]
-    found = [when for when, call in calls if call.does == does and call.file == f"store/{file}"]
+def first(prepared: str, act: str, does: str, file: str, last: bool = False) -> int:
+    """The number of the first (or last) call of a kind on a file, which may be a pattern, in an act."""
+    calls = [(when, call) for when, call in enumerate(faults.calls_of(prepared, act), 1)]
+    found = [when for when, call in calls if call.does == does and fnmatchcase(call.file, f"store/{file}")]
     assert found, f"{does} of {file} is none of the calls"
     return found[-1 if last else 0]
 
 
-TOKENS = ("sync", "text/lod0/c.0")
+TOKENS = ("append", "sync", "text/lod0/c.0")
 
 
 def a_failed_sync_is_not_told(patch: Patch) -> None:
@@ -105,26 +112,80 @@ def readers_need_a_lease(patch: Patch) -> None:
     patch.setattr(leases, "_NO_LEASE", ())
 
 
-FAULTS: dict[Callable[[Patch], None], tuple[tuple[str, str], Plan, str]] = {
+def readers_note_that_they_read(patch: Patch) -> None:
+    def hold(self: Store, number: int | None) -> Commit:
+        with opened("read", os.O_RDWR | os.O_CREAT, self.at) as fd:
+            os.pwrite(fd, b"once more", 0)
+        return real(self, number)
+
+    real = Store.hold
+    patch.setattr(Store, "hold", hold)
+
+
+def a_rename_that_failed_is_undone(patch: Patch) -> None:
+    """The second name of the generation before is taken away, as it has its first one still, unless that was done."""
+
+    def undoing(at: int, array: int, layout: ArrayLayout, chunk: int, old: int, new: int) -> None:
+        try:
+            publish(at, array, layout, chunk, old, new)
+        except OSError:
+            os.unlink(generation_name(array, chunk, old), dir_fd=at)
+            raise
+
+    patch.setattr(session, "publish", undoing)
+
+
+def what_finds_no_room_is_left_out(patch: Patch) -> None:
+    def write(fd: int, data: bytes | memoryview, offset: int) -> None:
+        try:
+            pwrite_all(fd, data, offset)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+
+    patch.setattr(chunks, "pwrite_all", write)
+
+
+FAULTS: dict[Callable[[Patch], None], tuple[tuple[str, str, str], Plan, str]] = {
     a_failed_sync_is_not_told: (TOKENS, Plan(0, errno.EIO), "nobody was told that a sync failed"),
     a_failed_sync_is_tried_again: (TOKENS, Plan(0, errno.EIO), "again after it had failed"),
     a_writer_goes_on_after_a_failure: (TOKENS, Plan(0, errno.EIO), "the writer goes on working"),
     the_error_is_the_systems_own: (TOKENS, Plan(0, errno.EIO), "is not a clear one: OSError"),
-    readers_end_when_lmdb_has_given_up: (("write", "index.lmdb/data.mdb"), Plan(0, errno.EIO), "a reader meanwhile"),
+    readers_end_when_lmdb_has_given_up: (
+        ("append", "write", "index.lmdb/data.mdb"),
+        Plan(0, errno.EIO),
+        "a reader meanwhile",
+    ),
     readers_need_a_lease: (TOKENS, Plan(0, errno.ENOSPC, for_ever=True), "a reader meanwhile: OSError"),
+    readers_note_that_they_read: (TOKENS, Plan(0, errno.EIO, for_ever=True), "a reader meanwhile: OSError"),
+    a_rename_that_failed_is_undone: (
+        ("refresh", "rename", "generations/*"),
+        Plan(0, errno.EIO, anyway=True),
+        "a reader meanwhile: .* held, and was opened anew, reads something else",
+    ),
+    what_finds_no_room_is_left_out: (
+        ("append", "write", "text/lod0/c.0"),
+        Plan(0, errno.ENOSPC),
+        r"node 1:\d+ its tokens are not those that were committed",
+    ),
+        ("append", "write", "text/lod0/c.0"),
+        Plan(0, errno.ENOSPC),
+        r"node 1:\d+ its tokens are not those",
+    ),
 }
+"""Each with the call that fails, how it does, and the words in which the fault is told."""
 
 
 @pytest.mark.damages
 @pytest.mark.parametrize("plant", FAULTS, ids=lambda plant: plant.__name__)
 def test_planted_faults_are_found(prepared: str, monkeypatch: Patch, plant: Callable[[Patch], None]) -> None:
-    (does, file), plan, sign = FAULTS[plant]
-    when = first(prepared, does, file, last=does == "write")
-    point = faults.Point(prepared, "append", Plan(when, plan.error, plan.for_ever))
+    (act, does, file), plan, sign = FAULTS[plant]
+    when = first(prepared, act, does, file, last=file.endswith(".mdb"))
+    point = faults.Point(prepared, act, replace(plan, when=when))
     assert faults.attempt(point).problems == ()
     plant(monkeypatch)
     found = faults.attempt(point).problems
-    assert any(sign in problem for problem in found), found
+    assert any(re.search(sign, problem) for problem in found), found
 
 
 def test_calls_of_lmdb_itself_are_seen(prepared: str) -> None:
