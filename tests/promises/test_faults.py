@@ -168,10 +168,6 @@ FAULTS: dict[Callable[[Patch], None], tuple[tuple[str, str, str], Plan, str]] = 
         Plan(0, errno.ENOSPC),
         r"node 1:\d+ its tokens are not those that were committed",
     ),
-        ("append", "write", "text/lod0/c.0"),
-        Plan(0, errno.ENOSPC),
-        r"node 1:\d+ its tokens are not those",
-    ),
 }
 """Each with the call that fails, how it does, and the words in which the fault is told."""
 

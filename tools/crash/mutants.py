@@ -10,13 +10,25 @@ import random
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
 from tools.crash import kills, pictures, readers, replay, scenario, sweep
 from tools.crash.life import Life
 from tools.crash.parts import Part, Result, Row, Say, Scale, Wants, everything, timed
-from tools.crash.planted import CUTS_OF_PICTURES, FUZZED, INGEST, KILLS, PICTURES, POWER, Planted, PlantedForFuzzer
+from tools.crash.planted import (
+    CUTS_OF_PICTURES,
+    FUZZED,
+    INGEST,
+    KILLS,
+    KILLS_AGAIN,
+    PICTURES,
+    POWER,
+    POWER_AGAIN,
+    Planted,
+    PlantedForFuzzer,
+)
 from tools.crash.planted_readers import READERS
 from tools.crash.victims import MISFIT
 from tools.crash.workers import PROCESSES, Workers
@@ -28,6 +40,7 @@ Rounds = Iterable[Iterable[Sequence[str]]]
 
 _MOST = 400
 """Points after which a fault was not found."""
+_CUTS_OF_A_STATE = 6
 _TRIALS = 8
 _IN_INGESTS = ", in ingests"
 _UNDER_FIRE = ", under readers"
@@ -45,8 +58,9 @@ def run(scale: Scale, scratch: Path, say: Say, wants: Wants = everything) -> Res
 
     rows = [
         *_by_power_cuts(scenario.LIFE, wanted(POWER), scratch / "power", say),
+        *_by_another_power_cut(scenario.LIFE, wanted(POWER_AGAIN), scratch / "power again", say),
         *_by_power_cuts(pictures.LIFE, wanted(CUTS_OF_PICTURES), scratch / "power over pictures", say),
-        *_by_kills(scenario.LIFE, wanted(KILLS), scratch / "texts", say),
+        *_by_kills(scenario.LIFE, wanted([*KILLS, *KILLS_AGAIN]), scratch / "texts", say),
         *_by_kills(pictures.LIFE, wanted(PICTURES), scratch / "pictures", say),
         *_by_kills_of_ingests(wanted(INGEST, _IN_INGESTS), scratch / "ingests", say),
     ]
@@ -69,6 +83,26 @@ def _by_power_cuts(life: Life, plants: Sequence[Planted], scratch: Path, say: Sa
             yield _hunt(planted, (workers.each(replay.attempt, part) for part in in_order), say)
 
 
+def _by_another_power_cut(life: Life, plants: Sequence[Planted], scratch: Path, say: Say) -> Iterator[Row]:
+    """Cut the power twice, for the first time in an act."""
+    if not plants:
+        return
+    scratch.mkdir()
+    with Workers(life.foresee) as workers:
+        record = partial(replay.record, str(scratch), life=life)
+        recordings = workers.each(record, [planted.plant for planted in plants])
+        for planted, recording in zip(plants, recordings, strict=True):
+            begun = len(life.steps_before(planted.act))
+            ended = begun + len(life.steps_of([planted.act]))
+            states = [
+                state
+                for state in replay.states(recording)
+                if begun <= len(state.acknowledged) < ended and re.search(planted.cut, state.cut.what)
+            ]
+            twice = partial(replay.attempt_twice, most=_CUTS_OF_A_STATE)
+            yield _hunt(planted, (chain.from_iterable(workers.each(twice, part)) for part in _in_parts(states)), say)
+
+
 def _by_kills(life: Life, plants: Sequence[Planted], scratch: Path, say: Say) -> Iterator[Row]:
     if not plants:
         return
@@ -78,7 +112,10 @@ def _by_kills(life: Life, plants: Sequence[Planted], scratch: Path, say: Say) ->
         calls_of = partial(sweep.calls_of, str(scratch), life=life)
         for planted, (_, calls) in zip(plants, workers.each(calls_of, [one.act for one in plants]), strict=True):
             points = _some(
-                [sweep.Point(str(scratch), planted.act, call, plant=planted.plant, life=life) for call in calls]
+                [
+                    sweep.Point(str(scratch), planted.act, call, planted.again, plant=planted.plant, life=life)
+                    for call in calls
+                ]
             )
             yield _hunt(planted, (workers.each(sweep.failures, part) for part in _in_parts(points)), say)
 

@@ -3,6 +3,8 @@
 Each is a function that changes the engine in the process that calls it, which ends with it.  Those of `POWER` are
 survived by every `kill -9` and shown by a power cut alone, as those of `CUTS_OF_PICTURES` are in a life with images;
 those of `KILLS` and `PICTURES` are shown by a kill at some system call, those of `INGEST` by one at a random moment.
+Those of `POWER_AGAIN` and `KILLS_AGAIN` are in what the next writer does about a crash, and are shown by one more,
+while it does so.
 
 A fault is found by its *sign*: the words in which the broken promise is told.  Whatever else fails is no find, for a
 plant that breaks everything would be found by anything.
@@ -23,15 +25,29 @@ import lmdb
 import mctree
 from mctree.storage import chunks, creation, recovery, session
 from mctree.storage.chunks import ArrayWriter, generation_name
-from mctree.storage.files import opened
+from mctree.storage.files import exists, opened
 from mctree.storage.session import Session
+from mctree.storage.store import Store
 from mctree.tree.images.canvas import Canvas
 from mctree.tree.images.overviews import Part
 from mctree.tree.images.painting import Painter
 from mctree.tree.opened import OpenedDocuments
 from mctree.tree.writer import Writer
+from tools.crash.sweep import Call
 
-__all__ = ["CUTS_OF_PICTURES", "FUZZED", "INGEST", "KILLS", "PICTURES", "POWER", "Plant", "Planted", "PlantedForFuzzer"]
+__all__ = [
+    "CUTS_OF_PICTURES",
+    "FUZZED",
+    "INGEST",
+    "KILLS",
+    "KILLS_AGAIN",
+    "PICTURES",
+    "POWER",
+    "POWER_AGAIN",
+    "Plant",
+    "Planted",
+    "PlantedForFuzzer",
+]
 
 Plant = Callable[[], None]
 
@@ -44,11 +60,15 @@ class Planted:
         plant: puts it into the engine, for as long as this process lives.
         sign: a regular expression, which the words of a failure have to hold.
         act: the act in which it is looked for, where it is one.
+        cut: a regular expression for what the first of two power cuts keeps, in words, where it is one that matters.
+        again: the call at which the process that comes next is killed as well, where it has to be.
     """
 
     plant: Plant
     sign: str
     act: str = ""
+    cut: str = ""
+    again: Call | None = None
 
     @property
     def name(self) -> str:
@@ -192,6 +212,54 @@ def stamps_are_not_put_down() -> None:
     _plant(Session, "jot", lambda self, record: None)
 
 
+# Shown by another crash, while the next writer does something about one
+
+
+def what_is_recovered_is_not_synced() -> None:
+    """A generation that a crash has kept from its place is put there, and no name of it is made durable."""
+    publish = recovery.publish
+
+    def careless(*generation: Any) -> None:
+        sync = chunks.sync_directory
+        _plant(chunks, "sync_directory", lambda name, at: None)
+        try:
+            publish(*generation)
+        finally:
+            _plant(chunks, "sync_directory", sync)
+
+    _plant(recovery, "publish", careless)
+
+
+def recovered_before_it_is() -> None:
+    """A writer marks the store for as long as it is not closed; the next one takes the mark away, and then recovers."""
+    recover, close = session.recover, Session.close
+
+    def marked(store: Store, newest: Any) -> set[tuple[int, int]]:
+        if _has_mark(store):
+            os.unlink(_MARK, dir_fd=store.at)
+            published = recover(store, newest)
+        else:
+            with store.reading() as index:
+                published = recovery._publish(store, index, newest.number)
+        with opened(_MARK, os.O_WRONLY | os.O_CREAT, store.at):
+            return published
+
+    def unmarked(self: Session) -> None:
+        if self._lock.held and _has_mark(self.store):
+            os.unlink(_MARK, dir_fd=self.store.at)
+        close(self)
+
+    _plant(session, "recover", marked)
+    _plant(Session, "close", unmarked)
+
+
+_MARK = "unclean"
+
+
+def _has_mark(store: Store) -> bool:
+    return not store.closed and exists(_MARK, store.at)
+
+
 # Shown by a kill, in a life with images
 
 
@@ -327,6 +395,10 @@ KILLS: Final = (
     Planted(nothing_is_recovered, r"'\.store\.mctree\.compacting'\] was left beside it", "compaction"),
     Planted(older_epochs_stay, r"going on: AssertionError: the older epochs \['\d+'\] were left in it", "compaction"),
 )
+_OTHER_GIST = r"; again at moment .* its gist in set 'toy' is not the one that was committed"
+POWER_AGAIN: Final = (Planted(what_is_recovered_is_not_synced, _OTHER_GIST, "refresh", cut=r"\b(link|rename) of"),)
+_LEFT = r"going on: AssertionError: \['generations/\S*'\] were left in it"
+KILLS_AGAIN: Final = (Planted(recovered_before_it_is, _LEFT, "refresh", again=Call("unlinkat", 2)),)
 PICTURES: Final = (
     Planted(done_before_it_is_put_down, "after 'large' it shows something else", "ingest"),
     Planted(superseded_too_early, "shows what none of them leads to", "replacement"),

@@ -37,11 +37,15 @@ _AGAIN = 8
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """Where a trace is kept, whose life it is of, and what was acknowledged in it."""
+    """Where a trace is kept, whose life it is of, and what was acknowledged in it.
+
+    A fault that was planted in the process that lived it is also in the next writer, if that is recorded.
+    """
 
     path: str
     steps: tuple[str, ...]
     life: Life
+    plant: Callable[[], None] = sound
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,7 @@ def record(scratch: str, plant: Callable[[], None] = sound, life: Life = LIFE) -
         pickle.dump(trace, file)
     log.unlink()
     shutil.rmtree(disk)
-    return Recording(kept, ending.acknowledged, life)
+    return Recording(kept, ending.acknowledged, life, plant)
 
 
 def _load(recording: Recording) -> Trace:
@@ -123,7 +127,12 @@ def attempt_twice(state: State, most: int) -> list[list[str]]:
     where, life = os.path.realpath(f"{state.recording.path} of process {os.getpid()}"), state.recording.life
     with _made(_disk(state), where) as folder:
         before, log = look(folder), Path(f"{where} calls")
-        ending = recorded(lambda _: life.look_in(_store(folder)), CALLS, log)
+
+        def come_by(_: object) -> None:
+            state.recording.plant()
+            life.look_in(_store(folder))
+
+        ending = recorded(come_by, CALLS, log)
         if ending.failure:
             return [[f"{state}: the next writer: {ending.failure}"]]
         trace = read_trace(log, folder, (), before)

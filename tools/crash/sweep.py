@@ -102,7 +102,8 @@ def attempt(point: Point) -> Outcome:
             point.plant()
             return life.judge(path, acknowledged)
 
-        def looked_in() -> list[str]:
+        def come_by(_: object = None) -> list[str]:
+            point.plant()
             life.look_in(path)
             return []
 
@@ -111,11 +112,11 @@ def attempt(point: Point) -> Outcome:
         acknowledged = [*life.steps_before(point.act), *ending.acknowledged]
         killed, problems = int(ending.killed), [ending.failure] if ending.failure else []
         if point.again is not None and ending.killed:
-            second = killed_at(lambda _: life.look_in(path), point.again.name, point.again.when)
+            second = killed_at(come_by, point.again.name, point.again.when)
             killed += second.killed
             problems += [second.failure] if second.failure else []
         if watcher is not None:
-            problems += [*in_judgement(looked_in), *watcher.problems()]
+            problems += [*in_judgement(come_by), *watcher.problems()]
         problems += in_judgement(judgement)
     return Outcome(killed, tuple(f"{point}: {problem}" for problem in problems))
 
