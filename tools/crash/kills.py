@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import sys
 import sysconfig
 import time
 from collections.abc import Callable, Sequence
@@ -28,11 +27,12 @@ import mctree
 import mctree.encoders.lexical
 from mctree.errors import MctreeError
 from mctree.ingest import ingest
+from tools.crash.commanded import acknowledge_commits, command
 from tools.crash.parts import Part, Result, Row, Say, Scale, Wants, everything, timed
 from tools.crash.victims import Ending, in_judgement, killed_after, sound
 from tools.crash.workers import Workers
 
-__all__ = ["PART", "Outcome", "Trial", "attempt", "attempt_command", "failures", "run"]
+__all__ = ["PART", "Outcome", "Trial", "attempt", "attempt_command", "failures", "failures_of_command", "run"]
 
 _WORDS = tuple(
     bytes(random.Random(n).choices(b"abcdefghijklmnop", k=random.Random(n).randint(2, 9))) for n in range(600)
@@ -124,7 +124,7 @@ def attempt(trial: Trial) -> Outcome:
 
     def ingesting(say: Callable[[str], None]) -> None:
         trial.plant()
-        _acknowledge_commits(say)
+        acknowledge_commits(say)
         ingest(
             [corpus.folder],
             store,
@@ -157,8 +157,13 @@ def failures(trial: Trial) -> tuple[str, ...]:
     return attempt(trial).failures
 
 
+def failures_of_command(trial: Trial) -> tuple[str, ...]:
+    """What is wrong after the command was killed."""
+    return attempt_command(trial).failures
+
+
 def attempt_command(trial: Trial) -> Outcome:
-    """Kill `mctree ingest`, as a user starts it, on files of Python's standard library."""
+    """Kill `mctree ingest`, in a process as a user starts it, on files of Python's standard library."""
     dice = random.Random(trial.seed)
     folder = os.path.join(trial.scratch, f"command {trial.seed}")
     os.mkdir(folder)
@@ -170,20 +175,22 @@ def attempt_command(trial: Trial) -> Outcome:
         for name in names
         if name.endswith(".py")
     }
-    command = [sys.executable, "-m", "mctree", "ingest", source, "-o", store, "-q", "--include", "*.py"]
+    notes = Path(folder, "acknowledged")
+    started = command(str(notes), trial.plant, "ingest", source, "-o", store, "-q", "--include", "*.py")
 
     def work(_: Callable[[str], None]) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 1)
         os.dup2(nowhere, 2)
-        os.execv(command[0], command)
+        os.execv(started[0], started)
 
-    trying = _Trying(store, trial, dice, longest=2.0)
+    trying = _Trying(store, trial, dice, longest=2.0, notes=notes)
     known = {name: {content} for name, content in files.items()}
     try:
         while trying.wanting:
             shutil.rmtree(store, ignore_errors=True)
             trying.acknowledged.clear()
+            notes.write_bytes(b"")
             trying.until_done("mctree ingest", work, lambda: _found_wrong(store, known, None))
             trying.expect_nothing("mctree ingest, done", lambda: _found_wrong(store, known, files))
         return Outcome(trying.killed, tuple(trying.failures))
@@ -194,7 +201,9 @@ def attempt_command(trial: Trial) -> Outcome:
 class _Trying:
     """Kills work on one store until enough was killed."""
 
-    def __init__(self, store: str, trial: Trial, dice: random.Random, longest: float = 0.4) -> None:
+    def __init__(
+        self, store: str, trial: Trial, dice: random.Random, longest: float = 0.4, notes: Path | None = None
+    ) -> None:
         self.acknowledged: set[int] = set()
         self.killed = 0
         self.failures: list[str] = []
@@ -202,6 +211,7 @@ class _Trying:
         self._trial = trial
         self._dice = dice
         self._longest = longest
+        self._notes = notes
 
     @property
     def wanting(self) -> bool:
@@ -236,24 +246,13 @@ class _Trying:
         self._fail(when, problems)
 
     def _note(self, name: str, ending: Ending) -> None:
-        self.acknowledged.update(map(int, ending.acknowledged))
+        noted = () if self._notes is None else self._notes.read_text().splitlines()
+        self.acknowledged.update(map(int, (*ending.acknowledged, *noted)))
         self._fail(name, [ending.failure] if ending.failure else [])
 
     def _fail(self, when: str, problems: Sequence[str]) -> None:
         where = f"seed {self._trial.seed}, kill {self.killed}, {when}"
         self.failures += [f"{where}: {problem}" for problem in problems]
-
-
-def _acknowledge_commits(say: Callable[[str], None]) -> None:
-    """Let every commit of this process, a victim, be told when it has returned."""
-    real = mctree.Writer.commit
-
-    def commit(self: mctree.Writer, *, gists: bool | None = None) -> int:
-        number = real(self, gists=gists)
-        say(str(number))
-        return number
-
-    mctree.Writer.commit = commit  # type: ignore[method-assign]  # this process ends with it
 
 
 def _missing(store: str, acknowledged: set[int]) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -18,6 +18,7 @@ from tools.crash import kills, pictures, readers, replay, scenario, sweep
 from tools.crash.life import Life
 from tools.crash.parts import Part, Result, Row, Say, Scale, Wants, everything, timed
 from tools.crash.planted import (
+    COMMAND,
     CUTS_OF_PICTURES,
     FUZZED,
     INGEST,
@@ -36,6 +37,7 @@ from tools.crash.workers import PROCESSES, Workers
 __all__ = ["PART", "run"]
 
 Point = TypeVar("Point")
+Wanted = Callable[[Sequence[Planted], str], list[Planted]]
 Rounds = Iterable[Iterable[Sequence[str]]]
 
 _MOST = 400
@@ -43,6 +45,7 @@ _MOST = 400
 _CUTS_OF_A_STATE = 6
 _TRIALS = 8
 _IN_INGESTS = ", in ingests"
+_IN_THE_COMMAND = ", in the command"
 _UNDER_FIRE = ", under readers"
 _FOR_FUZZER = ", for the fuzzer"
 _FUZZED_SECONDS = 20
@@ -62,7 +65,7 @@ def run(scale: Scale, scratch: Path, say: Say, wants: Wants = everything) -> Res
         *_by_power_cuts(pictures.LIFE, wanted(CUTS_OF_PICTURES), scratch / "power over pictures", say),
         *_by_kills(scenario.LIFE, wanted([*KILLS, *KILLS_AGAIN]), scratch / "texts", say),
         *_by_kills(pictures.LIFE, wanted(PICTURES), scratch / "pictures", say),
-        *_by_kills_of_ingests(wanted(INGEST, _IN_INGESTS), scratch / "ingests", say),
+        *_by_kills_of_ingests(scratch / "ingests", say, wanted),
     ]
     if scale == "long":
         rows += _by_readers(wanted(READERS, _UNDER_FIRE), scratch / "readers", say)
@@ -120,14 +123,17 @@ def _by_kills(life: Life, plants: Sequence[Planted], scratch: Path, say: Say) ->
             yield _hunt(planted, (workers.each(sweep.failures, part) for part in _in_parts(points)), say)
 
 
-def _by_kills_of_ingests(plants: Sequence[Planted], scratch: Path, say: Say) -> Iterator[Row]:
-    if not plants:
-        return
-    scratch.mkdir()
-    with Workers() as workers:
-        for planted in plants:
-            trials = [kills.Trial(str(scratch), n, _KILLS_OF_A_TRIAL, planted.plant) for n in range(_TRIALS)]
-            yield _hunt(planted, (workers.each(kills.failures, [trial]) for trial in trials), say, _IN_INGESTS)
+def _by_kills_of_ingests(scratch: Path, say: Say, wanted: Wanted) -> Iterator[Row]:
+    for plants, where, failures, kills_of_trial in (
+        (INGEST, _IN_INGESTS, kills.failures, _KILLS_OF_A_TRIAL),
+        (COMMAND, _IN_THE_COMMAND, kills.failures_of_command, 1),
+    ):
+        for planted in wanted(plants, where):
+            folder = scratch / f"{planted.name}{where}"
+            folder.mkdir(parents=True)
+            with Workers() as workers:
+                trials = [kills.Trial(str(folder), n, kills_of_trial, planted.plant) for n in range(_TRIALS)]
+                yield _hunt(planted, (workers.each(failures, [trial]) for trial in trials), say, where)
 
 
 def _by_readers(plants: Sequence[Planted], scratch: Path, say: Say) -> Iterator[Row]:

@@ -2,9 +2,9 @@
 
 Each is a function that changes the engine in the process that calls it, which ends with it.  Those of `POWER` are
 survived by every `kill -9` and shown by a power cut alone, as those of `CUTS_OF_PICTURES` are in a life with images;
-those of `KILLS` and `PICTURES` are shown by a kill at some system call, those of `INGEST` by one at a random moment.
-Those of `POWER_AGAIN` and `KILLS_AGAIN` are in what the next writer does about a crash, and are shown by one more,
-while it does so.
+those of `KILLS` and `PICTURES` are shown by a kill at some system call, those of `INGEST` and of `COMMAND` by one at a
+random moment.  Those of `POWER_AGAIN` and `KILLS_AGAIN` are in what the next writer does about a crash, and are shown
+by one more, while it does so.
 
 A fault is found by its *sign*: the words in which the broken promise is told.  Whatever else fails is no find, for a
 plant that breaks everything would be found by anything.
@@ -24,8 +24,8 @@ import lmdb
 
 import mctree
 from mctree.storage import chunks, creation, recovery, session
-from mctree.storage.chunks import ArrayWriter, generation_name
-from mctree.storage.files import exists, opened
+from mctree.storage.chunks import ArrayWriter, generation_name, publish
+from mctree.storage.files import exists, opened, sync_directory
 from mctree.storage.session import Session
 from mctree.storage.store import Store
 from mctree.tree.images.canvas import Canvas
@@ -36,6 +36,7 @@ from mctree.tree.writer import Writer
 from tools.crash.sweep import Call
 
 __all__ = [
+    "COMMAND",
     "CUTS_OF_PICTURES",
     "FUZZED",
     "INGEST",
@@ -217,27 +218,25 @@ def stamps_are_not_put_down() -> None:
 
 def what_is_recovered_is_not_synced() -> None:
     """A generation that a crash has kept from its place is put there, and no name of it is made durable."""
-    publish = recovery.publish
 
     def careless(*generation: Any) -> None:
-        sync = chunks.sync_directory
         _plant(chunks, "sync_directory", lambda name, at: None)
         try:
             publish(*generation)
         finally:
-            _plant(chunks, "sync_directory", sync)
+            _plant(chunks, "sync_directory", sync_directory)
 
     _plant(recovery, "publish", careless)
 
 
 def recovered_before_it_is() -> None:
     """A writer marks the store for as long as it is not closed; the next one takes the mark away, and then recovers."""
-    recover, close = session.recover, Session.close
+    close = Session.close
 
     def marked(store: Store, newest: Any) -> set[tuple[int, int]]:
         if _has_mark(store):
             os.unlink(_MARK, dir_fd=store.at)
-            published = recover(store, newest)
+            published = recovery.recover(store, newest)
         else:
             with store.reading() as index:
                 published = recovery._publish(store, index, newest.number)
@@ -403,4 +402,6 @@ PICTURES: Final = (
     Planted(done_before_it_is_put_down, "after 'large' it shows something else", "ingest"),
     Planted(superseded_too_early, "shows what none of them leads to", "replacement"),
 )
-INGEST: Final = (Planted(acknowledged_too_early, r"of the acknowledged commits \[\d.*\] are gone"),)
+_GONE = r"of the acknowledged commits \[\d.*\] are gone"
+INGEST: Final = (Planted(acknowledged_too_early, _GONE),)
+COMMAND: Final = (Planted(acknowledged_too_early, _GONE),)

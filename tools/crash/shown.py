@@ -34,7 +34,7 @@ def described(path: str) -> dict[str, tuple[object, int]]:
 
     How many rows there are is a hint, which may be of an older commit.  What cannot be read is not there.
     """
-    found = {}
+    found: dict[str, tuple[object, int]] = {}
     for file in sorted(Path(path).rglob("zarr.json")):
         if "epochs" in file.relative_to(path).parts:
             continue
