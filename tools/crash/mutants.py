@@ -20,7 +20,6 @@ from tools.crash.parts import Part, Result, Row, Say, Scale, Wants, everything, 
 from tools.crash.planted import (
     COMMAND,
     CUTS_OF_PICTURES,
-    FUZZED,
     INGEST,
     KILLS,
     KILLS_AGAIN,
@@ -28,8 +27,8 @@ from tools.crash.planted import (
     POWER,
     POWER_AGAIN,
     Planted,
-    PlantedForFuzzer,
 )
+from tools.crash.planted_for_fuzzer import FUZZED, PlantedForFuzzer
 from tools.crash.planted_readers import READERS
 from tools.crash.victims import MISFIT
 from tools.crash.workers import PROCESSES, Workers

@@ -13,16 +13,13 @@ plant that breaks everything would be found by anything.
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import lmdb
 
-import mctree
 from mctree.storage import chunks, creation, recovery, session
 from mctree.storage.chunks import ArrayWriter, generation_name, publish
 from mctree.storage.files import exists, opened, sync_directory
@@ -38,7 +35,6 @@ from tools.crash.sweep import Call
 __all__ = [
     "COMMAND",
     "CUTS_OF_PICTURES",
-    "FUZZED",
     "INGEST",
     "KILLS",
     "KILLS_AGAIN",
@@ -47,7 +43,6 @@ __all__ = [
     "POWER_AGAIN",
     "Plant",
     "Planted",
-    "PlantedForFuzzer",
 ]
 
 Plant = Callable[[], None]
@@ -307,61 +302,6 @@ def superseded_too_early() -> None:
 
 
 # Shown by the fuzzer
-
-
-@dataclass(frozen=True, slots=True)
-class PlantedForFuzzer:
-    """A fault in one of the decoders that are fuzzed: the fuzzer loads all modules anew, so it is planted in a copy.
-
-    Attributes:
-        name: in words.
-        target: which is fuzzed.
-        sign: as of any other.
-        file: which one of the package.
-        sound: what stands there.
-        faulty: what is put there instead.
-    """
-
-    name: str
-    target: str
-    sign: str
-    file: str
-    sound: str
-    faulty: str
-
-    def copy(self, folder: Path) -> None:
-        """Put a copy of the package that has the fault into a folder.
-
-        Raises:
-            ValueError: it does not fit the code.
-        """
-        package = Path(mctree.__file__).parent
-        shutil.copytree(package, folder / package.name, ignore=shutil.ignore_patterns("__pycache__"))
-        file = folder / package.name / self.file
-        text = file.read_text("utf-8")
-        if text.count(self.sound) != 1:
-            raise ValueError(f"{self.file} holds {self.sound!r} {text.count(self.sound)} times, not once")
-        file.write_text(text.replace(self.sound, self.faulty), "utf-8")
-
-
-FUZZED: Final = (
-    PlantedForFuzzer(
-        "what holds a slash is taken for an address",
-        "names",
-        "AttributeError: 'NoneType' object has no attribute 'groups'",
-        "geometry/address.py",
-        'if match is None or match[1] == "0":',
-        'if match is None and "/" not in text:',
-    ),
-    PlantedForFuzzer(
-        "a header is read behind its end",
-        "picture headers",
-        "error: unpack_from requires a buffer of at least 30 bytes",
-        "sources/images/stated.py",
-        "if len(head) < 30:",
-        "if len(head) < 29:",
-    ),
-)
 
 
 def _plant(owner: object, name: str, value: object) -> None:
