@@ -62,7 +62,8 @@ KINDS = (
     *(planted.POWER, planted.POWER_AGAIN, planted.CUTS_OF_PICTURES),
     *(planted.KILLS, planted.KILLS_AGAIN, planted.PICTURES, planted.INGEST, planted.COMMAND),
 )
-PLANTS = {fault.plant: fault for kind in (*KINDS, planted_readers.READERS) for fault in kind}
+READERS = planted_readers.READERS, planted_readers.READERS_OF_IMAGES
+PLANTS = {fault.plant: fault for kind in (*KINDS, *READERS) for fault in kind}
 
 
 @pytest.mark.parametrize("fault", PLANTS.values(), ids=lambda fault: fault.plant.__name__)

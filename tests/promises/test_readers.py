@@ -21,10 +21,10 @@ from tools.crash import rounds
 from tools.crash.disks import why_no_mounts
 from tools.crash.galleries import IMAGES, shade
 from tools.crash.planted import Planted
-from tools.crash.planted_readers import FOUND_AT_ONCE
+from tools.crash.planted_readers import FOUND_AT_ONCE, OF_IMAGES_AT_ONCE
 from tools.crash.readers import on_full_disk, under_fire
 from tools.crash.reading import Fire, Seen, read
-from tools.crash.rounds import ENCODER, SeenError, begin, look, write_round
+from tools.crash.rounds import ENCODER, TEXTS, SeenError, begin, look, write_round
 from tools.crash.victims import MISFIT, strace
 
 HANGS = 120
@@ -78,10 +78,15 @@ def test_a_hundred_readers_on_a_full_disk_live(tmp_path: Path) -> None:
 # What shows that these tests would see it
 
 
-@pytest.mark.parametrize("planted", FOUND_AT_ONCE, ids=lambda planted: planted.plant.__name__)
+FAULTS = dict.fromkeys(FOUND_AT_ONCE, TEXTS) | dict.fromkeys(OF_IMAGES_AT_ONCE, IMAGES)
+
+
+@pytest.mark.parametrize("planted", FAULTS, ids=lambda planted: planted.plant.__name__)
 def test_planted_faults_are_found_under_fire(tmp_path: Path, planted: Planted) -> None:
     # So many turns that what is missed once, as an epoch that has not gone yet when a child opens it, comes again.
-    failures = under_fire(tmp_path, readers=2, snapshots=20, kills=30, plant=planted.plant.__name__).failures
+    failures = under_fire(
+        tmp_path, readers=2, snapshots=20, kills=30, rounds=FAULTS[planted], plant=planted.plant.__name__
+    ).failures
     assert any(re.search(planted.sign, failure) for failure in failures), failures
     assert not any(MISFIT in failure for failure in failures), failures
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tools.crash import kills, pictures, readers, replay, scenario, sweep
+from tools.crash.galleries import IMAGES
 from tools.crash.life import Life
 from tools.crash.parts import Part, Result, Row, Say, Scale, Wants, everything, timed
 from tools.crash.planted import (
@@ -29,7 +30,8 @@ from tools.crash.planted import (
     Planted,
 )
 from tools.crash.planted_for_fuzzer import FUZZED, PlantedForFuzzer
-from tools.crash.planted_readers import READERS
+from tools.crash.planted_readers import READERS, READERS_OF_IMAGES
+from tools.crash.rounds import TEXTS, Rounds
 from tools.crash.victims import MISFIT
 from tools.crash.workers import PROCESSES, Workers
 
@@ -37,7 +39,7 @@ __all__ = ["PART", "run"]
 
 Point = TypeVar("Point")
 Wanted = Callable[[Sequence[Planted], str], list[Planted]]
-Rounds = Iterable[Iterable[Sequence[str]]]
+Tries = Iterable[Iterable[Sequence[str]]]
 
 _MOST = 400
 """Points after which a fault was not found."""
@@ -67,7 +69,7 @@ def run(scale: Scale, scratch: Path, say: Say, wants: Wants = everything) -> Res
         *_by_kills_of_ingests(scratch / "ingests", say, wanted),
     ]
     if scale == "long":
-        rows += _by_readers(wanted(READERS, _UNDER_FIRE), scratch / "readers", say)
+        rows += _by_readers(scratch / "readers", say, wanted)
         rows += (_by_the_fuzzer(one, scratch, say) for one in FUZZED if wants(_row(one, _FOR_FUZZER).what))
     return Result(rows)
 
@@ -135,17 +137,20 @@ def _by_kills_of_ingests(scratch: Path, say: Say, wanted: Wanted) -> Iterator[Ro
                 yield _hunt(planted, (workers.each(failures, [trial]) for trial in trials), say, where)
 
 
-def _by_readers(plants: Sequence[Planted], scratch: Path, say: Say) -> Iterator[Row]:
-    for planted in plants:
-        trials = (_under_fire(planted, scratch, trial) for trial in range(_TRIALS))
-        yield _hunt(planted, trials, say, _UNDER_FIRE)
+def _by_readers(scratch: Path, say: Say, wanted: Wanted) -> Iterator[Row]:
+    for plants, rounds, where in (
+        (READERS, TEXTS, _UNDER_FIRE),
+        (READERS_OF_IMAGES, IMAGES, f"{_UNDER_FIRE} of images"),
+    ):
+        for planted in wanted(plants, where):
+            yield _hunt(planted, (_under_fire(planted, rounds, scratch, n) for n in range(_TRIALS)), say, where)
 
 
-def _under_fire(planted: Planted, scratch: Path, trial: int) -> Iterator[Sequence[str]]:
+def _under_fire(planted: Planted, rounds: Rounds, scratch: Path, trial: int) -> Iterator[Sequence[str]]:
     folder = scratch / f"{planted.plant.__name__} {trial}"
     folder.mkdir(parents=True)
     plant = planted.plant.__name__
-    yield readers.under_fire(folder, readers=3, snapshots=_SNAPSHOTS, seed=trial, plant=plant).failures
+    yield readers.under_fire(folder, readers=3, snapshots=_SNAPSHOTS, seed=trial, rounds=rounds, plant=plant).failures
 
 
 def _by_the_fuzzer(fault: PlantedForFuzzer, scratch: Path, say: Say) -> Row:
@@ -179,12 +184,12 @@ def _row(planted: Planted | PlantedForFuzzer, where: str) -> Row:
     return Row(f"planted: {planted.name}{where}")
 
 
-def _hunt(planted: Planted, rounds: Rounds, say: Say, where: str = "") -> Row:
+def _hunt(planted: Planted, tries: Tries, say: Say, where: str = "") -> Row:
     """Try points, a few at a time, until one shows what was planted."""
     row = _row(planted, where)
     found, other = "", ""
     with timed(row):
-        for outcomes in rounds:
+        for outcomes in tries:
             for failures in outcomes:
                 row.points += 1
                 found = found or next((failure for failure in failures if re.search(planted.sign, failure)), "")

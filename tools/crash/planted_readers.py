@@ -1,8 +1,8 @@
 """Which faults are planted in the engine, to see whether readers under fire find them, and by which words?
 
 Each breaks one of the things that snapshots are held across: fork, spawn, a map that grows, a compaction, a backup,
-collection.  They are as those of `planted`; each is put into all processes of a run, those that read and those that
-write.
+collection; or, of images, what is replaced and changed under them.  They are as those of `planted`; each is put into
+all processes of a run, those that read and those that write.
 """
 
 from __future__ import annotations
@@ -10,19 +10,24 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Final
 
+from mctree.format.images import decode_pieces
+from mctree.format.keys import Table, group_key
 from mctree.storage import backup, epochs
 from mctree.storage.environment import Environment
 from mctree.storage.leases import Leases
 from mctree.storage.store import Store
 from mctree.tree import making, snapshot
 from mctree.tree.held import Held
+from mctree.tree.images import kept
+from mctree.tree.images.image import Image
 from mctree.tree.snapshot import Snapshot
 from mctree.tree.tree import Tree
 from tools.crash.planted import Planted, _plant
 
-__all__ = ["FOUND_AT_ONCE", "READERS"]
+__all__ = ["FOUND_AT_ONCE", "OF_IMAGES_AT_ONCE", "READERS", "READERS_OF_IMAGES"]
 
 _LESS = 256
+_NOW = (1 << 64) - 1
 
 
 def a_child_goes_on_with_what_its_parent_opened() -> None:
@@ -74,6 +79,29 @@ def what_is_sent_is_the_newest() -> None:
     _plant(Snapshot, "__reduce__", reduce)
 
 
+def colours_are_remembered_whatever_the_commit() -> None:
+    """What a process has once read of the colours of an image stays so for it, though a part of that is changed."""
+    colour = Image.colour
+    known: dict[tuple[int, int], Any] = {}
+
+    def remembered(self: Image, level: int) -> Any:
+        if (self.id, level) not in known:
+            known[self.id, level] = colour(self, level)
+        return known[self.id, level]
+
+    _plant(Image, "colour", remembered)
+
+
+def kept_pixels_are_of_the_newest_commit() -> None:
+    """Where an image's pixels are kept is looked up as of now, not as of the snapshot."""
+
+    def read(snapshot: Snapshot, array: int, group: int) -> Any:
+        with snapshot.reading() as index:
+            return decode_pieces(index.version(Table.PIECES, group_key(array, group), _NOW) or b"", group)
+
+    _plant(kept, "read_pieces", read)
+
+
 FOUND_AT_ONCE: Final = (
     Planted(a_child_goes_on_with_what_its_parent_opened, "a forked child: BusyError: this handle crossed a fork"),
     Planted(a_map_that_grew_is_not_made_anew, "CorruptError: the index cannot be read .*MDB_MAP_RESIZED"),
@@ -92,4 +120,14 @@ READERS: Final = (
     Planted(what_is_sent_is_the_newest, r"SeenError: a spawned process read commit \d+ otherwise"),
     Planted(children_hold_nothing, "a forked child: CommitGoneError: "),
     Planted(collecting_does_not_ask_who_reads, r"commit \d+ (shows documents|was held, and reads|of .* was collected)"),
+)
+OF_IMAGES_AT_ONCE: Final = (
+    Planted(
+        colours_are_remembered_whatever_the_commit,
+        r"SeenError: (a \w+ \w+: )?commit \d+ mixes round \d+ with another: image 'changed', level \d",
+    ),
+)
+READERS_OF_IMAGES: Final = (
+    *OF_IMAGES_AT_ONCE,
+    Planted(kept_pixels_are_of_the_newest_commit, "CorruptError: the kept pixels of tile .* lie behind all there are"),
 )

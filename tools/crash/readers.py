@@ -36,7 +36,7 @@ from mctree.storage import environment
 from tools.crash.disks import fill, on_small_disk, why_no_mounts
 from tools.crash.galleries import IMAGES
 from tools.crash.parts import Part, Result, Row, Say, Scale, Wants, everything, timed
-from tools.crash.planted_readers import READERS
+from tools.crash.planted_readers import READERS, READERS_OF_IMAGES
 from tools.crash.reading import PATIENCE, Fire, Seen, copy, crowd, read
 from tools.crash.rounds import TEXTS, Rounds
 from tools.crash.victims import MISFIT
@@ -52,7 +52,7 @@ TURNS = ("grow", "compact", "refresh", "", "")
 _STAMPS = 64
 _BROKEN = 3
 _KINDS = {rounds.name: rounds for rounds in (TEXTS, IMAGES)}
-_PLANTS = {planted.plant.__name__: planted.plant for planted in READERS}
+_PLANTS = {planted.plant.__name__: planted.plant for planted in (*READERS, *READERS_OF_IMAGES)}
 
 
 def write(path: str, seed: int, rounds: Rounds = TEXTS, first: str = "") -> None:
