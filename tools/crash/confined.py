@@ -71,8 +71,8 @@ def confined(work: Callable[[], object], *, seconds: int = _SECONDS, memory: int
 
 
 def tells_of_memory(words: str) -> bool:
-    """Whether words say that there was no memory left, as those of NumPy, of decoders and of the system do."""
-    return re.search(r"MemoryError|\ballocate\b", words) is not None
+    """Whether words say that no memory was left, as those of NumPy, of decoders, of the system and of mctree do."""
+    return re.search(r"MemoryError|\ballocate\b|out of memory", words) is not None
 
 
 def lacks_memory(error: BaseException) -> bool:

@@ -67,7 +67,7 @@ def inputs() -> Iterator[tuple[str, Make]]:
         ("ignore file", ".gitignore", b""),
     ):
         yield f"{what}: a sparse terabyte", partial(_sparse, name, begin)
-    bomb = _bomb(b'{"text": "a"}\n', 200)
+    bomb = _bomb(b'{"text": "a"}\n', 1100)  # more than the child may have
     yield "JSONL, gzip: a bomb", partial(_put, "a.jsonl.gz", bomb)
     yield "JSONL, gzip: cut off", partial(_put, "a.jsonl.gz", bomb[:5000])
     for what, content in _parquets().items():
@@ -85,6 +85,7 @@ def read_input(make: Make, folder: Path) -> None:
     store = folder / "out.mctree"
     report = ingest([folder / "in"], store, names=["in"], tokenizer="bytes", encoder="none", chunk_bytes=1 << 16)
     assert report is not None
+    assert all(skipped.reason.isprintable() for skipped in report.skipped), f"it says {report.skipped!r}"
     with mctree.open(store) as tree, tree.snapshot() as snapshot:
         assert not list(tree.verify())
         for document in snapshot.documents():

@@ -67,10 +67,11 @@ def images() -> Iterator[tuple[str, Make]]:
     for name, begin in (("a.tif", b"II\x2a\0"), ("a.pmtiles", b"PMTiles\3"), ("a.mbtiles", b"SQLite format 3\0")):
         yield f"{name[2:]}: a sparse terabyte", partial(_sparse, name, begin)
     yield "MBTiles: a view that never ends", _endless_view
-    yield "tiles: an absurd zoom", partial(_tiles, {"99999999999/0/0": 16, "0/0/0": 16})
+    yield "tiles: an absurd zoom", partial(_tiles, {"9999999999/0/0": 16, "0/0/0": 16})
     yield "tiles: the deepest zoom", partial(_tiles, {"30/1073741823/1073741823": 16, "0/0/0": 16})
     yield "tiles: of many sizes", partial(_tiles, {"0/0/0": 16, "1/0/0": 64, "1/1/1": 16, "2/3/3": 17})
     yield "tiles: links to the outside", _linked_tiles
+    yield "tiles: one that is a link to the outside", _linked_tile
     yield "Zarr: chunks that are bombs", _zarr_bomb
     yield "Zarr: chunks that are bombs, by Zstandard", _zstandard_bomb
     yield "Zarr: absurd sides", partial(_zarr, {"shape": [1 << 62, 1 << 62]})
@@ -112,15 +113,20 @@ def ingest_images(make: Make, folder: Path) -> None:
             if image.keeps_pixels:
                 with closing(open_image(folder / image.name)) as source:
                     kept, there = image.pixels(box, partial=True), source.read(box)
-                    assert _OUTSIDE not in kept.values.tobytes(), f"{image.name!r} shows what lies outside of it"
+                    channels = (channel.tobytes() for channel in np.moveaxis(kept.values, 2, 0))
+                    assert not any(_OUTSIDE in one for one in channels), f"{image.name!r} shows what lies outside of it"
                     same = np.array_equal(kept.values, np.where(there.real()[..., None], there.values, 0))
                     assert same, f"{image.name!r} came back otherwise"
 
 
 def _put(name: str, content: bytes, folder: Path) -> None:
-    path = folder / name
+    _made(folder / name).write_bytes(content)
+
+
+def _made(path: Path) -> Path:
+    """A path whose folder is there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
+    return path
 
 
 def _sparse(name: str, begin: bytes, folder: Path) -> None:
@@ -197,7 +203,7 @@ def _endless_view(folder: Path) -> None:
     with closing(sqlite3.connect(folder / "a.mbtiles")) as base:
         base.execute(
             "CREATE VIEW tiles AS WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n) "
-            "SELECT i AS zoom_level, i AS tile_column, i AS tile_row, zeroblob(100000000) AS tile_data FROM n"
+            "SELECT -i AS zoom_level, i AS tile_column, i AS tile_row, zeroblob(100000000) AS tile_data FROM n"
         )
         base.commit()
 
@@ -211,6 +217,17 @@ def _linked_tiles(folder: Path) -> None:
     _tiles({"0/0/0": 16}, folder)
     (folder / "tiles/1").symlink_to("/")
     (folder / "tiles/0/0/1.png").symlink_to("/etc/passwd")
+
+
+def _linked_tile(folder: Path) -> None:
+    from PIL import Image  # noqa: PLC0415
+
+    outside = folder.parent / "outside.png"
+    lines = np.frombuffer(_OUTSIDE, np.uint8) * np.ones((len(_OUTSIDE), 1), np.uint8)
+    Image.fromarray(lines).save(outside)
+    for name in ("0/0/0", "1/0/1"):
+        Image.fromarray(np.zeros_like(lines)).save(_made(folder / f"tiles/{name}.png"))
+    (folder / "tiles/1/0/0.png").symlink_to(outside)
 
 
 def _grid(chunk: list[int]) -> dict[str, object]:
