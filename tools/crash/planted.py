@@ -301,9 +301,6 @@ def superseded_too_early() -> None:
     _plant(Painter, "_checkpoint", hasty)
 
 
-# Shown by the fuzzer
-
-
 def _plant(owner: object, name: str, value: object) -> None:
     """Let something of the engine be something else, for as long as this process lives.
 
