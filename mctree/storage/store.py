@@ -20,7 +20,7 @@ from mctree.format.values import crc32c
 from mctree.storage.chunks import GENERATIONS_NAME
 from mctree.storage.counters import TELEMETRY_NAME
 from mctree.storage.environment import Environment, open_environment
-from mctree.storage.files import check_kinds, check_plain, list_names, open_directory, read_small
+from mctree.storage.files import check_kinds, check_plain, exists, list_names, open_directory, read_small
 from mctree.storage.index import Reading
 from mctree.storage.leases import LEASES_NAME, Leases
 from mctree.storage.level import Level
@@ -63,19 +63,18 @@ class Store:
     ) -> None:
         self.path = os.path.realpath(path)
         at, environment, meta = self._opened(trusted=trusted)
-        try:
-            if identity is not None and identity != (meta.store, meta.epoch):
-                environment.release()
+        while identity is not None and identity != (meta.store, meta.epoch):
+            environment.release()
+            try:
                 older = _open_epoch(at, self.path, identity) if identity[0] == meta.store else None
-                if older is None:
+                if older is None and _stands_at(self.path, at):
                     raise CommitGoneError(
                         f"{self.path} no longer holds epoch {identity[1]} of that store; take a new snapshot"
                     )
+            finally:
                 os.close(at)
-                at, environment, meta = older
-        except BaseException:
-            os.close(at)
-            raise
+            # Where another compaction came in between, it took the older epochs along to the next one.
+            at, environment, meta = self._opened(trusted=trusted) if older is None else older
         self._at = at
         self.meta = meta
         self.environment = environment
@@ -232,15 +231,18 @@ def _open_epoch(at: int, path: str, identity: tuple[bytes, int]) -> tuple[int, E
     kept, beside = f"{EPOCHS_NAME}/{identity[1]}", os.path.basename(compacting_path(path))
     above = open_directory(os.path.dirname(path))
     try:
-        nested = [(f"{EPOCHS_NAME}/{epoch}/{kept}", at) for epoch in list_names(EPOCHS_NAME, at)]
-        # Where it ends up once more, for it may have come there meanwhile.
-        for name, folder in ((kept, at), (beside, above), (f"{beside}/{kept}", above), *nested, (kept, at)):
-            # What stands beside the store may be the next epoch, half made.
-            with suppress(MctreeError) if name == beside else nullcontext():
-                found = _open_epoch_at(name, folder, path, identity)
-                if found is not None:
-                    return found
-        return None
+        while True:
+            there = list_names(EPOCHS_NAME, at), exists(beside, above)
+            nested = [(f"{EPOCHS_NAME}/{epoch}/{kept}", at) for epoch in there[0]]
+            for name, folder in ((kept, at), (beside, above), (f"{beside}/{kept}", above), *nested):
+                # What stands beside the store may be the next epoch, half made.
+                with suppress(MctreeError) if name == beside else nullcontext():
+                    found = _open_epoch_at(name, folder, path, identity)
+                    if found is not None:
+                        return found
+            # Each step on its way from beside the store to where it ends up shows in these.
+            if there == (list_names(EPOCHS_NAME, at), exists(beside, above)):
+                return None
     finally:
         os.close(above)
 

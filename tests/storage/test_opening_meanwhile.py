@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 import signal
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,9 @@ import pytest
 
 import mctree
 import mctree.storage.store as store_module
+from mctree import Snapshot
 from mctree.errors import BusyError, NotAStoreError
-from mctree.storage import environment
+from mctree.storage import environment, epochs
 from mctree.storage.environment import open_environment
 from mctree.storage.gate import MAX_READERS
 from mctree.testing.processes import forked, in_child
@@ -54,6 +57,66 @@ def test_a_store_that_stands_where_it_was_and_lacks_its_index_is_damaged(tmp_pat
     with pytest.raises(NotAStoreError, match="holds no index"):
         mctree.open(path)
     shutil.rmtree(path)
+
+
+@pytest.fixture
+def older(tmp_path: Path) -> Iterator[tuple[Path, Snapshot]]:
+    """A store in its second epoch, and a snapshot of the first."""
+    path = tmp_path / "t.mctree"
+    with mctree.create(path) as tree:
+        with tree.writer() as writer:
+            writer.add("a", b"text " * 100)
+        with tree.snapshot() as held:
+            tree.compact()
+            yield path, held
+
+
+def opened_anew(held: Snapshot) -> bytes:
+    """What another process reads, that was sent a snapshot."""
+    with pickle.loads(pickle.dumps(held)) as sent:
+        return bytes(sent.document("a").read())
+
+
+def test_an_older_epoch_that_the_next_one_takes_along_while_it_is_looked_for_is_found(
+    older: tuple[Path, Snapshot], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by readers under fire: a child was told that what it had been left was gone."""
+    path, held = older
+    real, left = store_module._open_epoch, [2]
+
+    def meanwhile(*args: Any) -> Any:
+        if left[0]:
+            left[0] -= 1
+            with mctree.open(path) as tree:
+                tree.compact()
+        return real(*args)
+
+    monkeypatch.setattr(store_module, "_open_epoch", meanwhile)
+    assert in_child(lambda: held.document("a").read() == b"text " * 100 or os._exit(1)) == 0
+    assert opened_anew(held) == b"text " * 100
+    assert not left[0]
+
+
+def test_an_older_epoch_that_is_put_where_it_belongs_while_it_is_looked_for_is_found(
+    older: tuple[Path, Snapshot], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by reading: it went from place to place in front of who looked at one after the other."""
+    path, held = older
+    with monkeypatch.context() as patch, mctree.open(path) as tree:
+        patch.setattr(epochs, "_keep_epoch", lambda *_: None)
+        tree.compact()  # as if it was killed right behind the exchange of names
+    real, moved = store_module._open_epoch_at, []
+
+    def meanwhile(name: str, at: int, *rest: Any) -> Any:
+        found = real(name, at, *rest)
+        if not moved:
+            moved.append(name)
+            epochs._keep_epoch(str(path), at, 1)
+        return found
+
+    monkeypatch.setattr(store_module, "_open_epoch_at", meanwhile)
+    assert opened_anew(held) == b"text " * 100
+    assert moved
 
 
 def test_an_index_that_outgrows_its_map_while_it_is_opened_is_not_damage(
