@@ -195,7 +195,7 @@ def check_plain(path: str, at: int) -> None:
     parts = path.split("/")
     for i in range(len(parts)):
         part = "/".join(parts[: i + 1])
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, NotADirectoryError):
             if stat.S_ISLNK(os.stat(part, dir_fd=at, follow_symlinks=False).st_mode):
                 raise CorruptError(f"{part!r} in the store is a symbolic link; remove it, or restore the store")
 

@@ -10,9 +10,9 @@ import errno
 import os
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager
 
-from mctree.errors import CommitGoneError, CorruptError, MctreeError, NotAStoreError, UsageError
+from mctree.errors import BusyError, CommitGoneError, CorruptError, MctreeError, NotAStoreError, UsageError
 from mctree.format.arrays import ArrayLayout
 from mctree.format.commits import ArrayState, Commit, Meta, array_layout
 from mctree.format.keys import Table, u32
@@ -22,7 +22,7 @@ from mctree.storage.counters import TELEMETRY_NAME
 from mctree.storage.environment import Environment, open_environment
 from mctree.storage.files import check_kinds, check_plain, exists, list_names, open_directory, read_small
 from mctree.storage.index import Reading
-from mctree.storage.leases import LEASES_NAME, Leases
+from mctree.storage.leases import LEASES_NAME, Leases, held_commits
 from mctree.storage.level import Level
 from mctree.storage.lock import LOCK_NAME
 from mctree.storage.open_levels import OpenLevels
@@ -51,6 +51,8 @@ class Store:
         NotAStoreError: there is no store of a format that this release reads.
         CommitGoneError: the wanted epoch was compacted away.
         CorruptError: it does not open.
+        BusyError: it does not at this moment: this process has too few addresses or descriptors for it, was forked in
+            the middle of a look-up, or the places of LMDB's readers are all taken.
     """
 
     def __init__(
@@ -235,11 +237,16 @@ def _open_epoch(at: int, path: str, identity: tuple[bytes, int]) -> tuple[int, E
             there = list_names(EPOCHS_NAME, at), exists(beside, above)
             nested = [(f"{EPOCHS_NAME}/{epoch}/{kept}", at) for epoch in there[0]]
             for name, folder in ((kept, at), (beside, above), (f"{beside}/{kept}", above), *nested):
-                # What stands beside the store may be the next epoch, half made.
-                with suppress(MctreeError) if name == beside else nullcontext():
+                try:
                     found = _open_epoch_at(name, folder, path, identity)
-                    if found is not None:
-                        return found
+                except BusyError:
+                    raise
+                except MctreeError:
+                    if name != beside:
+                        raise
+                    found = None  # what stands beside the store may be the next epoch, half made
+                if found is not None:
+                    return found
             # Each step on its way from beside the store to where it ends up shows in these.
             if there == (list_names(EPOCHS_NAME, at), exists(beside, above)):
                 return None
@@ -250,7 +257,7 @@ def _open_epoch(at: int, path: str, identity: tuple[bytes, int]) -> tuple[int, E
 def _open_epoch_at(
     name: str, folder: int, path: str, identity: tuple[bytes, int]
 ) -> tuple[int, Environment, Meta] | None:
-    """An epoch as `_open_epoch` gives it, if it stands at a place."""
+    """An epoch as `_open_epoch` gives it, if it stands at a place; nothing if it is about to go."""
     check_plain(name, folder)
     try:
         at = open_directory(name, folder)
@@ -258,9 +265,13 @@ def _open_epoch_at(
         return None
     try:
         environment, meta = _open_index(at, path)
-    except BaseException:
-        os.close(at)
-        raise
+    except BaseException as error:
+        try:
+            if isinstance(error, MctreeError) and not isinstance(error, BusyError) and held_commits(at) == set():
+                return None  # an older epoch that nobody holds is taken away, file by file
+            raise
+        finally:
+            os.close(at)
     if (meta.store, meta.epoch) == identity:
         return at, environment, meta
     environment.release()

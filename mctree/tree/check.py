@@ -25,7 +25,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from itertools import chain
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -153,40 +153,43 @@ def _arrays(snapshot: Snapshot, _: Looked) -> Iterator[Problem]:
     How many rows these had in the end nobody knows: the commit that saw the last of them may be gone.
     """
     current = _layouts(snapshot)
-    layouts = {**current, **_older_layouts(snapshot, current)}
-    groups = {parent for layout in layouts.values() for parent in _parents(layout.path)}
-    for path in sorted(groups):
-        group = group_metadata() if path else root_metadata(*snapshot.store.identity, snapshot.store.meta.format)
-        name = f"{path}/zarr.json" if path else "zarr.json"
-        what = ""
-        try:
-            if json.loads(small_file(snapshot.store, name)) != json.loads(group):
-                what = "is not the metadata of the group that the index has"
-        except (OSError, ValueError, RecursionError, MctreeError) as error:
-            what = f"cannot be read: {error}"
-        if what and _is_needed(snapshot, current, path):
-            yield Problem(name, what, "metadata")
-    for number, layout in layouts.items():
-        what = ""
-        try:
-            metadata = json.loads(small_file(snapshot.store, f"{layout.path}/zarr.json"))
-            shape = metadata.get("shape", [0]) if isinstance(metadata, dict) else [0]
-            length = shape[0] if isinstance(shape, list) and shape and type(shape[0]) is int else -1
-            wanted = json.loads(array_metadata(layout, length)) if length >= 0 else None
-            if metadata != wanted:
-                what = "does not describe the array that the index has"
-            elif number in current and length > (rows := _rows_by_now(snapshot, number)):
-                what = f"shows {length} rows of {rows} committed ones"
-        except (OSError, ValueError, RecursionError, MctreeError) as error:
-            what = f"cannot be read: {error}"
-        if what and _is_needed(snapshot, current, layout.path):
-            yield Problem(f"{layout.path}/zarr.json", what, "metadata")
+    groups = _groups(current)
+    yield from (problem for path in sorted(groups) for problem in _group(snapshot, path))
+    for number, layout in current.items():
+        yield from _array(snapshot, layout, partial(_rows_by_now, snapshot, number))
+    older = _older_layouts(snapshot, current)
+    found = [(path, problem) for path in sorted(_groups(older) - groups) for problem in _group(snapshot, path)]
+    found += [(layout.path, problem) for layout in older.values() for problem in _array(snapshot, layout)]
+    if found:
+        # What only older commits saw may have been collected meanwhile.
+        needed = _older_layouts(snapshot, current)
+        paths = {layout.path for layout in needed.values()} | _groups(needed)
+        yield from (problem for path, problem in found if path in paths)
 
 
-def _is_needed(snapshot: Snapshot, current: dict[int, ArrayLayout], path: str) -> bool:
-    """Whether an array at a path or below it is still seen by a commit; what only older ones saw may be collected."""
-    needed = chain(current.values(), _older_layouts(snapshot, current).values())
-    return not path or any(f"{layout.path}/".startswith(f"{path}/") for layout in needed)
+def _group(snapshot: Snapshot, path: str) -> Iterator[Problem]:
+    group = group_metadata() if path else root_metadata(*snapshot.store.identity, snapshot.store.meta.format)
+    name = f"{path}/zarr.json" if path else "zarr.json"
+    try:
+        if json.loads(small_file(snapshot.store, name)) != json.loads(group):
+            yield Problem(name, "is not the metadata of the group that the index has", "metadata")
+    except (OSError, ValueError, RecursionError, MctreeError) as error:
+        yield Problem(name, f"cannot be read: {error}", "metadata")
+
+
+def _array(snapshot: Snapshot, layout: ArrayLayout, rows: Callable[[], int] | None = None) -> Iterator[Problem]:
+    name = f"{layout.path}/zarr.json"
+    try:
+        metadata = json.loads(small_file(snapshot.store, name))
+        shape = metadata.get("shape", [0]) if isinstance(metadata, dict) else [0]
+        length = shape[0] if isinstance(shape, list) and shape and type(shape[0]) is int else -1
+        wanted = json.loads(array_metadata(layout, length)) if length >= 0 else None
+        if metadata != wanted:
+            yield Problem(name, "does not describe the array that the index has", "metadata")
+        elif rows is not None and length > (there := rows()):
+            yield Problem(name, f"shows {length} rows of {there} committed ones", "metadata")
+    except (OSError, ValueError, RecursionError, MctreeError) as error:
+        yield Problem(name, f"cannot be read: {error}", "metadata")
 
 
 def _rows_by_now(snapshot: Snapshot, array: int) -> int:
@@ -281,10 +284,10 @@ def _counts(snapshot: Snapshot, _: Looked) -> Iterator[Problem]:
         yield Problem("index", f"{missing} graves name versions that are not there", "record")
 
 
-def _parents(path: str) -> list[str]:
-    """The groups above an array, the root as the empty path."""
-    parts = path.split("/")
-    return ["/".join(parts[:i]) for i in range(len(parts))]
+def _groups(layouts: Mapping[int, ArrayLayout]) -> set[str]:
+    """The groups above some arrays, the root as the empty path."""
+    parts = [layout.path.split("/") for layout in layouts.values()]
+    return {"/".join(one[:i]) for one in parts for i in range(len(one))}
 
 
 def _layouts(snapshot: Snapshot) -> dict[int, ArrayLayout]:

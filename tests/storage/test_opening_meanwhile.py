@@ -7,7 +7,6 @@ import pickle
 import shutil
 import signal
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,11 @@ import pytest
 import mctree
 import mctree.storage.store as store_module
 from mctree import Snapshot
-from mctree.errors import BusyError, NotAStoreError
+from mctree.errors import BusyError, CommitGoneError, CorruptError, NotAStoreError
 from mctree.storage import environment, epochs
-from mctree.storage.environment import open_environment
+from mctree.storage.epochs import drop_epochs
 from mctree.storage.gate import MAX_READERS
 from mctree.testing.processes import forked, in_child
-
-OPENINGS = 1500
 
 
 @pytest.mark.parametrize("times", [1, 3])
@@ -119,30 +116,62 @@ def test_an_older_epoch_that_is_put_where_it_belongs_while_it_is_looked_for_is_f
     assert moved
 
 
+def test_an_older_epoch_that_goes_while_it_is_opened_is_gone(
+    older: tuple[Path, Snapshot], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by reading: what stands at the path was said to be no store."""
+    path, held = older
+    sent, real = pickle.dumps(held), store_module._open_index
+
+    def meanwhile(at: int, *args: Any, **options: Any) -> Any:
+        if held._held and not os.path.samestat(os.fstat(at), path.stat()):
+            held.close()
+            with mctree.open(path) as tree:
+                drop_epochs(tree.store.at)
+        return real(at, *args, **options)
+
+    monkeypatch.setattr(store_module, "_open_index", meanwhile)
+    with pytest.raises(CommitGoneError, match="no longer holds epoch 0"):
+        pickle.loads(sent).document("a")
+    assert not held._held
+
+
+@pytest.mark.parametrize("where", ["epochs/.DS_Store", "../.t.mctree.compacting"])
+def test_a_file_among_older_epochs_hides_none(older: tuple[Path, Snapshot], where: str) -> None:
+    path, held = older
+    (path / where).write_bytes(b"")
+    assert opened_anew(held) == b"text " * 100
+    sent = pickle.dumps(held)
+    held.close()
+    with mctree.open(path) as tree:
+        drop_epochs(tree.store.at)
+    with pytest.raises(CommitGoneError, match="no longer holds epoch 0"):
+        pickle.loads(sent).document("a")
+    (path / where).unlink()
+
+
+@pytest.mark.parametrize("times", [3, environment._MOST_OUTGROWN])
 def test_an_index_that_outgrows_its_map_while_it_is_opened_is_not_damage(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Found by readers under fire: a child was told that it had been forked at the wrong moment."""
     path = tmp_path / "t.mctree"
     mctree.create(path).close()
+    real, left = lmdb.open, [times]
 
-    def grow() -> None:
-        with lmdb.open(str(path / "index.lmdb"), sync=False) as index:
-            for number in count():
-                index.set_mapsize(index.info()["map_size"] + (1 << 13))
-                with index.begin(write=True) as txn:
-                    txn.put(b"zz%d" % (number % 4000), bytes(3000))
+    def outgrown(*args: Any, **options: Any) -> Any:
+        if left[0]:
+            left[0] -= 1
+            raise lmdb.MapResizedError("mdb_txn_begin: MDB_MAP_RESIZED")
+        return real(*args, **options)
 
-    monkeypatch.setattr(environment, "_MAP_BYTES", 1 << 17)
-    grower, at = forked(grow), os.open(path, os.O_RDONLY)
-    try:
-        for _ in range(OPENINGS):
-            open_environment(at, str(path), writable=False).release()
-    finally:
-        os.kill(grower, signal.SIGKILL)
-        os.waitpid(grower, 0)
-        os.close(at)
-        shutil.rmtree(path)  # it holds what no store does
+    monkeypatch.setattr(environment.lmdb, "open", outgrown)
+    if times < environment._MOST_OUTGROWN:
+        mctree.open(path).close()
+    else:
+        with pytest.raises(CorruptError, match="MAP_RESIZED"):
+            mctree.open(path)
+    assert not left[0]
 
 
 def test_an_index_of_which_all_readers_places_are_taken_is_not_damage(tmp_path: Path) -> None:
@@ -163,17 +192,19 @@ def test_an_index_of_which_all_readers_places_are_taken_is_not_damage(tmp_path: 
             os.read(going, 1)
 
     holder = forked(hold)
+    os.close(holding)
+    os.close(going)
     try:
-        os.read(held, 1)
+        assert os.read(held, 1)
         with pytest.raises(BusyError, match="retry"):
             mctree.open(path, writable=False)
         os.write(go, b"x")
-        os.read(held, 1)
+        assert os.read(held, 1)
         mctree.open(path, writable=False).close()
     finally:
-        for end in (go, held, holding, going):
-            os.close(end)
-        os.waitpid(holder, 0)
+        os.close(go)
+        os.close(held)
+        assert os.waitpid(holder, 0)[1] == 0
 
 
 def test_the_places_of_killed_readers_are_free(tmp_path: Path) -> None:
