@@ -32,11 +32,13 @@ _MAP_BYTES = 1 << 40
 _SMALLEST_MAP = 1 << 30
 _FORK_WAIT = 1.0
 _MOST_OUTGROWN = 100
+"""Times in a row that an index is larger than it said a moment before; a writer elsewhere does not commit so fast."""
 _ALL_PLACES_TAKEN = (
     f"{MAX_READERS} readers look into it at this moment, or were killed while they did; retry when one of those that "
     "live has read"
 )
 _OPEN_ALREADY = "already open in this process"
+"""LMDB's binding has no type of error for this."""
 _NO_ADDRESSES = "this process may not have so many addresses; raise the limit on them (`ulimit -v`), or close stores"
 
 _shared: dict[tuple[int, int], Environment] = {}

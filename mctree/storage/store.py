@@ -10,9 +10,9 @@ import errno
 import os
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 
-from mctree.errors import BusyError, CommitGoneError, CorruptError, MctreeError, NotAStoreError, UsageError
+from mctree.errors import CommitGoneError, CorruptError, MctreeError, NotAStoreError, UsageError
 from mctree.format.arrays import ArrayLayout
 from mctree.format.commits import ArrayState, Commit, Meta, array_layout
 from mctree.format.keys import Table, u32
@@ -237,16 +237,11 @@ def _open_epoch(at: int, path: str, identity: tuple[bytes, int]) -> tuple[int, E
             there = list_names(EPOCHS_NAME, at), exists(beside, above)
             nested = [(f"{EPOCHS_NAME}/{epoch}/{kept}", at) for epoch in there[0]]
             for name, folder in ((kept, at), (beside, above), (f"{beside}/{kept}", above), *nested):
-                try:
+                # What stands beside the store may be the next epoch, half made, or nobody's.
+                with suppress(CorruptError, NotAStoreError) if name == beside else nullcontext():
                     found = _open_epoch_at(name, folder, path, identity)
-                except BusyError:
-                    raise
-                except MctreeError:
-                    if name != beside:
-                        raise
-                    found = None  # what stands beside the store may be the next epoch, half made
-                if found is not None:
-                    return found
+                    if found is not None:
+                        return found
             # Each step on its way from beside the store to where it ends up shows in these.
             if there == (list_names(EPOCHS_NAME, at), exists(beside, above)):
                 return None
@@ -263,20 +258,19 @@ def _open_epoch_at(
         at = open_directory(name, folder)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    try:
-        environment, meta = _open_index(at, path)
-    except BaseException as error:
+    with ExitStack() as undo:
+        undo.callback(os.close, at)
         try:
-            if isinstance(error, MctreeError) and not isinstance(error, BusyError) and held_commits(at) == set():
+            environment, meta = _open_index(at, path)
+        except (CorruptError, NotAStoreError):
+            if held_commits(at) == set():
                 return None  # an older epoch that nobody holds is taken away, file by file
             raise
-        finally:
-            os.close(at)
-    if (meta.store, meta.epoch) == identity:
+        if (meta.store, meta.epoch) != identity:
+            environment.release()
+            return None
+        undo.pop_all()
         return at, environment, meta
-    environment.release()
-    os.close(at)
-    return None
 
 
 def _open_index(at: int, path: str, *, trusted: bool = True) -> tuple[Environment, Meta]:

@@ -133,6 +133,7 @@ class OpenedDocuments:
         """The live document of a source (0: none)."""
         if source in self._sources:
             return self._sources[source]
+        # A store that is being filled for the first time is asked for each of its documents.
         number = self._snapshot.number(source) if self._snapshot.documents_count else 0
         return 0 if number in self.removed else number
 

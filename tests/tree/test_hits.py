@@ -199,10 +199,10 @@ def test_metadata_of_a_dropped_set_are_looked_at_while_a_commit_sees_them(
     """Found by flipping bits: nothing was said of them."""
     path = Path(shutil.copytree(whole, tmp_path / "t.mctree"))
     text = (path / file).read_bytes()
-    for damaged in (text.replace(b"zarr_format", b"zarr_normat"), text.replace(b"]", b"}"), text[:-3]):
+    for damaged in (text.replace(b"zarr_format", b"zarr_normat"), text[:-3]):
         (path / file).write_bytes(damaged)
         with mctree.open(path, writable=False, encoders=[ENCODER]) as tree:
-            assert [problem.where for problem in tree.verify()] == ([] if damaged == text else [file])
+            assert [problem.where for problem in tree.verify()] == [file]
     (path / file).unlink()
     assert first(path).where == file
 

@@ -38,7 +38,7 @@ class Sizes:
         plans: different requests drawn per case; turns go round them.
         piece: tokens in a durable append.
         append_calls: the most appends that one contender makes.
-        corpus_bytes: text that is ingested.
+        corpus_bytes: text that is ingested, enough for what is done once, as fitting the encoder, not to decide.
         vocabulary: ids of the tokenizer that is trained for ingest.
         grown: positions of the smaller and of the larger store in the case of growth.
         entries: entries of a working context.

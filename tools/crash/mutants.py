@@ -75,20 +75,30 @@ def run(scale: Scale, scratch: Path, say: Say, wants: Wants = everything) -> Res
 
 
 def _by_power_cuts(life: Life, plants: Sequence[Planted], scratch: Path, say: Say) -> Iterator[Row]:
-    if not plants:
-        return
-    scratch.mkdir()
-    with Workers(life.foresee) as workers:
-        record = partial(replay.record, str(scratch), life=life)
-        recordings = workers.each(record, [planted.plant for planted in plants])
-        for planted, recording in zip(plants, recordings, strict=True):
-            states = _some(list(replay.states(recording)))
-            in_order = (sorted(part, key=lambda state: state.cut.moment) for part in _in_parts(states))
-            yield _hunt(planted, (workers.each(replay.attempt, part) for part in in_order), say)
+    for planted, recording, workers in _recorded(life, plants, scratch):
+        states = _some(list(replay.states(recording)))
+        in_order = (sorted(part, key=lambda state: state.cut.moment) for part in _in_parts(states))
+        yield _hunt(planted, (workers.each(replay.attempt, part) for part in in_order), say)
 
 
 def _by_another_power_cut(life: Life, plants: Sequence[Planted], scratch: Path, say: Say) -> Iterator[Row]:
     """Cut the power twice, for the first time in an act."""
+    twice = partial(replay.attempt_twice, most=_CUTS_OF_A_STATE)
+    for planted, recording, workers in _recorded(life, plants, scratch):
+        begun = len(life.steps_before(planted.act))
+        ended = begun + len(life.steps_of([planted.act]))
+        states = [
+            state
+            for state in replay.states(recording)
+            if begun <= len(state.acknowledged) < ended and re.search(planted.cut, state.cut.what)
+        ]
+        yield _hunt(planted, (chain.from_iterable(workers.each(twice, part)) for part in _in_parts(states)), say)
+
+
+def _recorded(
+    life: Life, plants: Sequence[Planted], scratch: Path
+) -> Iterator[tuple[Planted, replay.Recording, Workers]]:
+    """A life with each fault, recorded, and who tries what a power cut leaves of it."""
     if not plants:
         return
     scratch.mkdir()
@@ -96,15 +106,7 @@ def _by_another_power_cut(life: Life, plants: Sequence[Planted], scratch: Path, 
         record = partial(replay.record, str(scratch), life=life)
         recordings = workers.each(record, [planted.plant for planted in plants])
         for planted, recording in zip(plants, recordings, strict=True):
-            begun = len(life.steps_before(planted.act))
-            ended = begun + len(life.steps_of([planted.act]))
-            states = [
-                state
-                for state in replay.states(recording)
-                if begun <= len(state.acknowledged) < ended and re.search(planted.cut, state.cut.what)
-            ]
-            twice = partial(replay.attempt_twice, most=_CUTS_OF_A_STATE)
-            yield _hunt(planted, (chain.from_iterable(workers.each(twice, part)) for part in _in_parts(states)), say)
+            yield planted, recording, workers
 
 
 def _by_kills(life: Life, plants: Sequence[Planted], scratch: Path, say: Say) -> Iterator[Row]:
