@@ -12,7 +12,7 @@ import pytest
 
 import mctree
 from mctree.format.facts import Stamp
-from mctree.format.keys import Table, u32, u64
+from mctree.format.keys import Table, commit_key, u32, u64
 from mctree.storage.audit import bad_records
 from mctree.testing import ToyEncoder
 from mctree.tree.check import Problem
@@ -205,6 +205,19 @@ def test_metadata_of_a_dropped_set_are_looked_at_while_a_commit_sees_them(
             assert [problem.where for problem in tree.verify()] == [file]
     (path / file).unlink()
     assert first(path).where == file
+
+
+def test_a_damaged_record_of_an_older_commit_hides_no_damaged_metadata(whole: Path, tmp_path: Path) -> None:
+    """Found by reading: which arrays only older commits see was asked first, and nobody could tell."""
+    path = Path(shutil.copytree(whole, tmp_path / "t.mctree"))
+    (path / "text/lod0/zarr.json").write_bytes(b"{}")
+    with mctree.open(path, writable=False, encoders=[ENCODER]) as tree:
+        older = tree.commits()[1].number
+    with lmdb.open(str(path / "index.lmdb")) as index, index.begin(write=True) as txn:
+        value = txn.get(commit_key(Table.COMMIT, older))
+        txn.put(commit_key(Table.COMMIT, older), value[:-1] + bytes([value[-1] ^ 1]))
+    with mctree.open(path, writable=False, encoders=[ENCODER]) as tree:
+        assert "text/lod0/zarr.json" in [problem.where for problem in tree.verify()]
 
 
 def test_a_damaged_page_says_which_records_it_hits(whole: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 import mctree
 from mctree.sources.images import Box, open_image
@@ -150,8 +151,6 @@ def _absurd() -> dict[str, bytes]:
 
 
 def _picture(kind: str, side: int) -> bytes:
-    from PIL import Image  # noqa: PLC0415
-
     out = io.BytesIO()
     values = np.random.default_rng(side).integers(0, 256, (side, side, 3), np.uint8)
     Image.fromarray(values).save(out, kind)
@@ -220,8 +219,6 @@ def _linked_tiles(folder: Path) -> None:
 
 
 def _linked_tile(folder: Path) -> None:
-    from PIL import Image  # noqa: PLC0415
-
     outside = folder.parent / "outside.png"
     lines = np.frombuffer(_OUTSIDE, np.uint8) * np.ones((len(_OUTSIDE), 1), np.uint8)
     Image.fromarray(lines).save(outside)
